@@ -1,0 +1,1 @@
+"""Types, errors, the registry, rotations and paths: what everything else stands on."""

@@ -1,0 +1,80 @@
+"""Errors that a user can act on. Each takes the facts and builds its own message."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class VlaBenchError(Exception):
+    """Root of every error that the package raises on purpose; the command line prints it without a traceback."""
+
+
+class UnknownNameError(VlaBenchError):
+    """A task, policy, suite or other registered name that does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = get_close_matches(name, names, n=3)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else f" Known: {', '.join(names)}."
+        super().__init__(f"No {kind} named {name!r}.{hint} See `vla-bench list`.")
+
+
+class ConfigurationError(VlaBenchError):
+    """A TOML file (task, policy card, robot, scene) with a wrong or missing field."""
+
+    def __init__(self, path: Path | str, field: str, problem: str, expected: str = "") -> None:
+        wanted = f" Expected {expected}." if expected else ""
+        super().__init__(f"{path}: field `{field}`: {problem}.{wanted}")
+
+
+class DemonstrationFileError(VlaBenchError):
+    """A demonstration file that cannot be read as one."""
+
+    def __init__(self, path: Path, problem: str, *, recovered: int = 0) -> None:
+        kept = f" {recovered} whole demonstrations were recovered." if recovered else ""
+        super().__init__(f"{path}: {problem}.{kept} `vla-bench inspect {path}` shows what is in it.")
+
+
+class CheckpointError(VlaBenchError):
+    """A checkpoint folder that is incomplete or does not fit the model."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        super().__init__(f"Checkpoint {path}: {problem}.")
+
+
+class ConventionError(VlaBenchError):
+    """A policy card, an environment and a demonstration file that do not speak the same conventions."""
+
+
+class RenderingError(VlaBenchError):
+    """No off-screen OpenGL on this machine."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"Cannot render off screen: {cause}. Install EGL (`apt-get install libegl1 libgl1-mesa-dri libgles2`) "
+            "or OSMesa (`apt-get install libosmesa6`, then set MUJOCO_GL=osmesa)."
+        )
+
+
+class OutputInUseError(VlaBenchError):
+    """An output path that another process is writing to."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"{path} is in use by another run ({holder}). Wait for it, stop it, or choose another --output.")
+
+
+class OutputMismatchError(VlaBenchError):
+    """An existing output made with another configuration than the one asked for now."""
+
+    def __init__(self, path: Path, differences: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} was made with another configuration: {'; '.join(differences)}. "
+            "Use the same options to continue it, or choose another --output."
+        )
+
+
+class MissingExtraError(VlaBenchError):
+    """A feature whose optional dependency is not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f'{feature} needs {package}: `pip install "vla-bench[{extra}]"`.')

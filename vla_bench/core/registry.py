@@ -1,0 +1,61 @@
+"""A named collection of things of one kind, filled by decorators where the things are defined."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from vla_bench.core.errors import UnknownNameError, VlaBenchError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """Map names to things of one kind; an unknown name raises `UnknownNameError` with the nearest ones.
+
+    `package` names the Python package whose modules register members: it is imported whole on first look-up,
+    so a new member is one new file there.
+    """
+
+    def __init__(self, kind: str, package: str | None = None) -> None:
+        self.kind = kind
+        self._package = package
+        self._members: dict[str, T] = {}
+
+    def register(self, member: T, *, name: str | None = None) -> T:
+        """Add `member` under `name` (default: its `__name__`) and return it, so this serves as a decorator."""
+        key = name or str(getattr(member, "__name__", ""))
+        if not key:
+            raise VlaBenchError(f"A {self.kind} needs a name to be registered.")
+        if key in self._members and self._members[key] is not member:
+            raise VlaBenchError(f"Two {self.kind}s are named {key!r}.")
+        self._members[key] = member
+        return member
+
+    def named(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers under `name`."""
+        return lambda member: self.register(member, name=name)
+
+    def __getitem__(self, name: str) -> T:
+        self._discover()
+        if name not in self._members:
+            raise UnknownNameError(self.kind, name, self._members)
+        return self._members[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._discover()
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        self._discover()
+        return iter(sorted(self._members))
+
+    def __len__(self) -> int:
+        self._discover()
+        return len(self._members)
+
+    def _discover(self) -> None:
+        package, self._package = self._package, None
+        if package is not None:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+                importlib.import_module(f"{package}.{module.name}")

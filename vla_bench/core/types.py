@@ -1,0 +1,76 @@
+"""Plain types shared by the world wing and the policy wing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NotRequired, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+ImageArray = NDArray[np.uint8]
+
+ACTION_DIM = 7  # end-effector delta position (3), delta axis-angle rotation (3), gripper (-1 open, +1 close)
+CONTROL_HZ = 20
+MAX_DELTA_POSITION_M = 0.05  # what an action of +-1 means; robosuite's OSC_POSE
+MAX_DELTA_ROTATION_RAD = 0.5
+
+
+class Observation(TypedDict):
+    """What a policy sees at one step. Images are right side up."""
+
+    images: dict[str, ImageArray]  # camera name -> (H, W, 3)
+    proprioception: NDArray[np.float32]  # fields in the order of the environment's `proprioception_fields`
+    instruction: str
+    depth: NotRequired[dict[str, NDArray[np.float32]]]  # camera name -> (H, W) [m]
+    expert_action: NotRequired[NDArray[np.float32]]  # (7,), only where a policy asked for the expert's offer
+
+
+@dataclass(frozen=True)
+class ProprioceptionField:
+    """One named slice of the proprioception vector."""
+
+    name: str
+    size: int
+    description: str  # units and frame
+
+
+@dataclass(frozen=True)
+class Joint:
+    """State of one articulated joint of a fixture, for goal predicates."""
+
+    name: str
+    position: float  # rad or m
+    open_from: float
+    closed_below: float
+
+
+class World(Protocol):
+    """Read-only view of a simulated scene, for goal predicates and experts. Positions in metres in the world frame."""
+
+    def position_world(self, item: str) -> FloatArray:
+        """Centre of `item`, (3,)."""
+
+    def quat_wxyz_world(self, item: str) -> FloatArray:
+        """Orientation of `item`, (4,)."""
+
+    def initial_position_world(self, item: str) -> FloatArray:
+        """Centre of `item` when the episode began, (3,)."""
+
+    def in_contact(self, first: str, second: str) -> bool:
+        """Whether any geoms of the two items touch. "gripper" names the robot's fingers."""
+
+    def inside(self, item: str, container: str) -> bool:
+        """Whether the centre of `item` lies in the `inside` volume of `container`."""
+
+    def joints(self, fixture: str) -> Sequence[Joint]:
+        """Articulated joints of `fixture`."""
+
+    def end_effector_position_world(self) -> FloatArray:
+        """Point between the fingertips, (3,)."""
+
+    def end_effector_quat_wxyz_world(self) -> FloatArray:
+        """Orientation of the gripper, (4,)."""
+
+    def gripper_opening_m(self) -> float:
+        """Distance between the fingertips."""
