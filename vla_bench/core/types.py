@@ -45,11 +45,29 @@ class Joint:
     closed_below: float
 
 
+@dataclass(frozen=True)
+class ItemGeometry:
+    """What goal predicates and experts need to know of an item's shape. Lengths in metres in the item's own frame."""
+
+    bottom_m: float  # height of the lowest point over the item's origin (negative)
+    top_m: float  # height of the highest point over the origin
+    support_m: float  # height over the origin at which things come to rest on or in the item
+    support_radius_m: float  # a thing whose centre is within this horizontal distance is on the item
+    grasp_height_m: float = 0.0  # height over the origin at which the fingertips close
+    grasp_yaw_symmetry_rad: float = 0.0  # grasps this far apart are equal; 0: any yaw will do
+
+
 class World(Protocol):
     """Read-only view of a simulated scene, for goal predicates and experts. Positions in metres in the world frame."""
 
+    def items(self) -> Sequence[str]:
+        """Names of everything that a task may speak of."""
+
+    def geometry(self, item: str) -> ItemGeometry:
+        """Shape facts of `item`."""
+
     def position_world(self, item: str) -> FloatArray:
-        """Centre of `item`, (3,)."""
+        """Origin of `item` (its centre), (3,)."""
 
     def quat_wxyz_world(self, item: str) -> FloatArray:
         """Orientation of `item`, (4,)."""

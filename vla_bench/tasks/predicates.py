@@ -1,0 +1,63 @@
+"""Goal predicates: facts about the world that decide success, progress, phases and the expert's plan.
+
+A predicate is true or false of a `World`, the read-only view of object poses, contacts and joint positions that an
+environment offers. A new predicate is one decorated function here.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vla_bench.core.registry import Registry
+from vla_bench.core.types import World
+
+Predicate = Callable[..., bool]
+predicates: Registry[Predicate] = Registry("predicate")
+
+_LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
+_MOVED_DISTANCE_M = 0.05
+
+
+@predicates.register
+def on(world: World, item: str, support: str) -> bool:
+    """`item` rests on `support`: in contact, above it, and centred within the support's radius.
+
+    After LIBERO's `On`, whose radius is 3 cm for every object; here each support states its own.
+    """
+    offset = world.position_world(item) - world.position_world(support)  # (3,) [m]
+    centred = np.linalg.norm(offset[:2]) < world.geometry(support).support_radius_m
+    return bool(centred and offset[2] > 0 and world.in_contact(item, support))
+
+
+@predicates.named("in")
+def within(world: World, item: str, container: str) -> bool:
+    """The centre of `item` lies in the inner volume of `container`."""
+    return world.inside(item, container)
+
+
+@predicates.register
+def lifted(world: World, item: str) -> bool:
+    """`item` is at least 5 cm above where it began."""
+    height = world.position_world(item)[2] - world.initial_position_world(item)[2]
+    return bool(height > _LIFT_HEIGHT_M)
+
+
+@predicates.register
+def grasped(world: World, item: str) -> bool:
+    """The gripper touches `item` and the item is off its support."""
+    return world.in_contact(item, "gripper") and bool(
+        world.position_world(item)[2] > world.initial_position_world(item)[2] + 0.01
+    )
+
+
+@predicates.register
+def released(world: World, item: str) -> bool:
+    """The gripper does not touch `item`."""
+    return not world.in_contact(item, "gripper")
+
+
+@predicates.register
+def moved(world: World, item: str) -> bool:
+    """`item` is more than 5 cm away from where it began, in the horizontal."""
+    offset = world.position_world(item) - world.initial_position_world(item)
+    return bool(np.linalg.norm(offset[:2]) > _MOVED_DISTANCE_M)
