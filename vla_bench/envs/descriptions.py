@@ -1,0 +1,137 @@
+"""Robots, objects and scenes as described by the TOML files in the `envs` folder."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vla_bench.core.errors import ConfigurationError, UnknownNameError
+from vla_bench.core.paths import data_folder
+
+Vector = tuple[float, ...]
+Pair = tuple[float, float]
+
+
+class Description(BaseModel):
+    """Base of all descriptions: unknown fields are errors, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GraspDescription(Description):
+    """How an object is picked up from above."""
+
+    height_m: float = 0.0
+    yaw_symmetry_deg: Annotated[float, Field(ge=0, le=360)] = 0.0
+
+
+class ObjectDescription(Description):
+    """A thing that may stand in a scene."""
+
+    noun: str
+    mjcf: str
+    rgba: tuple[float, float, float, float]
+    colour: str
+    grasp: GraspDescription | None = None
+
+
+class Region(Description):
+    """A rectangle on the scene's surface in which things are placed."""
+
+    centre_m: Pair
+    half_size_m: Pair
+    yaw_range_deg: Pair = (0.0, 0.0)
+    clearance_m: float = 0.02
+
+
+class SceneDescription(Description):
+    """Furniture, light and cameras around a working surface."""
+
+    mjcf: str
+    surface_height_m: float
+    default_camera: str
+    regions: dict[str, Region]
+
+
+class ArmDescription(Description):
+    """The arm of a robot."""
+
+    mjcf: str
+    mount_body: str
+    joints: tuple[str, ...]
+    actuators: tuple[str, ...]
+    start_rad: Vector
+    start_noise_rad: float
+    joint_damping: Vector
+    wrist_camera: str
+
+
+class GripperDescription(Description):
+    """The gripper of a robot."""
+
+    mjcf: str
+    joints: tuple[str, ...]
+    actuators: tuple[str, ...]
+    open_m: Vector
+    closed_m: Vector
+    closing_steps: Annotated[int, Field(ge=1)]
+    end_effector_site: str
+    finger_bodies: tuple[str, ...]
+
+
+class RobotDescription(Description):
+    """An arm with a gripper."""
+
+    noun: str
+    arm: ArmDescription
+    gripper: GripperDescription
+
+
+D = TypeVar("D", bound=Description)
+Folder = Literal["objects", "robots", "scenes"]
+
+
+@cache
+def describe_object(name: str) -> ObjectDescription:
+    """Read `envs/objects/<name>.toml`."""
+    return _read("objects", name, ObjectDescription)
+
+
+@cache
+def describe_robot(name: str) -> RobotDescription:
+    """Read `envs/robots/<name>.toml`."""
+    return _read("robots", name, RobotDescription)
+
+
+@cache
+def describe_scene(name: str) -> SceneDescription:
+    """Read `envs/scenes/<name>.toml`."""
+    return _read("scenes", name, SceneDescription)
+
+
+def mjcf_path(folder: Folder, reference: str) -> Path:
+    """Return where an MJCF lies: beside its description, or in the installed robosuite ("robosuite:path")."""
+    if not reference.startswith("robosuite:"):
+        return data_folder("envs") / folder / reference
+    from importlib.util import find_spec
+
+    spec = find_spec("robosuite")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(reference, "mjcf", "robosuite is not installed", "`pip install robosuite==1.5.2`")
+    return Path(spec.origin).parent / reference.removeprefix("robosuite:")
+
+
+def _read(folder: Folder, name: str, kind: type[D]) -> D:
+    path = data_folder("envs") / folder / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownNameError(folder.removesuffix("s"), name, (file.stem for file in path.parent.glob("*.toml")))
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(path, "(whole file)", f"not valid TOML: {error}") from None
+    except ValidationError as error:
+        details = error.errors()[0]
+        field = ".".join(str(part) for part in details["loc"])
+        raise ConfigurationError(path, field, f"{details['input']!r}: {details['msg']}") from None

@@ -1,0 +1,157 @@
+"""Our own MuJoCo engine: a robot at a table with things on it."""
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
+from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.envs.controller import OperationalSpaceController
+from vla_bench.envs.engines import engines
+from vla_bench.envs.options import EnvOptions
+from vla_bench.envs.placement import Place, sample_places
+from vla_bench.envs.renderer import Renderer, shared_renderer
+from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
+from vla_bench.envs.world import MujocoWorld
+from vla_bench.tasks.task import Task
+
+_FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_SETTLE_STEPS = 5  # control steps without motion after placement; part of the reset, not of the episode
+_DROP_HEIGHT_M = 0.0005
+
+
+@engines.named("tabletop")
+class TabletopSimulation:
+    """A compiled scene with a state. The compiled model and the renderer are shared, the state is its own."""
+
+    def __init__(self, task: Task, options: EnvOptions) -> None:
+        self._task, self._options = task, options
+        self._compiled = compile_scene(task.scene, options.robot, task.objects, options.rendering)
+        self._model = model = self._compiled.model
+        self.data = mujoco.MjData(model)
+        arm, gripper = self._compiled.robot.arm, self._compiled.robot.gripper
+        tool = ROBOT_PREFIX + GRIPPER_PREFIX
+        joints = [model.joint(ROBOT_PREFIX + name).id for name in arm.joints]
+        self._joint_qpos, self._joint_dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
+        self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
+        self._open, self._closed = np.array(gripper.open_m), np.array(gripper.closed_m)
+        site = model.site(tool + gripper.end_effector_site).id
+        actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
+        self._controller = OperationalSpaceController(model, site, joints, actuators)
+        fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
+        self._world = MujocoWorld(self._compiled, self.data, fingers, site)
+        self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
+        self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
+        self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
+        self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
+
+    @property
+    def world(self) -> MujocoWorld:
+        """The view that goal predicates and experts read."""
+        return self._world
+
+    def reset(self, generator: np.random.Generator) -> None:
+        """Place everything anew."""
+        regions = self._compiled.scene.regions
+        places = sample_places(self._task.initial, regions, self._radii_m, generator)
+        arm = self._compiled.robot.arm
+        noise = generator.normal(0.0, arm.start_noise_rad, len(arm.start_rad))
+        self.arrange(places, np.asarray(arm.start_rad) + noise)
+        for _ in range(_SETTLE_STEPS):
+            self.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
+        self._world.begin_episode()
+
+    def arrange(self, places: dict[str, Place], joint_positions: FloatArray) -> None:
+        """Set things upright at `places` and the arm at `joint_positions` [rad], gripper open, all at rest."""
+        mujoco.mj_resetData(self._model, self.data)
+        for item, place in places.items():
+            address = self._model.joint(f"{item}/free").qposadr[0]
+            height = self._compiled.scene.surface_height_m - self._world.geometry(item).bottom_m + _DROP_HEIGHT_M
+            self.data.qpos[address : address + 3] = (*place.position, height)
+            self.data.qpos[address + 3 : address + 7] = axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
+        self.data.qpos[self._joint_qpos] = joint_positions
+        self.data.qpos[self._finger_qpos] = self._open
+        self.data.ctrl[self._gripper_actuators] = self._open
+        self._controller.hold_posture(np.asarray(self._compiled.robot.arm.start_rad))
+        mujoco.mj_step1(self._model, self.data)
+
+    def step(self, action: FloatArray) -> None:
+        """Advance one control step. Positions, velocities and contacts are up to date afterwards."""
+        self._controller.set_goal(self.data, action[:6])
+        self._move_gripper(float(action[6]))
+        for _ in range(self._substeps):
+            self._controller.apply(self.data)
+            mujoco.mj_step2(self._model, self.data)
+            mujoco.mj_step1(self._model, self.data)
+
+    def images(self) -> dict[str, ImageArray]:
+        """Render every camera."""
+        renderer = self._renderer()
+        return {name: renderer.image(self.data, camera) for name, camera in self._cameras.items()}
+
+    def depth(self) -> dict[str, NDArray[np.float32]]:
+        """Render every camera's depth [m]."""
+        renderer = self._renderer()
+        return {name: renderer.depth(self.data, camera) for name, camera in self._cameras.items()}
+
+    def proprioception(self) -> NDArray[np.float32]:
+        """Return the robot's own state."""
+        parts = (
+            self._world.end_effector_position_world(),
+            quat_wxyz_to_axis_angle(self._world.end_effector_quat_wxyz_world()),
+            self.data.qpos[self._finger_qpos],
+            self.data.qpos[self._joint_qpos],
+            self.data.qvel[self._joint_dof],
+        )
+        return np.concatenate(parts).astype(np.float32)
+
+    def succeeded(self) -> bool:
+        """Whether every goal holds now."""
+        return all(goal.holds(self._world) for goal in self._task.goal)
+
+    def reward(self, succeeded: bool) -> float:
+        """Return 1 on the step that completes the task, else 0."""
+        return float(succeeded)
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the whole simulation state; it holds all that the next steps depend on."""
+        state = np.empty(mujoco.mj_stateSize(self._model, _FULL_STATE))
+        mujoco.mj_getState(self._model, self.data, state, _FULL_STATE)
+        return state
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        """Restore what `state` returned."""
+        mujoco.mj_setState(self._model, self.data, state, _FULL_STATE)
+        mujoco.mj_step1(self._model, self.data)
+
+    def model_xml(self) -> str:
+        """Return the MJCF of the compiled model."""
+        return self._compiled.xml
+
+    def close(self) -> None:
+        """Nothing to free: model and renderer belong to the process."""
+
+    def _renderer(self) -> Renderer:
+        return shared_renderer(self._model, self._options.image_size, self._options.rendering)
+
+    def _move_gripper(self, command: float) -> None:
+        # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
+        travel = (self._closed - self._open) / self._compiled.robot.gripper.closing_steps
+        target = self.data.ctrl[self._gripper_actuators] + np.sign(command) * travel
+        low, high = np.minimum(self._open, self._closed), np.maximum(self._open, self._closed)
+        self.data.ctrl[self._gripper_actuators] = np.clip(target, low, high)
+
+
+def _camera_in_model(name: str, compiled: CompiledScene) -> str:
+    return ROBOT_PREFIX + compiled.robot.arm.wrist_camera if name == "wrist" else name
+
+
+def _proprioception_fields(joints: int, fingers: int) -> tuple[ProprioceptionField, ...]:
+    return (
+        ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
+        ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
+        ProprioceptionField("gripper_position", fingers, "m, finger joints"),
+        ProprioceptionField("joint_positions", joints, "rad"),
+        ProprioceptionField("joint_velocities", joints, "rad/s"),
+    )

@@ -1,0 +1,157 @@
+"""The Gymnasium environment: one task, spoken to in observations and actions. The same for every engine."""
+
+import string
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from vla_bench.core.episode import array_hash
+from vla_bench.core.errors import ConventionError, UnknownNameError
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, Observation, ProprioceptionField
+from vla_bench.envs.engines import engines
+from vla_bench.envs.options import EnvOptions, Rendering
+from vla_bench.envs.simulation import Simulation
+from vla_bench.tasks import Task, get_task
+
+CAMERAS = ("agentview", "wrist")
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # no motion, gripper open
+_TEXT_CHARACTERS = string.printable
+
+Info = dict[str, Any]  # Gymnasium's own type
+
+
+class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
+    """One language-conditioned task. `reset(seed=...)` alone decides the scene."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium declares it so
+
+    def __init__(self, task: Task, options: EnvOptions, wait_steps: int | None = None) -> None:
+        self.task, self.options, self.render_mode = task, options, "rgb_array"
+        self.simulation: Simulation = engines[task.engine](task, options)
+        self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
+        self._steps, self._held, self._phase, self._ready = 0, 0, "", False
+        self._images: dict[str, ImageArray] | None = None
+        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self.observation_space = _observation_space(options, self.proprioception_fields)
+
+    @property
+    def proprioception_fields(self) -> tuple[ProprioceptionField, ...]:
+        """The named slices of `observation["proprioception"]`, in order."""
+        return self.simulation.proprioception_fields
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
+        """Begin an episode; the scene follows from `seed` and from nothing else."""
+        super().reset(seed=seed)
+        self.simulation.reset(self.np_random)
+        for _ in range(self._wait_steps):
+            self.simulation.step(_STILL)
+        self._steps, self._held, self._ready = 0, 0, True
+        info = self._info(success=False)
+        info["scene_hash"] = array_hash(self.simulation.state())
+        return self.observe(), info
+
+    def step(self, action: FloatArray) -> tuple[Observation, float, bool, bool, Info]:
+        """Advance one control step and look."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def advance(self, action: FloatArray) -> tuple[float, bool, bool, Info]:
+        """Advance one control step without rendering; `step` is this and `observe`."""
+        if not self._ready:
+            raise ConventionError("Call reset() before step(), and after an episode has ended.")
+        self.simulation.step(_checked(action))
+        self._steps += 1
+        self._held = self._held + 1 if self.simulation.succeeded() else 0
+        success = self._held >= self.task.success_steps
+        violated = not success and self.task.violated(self.simulation.world)
+        terminated, truncated = success or violated, self._steps >= self.task.horizon
+        self._ready = not (terminated or truncated)
+        return self.simulation.reward(success), terminated, truncated and not terminated, self._info(success)
+
+    def observe(self) -> Observation:
+        """Render and return what a policy sees now. Every array is new memory."""
+        observation: Observation = {
+            "images": self.simulation.images(),
+            "proprioception": self.simulation.proprioception(),
+            "instruction": self.task.instruction,
+        }
+        if self.options.depth:
+            observation["depth"] = self.simulation.depth()
+        return observation
+
+    def render(self) -> ImageArray:
+        """Return the first camera's image."""
+        return next(iter(self.simulation.images().values()))
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the whole simulation state, (D,)."""
+        return self.simulation.state()
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        """Restore what `state` returned."""
+        self.simulation.set_state(state)
+
+    def model_xml(self) -> str:
+        """Return the MJCF of the compiled model."""
+        return self.simulation.model_xml()
+
+    def close(self) -> None:
+        """Free the simulation."""
+        self.simulation.close()
+
+    def _info(self, success: bool) -> Info:
+        world = self.simulation.world
+        return {
+            "success": success,
+            "progress": 1.0 if success else self.task.progress(world),
+            "phase": self._phase,
+            "end_effector_position": world.end_effector_position_world().copy(),
+        }
+
+
+def make(
+    task_id: str,
+    image_size: int = 224,
+    rendering: Rendering = "fast",
+    cameras: tuple[str, ...] = CAMERAS,
+    depth: bool = False,
+    wait_steps: int | None = None,
+    perturb: str | None = None,
+    **options: Any,
+) -> VlaBenchEnv:
+    """Return the environment of `suite.task`; raise `UnknownNameError` for an unknown task or camera."""
+    for camera in cameras:
+        if camera not in CAMERAS:
+            raise UnknownNameError("camera", camera, CAMERAS)
+    return VlaBenchEnv(get_task(task_id), EnvOptions(image_size, rendering, tuple(cameras), depth, **options), wait_steps)
+
+
+def make_registered(task_id: str, render_mode: str | None = None, **options: Any) -> VlaBenchEnv:
+    """Serve `gymnasium.make`, which passes a render mode."""
+    return make(task_id, **options)
+
+
+def _checked(action: FloatArray) -> FloatArray:
+    action = np.asarray(action, dtype=np.float64)
+    if action.shape != (ACTION_DIM,):
+        raise ConventionError(f"An action has shape {action.shape}. Expected ({ACTION_DIM},).")
+    if not np.isfinite(action).all():
+        raise ConventionError(f"An action is not finite: {action}.")
+    return np.clip(action, -1.0, 1.0)
+
+
+def _observation_space(options: EnvOptions, fields: tuple[ProprioceptionField, ...]) -> spaces.Dict:
+    size = options.image_size
+    entries: dict[str, spaces.Space[Any]] = {
+        "images": spaces.Dict({name: spaces.Box(0, 255, (size, size, 3), np.uint8) for name in options.cameras}),
+        "proprioception": spaces.Box(-np.inf, np.inf, (sum(field.size for field in fields),), np.float32),
+        "instruction": spaces.Text(max_length=512, charset=_TEXT_CHARACTERS),
+    }
+    if options.depth:
+        entries["depth"] = spaces.Dict(
+            {name: spaces.Box(0, np.inf, (size, size), np.float32) for name in options.cameras}
+        )
+    return spaces.Dict(entries)

@@ -1,0 +1,25 @@
+"""What a user chooses about an environment besides its task."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from vla_bench.core.errors import ConventionError
+
+Rendering = Literal["fast", "faithful"]
+
+
+@dataclass(frozen=True)
+class EnvOptions:
+    """How an environment is rendered and run."""
+
+    image_size: int = 224  # pixels, square
+    rendering: Rendering = "fast"
+    cameras: tuple[str, ...] = ("agentview", "wrist")
+    depth: bool = False
+    robot: str = "panda"
+
+    def __post_init__(self) -> None:
+        if self.rendering not in get_args(Rendering):
+            raise ConventionError(f"rendering={self.rendering!r} is unknown. Known: {', '.join(get_args(Rendering))}.")
+        if not 16 <= self.image_size <= 2048:
+            raise ConventionError(f"image_size={self.image_size} is out of range. Expected 16 to 2048 pixels.")

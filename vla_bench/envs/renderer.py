@@ -1,0 +1,51 @@
+"""Off-screen rendering. One context a process and image size, shared by all environments that use the same model."""
+
+from functools import lru_cache
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.errors import RenderingError
+from vla_bench.core.types import ImageArray
+from vla_bench.envs.options import Rendering
+from vla_bench.envs.scene import VISUAL_GROUP
+
+
+class Renderer:
+    """Draw a model's cameras at one square size."""
+
+    def __init__(self, model: mujoco.MjModel, image_size: int, rendering: Rendering) -> None:
+        model.vis.global_.offwidth = max(model.vis.global_.offwidth, image_size)
+        model.vis.global_.offheight = max(model.vis.global_.offheight, image_size)
+        try:
+            self._renderer = mujoco.Renderer(model, image_size, image_size)
+        except Exception as error:  # whatever the OpenGL stack raises: it differs from backend to backend
+            raise RenderingError(f"{type(error).__name__}: {error}") from error
+        if rendering == "fast":
+            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+                self._renderer.scene.flags[flag] = False
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[:] = 0
+        self._option.geomgroup[VISUAL_GROUP] = 1
+        self._option.sitegroup[:] = 0
+
+    def image(self, data: mujoco.MjData, camera: str) -> ImageArray:
+        """Return a new (H, W, 3) image, right side up."""
+        self._renderer.update_scene(data, camera=camera, scene_option=self._option)
+        return np.asarray(self._renderer.render(), dtype=np.uint8)
+
+    def depth(self, data: mujoco.MjData, camera: str) -> NDArray[np.float32]:
+        """Return a new (H, W) depth image [m]."""
+        self._renderer.enable_depth_rendering()
+        try:
+            self._renderer.update_scene(data, camera=camera, scene_option=self._option)
+            return np.asarray(self._renderer.render(), dtype=np.float32)
+        finally:
+            self._renderer.disable_depth_rendering()
+
+
+@lru_cache(maxsize=8)
+def shared_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
+    """Return this process's renderer for a model (by identity) and size; made on first use."""
+    return Renderer(model, image_size, rendering)

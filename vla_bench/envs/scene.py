@@ -1,0 +1,116 @@
+"""From descriptions to a compiled MuJoCo model: a scene, a robot and named objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from vla_bench.core.types import FloatArray
+from vla_bench.envs.descriptions import (
+    ObjectDescription,
+    RobotDescription,
+    SceneDescription,
+    describe_object,
+    describe_robot,
+    describe_scene,
+    mjcf_path,
+)
+from vla_bench.envs.meshes import FAST_FACES, simplify_visual_meshes
+from vla_bench.envs.options import Rendering
+
+ROBOT_PREFIX = "robot_"
+GRIPPER_PREFIX = "gripper_"
+_COLLISION_GROUP, VISUAL_GROUP = 0, 1  # robosuite's convention: only group 1 is drawn
+
+
+@dataclass(frozen=True)
+class CompiledScene:
+    """A model with the descriptions that it was made from. Shared by the environments of a process: never changed."""
+
+    model: mujoco.MjModel
+    scene: SceneDescription
+    robot: RobotDescription
+    objects: Mapping[str, ObjectDescription]
+    xml: str
+
+
+def compile_scene(scene: str, robot: str, objects: Mapping[str, str], rendering: Rendering) -> CompiledScene:
+    """Return the compiled scene; compiled once a process for the same arguments."""
+    return _compile(scene, robot, tuple(objects.items()), rendering)
+
+
+def item_prefix(item: str) -> str:
+    """Return what the MuJoCo names of an item's parts begin with."""
+    return f"{item}/"
+
+
+@lru_cache(maxsize=8)
+def _compile(scene: str, robot: str, objects: tuple[tuple[str, str], ...], rendering: Rendering) -> CompiledScene:
+    scene_description, robot_description = describe_scene(scene), describe_robot(robot)
+    described = {name: describe_object(asset) for name, asset in objects}
+    spec = mujoco.MjSpec.from_file(str(mjcf_path("scenes", scene_description.mjcf)))
+    for geom in spec.geoms:
+        geom.group = VISUAL_GROUP
+    spec.attach(_robot_spec(robot_description, rendering), site=spec.site("robot_base"), prefix=ROBOT_PREFIX)
+    for name, description in described.items():
+        _add_object(spec, name, description)
+    if rendering == "fast":
+        spec.visual.quality.offsamples = 0
+    return CompiledScene(spec.compile(), scene_description, robot_description, described, spec.to_xml())
+
+
+def _robot_spec(robot: RobotDescription, rendering: Rendering) -> mujoco.MjSpec:
+    arm = _load_part(mjcf_path("robots", robot.arm.mjcf), rendering)
+    gripper = _load_part(mjcf_path("robots", robot.gripper.mjcf), rendering)
+    for joint, damping in zip(robot.arm.joints, robot.arm.joint_damping, strict=True):
+        arm.joint(joint).damping = np.full_like(arm.joint(joint).damping, damping)
+    arm.attach(gripper, frame=arm.body(robot.arm.mount_body).add_frame(), prefix=GRIPPER_PREFIX)
+    return arm
+
+
+def _load_part(path: Path, rendering: Rendering) -> mujoco.MjSpec:
+    spec = mujoco.MjSpec.from_file(str(path))
+    for mesh in spec.meshes:
+        mesh.file = str(path.parent / spec.meshdir / mesh.file)
+    spec.meshdir = ""
+    if rendering == "fast":
+        simplify_visual_meshes(spec, path.parent, FAST_FACES)
+    for site in spec.sites:
+        site.rgba = np.zeros(4)
+    return spec
+
+
+def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) -> None:
+    part = mujoco.MjSpec.from_file(str(mjcf_path("objects", description.mjcf)))
+    for geom in part.geoms:
+        geom.group = VISUAL_GROUP
+        if geom.name.startswith("body"):
+            geom.rgba = np.array(description.rgba)
+    root = part.worldbody.first_body()
+    body = spec.worldbody.add_frame().attach_body(root, item_prefix(name), "")
+    body.name = name
+    joint = body.add_freejoint()
+    joint.name = f"{name}/free"
+
+
+def horizontal_radius(model: mujoco.MjModel, item: str) -> float:
+    """Return the largest horizontal distance of an item's solid geometry from its origin [m], upright."""
+    body = model.body(item).id
+    corners = [_geom_corners(model, geom) for geom in np.flatnonzero(model.geom_bodyid == body)]
+    return float(np.linalg.norm(np.concatenate(corners)[:, :2], axis=1).max())
+
+
+def _geom_corners(model: mujoco.MjModel, geom: int) -> FloatArray:
+    centre, half_size = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, model.geom_quat[geom])
+    corners: FloatArray = (centre + signs * half_size) @ rotation.reshape(3, 3).T + model.geom_pos[geom]
+    if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        # The box around a cylinder overstates its radius by sqrt 2.
+        planar = corners[:, :2] - model.geom_pos[geom, :2]
+        corners[:, :2] = model.geom_pos[geom, :2] + planar / np.sqrt(2)
+    return corners

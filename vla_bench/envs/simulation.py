@@ -1,0 +1,51 @@
+"""The contract between the Gymnasium environment and an engine that simulates its world."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.types import FloatArray, ImageArray, ProprioceptionField, World
+
+
+class Simulation(Protocol):
+    """One task's world. The environment above it is the same for every engine."""
+
+    proprioception_fields: tuple[ProprioceptionField, ...]
+
+    @property
+    def world(self) -> World:
+        """The view that goal predicates and experts read."""
+
+    def reset(self, generator: np.random.Generator) -> None:
+        """Begin an episode: every random draw comes from `generator`, nothing is left of the last episode."""
+
+    def step(self, action: FloatArray) -> None:
+        """Advance one control step (1/20 s) under a (7,) action in [-1, 1]."""
+
+    def images(self) -> dict[str, ImageArray]:
+        """Render every camera: name -> (H, W, 3), right side up."""
+
+    def depth(self) -> dict[str, NDArray[np.float32]]:
+        """Render every camera's depth: name -> (H, W) [m]."""
+
+    def proprioception(self) -> NDArray[np.float32]:
+        """Return the robot's own state in the order of `proprioception_fields`."""
+
+    def succeeded(self) -> bool:
+        """Whether the goal holds now."""
+
+    def reward(self, succeeded: bool) -> float:
+        """Return this step's reward, given whether the step completed the task."""
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the whole simulation state, (D,)."""
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        """Restore what `state` returned."""
+
+    def model_xml(self) -> str:
+        """Return the MJCF of the compiled model."""
+
+    def close(self) -> None:
+        """Free what the simulation holds."""
