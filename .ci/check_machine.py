@@ -18,7 +18,7 @@ def missing() -> list[str]:
     """Return one line for each thing that is missing."""
     lines = []
     if sys.version_info < _OLDEST:
-        lines.append(f"Python {sys.version.split()[0]} is too old: 3.11 or later is needed (make PYTHON=python3.11 ...).")
+        lines.append(f"Python {sys.version.split()[0]} is too old: 3.11 or later is needed (make PYTHON=...).")
     if importlib.util.find_spec("ensurepip") is None:
         lines.append("Python's venv module is incomplete: apt-get install python3-venv")
     return lines + (_missing_on_linux() if sys.platform.startswith("linux") else [])
@@ -42,6 +42,5 @@ def _missing_on_linux() -> list[str]:
 
 
 if __name__ == "__main__":
-    problems = missing()
-    print("\n".join(["This machine is not ready for vla_bench:", *problems]) if problems else "", end="", file=sys.stderr)
-    sys.exit(1 if problems else 0)
+    if problems := missing():
+        sys.exit("\n  ".join(["This machine is not ready for vla_bench:", *problems]))

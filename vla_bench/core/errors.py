@@ -60,7 +60,9 @@ class OutputInUseError(VlaBenchError):
     """An output path that another process is writing to."""
 
     def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"{path} is in use by another run ({holder}). Wait for it, stop it, or choose another --output.")
+        super().__init__(
+            f"{path} is in use by another run ({holder}). Wait for it, stop it, or choose another --output."
+        )
 
 
 class OutputMismatchError(VlaBenchError):

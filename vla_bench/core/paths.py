@@ -10,8 +10,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 def data_folder(name: str) -> Path:
     """Return the data folder `envs`, `tasks`, `policies` or `baselines`: the clone's, or the wheel's copy of it."""
-    in_clone = _PACKAGE.parent / name
-    return in_clone if (_PACKAGE.parent / "pyproject.toml").is_file() and in_clone.is_dir() else _PACKAGE / "data" / name
+    root = _PACKAGE.parent
+    is_clone = (root / "pyproject.toml").is_file() and (root / name).is_dir()
+    return root / name if is_clone else _PACKAGE / "data" / name
 
 
 def cache_folder() -> Path:
