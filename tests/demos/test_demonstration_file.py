@@ -1,0 +1,194 @@
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from made_up import demonstration, header
+
+from vla_bench.core.errors import DemonstrationFileError
+from vla_bench.demos import Demonstration, DemonstrationFile, write_demonstrations
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "demos.hdf5"
+    write_demonstrations(path, header(), [demonstration(index) for index in range(12)])
+    return path
+
+
+def assert_same(one: Demonstration, other: Demonstration) -> None:
+    first, second = asdict(one), asdict(other)
+    for name in first:
+        np.testing.assert_equal(second[name], first[name], err_msg=name)
+
+
+@pytest.mark.parametrize("depth", [False, True])
+def test_what_was_written_is_read_back(tmp_path: Path, depth: bool) -> None:
+    written = [demonstration(index, steps=3 + index, depth=depth) for index in range(3)]
+    path = tmp_path / "demos.hdf5"
+    write_demonstrations(path, header(depth=depth), written)
+    with DemonstrationFile(path) as file:
+        assert file.header == header(depth=depth)
+        for one, other in zip(written, file, strict=True):
+            assert_same(one, other)
+            assert one.summary() == other.summary()
+
+
+def test_arrays_keep_their_types(path: Path) -> None:
+    read = DemonstrationFile(path).read("demo_0")
+    types = {name: getattr(read, name).dtype.name for name in ("proprioception", "actions", "states", "dones")}
+    assert types == {"proprioception": "float32", "actions": "float32", "states": "float64", "dones": "bool"}
+
+
+def test_names_are_in_numerical_order(path: Path) -> None:
+    with DemonstrationFile(path) as file:
+        assert file.names == tuple(f"demo_{number}" for number in range(12))
+        assert [file.summary(name).identity.index for name in file.names] == list(range(12))
+
+
+def test_a_frame_is_what_the_whole_reading_has_there(path: Path) -> None:
+    with DemonstrationFile(path) as file:
+        whole, frame = file.read("demo_3"), file.frame("demo_3", 7)
+        np.testing.assert_array_equal(frame["wrist"], whole.images["wrist"][7])
+        assert set(file.frame("demo_3", 7, cameras=("wrist",))) == {"wrist"}
+
+
+def test_reading_without_cameras_reads_no_images(path: Path) -> None:
+    read = DemonstrationFile(path).read("demo_0", cameras=())
+    assert (dict(read.images), read.actions.shape) == ({}, (11, 7))
+
+
+def test_second_of_every_ten_successes_validates(tmp_path: Path) -> None:
+    made = [demonstration(index, success=index != 1) for index in range(13)]
+    write_demonstrations(tmp_path / "demos.hdf5", header(), [*made, demonstration(0, task="push")])
+    with DemonstrationFile(tmp_path / "demos.hdf5") as file:
+        assert file.mask("valid") == ("demo_2", "demo_12")
+        assert file.mask("failure") == ("demo_1",)
+        assert len(file.mask("train")) == 11
+        assert file.mask("made_up.push") == ("demo_13",)
+        assert set(file.mask("train")).isdisjoint(file.mask("valid"))
+
+
+def test_layout_is_what_robomimic_reads(path: Path) -> None:
+    with h5py.File(path, "r", swmr=True, libver="latest") as file:  # as its SequenceDataset opens it
+        attributes = file["data"].attrs
+        assert attributes["total"] == 12 * 11
+        assert '"type": 2' in attributes["env_args"]
+        assert file["data/demo_10"].attrs["num_samples"] == 11
+        assert file["data/demo_10"].attrs["model_file"].startswith("<mujoco")
+        assert [name.decode("utf-8") for name in np.array(file["mask/valid"][:])] == ["demo_1", "demo_11"]
+        assert file["data/demo_10/obs/wrist_image"].shape == (11, 24, 24, 3)
+        assert file["data/demo_10/dones"][-1] == 1
+
+
+def test_reading_loads_no_simulator_and_no_torch(path: Path) -> None:
+    program = (
+        "import sys; from vla_bench.demos import DemonstrationFile; DemonstrationFile(sys.argv[1]).read('demo_0');"
+        "print(sorted({'mujoco', 'torch', 'robosuite', 'gymnasium'} & sys.modules.keys()))"
+    )
+    run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_truncated_file_says_how_much_is_there(path: Path) -> None:
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+    with pytest.raises(DemonstrationFileError, match=rf"truncated, {size // 2:,} of {size:,} bytes"):
+        DemonstrationFile(path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "origin"),
+    [({"problem_info": "{}"}, "LIBERO"), ({"env_args": "{}"}, "robomimic"), ({}, "another tool")],
+)
+def test_foreign_file_is_named_for_what_it_is(tmp_path: Path, attributes: dict[str, str], origin: str) -> None:
+    with h5py.File(tmp_path / "theirs.hdf5", "w") as file:
+        file.create_group("data").attrs.update(attributes)
+    with pytest.raises(DemonstrationFileError, match=f"{origin}.*expected data.attrs"):
+        DemonstrationFile(tmp_path / "theirs.hdf5")
+
+
+def test_hdf5_without_data_says_what_it_has(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "theirs.hdf5", "w") as file:
+        file.create_group("episodes")
+    with pytest.raises(DemonstrationFileError, match="expected a group `data`, found episodes"):
+        DemonstrationFile(tmp_path / "theirs.hdf5")
+
+
+def test_a_file_that_is_not_hdf5_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DemonstrationFileError, match="not an HDF5 file"):
+        DemonstrationFile(tmp_path / "notes.txt")
+    with pytest.raises(DemonstrationFileError, match="no such file"):
+        DemonstrationFile(tmp_path / "nothing.hdf5")
+
+
+def test_later_format_version_is_refused(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["data"].attrs["format_version"] = 99
+    with pytest.raises(DemonstrationFileError, match=r"format version 99.*reads version 1"):
+        DemonstrationFile(path)
+
+
+def test_unknown_camera_and_demonstration_name_what_is_there(path: Path) -> None:
+    with DemonstrationFile(path) as file:
+        with pytest.raises(DemonstrationFileError, match="no images of camera front; it has agentview, wrist"):
+            file.read("demo_0", cameras=("front",))
+        with pytest.raises(DemonstrationFileError, match="no demonstration 'demo_99'; it has demo_0 to demo_11"):
+            file.read("demo_99")
+        with pytest.raises(DemonstrationFileError, match=r"no subset 'test'; it has made_up\.reach, train, valid"):
+            file.mask("test")
+
+
+def test_requirements_are_checked_before_training(path: Path) -> None:
+    with DemonstrationFile(path) as file:
+        file.require(cameras=("wrist",), proprioception=("gripper_position",))
+        with pytest.raises(DemonstrationFileError, match="no images of camera front"):
+            file.require(cameras=("front",))
+        with pytest.raises(DemonstrationFileError, match="no proprioception field joint_positions; it has"):
+            file.require(proprioception=("joint_positions",))
+        with pytest.raises(DemonstrationFileError, match=r"demo_0/actions has shape \(11, 7\), expected \(T, 14\)"):
+            file.require(action_dim=14)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda demo: demo.pop("obs/wrist_image"), "demo_0 lacks the dataset obs/wrist_image"),
+        (lambda demo: demo.pop("states"), "demo_0 lacks the dataset states"),
+        (lambda demo: demo.attrs.pop("instruction"), "demo_0 lacks the attribute 'instruction'"),
+        (lambda demo: demo.attrs.modify("num_samples", 9), "has 11 steps, but num_samples says 9"),
+    ],
+)
+def test_missing_parts_are_named(path: Path, change: object, problem: str) -> None:
+    with h5py.File(path, "a") as file:
+        change(file["data/demo_0"])  # type: ignore[operator]
+    with DemonstrationFile(path) as file, pytest.raises(DemonstrationFileError, match=problem):
+        file.read("demo_0")
+
+
+def test_damaged_images_are_named(path: Path) -> None:
+    with h5py.File(path, "r") as file:
+        chunk = file["data/demo_0/obs/wrist_image"].id.get_chunk_info(0)
+    with path.open("r+b") as raw:
+        raw.seek(chunk.byte_offset + chunk.size // 2)
+        raw.write(b"\x00" * 64)
+    with DemonstrationFile(path) as file, pytest.raises(DemonstrationFileError, match="obs/wrist_image is damaged"):
+        file.read("demo_0")
+
+
+def test_a_failed_write_leaves_the_earlier_file(path: Path) -> None:
+    before = path.read_bytes()
+
+    def broken() -> object:
+        yield demonstration(0)
+        raise ValueError("the source failed")
+
+    with pytest.raises(ValueError, match="the source failed"):
+        write_demonstrations(path, header(), broken())  # type: ignore[arg-type]
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -1,0 +1,93 @@
+"""What all demonstrations of a file share: cameras, image size, proprioception layout, conventions, origin."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vla_bench.core.errors import DemonstrationFileError
+from vla_bench.core.types import CONTROL_HZ, ProprioceptionField
+
+FORMAT = "vla_bench"
+FORMAT_VERSION = 1
+ACTION_CONVENTION = "delta_position_axis_angle_gripper_close_positive"  # core.types says what each number means
+
+_REQUIRED = {"env_args", "control_hz", "action_convention", "cameras", "image_size", "depth", "proprioception_fields"}
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    """Facts that hold for every demonstration of a file."""
+
+    cameras: tuple[str, ...]
+    image_size: int  # pixels, height and width
+    proprioception_fields: tuple[ProprioceptionField, ...]
+    env_args: Mapping[str, Any]  # robomimic's: env_name, env_version, type, env_kwargs
+    depth: bool = False
+    control_hz: int = CONTROL_HZ
+    action_convention: str = ACTION_CONVENTION
+    collection: Mapping[str, Any] = field(default_factory=dict)  # the options that made the file
+
+    @property
+    def proprioception_size(self) -> int:
+        """Length of the proprioception vector."""
+        return sum(field.size for field in self.proprioception_fields)
+
+    def to_attributes(self) -> dict[str, str | int | bool]:
+        """Return the attributes of the HDF5 group `data`, without `total`."""
+        fields = [[field.name, field.size, field.description] for field in self.proprioception_fields]
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "env_args": json.dumps(dict(self.env_args), indent=4),
+            "control_hz": self.control_hz,
+            "action_convention": self.action_convention,
+            "cameras": json.dumps(list(self.cameras)),
+            "image_size": self.image_size,
+            "depth": self.depth,
+            "proprioception_fields": json.dumps(fields),
+            "collection": json.dumps(dict(self.collection)),
+        }
+
+    @classmethod
+    def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> "FileHeader":
+        """Read the header of the file at `path`; raise `DemonstrationFileError` when it is not ours."""
+        if attributes.get("format") != FORMAT:
+            raise DemonstrationFileError(path, _foreign(attributes))
+        version = int(attributes.get("format_version", 0))
+        if version != FORMAT_VERSION:
+            problem = f"format version {version} was written by another version of vla_bench"
+            raise DemonstrationFileError(path, f"{problem}; this one reads version {FORMAT_VERSION}")
+        if missing := sorted(_REQUIRED - attributes.keys()):
+            raise DemonstrationFileError(path, f"the group `data` lacks the attributes {', '.join(missing)}")
+        try:
+            return cls._parsed(attributes)
+        except (ValueError, TypeError) as error:
+            raise DemonstrationFileError(path, f"an attribute of the group `data` is damaged ({error})") from error
+
+    @classmethod
+    def _parsed(cls, attributes: Mapping[str, Any]) -> "FileHeader":
+        fields = json.loads(attributes["proprioception_fields"])
+        return cls(
+            cameras=tuple(json.loads(attributes["cameras"])),
+            image_size=int(attributes["image_size"]),
+            proprioception_fields=tuple(ProprioceptionField(name, int(size), text) for name, size, text in fields),
+            env_args=json.loads(attributes["env_args"]),
+            depth=bool(attributes["depth"]),
+            control_hz=int(attributes["control_hz"]),
+            action_convention=str(attributes["action_convention"]),
+            collection=json.loads(attributes.get("collection", "{}")),
+        )
+
+
+def _foreign(attributes: Mapping[str, Any]) -> str:
+    """Say whose file this is and what was expected."""
+    if "problem_info" in attributes or "bddl_file_name" in attributes:
+        origin = "LIBERO"
+    elif "env_args" in attributes or "repository_version" in attributes:
+        origin = "robomimic or robosuite"
+    else:
+        origin = "another tool"
+    expected = f'data.attrs["format"] == "{FORMAT}", as `vla-bench generate-demos` writes it'
+    return f"an HDF5 file of {origin}, not of vla_bench: expected {expected}"

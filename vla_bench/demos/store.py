@@ -1,0 +1,189 @@
+"""Reading demonstration files: robomimic-compatible HDF5. Needs no simulator."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.errors import DemonstrationFileError
+from vla_bench.core.types import ACTION_DIM, ImageArray
+from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.header import FileHeader
+
+_ARRAYS = ("actions", "executed_actions", "rewards", "dones", "states", "phases")
+
+
+class DemonstrationFile:
+    """An open demonstration file; use it as a context manager. Every fault raises `DemonstrationFileError`."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._file = _opened(self.path)
+        try:
+            self._data = self._group("data")
+            self.header = FileHeader.from_attributes(self.path, dict(self._data.attrs))
+            self.names: tuple[str, ...] = tuple(sorted(self._data, key=_number))  # demo_2 before demo_10
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        return (self.read(name) for name in self.names)
+
+    def __enter__(self) -> "DemonstrationFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def summary(self, name: str) -> DemonstrationSummary:
+        """Return what the attributes of one demonstration say."""
+        try:
+            return DemonstrationSummary.from_attributes(self._attributes(name))
+        except KeyError as error:
+            raise self._fault(f"{name} lacks the attribute {error}") from error
+
+    def read(self, name: str, cameras: Sequence[str] | None = None) -> Demonstration:
+        """Return one demonstration with the images of `cameras` (default: all; `()` for none, which is quick)."""
+        summary = self.summary(name)
+        chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
+        arrays = {array: self._array(name, array, summary.steps) for array in _ARRAYS}
+        if arrays["actions"].shape[1:] != (ACTION_DIM,):
+            raise self._fault(f"{name}/actions has shape {arrays['actions'].shape}, expected (T, {ACTION_DIM})")
+        depth = chosen if self.header.depth else ()
+        return Demonstration(
+            identity=summary.identity,
+            instruction=summary.instruction,
+            success=summary.success,
+            scene_seed=summary.scene_seed,
+            scene_hash=summary.scene_hash,
+            images={camera: self._array(name, f"obs/{camera}_image", summary.steps) for camera in chosen},
+            depth={camera: self._array(name, f"obs/{camera}_depth", summary.steps) for camera in depth},
+            proprioception=self._array(name, "obs/proprioception", summary.steps),
+            actions=arrays["actions"],
+            executed_actions=arrays["executed_actions"],
+            rewards=arrays["rewards"],
+            dones=arrays["dones"].astype(bool),
+            states=arrays["states"],
+            phases=tuple(summary.phase_names[number] for number in arrays["phases"]),
+            model_xml=str(self._attributes(name).get("model_file", "")),
+        )
+
+    def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
+        """Return the images of one step, camera name -> (H, W, 3), reading no more of the file than needed."""
+        chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
+        return {camera: self._part(name, f"obs/{camera}_image", step) for camera in chosen}
+
+    def masks(self) -> tuple[str, ...]:
+        """Return the names of the subsets that the file defines: `train`, `valid`, one for each task."""
+        return tuple(sorted(self._file["mask"])) if "mask" in self._file else ()
+
+    def mask(self, subset: str) -> tuple[str, ...]:
+        """Return the demonstrations of one subset, in order."""
+        if subset not in self.masks():
+            raise self._fault(f"no subset {subset!r}; it has {', '.join(self.masks()) or 'none'}")
+        return tuple(sorted((name.decode() for name in self._file[f"mask/{subset}"][:]), key=_number))
+
+    def require(
+        self, *, cameras: Iterable[str] = (), proprioception: Iterable[str] = (), action_dim: int = ACTION_DIM
+    ) -> None:
+        """Raise `DemonstrationFileError` unless the file has these cameras, proprioception fields and action size."""
+        self._known_cameras(tuple(cameras))
+        fields = [field.name for field in self.header.proprioception_fields]
+        if missing := [field for field in proprioception if field not in fields]:
+            raise self._fault(f"no proprioception field {', '.join(missing)}; it has {', '.join(fields)}")
+        if not self.names:
+            raise self._fault("there is no demonstration in it")
+        for name in self.names:
+            shape = self._dataset(name, "actions").shape
+            if shape[1:] != (action_dim,):
+                raise self._fault(f"{name}/actions has shape {shape}, expected (T, {action_dim})")
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Return how many bytes each kind of array takes on disk, over all demonstrations."""
+        sizes: dict[str, int] = {}
+        for name in self.names:
+            group = self._data[name]
+            for key in (*(f"obs/{key}" for key in group["obs"]), *(key for key in group if key != "obs")):
+                sizes[key] = sizes.get(key, 0) + int(group[key].id.get_storage_size())
+        return sizes
+
+    def _known_cameras(self, cameras: Sequence[str]) -> tuple[str, ...]:
+        if missing := [camera for camera in cameras if camera not in self.header.cameras]:
+            known = ", ".join(self.header.cameras)
+            raise self._fault(f"no images of camera {', '.join(missing)}; it has {known}")
+        return tuple(cameras)
+
+    def _attributes(self, name: str) -> dict[str, Any]:
+        if name not in self.names:
+            span = f"{self.names[0]} to {self.names[-1]}" if self.names else "none"
+            raise self._fault(f"no demonstration {name!r}; it has {span}")
+        return dict(self._data[name].attrs)
+
+    def _array(self, name: str, key: str, steps: int) -> NDArray[Any]:
+        array = self._part(name, key, slice(None))
+        if len(array) != steps:
+            raise self._fault(f"{name}/{key} has {len(array)} steps, but num_samples says {steps}")
+        return array
+
+    def _part(self, name: str, key: str, which: int | slice) -> NDArray[Any]:
+        dataset = self._dataset(name, key)
+        try:
+            return np.asarray(dataset[which])
+        except OSError as error:
+            raise self._fault(f"{name}/{key} is damaged and cannot be read ({error})") from error
+
+    def _dataset(self, name: str, key: str) -> Any:
+        found = self._data[name].get(key)
+        if not isinstance(found, h5py.Dataset):
+            raise self._fault(f"{name} lacks the dataset {key}")
+        return found
+
+    def _group(self, key: str) -> Any:
+        found = self._file.get(key)
+        if not isinstance(found, h5py.Group):
+            top = ", ".join(self._file) or "nothing"
+            raise self._fault(f"an HDF5 file, but not one of demonstrations: expected a group `{key}`, found {top}")
+        return found
+
+    def _fault(self, problem: str) -> DemonstrationFileError:
+        return DemonstrationFileError(self.path, problem)
+
+
+def _number(name: str) -> tuple[int, str]:
+    """Sort demo_2 before demo_10."""
+    digits = re.search(r"(\d+)$", name)
+    return (int(digits[1]) if digits else -1, name)
+
+
+def _opened(path: Path) -> Any:
+    if not path.is_file():
+        raise DemonstrationFileError(path, "there is no such file")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DemonstrationFileError(path, _unreadable(path, str(error))) from error
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    size = path.stat().st_size
+    if truncated := re.search(r"stored_eof = (\d+)", reason):
+        whole = int(truncated[1])
+        return f"it is truncated, {size:,} of {whole:,} bytes are there: copy it again, or make it again"
+    if "signature not found" in reason:
+        return f"not an HDF5 file ({size:,} bytes): expected a file that `vla-bench generate-demos` wrote"
+    return f"cannot be opened as HDF5 ({reason})"
