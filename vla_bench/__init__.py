@@ -1,3 +1,42 @@
-"""Demonstrations, fine-tuning, evaluation and a leaderboard for vision-language-action policies."""
+"""Demonstrations, fine-tuning, evaluation and a leaderboard for vision-language-action policies.
+
+`vla_bench.make("<suite>.<task>")` and, after `import vla_bench`, `gymnasium.make("vla_bench/<suite>.<task>-v1")` return
+an environment. Importing this loads neither torch nor mujoco.
+"""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import gymnasium
+
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.tasks import task_ids
+
+if TYPE_CHECKING:
+    from vla_bench.envs.environment import make
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "make"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "make":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vla_bench.envs.environment import make
+
+    return make
+
+
+def _register_environments() -> None:
+    try:
+        names = task_ids()
+    except VlaBenchError as error:  # whoever then asks for a task gets it as an error
+        warnings.warn(f"No environments registered with Gymnasium: {error}", ImportWarning, stacklevel=2)
+        return
+    for name in names:
+        gymnasium.register(
+            f"vla_bench/{name}-v1", "vla_bench.envs.environment:make_registered", kwargs={"task_id": name}
+        )
+
+
+_register_environments()
