@@ -1,0 +1,174 @@
+"""The one rollout loop: rows that are ready are batched, the policy acts, finished rows are refilled at once."""
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import FloatArray, Observation
+from vla_bench.evaluation.episodes import Abandon, Begin, Command, EpisodeResult, Event, Execute, Finished, Lost, Ready
+from vla_bench.policies.policy import Policy, as_chunks
+
+_RETRIES = 2  # of an episode whose worker died
+
+
+class Pool(Protocol):
+    """Rows that carry out commands."""
+
+    rows: int
+
+    def send(self, command: Command) -> None:
+        """Give a command to a row; it answers with one event."""
+
+    def events(self) -> list[Event]:
+        """Wait for events and return all that are there."""
+
+
+@dataclass(frozen=True)
+class FinishedEpisode:
+    """An episode's result and the time it took."""
+
+    result: EpisodeResult
+    wall_s: float
+    policy_s: float  # of `wall_s`, spent waiting for the policy
+
+
+@dataclass
+class _Trial:
+    """One attempt at an episode."""
+
+    episode: EpisodeIdentity
+    deaths: int = 0  # workers that died over it
+    alone: bool = False  # acts in a batch of its own: a batch that it was in failed
+    begun: float = 0.0
+    policy_s: float = 0.0
+    told: bool = False  # the policy knows that the episode began
+    observation: Observation | None = None  # where it waits for actions
+
+
+class Rollout:
+    """Runs episodes to their ends. Every episode ends in exactly one call of `on_finished`.
+
+    Where the policy raises for a batch, its episodes begin again, each in a batch of its own, so that only an episode
+    for which the policy fails by itself becomes an error. `video_of` names the mp4 for episodes to be recorded.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        pool: Pool,
+        on_finished: Callable[[FinishedEpisode], None],
+        *,
+        retries: int = _RETRIES,
+        video_of: Callable[[EpisodeIdentity], Path | None] = lambda episode: None,
+    ) -> None:
+        self._policy, self._pool, self._on_finished = policy, pool, on_finished
+        self._retries, self._video_of = retries, video_of
+        self._waiting: deque[_Trial] = deque()
+        self._active: dict[int, _Trial] = {}  # by row
+
+    def run(self, episodes: Iterable[EpisodeIdentity]) -> None:
+        """Run all `episodes`, as many at a time as there are rows."""
+        self._waiting.extend(_Trial(episode) for episode in episodes)
+        self._refill()
+        while self._active:
+            for event in self._pool.events():
+                self._handle(event)
+            self._refill()
+            ready = [row for row, trial in self._active.items() if trial.observation is not None]
+            # Half of the rows think while the other half move: both processes keep busy.
+            if ready and 2 * len(ready) >= len(self._active):
+                self._act(ready)
+
+    def _refill(self) -> None:
+        for row in range(self._pool.rows):
+            if not self._waiting:
+                return
+            if row not in self._active:
+                trial = self._waiting.popleft()
+                trial.begun = time.perf_counter()
+                self._active[row] = trial
+                self._pool.send(Begin(row, trial.episode, self._video_of(trial.episode)))
+
+    def _handle(self, event: Event) -> None:
+        trial = self._active.get(event.row)
+        if trial is None:
+            return  # a lost row in which nothing ran
+        if isinstance(event, Ready):
+            trial.observation = event.observation
+            if not trial.told:
+                self._tell(event.row, trial, event.observation)
+        elif isinstance(event, Finished):
+            self._finish(event.row, event.result)
+        else:
+            self._retry(event, trial)
+
+    def _tell(self, row: int, trial: _Trial, observation: Observation) -> None:
+        seed = int(trial.episode.generator("policy").integers(2**31))
+        try:
+            self._policy.reset([observation["instruction"]], rows=[row], seeds=[seed])
+        except Exception:
+            self._abandon(row, traceback.format_exc())
+        trial.told = True
+
+    def _act(self, ready: Sequence[int]) -> None:
+        alone = [row for row in ready if self._active[row].alone]
+        together = [row for row in ready if not self._active[row].alone]
+        for batch in [*([row] for row in alone), together]:
+            if batch:
+                self._act_together(batch)
+
+    def _act_together(self, rows: list[int]) -> None:
+        begun = time.perf_counter()
+        try:
+            chunks = as_chunks(self._policy.act([self._observation(row) for row in rows], rows=rows), len(rows))
+        except Exception:
+            self._separate(rows, traceback.format_exc())
+            return
+        for row, chunk in zip(rows, chunks, strict=True):
+            self._active[row].policy_s += time.perf_counter() - begun
+            self._send(row, chunk)
+
+    def _send(self, row: int, chunk: FloatArray) -> None:
+        if not np.isfinite(chunk).all():
+            self._abandon(row, f"PolicyOutputError: the policy returned actions that are not finite: {chunk.tolist()}")
+            return
+        self._active[row].observation = None
+        self._pool.send(Execute(row, chunk))
+
+    def _separate(self, rows: list[int], error: str) -> None:
+        """After the policy failed for these rows: one row alone is an error, several begin again one by one."""
+        if len(rows) == 1:
+            self._abandon(rows[0], error)
+            return
+        for row in reversed(rows):
+            trial = self._active.pop(row)
+            self._waiting.appendleft(_Trial(trial.episode, trial.deaths, alone=True))
+
+    def _abandon(self, row: int, error: str) -> None:
+        self._active[row].observation = None
+        self._pool.send(Abandon(row, error))
+
+    def _retry(self, event: Lost, trial: _Trial) -> None:
+        deaths = trial.deaths + event.at_fault
+        if deaths > self._retries:
+            error = f"{event.reason} Tried {deaths} times."
+            self._finish(event.row, EpisodeResult(trial.episode, "error", error))
+        else:
+            del self._active[event.row]
+            self._waiting.appendleft(_Trial(trial.episode, deaths, trial.alone))
+
+    def _finish(self, row: int, result: EpisodeResult) -> None:
+        trial = self._active.pop(row)
+        self._on_finished(FinishedEpisode(result, time.perf_counter() - trial.begun, trial.policy_s))
+
+    def _observation(self, row: int) -> Observation:
+        observation = self._active[row].observation
+        assert observation is not None
+        return observation

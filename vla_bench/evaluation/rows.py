@@ -1,0 +1,225 @@
+"""The rows of one worker: each runs one episode at a time in an environment, on command."""
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from vla_bench.core.episode import EpisodeIdentity, array_hash
+from vla_bench.core.types import ACTION_DIM, FloatArray, Observation, ProprioceptionField
+from vla_bench.evaluation.episodes import (
+    Abandon,
+    Begin,
+    Command,
+    EpisodeResult,
+    Event,
+    Execute,
+    Finished,
+    Outcome,
+    Ready,
+)
+from vla_bench.evaluation.video import VIDEO_CAMERAS, VIDEO_IMAGE_SIZE, VideoRecorder
+
+if TYPE_CHECKING:
+    from vla_bench.envs.environment import VlaBenchEnv
+    from vla_bench.experts import Expert
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """How the environments of a run are made."""
+
+    image_size: int = 224
+    cameras: tuple[str, ...] = ("agentview", "wrist")
+    rendering: Literal["fast", "faithful"] = "fast"
+    depth: bool = False
+    wait_steps: int | None = None
+    expert: bool = False  # observations carry the expert's action
+
+    def make(self, task_id: str) -> "VlaBenchEnv":
+        """Return a new environment of this task."""
+        from vla_bench.envs.environment import make  # loads mujoco
+
+        return make(
+            task_id,
+            image_size=self.image_size,
+            rendering=self.rendering,
+            cameras=self.cameras,
+            depth=self.depth,
+            wait_steps=self.wait_steps,
+        )
+
+    def for_video(self) -> "EnvironmentSpec":
+        """Return the specification of the environments that render videos."""
+        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=False)
+
+
+class EnvironmentStock:
+    """Environments in use and free ones, by task: a row that begins an episode takes a free one or has one made."""
+
+    def __init__(self, spec: EnvironmentSpec, most_free: int) -> None:
+        self._spec = spec
+        self._most_free = most_free
+        self._free: list[tuple[str, VlaBenchEnv]] = []  # the one unused for longest first
+
+    def take(self, task_id: str) -> "VlaBenchEnv":
+        """Return an environment of this task for exclusive use."""
+        for position, (free_id, environment) in enumerate(self._free):
+            if free_id == task_id:
+                del self._free[position]
+                return environment
+        return self._spec.make(task_id)
+
+    def give_back(self, task_id: str, environment: "VlaBenchEnv") -> None:
+        """Keep a healthy environment for later; the one unused for longest is closed where there are too many."""
+        self._free.append((task_id, environment))
+        if len(self._free) > self._most_free:
+            self._free.pop(0)[1].close()
+
+    def close(self) -> None:
+        """Close all free environments."""
+        while self._free:
+            self._free.pop()[1].close()
+
+
+@dataclass
+class _Running:
+    """An episode that is under way."""
+
+    episode: EpisodeIdentity
+    environment: "VlaBenchEnv"
+    expert: "Expert | None" = None
+    recorder: VideoRecorder | None = None
+    camera: "VlaBenchEnv | None" = None
+    instruction: str = ""
+    scene_hash: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    actions: list[FloatArray] = field(default_factory=list)
+    reward: float = 0.0
+
+    def result(self, outcome: Outcome, error: str = "") -> EpisodeResult:
+        """Return the record of what has happened so far."""
+        actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, ACTION_DIM)
+        return EpisodeResult(
+            episode=self.episode,
+            outcome=outcome,
+            error=error,
+            instruction=self.instruction,
+            scene_hash=self.scene_hash,
+            action_hash=array_hash(actions),
+            reward=self.reward,
+            steps=len(self.actions),
+            progress=float(self.info.get("progress", 0.0)),
+            phase=str(self.info.get("phase", "")),
+        )
+
+
+class Rows:
+    """Some rows of the batch. An exception in an environment ends its episode as an error and nothing else."""
+
+    def __init__(self, spec: EnvironmentSpec, count: int) -> None:
+        self._spec = spec
+        self._stock = EnvironmentStock(spec, most_free=count)
+        self._cameras = EnvironmentStock(spec.for_video(), most_free=1)
+        self._running: dict[int, _Running] = {}
+
+    def try_out(self, task_id: str) -> tuple[ProprioceptionField, ...]:
+        """Make one environment, reset and render it once; return its proprioception fields."""
+        environment = self._stock.take(task_id)
+        environment.reset(seed=0)
+        self._stock.give_back(task_id, environment)
+        return environment.proprioception_fields
+
+    def handle(self, command: Command) -> Event:
+        """Carry out one command and return what came of it."""
+        try:
+            if isinstance(command, Begin):
+                return self._begin(command)
+            if isinstance(command, Execute):
+                return self._execute(command)
+            return self._finish(command.row, "error", command.error)
+        except Exception:
+            return self._fail(command, traceback.format_exc())
+
+    def close(self) -> None:
+        """Drop what is under way and close every environment."""
+        for row in list(self._running):
+            self._drop(row)
+        self._stock.close()
+        self._cameras.close()
+
+    def _begin(self, command: Begin) -> Event:
+        self._drop(command.row)
+        episode = command.episode
+        running = _Running(episode, self._stock.take(episode.task_id))
+        self._running[command.row] = running
+        observation, running.info = running.environment.reset(seed=episode.scene_seed())
+        running.instruction = observation["instruction"]
+        running.scene_hash = str(running.info["scene_hash"])
+        if command.video is not None:
+            running.camera = self._cameras.take(episode.task_id)
+            running.camera.reset(seed=episode.scene_seed())
+            running.recorder = VideoRecorder(command.video, running.camera)
+            running.recorder.add(running.environment)
+        if self._spec.expert:
+            running.expert = _expert_for(running)
+        return Ready(command.row, _with_offer(running, observation))
+
+    def _execute(self, command: Execute) -> Event:
+        running = self._running[command.row]
+        for action in np.clip(command.actions, -1.0, 1.0).astype(np.float32):
+            reward, terminated, truncated, running.info = running.environment.advance(action)
+            running.actions.append(action)
+            running.reward += float(reward)
+            if running.recorder is not None:
+                running.recorder.add(running.environment)
+            if terminated or truncated:
+                return self._finish(command.row, "success" if running.info["success"] else "failure")
+        return Ready(command.row, _with_offer(running, running.environment.observe()))
+
+    def _finish(self, row: int, outcome: Outcome, error: str = "") -> Finished:
+        running = self._running[row]
+        if running.recorder is not None:
+            running.recorder.finish()
+            running.recorder = None
+        result = running.result(outcome, error)
+        self._drop(row)
+        return Finished(row, result)
+
+    def _fail(self, command: Begin | Execute | Abandon, error: str) -> Finished:
+        """Record an exception; the environment it came from is not used again."""
+        running = self._running.pop(command.row, None)
+        if running is None:  # the environment could not even be made
+            assert isinstance(command, Begin)
+            return Finished(command.row, EpisodeResult(command.episode, "error", error))
+        if running.recorder is not None:
+            running.recorder.discard()
+        return Finished(command.row, running.result("error", error))
+
+    def _drop(self, row: int) -> None:
+        running = self._running.pop(row, None)
+        if running is None:
+            return
+        if running.recorder is not None:
+            running.recorder.discard()
+        if running.camera is not None:
+            self._cameras.give_back(running.episode.task_id, running.camera)
+        self._stock.give_back(running.episode.task_id, running.environment)
+
+
+def _expert_for(running: _Running) -> "Expert":
+    from vla_bench.experts import make_expert
+
+    expert = make_expert(running.environment.task)
+    expert.reset(running.environment.simulation.world, running.episode.generator("expert"))
+    return expert
+
+
+def _with_offer(running: _Running, observation: Observation) -> Observation:
+    """Add the expert's action where it was asked for: the expert needs the simulator's state, so it acts here."""
+    if running.expert is None:
+        return observation
+    action = running.expert.act(running.environment.simulation.world)
+    return {**observation, "expert_action": np.asarray(action, dtype=np.float32)}

@@ -1,0 +1,82 @@
+"""Recording of an episode as mp4, from a second environment that follows the first."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.types import CONTROL_HZ, ImageArray, Observation
+
+VIDEO_IMAGE_SIZE = 256  # pixels a camera
+VIDEO_CAMERAS = ("agentview", "wrist")
+
+
+class Followed(Protocol):
+    """The environment whose episode is recorded."""
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the whole simulation state."""
+
+
+class Following(Protocol):
+    """An environment in the same scene that renders what the video shows."""
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        """Move to a state."""
+
+    def observe(self) -> Observation:
+        """Render."""
+
+
+class VideoRecorder:
+    """Write one frame a step, the cameras side by side; the file appears under its name when it is whole.
+
+    The frames come from an environment of their own, so a recorded episode is the same as one that is not.
+    """
+
+    def __init__(self, path: Path, camera: Following) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+        self._camera = camera
+        self._writer: Generator[None, bytes | None, None] | None = None
+
+    def add(self, followed: Followed) -> None:
+        """Append a frame of the state that `followed` is in."""
+        self._camera.set_state(followed.state())
+        frame = _side_by_side(self._camera.observe())
+        if self._writer is None:
+            self._writer = _open_writer(self._temporary, frame)
+        self._writer.send(frame.tobytes())
+
+    def finish(self) -> None:
+        """Close the file and give it its name."""
+        self._close()
+        self._temporary.replace(self._path)
+
+    def discard(self) -> None:
+        """Close the file and delete it."""
+        self._close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _side_by_side(observation: Observation) -> ImageArray:
+    return np.ascontiguousarray(np.concatenate(list(observation["images"].values()), axis=1))
+
+
+def _open_writer(path: Path, frame: ImageArray) -> Generator[None, bytes | None, None]:
+    import imageio_ffmpeg
+
+    height, width = frame.shape[:2]
+    writer: Generator[None, bytes | None, None] = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=CONTROL_HZ, quality=7, output_params=["-loglevel", "error"]
+    )
+    writer.send(None)
+    return writer

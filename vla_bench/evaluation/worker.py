@@ -1,0 +1,59 @@
+"""The worker process: carries out the commands that come through its pipe, one after the other."""
+
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.types import ProprioceptionField
+from vla_bench.evaluation.rows import EnvironmentSpec, Rows
+
+
+@dataclass(frozen=True)
+class Started:
+    """The worker's first message: its environments work."""
+
+    proprioception_fields: tuple[ProprioceptionField, ...]
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """The worker's first message: its environments do not work, and why."""
+
+    message: str
+
+
+def process_variables(workers: int) -> dict[str, str]:
+    """Return environment variables for the workers: they share the machine's cores and render without a display.
+
+    What the user has set stays as it is.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    names = ("LP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")  # LP: Mesa's software GL
+    defaults = {**dict.fromkeys(names, threads), "MUJOCO_GL": "egl"}
+    return {name: os.environ.get(name, default) for name, default in defaults.items()}
+
+
+def serve(connection: Connection, spec: EnvironmentSpec, rows: int, task_id: str, variables: Mapping[str, str]) -> None:
+    """Try out `task_id`, then serve commands until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle: it closes the pipe
+    os.environ.update(variables)  # before anything loads OpenGL or a maths library
+    simulated = Rows(spec, rows)
+    try:
+        try:
+            connection.send(Started(simulated.try_out(task_id)))
+        except VlaBenchError as error:
+            connection.send(StartFailed(str(error)))
+            return
+        except Exception:
+            connection.send(StartFailed(traceback.format_exc()))
+            return
+        while True:
+            connection.send(simulated.handle(connection.recv()))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the main process closed the pipe or is gone
+    finally:
+        simulated.close()

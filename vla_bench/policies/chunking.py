@@ -1,0 +1,80 @@
+"""How much of a predicted chunk is executed before the policy looks again. Each way wraps any policy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.types import FloatArray, Observation
+from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
+
+
+class _Wrapper:
+    """A policy that passes everything but `act` on to another."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """What the wrapped policy needs."""
+        return self._policy.requirements
+
+    def connect(self, conventions: EnvironmentConventions) -> None:
+        """Connect the wrapped policy."""
+        self._policy.connect(conventions)
+
+    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Begin new episodes in the wrapped policy."""
+        self._policy.reset(instructions, rows=rows, seeds=seeds)
+
+
+class OpenLoop(_Wrapper):
+    """Execute the first `execute` actions of every predicted chunk, then predict again."""
+
+    def __init__(self, policy: Policy, execute: int) -> None:
+        super().__init__(policy)
+        if execute < 1:
+            raise VlaBenchError(f"A policy must execute at least 1 action of a chunk, not {execute}.")
+        self._execute = execute
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        """Return the first actions of the predicted chunks, (B, execute, 7)."""
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        if chunks.shape[1] < self._execute:
+            raise VlaBenchError(f"Cannot execute {self._execute} actions: the policy predicts {chunks.shape[1]}.")
+        return chunks[:, : self._execute]
+
+
+class TemporalEnsemble(_Wrapper):
+    """Predict at every step and execute the weighted mean of all predictions made for that step.
+
+    A prediction made i steps after the oldest one that still covers the step weighs exp(-decay * i), as in ACT:
+    with a positive decay the oldest prediction weighs most, which smooths the motion.
+    """
+
+    def __init__(self, policy: Policy, decay: float = 0.01) -> None:
+        super().__init__(policy)
+        self._decay = decay
+        self._pending: dict[int, list[FloatArray]] = {}  # row -> what is left of its chunks, oldest first, each (h, 7)
+
+    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Forget the chunks of these rows and begin new episodes in the wrapped policy."""
+        for row in rows:
+            self._pending[row] = []
+        super().reset(instructions, rows=rows, seeds=seeds)
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        """Return one action a row, (B, 1, 7)."""
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        actions = [self._next_action(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
+        stacked: FloatArray = np.stack(actions)
+        return stacked[:, None, :]
+
+    def _next_action(self, row: int, chunk: FloatArray) -> FloatArray:
+        predictions = [*self._pending.get(row, []), chunk]
+        weights = np.exp(-self._decay * np.arange(len(predictions)))
+        first = np.stack([prediction[0] for prediction in predictions])  # (predictions, 7)
+        action: FloatArray = (weights / weights.sum()) @ first
+        self._pending[row] = [prediction[1:] for prediction in predictions if len(prediction) > 1]
+        return action.astype(np.float32)

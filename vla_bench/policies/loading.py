@@ -1,0 +1,140 @@
+"""From what a user types after `--policy` to a policy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNameError, VlaBenchError
+from vla_bench.core.paths import data_folder
+from vla_bench.policies.cards import (
+    OpenLoopExecution,
+    PolicyCard,
+    fingerprint,
+    parse_card,
+    read_table,
+)
+from vla_bench.policies.chunking import OpenLoop, TemporalEnsemble
+from vla_bench.policies.policy import Policy
+from vla_bench.policies.registry import policy_kinds
+from vla_bench.policies.user import make_user_policy
+
+
+class PolicySource(Protocol):
+    """A policy that was found but not loaded yet: cheap to describe, costly to load."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything that decides how the policy acts, as plain data."""
+
+    def load(self) -> Policy:
+        """Read the checkpoint and return the policy."""
+
+
+@dataclass(frozen=True)
+class CardSource:
+    """A policy described by a card."""
+
+    path: Path
+    card: PolicyCard  # as it stands in the file
+    checkpoint: Path | None = None  # in place of the card's
+
+    @property
+    def name(self) -> str:
+        """The card's file name without `.toml`."""
+        return self.path.stem
+
+    def describe(self) -> dict[str, Any]:
+        """Return the card as it stands in its file, and a fingerprint of each checkpoint in use that is there."""
+        checkpoints = self._card_in_use().checkpoints(self.path.parent)
+        fingerprints = {field: fingerprint(path) for field, path in checkpoints.items() if path.exists()}
+        return {**self.card.model_dump(mode="json"), "fingerprints": fingerprints}
+
+    def load(self) -> Policy:
+        """Build the policy and wrap it in the card's way of executing chunks."""
+        policy = policy_kinds[self.card.kind].build(self._card_in_use(), self.path.parent)
+        if self.card.chunk is None:
+            return policy
+        if isinstance(self.card.chunk, OpenLoopExecution):
+            return OpenLoop(policy, self.card.chunk.steps)
+        return TemporalEnsemble(policy, self.card.chunk.decay)
+
+    def _card_in_use(self) -> PolicyCard:
+        return self.card if self.checkpoint is None else self.card.with_checkpoint(self.checkpoint.resolve())
+
+
+@dataclass(frozen=True)
+class FactorySource:
+    """A policy made by a user's function or class."""
+
+    name: str
+    checkpoint: Path | None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the factory's name and a fingerprint of the checkpoint, where one was given."""
+        fingerprints = {} if self.checkpoint is None else {"checkpoint": fingerprint(self.checkpoint)}
+        return {"kind": "factory", "factory": self.name, "fingerprints": fingerprints}
+
+    def load(self) -> Policy:
+        """Import and call the factory."""
+        return make_user_policy(self.name, self.checkpoint)
+
+
+def policy_names() -> tuple[str, ...]:
+    """Return the names of the cards in the `policies` folder."""
+    return tuple(sorted(_cards()))
+
+
+def policy_descriptions() -> dict[str, str]:
+    """Return each card's name and description."""
+    return {name: _read_card(path).description for name, path in sorted(_cards().items())}
+
+
+def find_policy(name_or_path: str, checkpoint: Path | None = None) -> PolicySource:
+    """Find a card's name, a path to a card, or `package.module:factory`; raise a `VlaBenchError` with what is wrong."""
+    if checkpoint is not None and not checkpoint.exists():
+        raise CheckpointError(checkpoint, "there is no such folder. `vla-bench finetune` makes one")
+    if ":" in name_or_path:
+        return FactorySource(name_or_path, checkpoint)
+    path = _card_path(name_or_path)
+    card = _read_card(path)
+    if checkpoint is not None:
+        card.with_checkpoint(checkpoint)  # says now what is wrong with that
+    return CardSource(path, card, checkpoint)
+
+
+def load_policy(name_or_path: str, checkpoint: Path | None = None) -> Policy:
+    """Return the policy that `find_policy` finds, loaded."""
+    return find_policy(name_or_path, checkpoint).load()
+
+
+class _Kind(BaseModel):
+    kind: str
+
+
+def _cards() -> dict[str, Path]:
+    return {path.stem: path for path in data_folder("policies").glob("*.toml")}
+
+
+def _card_path(name_or_path: str) -> Path:
+    if not name_or_path.endswith(".toml"):
+        if name_or_path not in _cards():
+            raise UnknownNameError("policy", name_or_path, _cards())
+        return _cards()[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise VlaBenchError(f"No policy card {path}. Known policies: {', '.join(policy_names())}.")
+    return path.resolve()
+
+
+def _read_card(path: Path) -> PolicyCard:
+    table = read_table(path)
+    kind = parse_card(path, table, _Kind).kind
+    if kind not in policy_kinds:
+        raise ConfigurationError(path, "kind", f"{kind!r} is not a kind of policy", f"one of {', '.join(policy_kinds)}")
+    card_type: type[PolicyCard] = policy_kinds[kind].card_type
+    return parse_card(path, table, card_type)
