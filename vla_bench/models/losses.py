@@ -1,0 +1,51 @@
+"""Losses over action tokens."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vla_bench.models.openvla import IGNORED_LABEL
+
+
+class SmoothedTokenLoss(nn.Module):
+    """Cross entropy in which an action bin also pays, by a Gaussian, for its neighbours (HL-Gauss, Farebrother et al. 2024).
+
+    Labels that are not action bins (words) keep their plain cross entropy. `sigma_bins` of 0 smooths nothing.
+    """
+
+    soft_targets: torch.Tensor
+
+    def __init__(self, vocab_end: int, n_action_bins: int = 256, sigma_bins: float = 4.0) -> None:
+        super().__init__()
+        self.first_bin = vocab_end - n_action_bins
+        self.n_action_bins = n_action_bins
+        self.register_buffer("soft_targets", _gaussian_bins(n_action_bins, sigma_bins), persistent=False)
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the mean over labels that are not -100; `logits` (B, slots, V), `labels` and `weights` (B, slots)."""
+        per_slot = self.per_slot(logits, labels)
+        weight = (labels != IGNORED_LABEL).to(per_slot.dtype)
+        weight = weight if weights is None else weight * weights
+        return (per_slot * weight).sum() / weight.sum().clamp(min=1e-8)
+
+    def per_slot(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of each slot, (B, slots), 0 where the label is -100."""
+        log_probability = functional.log_softmax(logits.float(), dim=-1)
+        wanted = labels.clamp(min=0)
+        hard = -log_probability.gather(-1, wanted[..., None])[..., 0]
+        bins = labels - self.first_bin
+        targets = self.soft_targets[bins.clamp(0, self.n_action_bins - 1)]
+        last_bin = self.first_bin + self.n_action_bins
+        soft = -(targets * log_probability[..., self.first_bin : last_bin]).sum(dim=-1)
+        is_bin = (bins >= 0) & (bins < self.n_action_bins)
+        return torch.where(is_bin, soft, hard).masked_fill(labels == IGNORED_LABEL, 0.0)
+
+
+def _gaussian_bins(n_action_bins: int, sigma_bins: float) -> torch.Tensor:
+    if sigma_bins == 0:
+        return torch.eye(n_action_bins)
+    index = torch.arange(n_action_bins, dtype=torch.float64)
+    offset = index[None, :] - index[:, None]
+    scale = sigma_bins * 2**0.5
+    mass = torch.erf((offset + 0.5) / scale) - torch.erf((offset - 0.5) / scale)
+    return (mass / mass.sum(dim=1, keepdim=True)).float()

@@ -1,0 +1,195 @@
+"""The OpenVLA network: fused vision, projector, Llama decoder; actions are tokens."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import DynamicCache, LlamaForCausalLM
+
+from vla_bench.models.config import OpenVLAConfig
+from vla_bench.models.projector import FusedProjector, ProprioceptionProjector
+from vla_bench.models.vision import FusedVisionBackbone
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True)
+class OpenVLAOutput:
+    """Logits over the whole multimodal sequence, (B, sequence, vocabulary), and the loss where labels were given."""
+
+    logits: torch.Tensor
+    loss: torch.Tensor | None = None
+
+
+class OpenVLA(nn.Module):
+    """Sequence: first token, patches of all images, proprioception (if any), the rest of the text.
+
+    Decoding "autoregressive" is OpenVLA's: causal attention, one action token after the other. Decoding "parallel" is
+    OpenVLA-OFT's: every token attends to every token that is not padding, and all action tokens of a chunk are read at
+    once from slots appended to the prompt.
+    """
+
+    def __init__(self, config: OpenVLAConfig) -> None:
+        super().__init__()
+        self.config = config
+        text_dim = config.text.hidden_size
+        self.vision_backbone = FusedVisionBackbone(config)
+        self.projector = FusedProjector(self.vision_backbone.output_dim, text_dim)
+        self.proprioception_projector = (
+            ProprioceptionProjector(config.proprioception_dim, text_dim) if config.proprioception_dim else None
+        )
+        self.language_model = LlamaForCausalLM(config.llama())
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        proprioception: torch.Tensor | None = None,
+    ) -> OpenVLAOutput:
+        """Return logits, and the mean cross entropy against `labels` (B, text), -100 where there is nothing to learn.
+
+        With autoregressive decoding labels equal `input_ids` and are shifted here; with parallel decoding each
+        label is what stands at its own position.
+        """
+        hidden = self._hidden(input_ids, attention_mask, pixel_values, proprioception)
+        logits: torch.Tensor = self.language_model.lm_head(hidden)
+        return OpenVLAOutput(logits, None if labels is None else self._loss(logits, labels))
+
+    def slot_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+        num_slots: int | None = None,
+    ) -> torch.Tensor:
+        """Return (B, num_slots, vocabulary) at the slots appended to the prompt; parallel decoding only."""
+        first = self.config.first_slot_token_id
+        if self.config.decoding != "parallel" or first is None:
+            raise ValueError("Action slots exist with parallel decoding only.")
+        count = self.config.num_slots if num_slots is None else num_slots
+        slots = torch.arange(first, first + count, device=input_ids.device).expand(len(input_ids), -1)
+        ids = torch.cat([input_ids, slots], dim=1)
+        mask = functional.pad(attention_mask, (0, count), value=1)
+        hidden = self._hidden(ids, mask, pixel_values, proprioception, prompt_columns=input_ids.shape[1])
+        return self.language_model.lm_head(hidden[:, -count:])  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+        num_tokens: int | None = None,
+    ) -> torch.Tensor:
+        """Return (B, num_tokens, vocabulary) logits of greedily generated tokens, with a key-value cache."""
+        if self.config.decoding != "autoregressive":
+            raise ValueError("Tokens are generated one by one with autoregressive decoding only.")
+        count = self.config.num_slots if num_tokens is None else num_tokens
+        embeddings, mask = self._embed(input_ids, attention_mask, pixel_values, proprioception)
+        lengths = mask.sum(dim=1, keepdim=True)
+        cache = DynamicCache(config=self.language_model.config)
+        hidden = self._causal(embeddings, mask, _positions(mask), cache)
+        logits = [self.language_model.lm_head(hidden.gather(1, _row_index(lengths - 1, hidden)))]
+        for position in range(count - 1):
+            token = self.language_model.model.embed_tokens(logits[-1].argmax(dim=-1))
+            mask = functional.pad(mask, (0, 1), value=1)
+            hidden = self._causal(token, mask, lengths + position, cache)
+            logits.append(self.language_model.lm_head(hidden))
+        return torch.cat(logits, dim=1)
+
+    def action_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return (B, chunk_size, action_dim, vocabulary) of the predicted chunk, by the configured decoding."""
+        decode = self.slot_logits if self.config.decoding == "parallel" else self.generate
+        logits = decode(input_ids, attention_mask, pixel_values, proprioception)
+        return logits.unflatten(1, (self.config.chunk_size, self.config.action_dim))
+
+    def _embed(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        text = self.language_model.model.embed_tokens(input_ids)
+        parts = [text[:, :1], self.projector(self.vision_backbone(pixel_values))]
+        if self.proprioception_projector is not None:
+            if proprioception is None:
+                raise ValueError(f"This network needs {self.config.proprioception_dim} numbers of proprioception.")
+            parts.append(self.proprioception_projector(proprioception))
+        embeddings = torch.cat([*parts, text[:, 1:]], dim=1)
+        seen = embeddings.shape[1] - text.shape[1]
+        mask = torch.cat([attention_mask[:, :1], attention_mask.new_ones(len(text), seen), attention_mask[:, 1:]], dim=1)
+        return embeddings, mask
+
+    def _hidden(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None,
+        prompt_columns: int | None = None,
+    ) -> torch.Tensor:
+        embeddings, mask = self._embed(input_ids, attention_mask, pixel_values, proprioception)
+        if self.config.decoding == "autoregressive":
+            return self._causal(embeddings, mask, _positions(mask), None)
+        bias = torch.zeros(mask.shape, dtype=embeddings.dtype, device=mask.device)
+        bias = bias.masked_fill(mask == 0, torch.finfo(embeddings.dtype).min)[:, None, None, :]
+        return self._decode(embeddings, bias, self._slot_positions(mask, input_ids.shape[1], prompt_columns), None)
+
+    def _slot_positions(self, mask: torch.Tensor, text_columns: int, prompt_columns: int | None) -> torch.Tensor:
+        """Return positions in which slots start right after `prompt_length` tokens, or later where a prompt is longer.
+
+        They depend on the row alone, never on how far the batch had to be padded.
+        """
+        total = mask.shape[1]
+        positions = torch.arange(total, device=mask.device)[None]
+        if prompt_columns is None or prompt_columns == self.config.prompt_length:
+            return positions
+        slots = text_columns - prompt_columns
+        overlong = mask[:, : total - slots].sum(dim=1, keepdim=True) - (total - text_columns) - self.config.prompt_length
+        shift = overlong.clamp(min=0) + self.config.prompt_length - prompt_columns
+        return torch.cat([positions[:, :-slots].expand(len(mask), -1), positions[:, -slots:] + shift], dim=1)
+
+    def _causal(
+        self, embeddings: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
+    ) -> torch.Tensor:
+        return self._decode(embeddings, mask, positions, cache)
+
+    def _decode(
+        self, embeddings: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
+    ) -> torch.Tensor:
+        output = self.language_model.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen = logits.shape[1] - labels.shape[1]
+        first = functional.pad(labels[:, :1], (0, seen), value=IGNORED_LABEL)
+        labels = torch.cat([first, labels[:, 1:]], dim=1)
+        if self.config.decoding == "autoregressive":
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED_LABEL)
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _row_index(columns: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    return columns[:, :, None].expand(-1, -1, hidden.shape[-1])
