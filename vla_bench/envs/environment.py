@@ -15,6 +15,7 @@ from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
+from vla_bench.tasks.phases import phase_of
 
 CAMERAS = ("agentview", "wrist")
 _STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # no motion, gripper open
@@ -32,8 +33,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         self.task, self.options, self.render_mode = task, options, "rgb_array"
         self.simulation: Simulation = engines[task.engine](task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
-        self._steps, self._held, self._phase, self._ready = 0, 0, "", False
-        self._images: dict[str, ImageArray] | None = None
+        self._steps, self._held, self._ready = 0, 0, False
         self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
         self.observation_space = _observation_space(options, self.proprioception_fields)
 
@@ -107,7 +107,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return {
             "success": success,
             "progress": 1.0 if success else self.task.progress(world),
-            "phase": self._phase,
+            "phase": phase_of(self.task, world),
             "end_effector_position": world.end_effector_position_world().copy(),
         }
 

@@ -1,0 +1,67 @@
+"""From a wanted end-effector pose to an action: proportional control within the action's limits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.rotations import quat_wxyz_to_matrix
+from vla_bench.core.types import MAX_DELTA_POSITION_M, MAX_DELTA_ROTATION_RAD, FloatArray, World
+
+OPEN, CLOSE = -1.0, 1.0
+_POSITION_GAIN = 1.4  # of the distance left that one action asks for; the controller achieves about a third of it
+_ROTATION_GAIN = 1.2
+_LARGEST_ACTION = 0.9  # leaves room for noise on top
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the gripper should be: pointing down, its fingers opening along `yaw_rad` in the horizontal plane."""
+
+    position_world: FloatArray  # (3,) [m]
+    yaw_rad: float
+
+
+def action_towards(world: World, pose: Pose, gripper: float) -> NDArray[np.float32]:
+    """Return the (7,) action that moves the end-effector towards `pose`."""
+    distance = pose.position_world - world.end_effector_position_world()
+    move = _limited(_POSITION_GAIN * distance / MAX_DELTA_POSITION_M)
+    current = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
+    turn = _limited(_ROTATION_GAIN * _rotation_vector(_pointing_down(pose.yaw_rad) @ current.T) / MAX_DELTA_ROTATION_RAD)
+    return np.concatenate([move, turn, [gripper]]).astype(np.float32)
+
+
+def opening_yaw(world: World) -> float:
+    """Return the direction in the horizontal plane along which the fingers open, in (-pi/2, pi/2] [rad]."""
+    opening_axis = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())[:, 0]
+    return _modulo(float(np.arctan2(opening_axis[1], opening_axis[0])), np.pi)
+
+
+def nearest_equal_yaw(yaw_rad: float, symmetry_rad: float, to_rad: float) -> float:
+    """Return the yaw equal to `yaw_rad` under the symmetry that is nearest to `to_rad`; symmetry 0 means any."""
+    if symmetry_rad <= 0:
+        return to_rad
+    return to_rad + _modulo(yaw_rad - to_rad, symmetry_rad)
+
+
+def _modulo(angle: float, period: float) -> float:
+    return (angle + period / 2) % period - period / 2
+
+
+def _limited(vector: FloatArray) -> FloatArray:
+    """Shorten `vector` so that no component exceeds the limit, keeping its direction."""
+    largest = float(np.abs(vector).max())
+    return vector * min(1.0, _LARGEST_ACTION / largest) if largest > 0 else vector
+
+
+def _pointing_down(yaw_rad: float) -> FloatArray:
+    x_axis = np.array([np.cos(yaw_rad), np.sin(yaw_rad), 0.0])
+    z_axis = np.array([0.0, 0.0, -1.0])
+    return np.stack([x_axis, np.cross(z_axis, x_axis), z_axis], axis=1)
+
+
+def _rotation_vector(matrix: FloatArray) -> FloatArray:
+    skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]) / 2
+    sine = float(np.linalg.norm(skew))
+    angle = float(np.arctan2(sine, (np.trace(matrix) - 1) / 2))
+    return skew * (angle / sine) if sine > 1e-9 else np.zeros(3)
