@@ -1,0 +1,33 @@
+"""What can be wrong with recorded results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vla_bench.core.errors import VlaBenchError
+
+
+class LedgerError(VlaBenchError):
+    """A ledger that cannot be read or written as one."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"Ledger {path}: {problem}. It was left as it is; use another --output, or restore a copy.")
+
+
+class RunFolderError(VlaBenchError):
+    """A folder that does not hold a readable run."""
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(f"{folder} is not a readable run: {problem}. `vla-bench run ... --output {folder}` makes one.")
+
+
+class IncomparableRunsError(VlaBenchError):
+    """Runs that must not stand in one table."""
+
+    def __init__(self, first: Path, second: Path, reason: str, differences: Sequence[str], advice: str) -> None:
+        shown = [*differences[:_SHOWN_DIFFERENCES]]
+        if hidden := len(differences) - len(shown):
+            shown.append(f"and {hidden} more")
+        super().__init__(f"{first} and {second} {reason}: {'; '.join(shown)}. {advice}")
+
+
+_SHOWN_DIFFERENCES = 8

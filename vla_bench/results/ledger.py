@@ -1,0 +1,208 @@
+"""The ledger of episodes: one SQLite file a run, one row an episode, each row one transaction.
+
+A killed run loses at most the episode it was writing; anyone may read the file while it grows.
+"""
+
+import math
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import pandas as pd
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.results.errors import LedgerError
+
+LEDGER_NAME = "ledger.sqlite"
+SCHEMA_VERSION = 1
+OUTCOMES = ("success", "failure", "error")
+
+_APPLICATION_ID = 0x766C6162  # "vlab", in the file's header: tells our files from other SQLite files
+_BUSY_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """What happened in one episode; the first five fields are its identity."""
+
+    suite: str
+    task: str
+    variant: str = "clean"
+    episode_index: int
+    seed: int  # base seed of the run
+    policy: str
+    instruction: str
+    scene_hash: str
+    action_hash: str
+    outcome: Literal["success", "failure", "error"]  # `error`: the harness broke, so neither of the others
+    reward: float  # sum over the episode
+    steps: int  # control steps
+    progress: float  # share of the subgoals met, 0..1
+    phase: str  # the furthest phase reached
+    wall_s: float
+    policy_s: float  # of `wall_s`, spent waiting for the policy
+    error: str = ""  # traceback, where outcome is "error"
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"outcome is {self.outcome!r}; it must be one of {', '.join(OUTCOMES)}")
+        if (self.outcome == "error") != bool(self.error):
+            raise ValueError("an episode has an error text exactly when its outcome is 'error'")
+        for name in ("reward", "progress", "wall_s", "policy_s"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
+
+    @property
+    def identity(self) -> EpisodeIdentity:
+        """The episode that this record is about."""
+        return EpisodeIdentity(self.suite, self.task, self.episode_index, self.seed, self.variant)
+
+
+COLUMNS: dict[str, type] = {
+    field.name: field.type if isinstance(field.type, type) else str for field in fields(EpisodeRecord)
+}
+KEY = ("suite", "task", "variant", "episode_index", "seed")
+
+
+class Ledger:
+    """Open the ledger at `path` for writing, creating it if it is not there.
+
+    Raise `LedgerError` for a damaged file, a file of another program and another schema version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _explained(path):
+            self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def append(self, record: EpisodeRecord) -> None:
+        """Write `record` durably. It may replace an `error` of the same episode; any other is never overwritten."""
+        with _explained(self.path):
+            written = self._connection.execute(_INSERT, _row(record)).rowcount
+        if not written:
+            raise LedgerError(self.path, f"{record.identity} is recorded already")
+
+    def finished(self) -> set[EpisodeIdentity]:
+        """Return the episodes that ended in success or failure."""
+        return self._identities("outcome != 'error'")
+
+    def errored(self) -> set[EpisodeIdentity]:
+        """Return the episodes that ended in an error, which may be tried again."""
+        return self._identities("outcome = 'error'")
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            _check(self._connection, self.path)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")  # a recorded episode survives a power cut
+        self._connection.executescript(_SCHEMA)
+
+    def _identities(self, condition: str) -> set[EpisodeIdentity]:
+        with _explained(self.path):
+            rows = self._connection.execute(f"SELECT {', '.join(KEY)} FROM episodes WHERE {condition}").fetchall()
+        return {EpisodeIdentity(suite, task, index, seed, variant) for suite, task, variant, index, seed in rows}
+
+
+def read_ledger(path: Path) -> pd.DataFrame:
+    """Return the episodes recorded at `path` in order of identity, one row each, columns as `EpisodeRecord`.
+
+    The file may be growing, and may lie in a folder that cannot be written to.
+    """
+    if not path.is_file():
+        raise LedgerError(path, "there is no such file")
+    if not path.stat().st_size:
+        raise LedgerError(path, "the file is empty")
+    with _readable(path) as copy, _explained(path), closing(_connect_reading(copy)) as connection:
+        _check(connection, path)
+        query = f"SELECT {', '.join(COLUMNS)} FROM episodes ORDER BY {', '.join(KEY)}"
+        return pd.read_sql_query(query, connection).astype(COLUMNS)
+
+
+_SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL"}
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS episodes (
+    {", ".join(f"{name} {_SQL_TYPES[kind]} NOT NULL" for name, kind in COLUMNS.items())},
+    CHECK (outcome IN {OUTCOMES}),
+    PRIMARY KEY ({", ".join(KEY)})
+);
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+_INSERT = f"""
+INSERT INTO episodes ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name not in KEY)}
+WHERE episodes.outcome = 'error'
+"""
+
+
+def _row(record: EpisodeRecord) -> tuple[str | int | float, ...]:
+    # NumPy scalars are common here, and sqlite3 does not know them.
+    return tuple(kind(value) for kind, value in zip(COLUMNS.values(), astuple(record), strict=True))
+
+
+def _connect_reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `LedgerError` unless the open file is a whole ledger of this schema version."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        raise LedgerError(path, "this is not a ledger of episodes")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        advice = "a newer vla_bench wrote it" if version > SCHEMA_VERSION else "an older vla_bench wrote it"
+        raise LedgerError(path, f"its schema version is {version}, this program knows {SCHEMA_VERSION} ({advice})")
+    finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if finding != "ok":
+        raise LedgerError(path, f"the file is damaged ({' '.join(str(finding).split())})")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into `LedgerError`."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
+        damaged = getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+        problem = "the file is damaged, or not a ledger" if damaged else "SQLite cannot use the file"
+        raise LedgerError(path, f"{problem} ({error})") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Yield `path`, or a copy of it where SQLite could not lay its shared-memory file beside it."""
+    if os.access(path.parent, os.W_OK):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            if file.is_file():
+                shutil.copyfile(file, Path(folder) / file.name)
+        yield Path(folder) / path.name

@@ -1,0 +1,65 @@
+"""The files that a leaderboard is published as."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from vla_bench.core.paths import written_whole
+from vla_bench.results import figures, report, tables
+from vla_bench.results.leaderboard import leaderboard, missing_episodes
+from vla_bench.results.notes import notes_on
+from vla_bench.results.runs import merged, read_comparable_runs
+
+
+@dataclass(frozen=True)
+class LeaderboardFiles:
+    """What `write_leaderboard` made."""
+
+    table: pd.DataFrame
+    notes: tuple[str, ...]  # what a reader must know: unfinished runs, unpaired episodes, ...
+    csv: Path
+    markdown: Path
+    latex: Path  # policies x tasks
+    latex_full: Path  # a row for each policy and task
+    png: Path
+    pdf: Path
+    report: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file."""
+        return (self.report, self.csv, self.markdown, self.latex, self.latex_full, self.png, self.pdf)
+
+
+def write_leaderboard(run_folders: Iterable[Path], output: Path) -> LeaderboardFiles:
+    """Write the runs' leaderboard as CSV, Markdown, LaTeX, figure and report page into the folder `output`."""
+    runs = read_comparable_runs(run_folders)
+    frame = merged(runs)
+    table = leaderboard(frame, missing_episodes(runs))
+    files = LeaderboardFiles(
+        table=table,
+        notes=notes_on(runs, frame),
+        csv=output / "leaderboard.csv",
+        markdown=output / "leaderboard.md",
+        latex=output / "leaderboard.tex",
+        latex_full=output / "leaderboard_full.tex",
+        png=output / "success.png",
+        pdf=output / "success.pdf",
+        report=output / "report.html",
+    )
+    _write(files.csv, tables.csv(table))
+    _write(files.markdown, tables.markdown(table, files.notes))
+    _write(files.latex, tables.latex_compact(table))
+    _write(files.latex_full, tables.latex_full(table))
+    for path in (files.png, files.pdf):
+        with written_whole(path) as temporary:
+            figures.save_success(table, temporary)
+    _write(files.report, report.page(runs, frame, table, files.notes, figure=files.png, output=output))
+    return files
+
+
+def _write(path: Path, text: str) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

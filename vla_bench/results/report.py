@@ -1,0 +1,86 @@
+"""The report: one HTML page that needs no network and no server."""
+
+import base64
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vla_bench.results import tables
+from vla_bench.results.run_info import Session
+from vla_bench.results.runs import Run
+
+_TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class FailurePhase:
+    """How often episodes of one policy and suite failed in one phase."""
+
+    phase: str
+    count: int
+    share: float  # of the failures, 0..1
+
+
+@dataclass(frozen=True)
+class ErrorGroup:
+    """Errors of the harness that end in the same line."""
+
+    line: str
+    count: int
+    example: str  # traceback
+
+
+def page(
+    runs: Sequence[Run], frame: pd.DataFrame, table: pd.DataFrame, notes: Sequence[str], *, figure: Path, output: Path
+) -> str:
+    """Return the page; its links lead from `output`, the folder it will lie in, to the runs' files."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["command"] = shlex.join
+    environment.filters["link"] = lambda path: quote(Path(os.path.relpath(path, output)).as_posix())
+    return environment.get_template(_TEMPLATE).render(
+        notes=notes,
+        suites=list(zip(tables.compact(table), tables.full(table), strict=True)),
+        figure=base64.b64encode(figure.read_bytes()).decode("ascii"),
+        failures=failure_phases(frame),
+        errors=error_groups(frame),
+        runs=runs,
+        git=_git,
+    )
+
+
+def failure_phases(frame: pd.DataFrame) -> dict[tuple[str, str], list[FailurePhase]]:
+    """Return for each suite and policy in which phases its failed episodes ended, the most frequent first."""
+    failed = frame[frame["outcome"] == "failure"]
+    phases = {}
+    for (suite, policy), part in failed.groupby(["suite", "policy"]):
+        counts = part["phase"].replace("", "(none)").value_counts()
+        phases[str(suite), str(policy)] = [
+            FailurePhase(str(phase), int(count), int(count) / len(part)) for phase, count in counts.items()
+        ]
+    return phases
+
+
+def error_groups(frame: pd.DataFrame) -> list[ErrorGroup]:
+    """Return the errors grouped by the last line of their tracebacks, the most frequent first."""
+    texts = frame.loc[frame["outcome"] == "error", "error"]
+    lines = texts.map(lambda text: text.strip().splitlines()[-1] if text.strip() else text)
+    groups = [ErrorGroup(str(line), len(part), str(part.iloc[0])) for line, part in texts.groupby(lines)]
+    return sorted(groups, key=lambda group: (-group.count, group.line))
+
+
+def _git(session: Session) -> str:
+    if not session.git.commit:
+        return "not run from a clone"
+    return session.git.commit[:12] + (" with uncommitted changes" if session.git.dirty else "")

@@ -1,0 +1,280 @@
+"""The description of a run, `run.json`: who acted, under which protocol, with what software, where and when."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from vla_bench.core.errors import OutputMismatchError
+from vla_bench.core.paths import written_whole
+from vla_bench.results.errors import RunFolderError
+
+RUN_INFO_NAME = "run.json"
+
+_PACKAGES = (  # what can change an episode
+    "vla-bench",
+    "numpy",
+    "mujoco",
+    "robosuite",
+    "gymnasium",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "pillow",
+)
+_CLONE = Path(__file__).resolve().parents[2]  # if the package runs from one
+_SOURCES = ("vla_bench", "envs", "tasks", "policies")  # what in the clone can change an episode
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannedTask(_Model):
+    """How many episodes of one task the run is to have."""
+
+    suite: str
+    task: str
+    episodes: Annotated[int, Field(ge=0)]
+    variant: str = "clean"
+
+
+class Hardware(_Model):
+    """The machine that a session ran on."""
+
+    cpu: str
+    cores: int  # usable by the process
+    memory_gb: float
+    accelerator: str = ""  # GPU, where the policy ran on one
+
+
+class GitState(_Model):
+    """The state of the clone that the code ran from; empty for an installed package."""
+
+    commit: str = ""
+    dirty: bool = False  # sources that can change an episode differ from the commit
+
+
+class Session(_Model):
+    """One sitting of a run: a run that was interrupted and continued has several."""
+
+    command: tuple[str, ...]
+    started: datetime  # UTC
+    finished: datetime | None = None
+    hardware: Hardware
+    git: GitState
+
+
+class RunInfo(_Model):
+    """Everything about a run but its episodes.
+
+    `protocol` holds what must be equal for two runs' numbers to be compared (rendering, wait steps, horizon, ...);
+    which episodes there are stands in `planned`, what belongs to the policy in `card`.
+    """
+
+    format_version: Literal[1] = 1
+    policy: str
+    card: dict[str, JsonValue]
+    card_hash: str
+    checkpoint: str = ""
+    checkpoint_hash: str = ""
+    protocol: dict[str, JsonValue]
+    planned: tuple[PlannedTask, ...]
+    python: str
+    versions: dict[str, str]
+    sessions: Annotated[tuple[Session, ...], Field(min_length=1)]
+
+    @property
+    def started(self) -> datetime:
+        """When the first session began, UTC."""
+        return self.sessions[0].started
+
+    @property
+    def finished(self) -> datetime | None:
+        """When the last session ended, UTC; None while it runs or if it was killed."""
+        return self.sessions[-1].finished
+
+    def differences(self, other: Self) -> list[str]:
+        """Say what of the configuration differs in `other`: policy, card, checkpoint, protocol, versions.
+
+        Hardware, git state and planned episodes may differ between the sessions of one run.
+        """
+        return differing_fields(self._configuration(), other._configuration())
+
+    def continued_by(self, other: Self) -> Self:
+        """Return this run with the sessions of `other` added; its plan replaces ours for the tasks that it names."""
+        planned = {(item.suite, item.task, item.variant): item for item in (*self.planned, *other.planned)}
+        update = {"planned": tuple(planned.values()), "sessions": (*self.sessions, *other.sessions)}
+        return self.model_copy(update=update)
+
+    def finished_now(self) -> Self:
+        """Return this run with the end of its last session set to now."""
+        last = self.sessions[-1].model_copy(update={"finished": _now()})
+        return self.model_copy(update={"sessions": (*self.sessions[:-1], last)})
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json` in the run's folder."""
+        with written_whole(folder / RUN_INFO_NAME) as path:
+            path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the run's `run.json`; raise `RunFolderError` if it is missing or is not one."""
+        path = folder / RUN_INFO_NAME
+        if not path.is_file():
+            raise RunFolderError(folder, f"it has no {RUN_INFO_NAME}")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "(whole file)"
+            raise RunFolderError(folder, f"{RUN_INFO_NAME}: field `{field}`: {first['msg']}") from None
+
+    def _configuration(self) -> dict[str, JsonValue]:
+        names = {"policy", "card", "checkpoint_hash", "protocol", "python", "versions"}
+        configuration: dict[str, JsonValue] = self.model_dump(mode="json", include=names)
+        return configuration
+
+
+def describe_run(
+    policy: str,
+    card: Mapping[str, object],
+    protocol: Mapping[str, object],
+    planned: Iterable[PlannedTask],
+    *,
+    checkpoint: Path | None = None,
+    command: Iterable[str] | None = None,
+    accelerator: str = "",
+) -> RunInfo:
+    """Describe a run that begins now, in this process; `command` defaults to `sys.argv`.
+
+    The values of `card` and `protocol` must be what JSON can hold.
+    """
+    hardware = Hardware(cpu=_cpu_model(), cores=_usable_cores(), memory_gb=_memory_gb(), accelerator=accelerator)
+    words = tuple(sys.argv if command is None else command)
+    session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE))
+    return RunInfo(
+        policy=policy,
+        card=_plain(card),
+        card_hash=_text_hash(json.dumps(_plain(card), sort_keys=True)),
+        checkpoint=str(checkpoint or ""),
+        checkpoint_hash=content_hash(checkpoint) if checkpoint else "",
+        protocol=_plain(protocol),
+        planned=tuple(planned),
+        python=platform.python_version(),
+        versions=_installed_versions(),
+        sessions=(session,),
+    )
+
+
+def open_run(folder: Path, info: RunInfo) -> RunInfo:
+    """Begin or continue the run in `folder`: write its `run.json` and return what is written.
+
+    Raise `OutputMismatchError`, and write nothing, if a run of another configuration is there.
+    """
+    if (folder / RUN_INFO_NAME).exists():
+        existing = RunInfo.read(folder)
+        if differences := existing.differences(info):
+            raise OutputMismatchError(folder, differences)
+        info = existing.continued_by(info)
+    info.write(folder)
+    return info
+
+
+def content_hash(path: Path) -> str:
+    """Return a short SHA-256 digest of a file, or of a folder's file names and contents."""
+    digest = hashlib.sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as handle:
+            content = hashlib.file_digest(handle, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(path).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def differing_fields(first: object, second: object, name: str = "") -> list[str]:
+    """List the fields whose values differ, as `protocol.rendering: "fast", then "faithful"`."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        names = list(dict.fromkeys([*first, *second]))
+        parts = [(f"{name}.{key}" if name else key, first.get(key), second.get(key)) for key in names]
+        return [line for key, ours, theirs in parts for line in differing_fields(ours, theirs, key)]
+    if first == second:
+        return []
+    return [f"{name}: {_shown(first)}, then {_shown(second)}"]
+
+
+def git_state(clone: Path) -> GitState:
+    """Return the state of the clone of this package at `clone`, or an empty one if it is none."""
+    if not (clone / ".git").exists():  # an installed package may lie inside somebody else's repository
+        return GitState()
+    commit = _git(clone, "rev-parse", "HEAD")
+    changed = _git(clone, "status", "--porcelain", "--", *(name for name in _SOURCES if (clone / name).exists()))
+    return GitState(commit=commit, dirty=bool(changed))
+
+
+def _git(clone: Path, *arguments: str) -> str:
+    try:
+        finished = subprocess.run(
+            ["git", "-C", str(clone), *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, or no commit yet
+        return ""
+    return finished.stdout.strip()
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _memory_gb() -> float:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, JsonValue]:
+    """Return the values as they will be read back: lists for tuples."""
+    plain: dict[str, JsonValue] = json.loads(json.dumps(dict(values)))
+    return plain
+
+
+def _shown(value: object) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _text_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+_LONGEST_SHOWN = 80

@@ -1,0 +1,141 @@
+"""Runs read back from their folders, and the rules by which they may stand in one table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.errors import IncomparableRunsError, RunFolderError
+from vla_bench.results.ledger import KEY, LEDGER_NAME, read_ledger
+from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, differing_fields
+
+MEDIA_FOLDERS = ("videos", "pictures")
+
+_EPISODE = ["policy", *KEY]  # what tells one episode of a leaderboard from another
+_INCIDENTAL = ["wall_s", "policy_s", "error", "run"]  # may differ between two recordings of the same episode
+_MEDIA_SUFFIXES = {".mp4", ".webm", ".gif", ".png", ".jpg", ".jpeg"}
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A video or a picture of an episode."""
+
+    path: Path
+    outcome: str  # of the episode, or "" where the file's name is not that of a recorded one
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder: its description and its episodes."""
+
+    folder: Path
+    info: RunInfo
+    episodes: pd.DataFrame  # columns of `EpisodeRecord`
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites that the run has episodes of."""
+        return tuple(sorted(self.episodes["suite"].unique()))
+
+    def missing(self) -> list[tuple[PlannedTask, int]]:
+        """Return the planned tasks that are not complete, with how many of their episodes are missing."""
+        present = self.episodes.groupby(["suite", "task", "variant"]).size().to_dict()
+        keys = {item: (item.suite, item.task, item.variant) for item in self.info.planned}
+        counted = [(item, item.episodes - present.get(key, 0)) for item, key in keys.items()]
+        return [(item, missing) for item, missing in counted if missing > 0]
+
+    def media(self) -> list[Medium]:
+        """Return the run's videos and pictures, those of failures and errors first."""
+        columns = zip(*(self.episodes[name] for name in (*KEY, "outcome")), strict=True)
+        outcomes = {
+            media_stem(EpisodeIdentity(suite, task, index, seed, variant)): str(outcome)
+            for suite, task, variant, index, seed, outcome in columns
+        }
+        files = (file for name in MEDIA_FOLDERS for file in sorted((self.folder / name).rglob("[!.]*")))
+        media = [Medium(file, outcomes.get(file.stem, "")) for file in files if file.suffix.lower() in _MEDIA_SUFFIXES]
+        return sorted(media, key=lambda medium: medium.outcome == "success")
+
+
+def media_stem(episode: EpisodeIdentity) -> str:
+    """Return the name, without suffix, under which a report looks for an episode's video."""
+    return f"{episode.task_id}_{episode.variant}_seed{episode.seed}_{episode.index:04d}"
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run; raise `RunFolderError` or `LedgerError` that names what is wrong with it."""
+    if not folder.is_dir():
+        raise RunFolderError(folder, "it is not a folder" if folder.exists() else "there is no such folder")
+    if missing := [name for name in (LEDGER_NAME, RUN_INFO_NAME) if not (folder / name).is_file()]:
+        raise RunFolderError(folder, f"it has no {' and no '.join(missing)}")
+    info = RunInfo.read(folder)
+    episodes = read_ledger(folder / LEDGER_NAME)
+    if episodes.empty:
+        raise RunFolderError(folder, "it holds no episode yet")
+    if strangers := sorted(set(episodes["policy"]) - {info.policy}):
+        raise RunFolderError(folder, f"it holds episodes of {', '.join(strangers)}, but its policy is {info.policy}")
+    return Run(folder, info, episodes)
+
+
+def read_comparable_runs(folders: Iterable[Path]) -> list[Run]:
+    """Read runs that may stand in one table; raise `IncomparableRunsError` where they may not.
+
+    Runs that share a suite must have the same protocol, and runs of the same policy the same card and checkpoint.
+    """
+    folders = list(folders)
+    if not folders:
+        raise VlaBenchError("No run folders were given. Name at least one, as in `vla-bench leaderboard runs/*`.")
+    distinct = {folder.resolve(): folder for folder in reversed(folders)}
+    runs = [read_run(folder) for folder in reversed(distinct.values())]
+    first_of_suite: dict[str, Run] = {}
+    first_of_policy: dict[str, Run] = {}
+    for run in runs:
+        for suite in run.suites:
+            _require_same_protocol(first_of_suite.setdefault(suite, run), run, suite)
+        _require_same_policy(first_of_policy.setdefault(run.info.policy, run), run)
+    return runs
+
+
+def merged(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return the runs' episodes in one frame, with the column `run` added.
+
+    An episode that two runs recorded alike counts once; recorded differently it raises `IncomparableRunsError`.
+    """
+    frame = pd.concat([run.episodes.assign(run=str(run.folder)) for run in runs], ignore_index=True)
+    distinct = frame.drop_duplicates([column for column in frame.columns if column not in _INCIDENTAL])
+    clashing = distinct[distinct.duplicated(_EPISODE, keep=False)].sort_values(_EPISODE, kind="stable")
+    if not clashing.empty:
+        raise _clash(clashing)
+    return distinct.reset_index(drop=True)
+
+
+def _require_same_protocol(first: Run, second: Run, suite: str) -> None:
+    if differences := differing_fields(first.info.protocol, second.info.protocol, "protocol"):
+        reason = f"evaluate suite {suite} under different protocols"
+        raise IncomparableRunsError(
+            first.folder, second.folder, reason, differences, "Make a leaderboard of each, or run one again."
+        )
+
+
+def _require_same_policy(first: Run, second: Run) -> None:
+    cards = differing_fields(first.info.card, second.info.card, "card")
+    checkpoints = differing_fields(first.info.checkpoint_hash, second.info.checkpoint_hash, "checkpoint_hash")
+    if differences := [*cards, *checkpoints]:
+        reason = f"are both of policy {first.info.policy!r}, but not of the same one"
+        raise IncomparableRunsError(
+            first.folder, second.folder, reason, differences, "Give one a card with another name and run it again."
+        )
+
+
+def _clash(clashing: pd.DataFrame) -> IncomparableRunsError:
+    """Describe the first of the clashing records (sorted, so that those of one episode stand together)."""
+    first, second = clashing.iloc[0], clashing.iloc[1]
+    fields = [name for name in clashing.columns if name not in _INCIDENTAL and first[name] != second[name]]
+    differences = [f"{name}: {first[name]}, then {second[name]}" for name in fields]
+    name = f"{first['suite']}.{first['task']} {first['variant']} {first['episode_index']} seed {first['seed']}"
+    count = len(clashing.drop_duplicates(_EPISODE))
+    reason = f"record {count} episode{'s' * (count > 1)} of {first['policy']} differently, first {name}"
+    advice = "Give only one of them, or another seed to one."
+    return IncomparableRunsError(Path(first["run"]), Path(second["run"]), reason, differences, advice)

@@ -1,0 +1,213 @@
+"""The leaderboard as text: CSV for programs, Markdown for pages, LaTeX (booktabs) for papers.
+
+A table is first made as plain text cells, then dressed for its format, so all formats say the same.
+"""
+
+import math
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from vla_bench.results.leaderboard import ALL_TASKS
+
+_UNFINISHED = "*"
+_WITH_ERRORS = "\N{DAGGER}"
+_MEANING = {
+    _UNFINISHED: "unfinished: planned episodes are missing",
+    _WITH_ERRORS: "episodes that ended in an error are left out",
+}
+_NOTHING = "\N{EN DASH}"
+_MOST_COLUMNS = 5  # tasks that fit beside each other on a page; more of them go down the page
+
+
+Row = Mapping[Hashable, Any]  # one row of the leaderboard: its columns are of several types
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of plain text cells."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int  # columns with words, aligned left; the others hold numbers
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """The meaning of the marks that occur in the cells."""
+        text = " ".join(cell for row in self.rows for cell in row[self.left :])
+        return tuple(f"{mark} {meaning}" for mark, meaning in _MEANING.items() if mark in text)
+
+
+def compact(table: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return one small table a suite: success in percent with its interval, policies by tasks.
+
+    Policies go down the page, except where the tasks are too many to stand side by side.
+    """
+    return tuple(_compact(title, part) for title, part in sections(table))
+
+
+def full(table: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return one table a suite with a row for each policy and task and every measure."""
+    return tuple(_full(title, part) for title, part in sections(table))
+
+
+def csv(table: pd.DataFrame) -> str:
+    """Return the leaderboard with all its columns; rates are 0..1."""
+    return table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def markdown(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+    """Return a page with the compact and the full tables."""
+    parts = ["# Leaderboard", _CAPTION, "\n".join(f"- {_markdown_text(note)}" for note in notes)]
+    for small, large in zip(compact(table), full(table), strict=True):
+        parts += [f"## {_markdown_text(small.title)}", _markdown(small), _markdown(large)]
+        parts += [_markdown_text(note) for note in dict.fromkeys((*small.footnotes, *large.footnotes))]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def latex_compact(table: pd.DataFrame) -> str:
+    """Return the compact tables as LaTeX floats."""
+    return _latex_file(compact(table), "compact")
+
+
+def latex_full(table: pd.DataFrame) -> str:
+    """Return the full tables as LaTeX floats."""
+    return _latex_file(full(table), "full")
+
+
+def success_cell(row: Row) -> str:
+    """Return `58.3 [45.7, 69.9]`: percent and 95 % interval, with marks for missing and broken episodes."""
+    rate, low, high = (row[f"success_{name}"] for name in ("rate", "low", "high"))
+    marks = _UNFINISHED * bool(row["missing"]) + _WITH_ERRORS * bool(row["errors"])
+    return f"{_NOTHING if math.isnan(rate) else f'{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]'}{marks}"
+
+
+def sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield a title and the rows of each suite, and of each variant where there are several."""
+    several = table["variant"].nunique() > 1
+    for (suite, variant), part in table.groupby(["suite", "variant"], sort=False):
+        yield (f"{suite} ({variant})" if several or variant != "clean" else str(suite)), part
+
+
+_CAPTION = "Success rate in percent with its 95 % Wilson interval."
+
+
+def _compact(title: str, part: pd.DataFrame) -> TextTable:
+    cells = {(row["policy"], row["task"]): success_cell(row) for row in part.to_dict("records")}
+    policies = list(dict.fromkeys(part["policy"]))
+    tasks = [*sorted(set(part["task"]) - {ALL_TASKS}), ALL_TASKS]
+    across, down, corner = (tasks, policies, "policy") if len(tasks) <= _MOST_COLUMNS + 1 else (policies, tasks, "task")
+    keys = [[(one, other) if across is tasks else (other, one) for other in across] for one in down]
+    rows = [(name, *(cells.get(key, _NOTHING) for key in row)) for name, row in zip(down, keys, strict=True)]
+    return TextTable(title, (corner, *across), tuple(rows), left=1)
+
+
+def _full(title: str, part: pd.DataFrame) -> TextTable:
+    with_errors = bool(part["errors"].any())
+    rows = [_measures(row) | (_error_measures(row) if with_errors else {}) for row in part.to_dict("records")]
+    return TextTable(title, tuple(rows[0]), tuple(tuple(row.values()) for row in rows), left=2)
+
+
+def _measures(row: Row) -> dict[str, str]:
+    return {
+        "policy": row["policy"],
+        "task": row["task"],
+        "episodes": str(row["episodes"]),
+        "success %": success_cell(row),
+        "reward": _spread(row["mean_reward"], row["std_reward"]),
+        "steps": _number(row["mean_steps"]),
+        "progress %": _number(100 * row["mean_progress"]),
+    }
+
+
+def _error_measures(row: Row) -> dict[str, str]:
+    return {
+        "errors": str(row["errors"]),
+        "if errors fail %": _number(100 * row["success_if_errors_fail"]),
+        "if errors succeed %": _number(100 * row["success_if_errors_succeed"]),
+    }
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return _NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _spread(mean: float, std: float) -> str:
+    return _number(mean, 2) if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _markdown(table: TextTable) -> str:
+    rule = [":--" if column < table.left else "--:" for column in range(len(table.header))]
+    lines = [table.header, *table.rows]
+    header, *body = (" | ".join(_markdown_text(cell) for cell in line) for line in lines)
+    return "\n".join(f"| {line} |" for line in (header, " | ".join(rule), *body))
+
+
+def _latex_file(tables: Sequence[TextTable], kind: str) -> str:
+    return "\n".join(["% Needs \\usepackage{booktabs}", *(_latex(table, kind) for table in tables)])
+
+
+def _latex(table: TextTable, kind: str) -> str:
+    label = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in table.title).strip("-")
+    caption = " ".join([table.title + ".", _CAPTION, *(f"{note}." for note in table.footnotes)])
+    lines = [
+        "\\begin{table}[t]",
+        "  \\centering",
+        f"  \\caption{{{_latex_text(caption)}}}",
+        f"  \\label{{tab:{label}-{kind}}}",
+        f"  \\begin{{tabular}}{{{'l' * table.left}{'r' * (len(table.header) - table.left)}}}",
+        "    \\toprule",
+        f"    {_latex_row(table.header)}",
+        "    \\midrule",
+        *(f"    {rule}{_latex_row(row)}" for rule, row in zip(_rules(table), table.rows, strict=True)),
+        "    \\bottomrule",
+        "  \\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rules(table: TextTable) -> list[str]:
+    """Return what to put before each row: a rule where the next policy begins."""
+    names = [row[0] for row in table.rows]
+    grouped = len(set(names)) < len(names)
+    starts = [False, *(grouped and name != before for before, name in pairwise(names))]
+    return ["\\midrule\n    " if start else "" for start in starts]
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    row = " & ".join(_latex_text(cell) for cell in cells) + r" \\"
+    return f"{{}}{row}" if row.startswith("[") else row  # the line break before it would take [..] as its own
+
+
+def _latex_text(text: str) -> str:
+    return " ".join(text.split()).translate(_LATEX)
+
+
+def _markdown_text(text: str) -> str:
+    escaped = " ".join(text.split()).translate(_MARKDOWN)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)  # inside a word an underscore means itself
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': "''",
+        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+        "±": r"$\pm$",
+        _WITH_ERRORS: r"\textsuperscript{$\dagger$}",
+        _UNFINISHED: r"\textsuperscript{*}",
+        _NOTHING: "--",
+    }
+)
+_MARKDOWN = str.maketrans({letter: f"\\{letter}" for letter in "\\`*|<>"})
