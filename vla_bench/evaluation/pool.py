@@ -10,7 +10,7 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import ProprioceptionField
 from vla_bench.evaluation.episodes import Command, Event, Lost
 from vla_bench.evaluation.rows import EnvironmentSpec
-from vla_bench.evaluation.worker import Started, StartFailed, serve, process_variables
+from vla_bench.evaluation.worker import Started, StartFailed, process_variables, serve
 
 _STALL_S = 600.0  # a worker that is silent for so long over one command hangs
 _START_ATTEMPTS = 3

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNameError, VlaBenchError
+from vla_bench.core.paths import data_folder
+from vla_bench.policies import find_policy, load_policy, policy_descriptions, policy_names
+
+
+def card(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_every_card_of_the_package_is_valid_and_described() -> None:
+    assert {"random", "noop", "expert", "openvla-nano", "lora-openvla"} <= set(policy_names())
+    assert set(policy_descriptions()) == {path.stem for path in data_folder("policies").glob("*.toml")}
+
+
+def test_an_unknown_policy_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="No policy named 'rnadom'. Did you mean 'random'?"):
+        load_policy("rnadom")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('description = "mine"', r"mine\.toml: field `kind`: is missing"),
+        ('kind = "randon"\ndescription = "mine"', r"field `kind`: 'randon' is not a kind.*one of expert, noop, openvla"),
+        ('kind = "random"', r"field `description`: is missing. Expected string"),
+        ('kind = "random"\ndescripton = "mine"\ndescription = "mine"', r"`descripton`: is not a known field. Expected 'des"),
+        ('kind = "random"\ndescription = 3', r"field `description`: 3: Input should be a valid string"),
+        ('kind = "random"\ndescription = "mine"\nchunk = { execution = "open_loop", steps = 0 }', r"chunk.open_loop.steps"),
+        ('kind = "random"\ndescription = "mine"\nchunk = { execution = "never" }', r"field `chunk`: .*'open_loop'"),
+        ('kind = "openvla"\ndescription = "mine"\nimage_size = 96', r"field `checkpoint`: is missing"),
+        (
+            'kind = "openvla"\ndescription = "mine"\nimage_size = 96\ncheckpoint = "x"\ngripper = "open"',
+            r"field `gripper`: 'open': .*Expected one of 'close_positive', 'open_positive', 'open_one'",
+        ),
+        ("kind = random", r"field `\(whole file\)`: is not valid TOML"),
+    ],
+)
+def test_a_wrong_card_names_file_field_and_what_is_expected(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_policy(card(tmp_path, text))
+
+
+def test_a_card_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(VlaBenchError, match=r"No policy card nowhere/mine\.toml\. Known policies: expert"):
+        load_policy("nowhere/mine.toml")
+
+
+def test_a_card_is_named_after_its_file(tmp_path: Path) -> None:
+    assert find_policy(card(tmp_path, 'kind = "noop"\ndescription = "mine"')).name == "mine"
+
+
+def test_a_checkpoint_for_a_policy_without_a_network_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(VlaBenchError, match="kind 'random' has no network"):
+        find_policy("random", tmp_path)
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(CheckpointError, match="nowhere: there is no such folder. `vla-bench finetune` makes one"):
+        find_policy("openvla-nano", Path("nowhere"))
+
+
+def test_an_adapter_that_was_not_made_yet_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="quickstart/checkpoints/lora: there is no such folder. Make one with `vla-b"):
+        load_policy("lora-openvla")
+
+
+def test_a_checkpoint_folder_with_a_missing_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        load_policy("openvla-nano", tmp_path)
+
+
+def test_the_description_changes_with_the_content_of_the_checkpoint(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    first = find_policy("openvla-nano", tmp_path).describe()
+    assert find_policy("openvla-nano", tmp_path).describe() == first
+    weights.write_bytes(b"two")
+    assert find_policy("openvla-nano", tmp_path).describe() != first
+
+
+def test_an_adapter_given_as_checkpoint_keeps_the_card_s_base(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    fingerprints = find_policy("lora-openvla", tmp_path).describe()["fingerprints"]
+    assert "adapter" in fingerprints
+    assert fingerprints.get("checkpoint") == find_policy("openvla-nano").describe()["fingerprints"].get("checkpoint")

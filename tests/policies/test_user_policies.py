@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_bench.core.errors import ConventionError, VlaBenchError
+from vla_bench.core.types import Observation
+from vla_bench.policies import EnvironmentConventions, find_policy, load_policy
+from vla_bench.policies.policy import PolicyOutputError
+
+OBSERVATION: Observation = {"images": {}, "proprioception": np.zeros(0, np.float32), "instruction": "reach"}
+MODULE = '''
+import numpy as np
+from vla_bench.policies import PolicyRequirements
+
+class Simple:
+    def act(self, observations):
+        return np.zeros((len(observations), 7))
+
+class Whole:
+    requirements = PolicyRequirements(cameras=("wrist",), image_size=64)
+    def __init__(self, checkpoint=None):
+        self.checkpoint, self.told = checkpoint, []
+    def connect(self, conventions):
+        self.told.append(conventions.image_size)
+    def reset(self, instructions, *, rows, seeds):
+        self.told.append((list(instructions), list(rows), list(seeds)))
+    def act(self, observations, *, rows):
+        return np.full((len(rows), 3, 7), rows[0] / 10)
+
+class Loose:
+    def reset(self, instructions, **_):
+        self.instructions = instructions
+    def act(self, observations, **_):
+        return np.zeros((len(observations) + 1, 7))
+
+class Idle:
+    pass
+
+not_callable = 3
+'''
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users_own.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_class_with_nothing_but_act_will_do() -> None:
+    policy = load_policy("users_own:Simple")
+    policy.connect(EnvironmentConventions(("agentview", "wrist"), 224, ()))
+    policy.reset(["reach"], rows=[0], seeds=[0])
+    assert policy.act([OBSERVATION] * 2, rows=[0, 1]).shape == (2, 1, 7)
+    assert policy.requirements.cameras == ("agentview", "wrist")
+
+
+def test_a_class_with_the_whole_protocol_gets_all_of_it() -> None:
+    policy = load_policy("users_own:Whole")
+    with pytest.raises(ConventionError, match="64 pixels, they send 224"):
+        policy.connect(EnvironmentConventions(("wrist",), 224, ()))
+    policy.connect(EnvironmentConventions(("wrist",), 64, ()))
+    policy.reset(["reach"], rows=[5], seeds=[11])
+    assert policy.act([OBSERVATION], rows=[5]).tolist() == np.full((1, 3, 7), np.float32(0.5)).tolist()
+    assert policy._policy.told == [64, (["reach"], [5], [11])]  # type: ignore[attr-defined]
+
+
+def test_a_checkpoint_is_passed_to_a_factory_that_takes_one(tmp_path: Path) -> None:
+    assert load_policy("users_own:Whole", tmp_path)._policy.checkpoint == tmp_path  # type: ignore[attr-defined]
+    with pytest.raises(VlaBenchError, match="users_own:Simple takes no argument `checkpoint`"):
+        load_policy("users_own:Simple", tmp_path)
+
+
+def test_wrong_shapes_are_an_error() -> None:
+    policy = load_policy("users_own:Loose")
+    policy.reset(["reach"], rows=[0], seeds=[0])
+    with pytest.raises(PolicyOutputError, match=r"shape \(2, 7\) for 1 observations"):
+        policy.act([OBSERVATION], rows=[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:Simple", "No module 'no_such_module' for policy 'no_such_module:Simple'"),
+        ("users_own:Simpel", "has no factory 'Simpel'. It has: Idle, Loose"),
+        ("users_own:not_callable", "has no factory 'not_callable'"),
+        ("users_own:Idle", "users_own:Idle made a Idle without an `act` method"),
+    ],
+)
+def test_what_is_not_there_is_named(name: str, message: str) -> None:
+    with pytest.raises(VlaBenchError, match=message):
+        load_policy(name)
+
+
+def test_a_module_that_fails_to_import_something_else_says_so(tmp_path: Path) -> None:
+    (tmp_path / "users_broken.py").write_text("import missing_library\n")
+    with pytest.raises(ModuleNotFoundError, match="missing_library"):
+        load_policy("users_broken:Policy")
+
+
+def test_a_user_s_policy_is_named_as_it_was_given() -> None:
+    assert find_policy("users_own:Simple").name == "users_own:Simple"

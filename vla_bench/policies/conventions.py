@@ -1,0 +1,51 @@
+"""Conversion between a policy's conventions and the environments', all in one place.
+
+The environments' own conventions are those of `vla_bench.core.types`: images right side up, axis-angle with the
+quaternion's sign kept, gripper -1 open and +1 close.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from vla_bench.core.types import FloatArray, ImageArray
+
+GripperConvention = Literal[
+    "close_positive",  # -1 open, +1 close: ours, robosuite's, LIBERO's
+    "open_positive",  # -1 close, +1 open: CALVIN's, WidowX's
+    "open_one",  # 0 close, 1 open: OpenVLA's training data
+]
+AxisAngleConvention = Literal[
+    "robosuite",  # angle in 0..2 pi: the quaternion's sign is kept
+    "shortest",  # angle in 0..pi
+]
+
+
+def gripper_to_close_positive(actions: FloatArray, convention: GripperConvention) -> FloatArray:
+    """Return actions (..., 7) whose last number is -1 for open and +1 for close."""
+    gripper = actions[..., -1:]
+    if convention == "open_positive":
+        gripper = -gripper
+    elif convention == "open_one":
+        gripper = -np.sign(2.0 * gripper - 1.0)  # as OpenVLA's LIBERO evaluation does
+    converted: FloatArray = np.concatenate([actions[..., :-1], gripper], axis=-1)
+    return converted.astype(np.float32)
+
+
+def axis_angle_from_robosuite(axis_angle: FloatArray, convention: AxisAngleConvention) -> FloatArray:
+    """Return rotation vectors (..., 3) [rad] in the policy's convention."""
+    if convention == "robosuite":
+        return axis_angle
+    angle = np.linalg.norm(axis_angle, axis=-1, keepdims=True)
+    flipped = axis_angle * (1.0 - 2.0 * np.pi / np.maximum(angle, np.pi))
+    shortest: FloatArray = np.where(angle > np.pi, flipped, axis_angle)
+    return shortest.astype(axis_angle.dtype)
+
+
+def image_for_policy(image: ImageArray, rotation_deg: Literal[0, 180], crop_area: float) -> ImageArray:
+    """Return the image (H, W, 3) rotated as the policy's training images were, and its centre of `crop_area` (0..1]."""
+    if rotation_deg == 180:
+        image = image[::-1, ::-1]
+    side = max(1, round(image.shape[0] * crop_area**0.5))
+    start = (image.shape[0] - side) // 2
+    return image[start : start + side, start : start + side]

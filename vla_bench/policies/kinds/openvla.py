@@ -1,0 +1,185 @@
+"""An OpenVLA network as a policy: its checkpoint, and the conventions that its card states."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vla_bench.core.errors import CheckpointError, ConventionError
+from vla_bench.core.types import FloatArray, ImageArray, Observation, ProprioceptionField
+from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.conventions import (
+    AxisAngleConvention,
+    GripperConvention,
+    axis_angle_from_robosuite,
+    gripper_to_close_positive,
+    image_for_policy,
+)
+from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
+from vla_bench.policies.registry import policy_kind
+
+if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
+    import torch
+
+    from vla_bench.models.checkpoint import Checkpoint
+    from vla_bench.models.normalization import DatasetStatistics
+
+_ADAPTER_CONFIG = "adapter_config.json"
+_ROTATION_FIELD = "end_effector_axis_angle"
+
+
+class OpenVLACard(PolicyCard):
+    """A checkpoint folder, perhaps an adapter on it, and how the network sees and acts."""
+
+    checkpoint: Path  # folder in OpenVLA's layout
+    adapter: Path | None = None  # folder that `vla-bench finetune --method lora` wrote
+    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview",)
+    image_size: Annotated[int, Field(ge=16)]  # pixels of the images it was trained on; the network resizes them
+    image_rotation_deg: Literal[0, 180] = 0  # of those images, against right side up
+    image_crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the image that is kept, at its centre
+    proprioception: tuple[str, ...] = ()  # names of the environment's fields, in the order of training
+    axis_angle: AxisAngleConvention = "robosuite"
+    gripper: GripperConvention = "close_positive"
+    unnorm_key: str | None = None  # entry of dataset_statistics.json; may be left out where there is one only
+    action_from: Literal["most_likely", "expected"] = "most_likely"  # the likeliest bin, or the mean over the bins
+
+    def with_checkpoint(self, checkpoint: Path) -> Self:
+        """Return the card with this adapter, or with this checkpoint and no adapter."""
+        if (checkpoint / _ADAPTER_CONFIG).is_file():
+            return self.model_copy(update={"adapter": checkpoint})
+        return self.model_copy(update={"checkpoint": checkpoint, "adapter": None})
+
+    def checkpoints(self, folder: Path) -> dict[str, Path]:
+        """Return where the checkpoint and the adapter lie."""
+        adapter = {} if self.adapter is None else {"adapter": find_file(self.adapter, folder)}
+        return {"checkpoint": find_file(self.checkpoint, folder), **adapter}
+
+
+@policy_kind("openvla", OpenVLACard)
+def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
+    """Load the card's checkpoint and adapter."""
+    from vla_bench.models.checkpoint import load_checkpoint
+
+    places = card.checkpoints(folder)
+    if "adapter" in places and not places["adapter"].is_dir():
+        raise CheckpointError(
+            places["adapter"],
+            "there is no such folder. Make one with `vla-bench finetune --method lora --output PATH`, "
+            "and give it with `--checkpoint PATH`",
+        )
+    checkpoint = load_checkpoint(places["checkpoint"])
+    if "adapter" in places:
+        from vla_bench.models.adapters import load_adapter
+
+        checkpoint = load_adapter(checkpoint, places["adapter"])
+    return OpenVLAPolicy(card, checkpoint)
+
+
+class OpenVLAPolicy(PolicyBase):
+    """Predict a chunk of actions from images, proprioception and instruction."""
+
+    def __init__(self, card: OpenVLACard, checkpoint: "Checkpoint") -> None:
+        import torch
+
+        self._card, self._checkpoint = card, checkpoint
+        self._statistics = _statistics(card, checkpoint)
+        _check_card(card, checkpoint)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._checkpoint.model.to(self._device).eval()
+        self._instructions: dict[int, str] = {}  # by row
+        self._proprioception_indices: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self._rotation_at: int | None = None  # where the axis-angle begins among the selected numbers
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """The card's cameras, image size and proprioception."""
+        card = self._card
+        return PolicyRequirements(card.cameras, card.image_size, card.proprioception)
+
+    def connect(self, conventions: EnvironmentConventions) -> None:
+        """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
+        super().connect(conventions)
+        slices = _slices(conventions.proprioception_fields)
+        chosen = [slices[name] for name in self._card.proprioception]
+        self._proprioception_indices = np.concatenate([np.zeros(0, dtype=np.intp), *chosen])
+        if _ROTATION_FIELD in self._card.proprioception:
+            before = self._card.proprioception[: self._card.proprioception.index(_ROTATION_FIELD)]
+            self._rotation_at = sum(len(slices[name]) for name in before)
+        expected = self._checkpoint.config.proprioception_dim
+        if len(self._proprioception_indices) != expected:
+            sizes = ", ".join(f"{name} ({len(slices[name])})" for name in self._card.proprioception) or "none"
+            raise ConventionError(f"The network takes {expected} numbers of proprioception, the card names {sizes}.")
+
+    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Remember what to do in these rows."""
+        self._instructions.update(zip(rows, instructions, strict=True))
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        """Return the predicted chunks, (B, H, 7)."""
+        import torch
+
+        images = np.stack([self._images(observation) for observation in observations])
+        with torch.inference_mode():
+            pixel_values = self._checkpoint.processor.images(torch.from_numpy(images).to(self._device))
+            ids, mask = self._checkpoint.processor.actions_for([self._instructions[row] for row in rows])
+            logits = self._checkpoint.model.action_logits(
+                ids.to(self._device), mask.to(self._device), pixel_values, self._proprioception(observations)
+            )
+            actions = self._statistics.action.unnormalise(self._decoded(logits))
+        return np.clip(gripper_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+
+    def _images(self, observation: Observation) -> ImageArray:
+        card = self._card
+        images = [observation["images"][name] for name in card.cameras]
+        return np.stack([image_for_policy(image, card.image_rotation_deg, card.image_crop_area) for image in images])
+
+    def _proprioception(self, observations: Sequence[Observation]) -> "torch.Tensor | None":
+        import torch
+
+        statistics = self._statistics.proprioception
+        if not self._card.proprioception or statistics is None:
+            return None
+        values = np.stack([observation["proprioception"][self._proprioception_indices] for observation in observations])
+        if self._rotation_at is not None:
+            rotation = slice(self._rotation_at, self._rotation_at + 3)
+            values[:, rotation] = axis_angle_from_robosuite(values[:, rotation], self._card.axis_angle)
+        return torch.from_numpy(statistics.normalise(values)).to(self._device)
+
+    def _decoded(self, logits: "torch.Tensor") -> FloatArray:
+        tokens = self._checkpoint.action_tokenizer
+        decode = tokens.most_likely_action if self._card.action_from == "most_likely" else tokens.expected_action
+        decoded: FloatArray = decode(logits).cpu().numpy()
+        return decoded
+
+
+def _slices(fields: Sequence[ProprioceptionField]) -> dict[str, NDArray[np.intp]]:
+    ends = np.cumsum([field.size for field in fields])
+    return {field.name: np.arange(end - field.size, end) for field, end in zip(fields, ends, strict=True)}
+
+
+def _statistics(card: OpenVLACard, checkpoint: "Checkpoint") -> "DatasetStatistics":
+    from vla_bench.models.normalization import statistics_for
+
+    return statistics_for(checkpoint.statistics, card.unnorm_key)
+
+
+def _check_card(card: OpenVLACard, checkpoint: "Checkpoint") -> None:
+    """Raise `ConventionError` where card and network contradict each other."""
+    config = checkpoint.config
+    problems = []
+    if len(card.cameras) != config.num_images:
+        problems.append(f"the network takes {config.num_images} images, the card names {len(card.cameras)} cameras")
+    if bool(card.proprioception) != bool(config.proprioception_dim):
+        problems.append(
+            f"the network takes {config.proprioception_dim} numbers of proprioception, the card names "
+            f"{', '.join(card.proprioception) or 'none'}"
+        )
+    if card.proprioception and _statistics(card, checkpoint).proprioception is None:
+        problems.append("the statistics have no entry for proprioception")
+    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > config.chunk_size:
+        problems.append(f"the network predicts {config.chunk_size} actions, the card executes {card.chunk.steps}")
+    if problems:
+        raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")
