@@ -11,7 +11,7 @@ import trimesh
 from vla_bench.core.paths import cache_folder, written_whole
 from vla_bench.core.types import FloatArray
 
-FAST_FACES = 300  # most faces that a visual mesh keeps at quality `fast`
+FAST_FACES = 160  # most faces that a visual mesh keeps at quality `fast`
 
 
 def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, most_faces: int) -> None:

@@ -73,7 +73,7 @@ class RobosuiteSimulation:
         env = self._env
         for substep in range(int(env.control_timestep / env.model_timestep)):
             mujoco.mj_step1(self._model, self.data)
-            env._pre_action(action, policy_step=substep == 0)
+            self._control(action, new_goal=substep == 0)
             mujoco.mj_step2(self._model, self.data)
         env.timestep += 1
         env.cur_time += env.control_timestep
@@ -138,6 +138,17 @@ class RobosuiteSimulation:
     def close(self) -> None:
         """Free robosuite's simulation."""
         self._env.close()
+
+    def _control(self, action: FloatArray, *, new_goal: bool) -> None:
+        """Write the torques, as robosuite's `FixedBaseRobot.control` does, less what it keeps for observations."""
+        controller = self._robot.composite_controller
+        controller.update_state()
+        if new_goal:
+            controller.set_goal(action)
+        for part, torques in controller.run_controller(self._robot._enabled_parts).items():
+            actuators = self._robot._ref_actuators_indexes_dict[part]
+            low, high = self._model.actuator_ctrlrange[actuators].T
+            self.data.ctrl[actuators] = np.clip(torques, low, high)
 
     def _look_again(self) -> None:
         mujoco.mj_fwdPosition(self._model, self.data)

@@ -1,5 +1,7 @@
 """Our own MuJoCo engine: a robot at a table with things on it."""
 
+from collections.abc import Mapping, Sequence
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +9,15 @@ from numpy.typing import NDArray
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
 from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
+from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.placement import Place, sample_places
+from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
 from vla_bench.envs.world import MujocoWorld
-from vla_bench.tasks.task import Task
+from vla_bench.tasks.task import Relation, Task
 
 _FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _SETTLE_STEPS = 5  # control steps without motion after placement; part of the reset, not of the episode
@@ -32,11 +36,12 @@ class TabletopSimulation:
         arm, gripper = self._compiled.robot.arm, self._compiled.robot.gripper
         tool = ROBOT_PREFIX + GRIPPER_PREFIX
         joints = [model.joint(ROBOT_PREFIX + name).id for name in arm.joints]
+        self._joints = np.array(joints)
         self._joint_qpos, self._joint_dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
         self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
         self._open, self._closed = np.array(gripper.open_m), np.array(gripper.closed_m)
-        site = model.site(tool + gripper.end_effector_site).id
+        self._site = site = model.site(tool + gripper.end_effector_site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._controller = OperationalSpaceController(model, site, joints, actuators)
         fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
@@ -75,6 +80,30 @@ class TabletopSimulation:
         self.data.ctrl[self._gripper_actuators] = self._open
         self._controller.hold_posture(np.asarray(self._compiled.robot.arm.start_rad))
         mujoco.mj_step1(self._model, self.data)
+
+    def arrange_at_random(
+        self, relations: Sequence[Relation], regions: Mapping[str, Region], generator: np.random.Generator
+    ) -> None:
+        """Place everything by `relations` in `regions`, the arm at its start; for still scenes."""
+        places = sample_places(relations, regions, self._radii_m, generator)
+        self.arrange(places, np.asarray(self._compiled.robot.arm.start_rad))
+
+    def move_item(self, item: str, position_world: FloatArray) -> None:
+        """Put an item's origin somewhere without physics; for still scenes."""
+        address = self._model.joint(f"{item}/free").qposadr[0]
+        self.data.qpos[address : address + 3] = position_world
+        mujoco.mj_step1(self._model, self.data)
+
+    def move_gripper_to(self, position_world: FloatArray, yaw_rad: float, opening: float) -> None:
+        """Put the gripper somewhere without physics, `opening` from 0 (closed) to 1; for still scenes."""
+        reach_posture(self._model, self.data, self._site, self._joints, position_world, yaw_rad)
+        self.data.qpos[self._finger_qpos] = self._closed + opening * (self._open - self._closed)
+        mujoco.mj_step1(self._model, self.data)
+
+    @property
+    def compiled(self) -> CompiledScene:
+        """The compiled scene with its descriptions."""
+        return self._compiled
 
     def step(self, action: FloatArray) -> None:
         """Advance one control step. Positions, velocities and contacts are up to date afterwards."""

@@ -1,0 +1,174 @@
+"""Static scenes for visual grounding: random arrangements, rendered once, with the truth about where everything is.
+
+What a full-size VLA inherits from vision-language pretraining, a small one can learn from these in minutes: the name
+of a thing and where it is. See `baselines/openvla-nano/`.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.paths import written_whole
+from vla_bench.core.types import ImageArray
+from vla_bench.demos.store import DemonstrationFile
+from vla_bench.tasks import get_task
+from vla_bench.tasks.task import Task
+
+if TYPE_CHECKING:  # only the processes that render load the simulator
+    from vla_bench.envs.descriptions import Region
+    from vla_bench.envs.engines.tabletop import TabletopSimulation
+
+_SCENES_PER_JOB = 100
+_WORKSPACE_M = ((-0.20, 0.22), (-0.36, 0.36), (0.82, 1.10))  # of the end-effector: x, y, z in the world frame
+_LOOSER = {"middle": (0.17, 0.19), "left": (0.10, 0.06), "right": (0.10, 0.06)}  # half sizes [m]
+_HELD_SHARE = 0.3  # of the scenes in which the gripper holds something
+_DELIVERED_SHARE = 0.3  # of the scenes in which something lies in the basket or on the plate already
+
+
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """N still images with the world's truth."""
+
+    items: tuple[str, ...]
+    images: ImageArray  # (N, cameras, H, W, 3)
+    proprioception: NDArray[np.float32]  # (N, P); the first three are the end-effector's position
+    positions_world: NDArray[np.float32]  # (N, items, 3) [m]
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """Which scenes to make."""
+
+    task: str  # whose objects stand in them
+    count: int
+    output: Path
+    seed: int = 0
+    image_size: int = 96
+    workers: int = 2
+
+
+def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lambda done: None) -> None:
+    """Render the scenes and write them to `options.output`; the same options give the same file."""
+    jobs = [(options, start) for start in range(0, options.count, _SCENES_PER_JOB)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(options.workers, _one_thread_rendering) as pool:
+        parts = []
+        for part in pool.imap(_render_job, jobs):
+            parts.append(part)
+            on_progress(sum(len(done.images) for done in parts))
+    write_scenes(_joined(parts), options.output)
+
+
+def write_scenes(scenes: Scenes, path: Path) -> None:
+    """Write a scene file, whole or not at all."""
+    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"], file.attrs["items"] = "vla_bench_scenes", list(scenes.items)
+        size = (16, *scenes.images.shape[1:])
+        file.create_dataset("images", data=scenes.images, compression="lzf", chunks=size)
+        file.create_dataset("proprioception", data=scenes.proprioception)
+        file.create_dataset("positions_world", data=scenes.positions_world)
+
+
+def read_scenes(path: Path) -> Scenes:
+    """Read a scene file into memory."""
+    with h5py.File(path) as file:
+        items = tuple(str(item) for item in file.attrs["items"])
+        return Scenes(items, file["images"][:], file["proprioception"][:], file["positions_world"][:])
+
+
+def positions_in_demonstrations(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Return, by demonstration, where every item of its task was at each step, (T, items, 3) [m]; no rendering."""
+    found: dict[str, NDArray[np.float32]] = {}
+    simulations: dict[str, TabletopSimulation] = {}
+    with DemonstrationFile(path) as file:
+        for name in file.names:
+            demonstration = file.read(name, cameras=())
+            task = get_task(demonstration.identity.task_id)
+            if task.id not in simulations:
+                simulations[task.id] = _simulation(task, 96)
+            simulation = simulations[task.id]
+            found[name] = np.stack([_positions_at(simulation, state) for state in demonstration.states])
+    return found
+
+
+def _positions_at(simulation: "TabletopSimulation", state: NDArray[np.float64]) -> NDArray[np.float32]:
+    simulation.set_state(state)
+    return _positions(simulation)
+
+
+def _positions(simulation: "TabletopSimulation") -> NDArray[np.float32]:
+    world = simulation.world
+    return np.stack([world.position_world(item) for item in world.items()]).astype(np.float32)
+
+
+def _simulation(task: Task, image_size: int) -> "TabletopSimulation":
+    from vla_bench.envs.engines.tabletop import TabletopSimulation
+    from vla_bench.envs.options import EnvOptions
+
+    return TabletopSimulation(task, EnvOptions(image_size))
+
+
+def _one_thread_rendering() -> None:
+    os.environ["LP_NUM_THREADS"] = "1"
+    os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def _render_job(job: tuple[SceneOptions, int]) -> Scenes:
+    options, start = job
+    simulation = _simulation(get_task(options.task), options.image_size)
+    scenes = [
+        _one_scene(simulation, options, index) for index in range(start, min(start + _SCENES_PER_JOB, options.count))
+    ]
+    return _joined(scenes)
+
+
+def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: int) -> Scenes:
+    generator = np.random.default_rng([options.seed, index])
+    task = get_task(options.task)
+    regions = {name: _loosened(name, region) for name, region in simulation.compiled.scene.regions.items()}
+    relations = [task.initial[i] for i in generator.permutation(len(task.initial))]
+    simulation.arrange_at_random(relations, regions, generator)
+    graspable = [item for item, description in simulation.compiled.objects.items() if description.grasp]
+    receivers = [item for item in task.objects if item not in graspable]
+    delivered, held = (str(item) for item in generator.choice(graspable, 2, replace=False))
+    if generator.random() < _DELIVERED_SHARE:
+        _deliver(simulation, delivered, str(generator.choice(receivers)), generator)
+    low, high = np.array(_WORKSPACE_M).T
+    holds = generator.random() < _HELD_SHARE
+    opening = 0.6 if holds else float(generator.choice([1.0, generator.uniform(0.0, 1.0)]))
+    simulation.move_gripper_to(generator.uniform(low, high), np.pi / 2 + generator.uniform(-0.7, 0.7), opening)
+    if holds:
+        height_m = simulation.world.geometry(held).grasp_height_m
+        simulation.move_item(held, simulation.world.end_effector_position_world() - np.array([0, 0, height_m]))
+    return Scenes(
+        simulation.world.items(),
+        np.stack(list(simulation.images().values()))[None],
+        simulation.proprioception()[None],
+        _positions(simulation)[None],
+    )
+
+
+def _deliver(simulation: "TabletopSimulation", item: str, receiver: str, generator: np.random.Generator) -> None:
+    world = simulation.world
+    spread = world.geometry(receiver).support_radius_m * 0.6
+    offset = np.array([*generator.uniform(-spread, spread, 2), world.geometry(receiver).support_m])
+    offset[2] -= world.geometry(item).bottom_m
+    simulation.move_item(item, world.position_world(receiver) + offset)
+
+
+def _loosened(name: str, region: "Region") -> "Region":
+    return region.model_copy(update={"half_size_m": _LOOSER[name]}) if name in _LOOSER else region
+
+
+def _joined(parts: Sequence[Scenes]) -> Scenes:
+    def stacked(field: str) -> Any:
+        return np.concatenate([getattr(part, field) for part in parts])
+
+    return Scenes(parts[0].items, stacked("images"), stacked("proprioception"), stacked("positions_world"))
