@@ -1,0 +1,13 @@
+"""The command line: one thin function a command, one module a group of commands."""
+
+import os
+
+from vla_bench.cli.app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; the console script `vla-bench`."""
+    os.environ.setdefault("MUJOCO_GL", "egl")  # off-screen; MuJoCo reads it when it is imported
+    app()

@@ -1,0 +1,110 @@
+"""`vla-bench run` and `vla-bench leaderboard`: evaluation and its tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from vla_bench.cli.options import Output, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.progress import progress_shown
+from vla_bench.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from vla_bench.evaluation import RunProgress
+    from vla_bench.results.publish import LeaderboardFiles
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("run")(run)
+    app.command("leaderboard")(leaderboard)
+
+
+def run(
+    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    suite: Suite,
+    output: Output,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    task: Tasks = None,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes of each task.")] = 20,
+    seed: Seed = 0,
+    workers: Workers = None,
+    rows: Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")] = 8,
+    videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
+    image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
+    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+) -> None:
+    """Evaluate a policy on the tasks of a suite; one record an episode.
+
+    A run that was stopped goes on where it stopped, with the same command.
+
+    Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
+    """
+    from vla_bench.evaluation import EvaluationProtocol, RunOptions, run_evaluation
+
+    options = RunOptions(
+        policy=policy,
+        suite=suite,
+        output=output,
+        checkpoint=checkpoint,
+        tasks=tuple(task or ()),
+        episodes=episodes,
+        seed=seed,
+        workers=worker_count(workers),
+        rows_per_worker=rows,
+        videos=videos,
+        image_size=image_size,
+        protocol=EvaluationProtocol(rendering=rendering),
+    )
+    with progress_shown(policy) as update:
+        report = run_evaluation(options, lambda progress: update(progress.done, progress.total, rates_of(progress)))
+    print_run(report.output)
+    if report.progress.errors:
+        note = f"{report.progress.errors} episodes ended in an error; the ledger holds the tracebacks."
+        Console().print(note, style="yellow")
+    Console().print(f"Next: vla-bench leaderboard {report.output} --output results/", highlight=False, soft_wrap=True)
+
+
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
+) -> None:
+    """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
+
+    Example: `vla-bench leaderboard runs/* --output results/`
+    """
+    from vla_bench.results.publish import write_leaderboard
+
+    print_leaderboard(write_leaderboard(runs, output))
+
+
+def rates_of(progress: "RunProgress") -> str:
+    """Return a run's speed and success in a few words."""
+    if not progress.successes + progress.failures + progress.errors:
+        return ""
+    errors = f", {progress.errors} errors" if progress.errors else ""
+    return f"success {progress.success_rate:.0%}{errors}, {progress.steps_per_s:.0f} steps/s"
+
+
+def print_run(folder: Path) -> None:
+    """Print the leaderboard of one run."""
+    from vla_bench.results.leaderboard import leaderboard, read_runs
+    from vla_bench.results.tables import full
+
+    for table in full(leaderboard(read_runs([folder]))):
+        print_table(table.header, table.rows, title=table.title, words=table.left)
+
+
+def print_leaderboard(files: "LeaderboardFiles") -> None:
+    """Print the tables and where the files lie."""
+    from vla_bench.results.tables import compact, full
+
+    console = Console()
+    for tables in zip(compact(files.table), full(files.table), strict=True):
+        for table in tables:
+            print_table(table.header, table.rows, title=table.title, words=table.left)
+    for note in files.notes:
+        console.print(f"- {note}", highlight=False)
+    for path in files.paths:
+        console.print(str(path), soft_wrap=True)

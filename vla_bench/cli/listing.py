@@ -1,0 +1,40 @@
+"""`vla-bench list`: what there is."""
+
+from typing import Annotated
+
+import typer
+
+from vla_bench.cli.tables import print_table
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    group = typer.Typer(no_args_is_help=True, help="List tasks, policies or suites.")
+    group.command("tasks")(list_tasks)
+    group.command("policies")(list_policies)
+    group.command("suites")(list_suites)
+    app.add_typer(group, name="list")
+
+
+def list_tasks(suite: Annotated[str | None, typer.Option("--suite", "-s", help="Only this suite's.")] = None) -> None:
+    """List the tasks with their instructions."""
+    from vla_bench.tasks import suites, tasks_of
+
+    tasks = [task for name in (suites() if suite is None else (suite,)) for task in tasks_of(name)]
+    rows = [(task.id, task.instruction, " and ".join(map(str, task.goal)), str(task.horizon)) for task in tasks]
+    print_table(("task", "instruction", "goal", "horizon"), rows)
+
+
+def list_policies() -> None:
+    """List the policies that `run --policy` knows by name."""
+    from vla_bench.policies import policy_descriptions
+
+    print_table(("policy", "description"), policy_descriptions().items())
+
+
+def list_suites() -> None:
+    """List the suites."""
+    from vla_bench.tasks import suites, tasks_of
+
+    rows = [(name, str(len(tasks_of(name))), tasks_of(name)[0].engine) for name in suites()]
+    print_table(("suite", "tasks", "engine"), rows)
