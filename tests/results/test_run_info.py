@@ -99,7 +99,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, object], text:
 
 
 def test_a_truncated_and_a_missing_description_are_told(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="has no run.json"):
+    with pytest.raises(RunFolderError, match=r"has no run\.json"):
         RunInfo.read(tmp_path)
     described().write(tmp_path)
     path = tmp_path / RUN_INFO_NAME

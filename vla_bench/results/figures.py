@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vla_bench.results.leaderboard import ALL_TASKS
-from vla_bench.results.tables import Row, sections
+from vla_bench.results.tables import sections
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")  # Okabe-Ito, mostly
 _MARKERS = "osD^vPX*"  # policies stay apart in black and white
@@ -54,7 +54,8 @@ def _draw(table: pd.DataFrame) -> Figure:
     policies = list(dict.fromkeys(table["policy"]))
     heights = [_panel_height(part) for _, part in panels]
     legend = _LEGEND_IN * -(-len(policies) // _LEGEND_COLUMNS) + 0.1
-    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + legend), layout="constrained")
+    figure = Figure(figsize=(_WIDTH_IN, sum(heights) + legend))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)  # inches
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, (title, part) in zip(axes, panels, strict=True):
@@ -69,15 +70,13 @@ def _draw_panel(panel: Axes, title: str, part: pd.DataFrame, policies: Sequence[
     """Draw one suite: a band for each task, in it an interval for each policy, the best policy on top. Unit: inch."""
     tasks = _tasks(part)
     present = list(dict.fromkeys(part["policy"]))
-    rows = {(row["task"], row["policy"]): row for row in part.to_dict("records")}
     band = _band_height(part)
-    for index, task in enumerate(tasks):
-        if index % 2 and task != ALL_TASKS:
-            panel.axhspan(index * band, (index + 1) * band, color=_BAND, linewidth=0, zorder=0)
-        for place, policy in enumerate(present):
-            if (task, policy) in rows:
-                y = index * band + _GAP_IN / 2 + _STEP_IN * (place + 0.5)
-                _draw_interval(panel, rows[task, policy], y, _handle(policies, policy))
+    for index in range(1, len(tasks) - 1, 2):
+        panel.axhspan(index * band, (index + 1) * band, color=_BAND, linewidth=0, zorder=0)
+    for place, policy in enumerate(present):
+        rows = part[part["policy"] == policy]
+        y = rows["task"].map(tasks.index) * band + _GAP_IN / 2 + _STEP_IN * (place + 0.5)
+        _draw_intervals(panel, rows, y, _handle(policies, policy))
     panel.axhline((len(tasks) - 1) * band, color=_INK, linewidth=0.8)
     panel.set_yticks([(index + 0.5) * band for index in range(len(tasks))], [_task_label(task) for task in tasks])
     panel.get_yticklabels()[-1].set_fontweight("bold")
@@ -90,19 +89,22 @@ def _draw_panel(panel: Axes, title: str, part: pd.DataFrame, policies: Sequence[
     panel.set_title(title, loc="left", fontweight="bold", fontsize=9.5)
 
 
-def _draw_interval(panel: Axes, row: Row, y: float, style: Line2D) -> None:
-    low, rate, high = (100.0 * row[f"success_{name}"] for name in ("low", "rate", "high"))
+def _draw_intervals(panel: Axes, rows: pd.DataFrame, y: "pd.Series[float]", style: Line2D) -> None:
+    """Draw one policy's intervals at the heights `y`; hollow markers where planned episodes are missing."""
     colour = style.get_color()
-    panel.plot([low, high], [y, y], color=colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
-    face = "white" if row["missing"] else colour  # hollow: unfinished
-    marker = style.get_marker()
-    panel.plot([rate], [y], color=colour, marker=marker, markersize=5.0, markerfacecolor=face, zorder=4, clip_on=False)
+    panel.hlines(y, 100.0 * rows["success_low"], 100.0 * rows["success_high"], color=colour, linewidth=1.4, zorder=3)
+    for unfinished, face in ((False, colour), (True, "white")):
+        chosen = (rows["missing"] > 0) == unfinished
+        rates = 100.0 * rows.loc[chosen, "success_rate"]
+        (points,) = panel.plot(rates, y[chosen], color=colour, linestyle="none", marker=style.get_marker(), zorder=4)
+        points.set(markersize=5.0, markerfacecolor=face, clip_on=False, in_layout=False)
 
 
 def _handle(policies: Sequence[str], policy: str) -> Line2D:
     """Return the line style of `policy`, which is the same in every panel."""
     number = policies.index(policy)
-    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+    colour = _COLOURS[number % len(_COLOURS)]
+    marker = _MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)]  # shifted each time the colours come again
     return Line2D([], [], color=colour, marker=marker, markersize=5.0, linewidth=1.4, label=policy)
 
 

@@ -1,0 +1,120 @@
+import io
+import re
+
+import pandas as pd
+import pytest
+
+from tests.results.made_up import episodes, frame_of
+from vla_bench.results import tables
+from vla_bench.results.leaderboard import COLUMNS, Cell, leaderboard
+
+
+def board(*parts: str, tasks: int = 2) -> pd.DataFrame:
+    """Return the leaderboard of policies `p0`, `p1`... with these outcomes on each of some tasks."""
+    records = [
+        record
+        for number, outcomes in enumerate(parts)
+        for task in range(tasks)
+        for record in episodes(outcomes, policy=f"p{number}", task=f"task_{task}")
+    ]
+    return leaderboard(frame_of(records))
+
+
+def test_csv_is_read_back_with_every_column_and_number() -> None:
+    table = board("sssf", "se", "f")
+    again = pd.read_csv(io.StringIO(tables.csv(table)))
+    assert list(again.columns) == list(COLUMNS)
+    pd.testing.assert_frame_equal(again, table, check_dtype=False, rtol=1e-9)
+
+
+def test_compact_cells_are_percent_with_interval() -> None:
+    (table,) = tables.compact(leaderboard(frame_of(episodes("s" * 35 + "f" * 25))))
+    assert table.rows == (("expert", "58.3 [45.7, 69.9]", "58.3 [45.7, 69.9]"),)
+
+
+def test_policies_go_down_the_page_until_tasks_are_too_many() -> None:
+    (few,) = tables.compact(board("s", "f", tasks=5))
+    assert few.header == ("policy", *(f"task_{task}" for task in range(5)), "(all)")
+    assert [row[0] for row in few.rows] == ["p0", "p1"]
+    (many,) = tables.compact(board("s", "f", tasks=6))
+    assert many.header == ("task", "p0", "p1")
+    assert many.rows[0] == ("task_0", "100.0 [20.7, 100.0]", "0.0 [0.0, 79.3]")
+    assert many.rows[-1][0] == "(all)"
+
+
+def test_a_policy_that_did_not_meet_a_task_has_an_empty_cell() -> None:
+    records = [*episodes("s", policy="a"), *episodes("s", policy="a", task="stack"), *episodes("f", policy="b")]
+    (table,) = tables.compact(leaderboard(frame_of(records)))
+    assert dict(zip(table.header, table.rows[1], strict=True))["stack"] == "\N{EN DASH}"
+
+
+def test_unfinished_and_broken_cells_are_marked_and_the_marks_explained() -> None:
+    frame = frame_of([*episodes("sf", policy="a"), *episodes("se", policy="b")])
+    (table,) = tables.compact(leaderboard(frame, {Cell("robosuite", "clean", "a", "lift"): 3}))
+    cells = {row[0]: row[1] for row in table.rows}
+    assert cells["a"].endswith("]*")
+    assert cells["b"].endswith("]\N{DAGGER}")
+    assert [note[0] for note in table.footnotes] == ["*", "\N{DAGGER}"]
+    (clean,) = tables.compact(board("s"))
+    assert clean.footnotes == ()
+
+
+def test_error_columns_appear_only_where_there_are_errors() -> None:
+    (clean,), (broken,) = tables.full(board("sf")), tables.full(board("se"))
+    assert "errors" not in clean.header
+    assert broken.header[-3:] == ("errors", "if errors fail %", "if errors succeed %")
+    assert broken.rows[0][-3:] == ("1", "50.0", "100.0")
+
+
+def test_each_suite_and_variant_has_its_table() -> None:
+    records = [*episodes("s"), *episodes("s", variant="dark"), *episodes("s", suite="tabletop")]
+    assert [table.title for table in tables.full(leaderboard(frame_of(records)))] == [
+        "robosuite (clean)",
+        "robosuite (dark)",
+        "tabletop (clean)",
+    ]
+
+
+def unescaped(latex: str) -> str:
+    """Return what LaTeX would print of a cell."""
+    names = {"textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<", "textgreater": ">"}
+    names["textbar"] = "|"
+    latex = re.sub(r"\\(text[a-z]+)\{\}", lambda found: "\0" + names[found[1]], latex)
+    return re.sub(r"\\([&%$#_{}])", r"\1", latex).replace("\0", "")
+
+
+def latex_rows(text: str) -> list[list[str]]:
+    """Return the cells of every row, split where LaTeX splits them."""
+    body = [line.strip() for line in text.splitlines() if line.endswith(r" \\")]
+    return [re.split(r"(?<!\\) & ", line.removesuffix(r" \\").removeprefix("{}")) for line in body]
+
+
+@pytest.mark.parametrize(
+    "name", ["lora_openvla", r"50%_of$100 & #1 {x} \n ~^", "politique n° 4 é", "a<b>|c", "[7] first"]
+)
+def test_latex_prints_names_as_they_are(name: str) -> None:
+    records = episodes("sf", policy=name, task=name, suite="my_suite")
+    for text in (
+        tables.latex_compact(leaderboard(frame_of(records))),
+        tables.latex_full(leaderboard(frame_of(records))),
+    ):
+        header, *rows = latex_rows(text)
+        assert {len(row) for row in rows} == {len(header)}
+        assert unescaped(rows[0][0]) == name
+        assert "my\\_suite." in text
+        assert text.count("\\toprule") == text.count("\\bottomrule") == text.count("\\end{tabular}") == 1
+
+
+def test_a_latex_row_never_begins_with_a_bracket() -> None:
+    text = tables.latex_compact(leaderboard(frame_of(episodes("s", policy="[7] first"))))
+    assert not re.search(r"\\\\\s*\[|\\midrule\s*\[", text)
+
+
+def test_markdown_tables_keep_their_columns_whatever_the_names() -> None:
+    records = episodes("sf", policy="a|b *c* <i> _d_", task="red_cube_in_basket")
+    text = tables.markdown(leaderboard(frame_of(records)), notes=["1 < 2 | x"])
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4, 8}  # compact and full
+    assert r"a\|b \*c\* \<i\> \_d\_" in text
+    assert "red_cube_in_basket" in text
+    assert r"- 1 \< 2 \| x" in text
