@@ -140,7 +140,8 @@ def test_the_same_runs_make_the_same_files(published: LeaderboardFiles) -> None:
 
 def share_of(path: Path, colour: tuple[int, int, int]) -> float:
     """Return the share of the picture's pixels that have this colour."""
-    pixels = np.asarray(Image.open(path).convert("RGB"))
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
     return float((pixels == colour).all(axis=-1).mean())
 
 
@@ -162,7 +163,7 @@ def test_figure_marks_unfinished_tasks_with_hollow_markers(tmp_path: Path) -> No
     assert share_of(tmp_path / "unfinished.png", blue) < share_of(tmp_path / "whole.png", blue)
 
 
-@pytest.mark.filterwarnings("error")  # Matplotlib warns where a layout fails
+@pytest.mark.filterwarnings("error:.*layout:UserWarning")  # Matplotlib warns where a layout fails
 def test_figure_takes_any_name_and_many_policies_and_tasks(tmp_path: Path) -> None:
     records = [
         record
@@ -174,4 +175,5 @@ def test_figure_takes_any_name_and_many_policies_and_tasks(tmp_path: Path) -> No
     table = leaderboard(frame_of(records), {Cell("b", "clean", "é", "not_begun"): 3})
     for suffix in (".png", ".pdf"):
         figures.save_success(table, tmp_path / f"figure{suffix}")
-    assert Image.open(tmp_path / "figure.png").size[0] == pytest.approx(1360, abs=2)
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.width == pytest.approx(1360, abs=2)
