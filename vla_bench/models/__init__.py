@@ -1,1 +1,1 @@
-"""Networks: the OpenVLA architecture, its tokens, images, statistics and checkpoint folders. Knows nothing of environments."""
+"""The OpenVLA architecture, its tokens, images, statistics and checkpoint folders. Knows nothing of environments."""

@@ -1,5 +1,7 @@
 """Actions as tokens: 256 uniform bins over [-1, 1], the last ids of the vocabulary, as in OpenVLA."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,14 +30,14 @@ class ActionTokenizer:
         clipped = np.clip(np.asarray(actions, dtype=np.float64), -1.0, 1.0)
         return (self.vocab_end - np.digitize(clipped, self.bins)).astype(np.int64)
 
-    def decode(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
+    def decode(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Return the bin centres of token ids; ids that are no action tokens fall to the nearest bin."""
         index = np.clip(self.vocab_end - np.asarray(tokens) - 1, 0, len(self.bin_centres) - 1)
         centres: NDArray[np.float64] = self.bin_centres[index]
         return centres
 
     def most_likely_action(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the action of the likeliest token of the whole vocabulary (..., V) -> (...): OpenVLA's greedy decoding."""
+        """Return the action of the likeliest of all tokens, (..., V) -> (...): OpenVLA's greedy decoding."""
         tokens = logits.argmax(dim=-1).cpu().numpy()
         return torch.from_numpy(self.decode(tokens)).float()
 

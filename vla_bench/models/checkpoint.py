@@ -1,5 +1,6 @@
 """Checkpoint folders in the published layout: one file missing, misnamed or misshapen is an error that names it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from vla_bench.core.errors import CheckpointError
+from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.core.paths import data_folder
 from vla_bench.models.action_tokens import ActionTokenizer
 from vla_bench.models.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.normalization import STATISTICS_FILE, DatasetStatistics, read_statistics, write_statistics
@@ -35,6 +37,7 @@ class Checkpoint:
     model: OpenVLA
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
+    folder: Path | None = None  # where it was loaded from
 
     @property
     def config(self) -> OpenVLAConfig:
@@ -50,16 +53,21 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `folder`, which appears whole or not at all; an existing one is replaced."""
     with folder_written_whole(folder) as temporary:
-        config = checkpoint.config
-        _write_json(temporary / CONFIG_FILE, config.to_json())
-        _write_json(temporary / PREPROCESSOR_FILE, _preprocessor(config))
-        checkpoint.processor.tokenizer.save_pretrained(temporary)
-        write_statistics(temporary / STATISTICS_FILE, checkpoint.statistics)
-        save_file(_tensors(checkpoint.model), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_checkpoint_files(temporary, checkpoint)
+
+
+def write_checkpoint_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the files of `checkpoint` into the existing `folder`."""
+    config = checkpoint.config
+    _write_json(folder / CONFIG_FILE, config.to_json())
+    _write_json(folder / PREPROCESSOR_FILE, _preprocessor(config))
+    checkpoint.processor.tokenizer.save_pretrained(folder)
+    write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
+    save_file(_tensors(checkpoint.model), folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Return the checkpoint in `folder`, in evaluation mode. Raises `CheckpointError` naming the file or tensor at fault."""
+    """Return the checkpoint in `folder`. Raises `CheckpointError` naming the file or tensor at fault."""
     if not folder.is_dir():
         raise CheckpointError(folder, "no such folder")
     for name in CHECKPOINT_FILES:
@@ -72,7 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     model = OpenVLA(config)
     load_weights(folder, model)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return Checkpoint(model.eval(), Processor(config, tokenizer), read_statistics(folder / STATISTICS_FILE))
+    return Checkpoint(model.eval(), Processor(config, tokenizer), read_statistics(folder / STATISTICS_FILE), folder)
 
 
 def load_weights(folder: Path, model: OpenVLA) -> None:
@@ -92,6 +100,22 @@ def load_weights(folder: Path, model: OpenVLA) -> None:
     if unexpected:
         raise CheckpointError(folder, f"{WEIGHTS_FILE} has a tensor that the network does not know: {unexpected[0]}")
     model.load_state_dict(tensors, strict=False)
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of the weights in `folder`, which tells one checkpoint from another."""
+    with (folder / WEIGHTS_FILE).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def find_base(name: str) -> Path:
+    """Return the checkpoint folder called `name`: a path, or one of those under `baselines/`."""
+    if Path(name).is_dir():
+        return Path(name)
+    bases = {folder.parent.name: folder for folder in data_folder("baselines").glob("*/base") if folder.is_dir()}
+    if name not in bases:
+        raise UnknownNameError("base checkpoint (a folder, or a name under baselines/)", name, bases)
+    return bases[name]
 
 
 @contextmanager
@@ -114,7 +138,9 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 def _tensors(model: OpenVLA) -> dict[str, torch.Tensor]:
     tied = model.config.text.tie_word_embeddings
     state = model.state_dict()
-    return {name: value.contiguous() for name, value in state.items() if not (tied and "lm_head" in name)}
+    return {
+        name: value.detach().cpu().contiguous() for name, value in state.items() if not (tied and "lm_head" in name)
+    }
 
 
 def _preprocessor(config: OpenVLAConfig) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class ModelConfigError(VlaBenchError):
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """One vision transformer. Features leave after block `num_hidden_layers + feature_layer`; later blocks are not built."""
+    """One vision transformer. Features are those of block `feature_layer`; the blocks after it are not built."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -43,7 +43,9 @@ class TowerConfig:
         if self.hidden_size % self.num_attention_heads:
             raise ModelConfigError(f"{self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}.")
         if not -self.num_hidden_layers <= self.feature_layer < 0:
-            raise ModelConfigError(f"feature_layer {self.feature_layer} of {self.num_hidden_layers} blocks does not exist.")
+            raise ModelConfigError(
+                f"There is no feature_layer {self.feature_layer} of {self.num_hidden_layers} blocks."
+            )
 
     @property
     def built_layers(self) -> int:
@@ -175,7 +177,7 @@ class OpenVLAConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "OpenVLAConfig":
-        """Return the configuration in a `config.json`. Raises `ModelConfigError` naming a field that is missing or unknown."""
+        """Return the configuration in a `config.json`. Raises `ModelConfigError` naming a missing or unknown field."""
         if content.get("model_type") != "openvla":
             raise ModelConfigError(f"model_type is {content.get('model_type')!r}; expected 'openvla'.")
         try:

@@ -8,7 +8,7 @@ from vla_bench.models.openvla import IGNORED_LABEL
 
 
 class SmoothedTokenLoss(nn.Module):
-    """Cross entropy in which an action bin also pays, by a Gaussian, for its neighbours (HL-Gauss, Farebrother et al. 2024).
+    """Cross entropy with Gaussian targets over the action bins (HL-Gauss, Farebrother et al. 2024).
 
     Labels that are not action bins (words) keep their plain cross entropy. `sigma_bins` of 0 smooths nothing.
     """

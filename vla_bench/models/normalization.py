@@ -38,7 +38,7 @@ class VectorStatistics:
         return cls(data.mean(0), data.std(0), data.min(0), data.max(0), low, high, mask)
 
     def normalise(self, values: FloatArray) -> NDArray[np.float32]:
-        """Return `clip(2 (x - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)` where the mask is set; constant dimensions become 0."""
+        """Return `clip(2 (x - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)` where the mask is set; 0 where constant."""
         data = np.asarray(values, dtype=np.float64)
         scaled = np.clip(2.0 * (data - self.q01) / (self.q99 - self.q01 + 1e-8) - 1.0, -1.0, 1.0)
         scaled = np.where(self.min == self.max, 0.0, scaled)

@@ -77,6 +77,29 @@ class OpenVLA(nn.Module):
         hidden = self._hidden(ids, mask, pixel_values, proprioception, prompt_columns=input_ids.shape[1])
         return self.language_model.lm_head(hidden[:, -count:])  # type: ignore[no-any-return]
 
+    def answer_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        answer: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return (B, tokens, vocabulary) at the tokens of `answer` (B, tokens), for training and validation.
+
+        Parallel decoding does not see the answer; autoregressive decoding sees the tokens before each.
+        """
+        if self.config.decoding == "parallel":
+            return self.slot_logits(input_ids, attention_mask, pixel_values, proprioception, answer.shape[1])
+        embeddings, mask = self._embed(input_ids, attention_mask, pixel_values, proprioception)
+        lengths, columns = mask.sum(dim=1, keepdim=True), embeddings.shape[1]
+        given = answer[:, :-1].clamp(min=0)
+        embeddings = torch.cat([embeddings, self.language_model.model.embed_tokens(given)], dim=1)
+        mask = functional.pad(mask, (0, given.shape[1]), value=1)
+        hidden = self._decode(embeddings, mask, _positions(mask), None)
+        hidden = torch.cat([hidden.gather(1, _row_index(lengths - 1, hidden)), hidden[:, columns:]], dim=1)
+        return self.language_model.lm_head(hidden)  # type: ignore[no-any-return]
+
     @torch.no_grad()
     def generate(
         self,
@@ -93,12 +116,12 @@ class OpenVLA(nn.Module):
         embeddings, mask = self._embed(input_ids, attention_mask, pixel_values, proprioception)
         lengths = mask.sum(dim=1, keepdim=True)
         cache = DynamicCache(config=self.language_model.config)
-        hidden = self._causal(embeddings, mask, _positions(mask), cache)
+        hidden = self._decode(embeddings, mask, _positions(mask), cache)
         logits = [self.language_model.lm_head(hidden.gather(1, _row_index(lengths - 1, hidden)))]
         for position in range(count - 1):
             token = self.language_model.model.embed_tokens(logits[-1].argmax(dim=-1))
             mask = functional.pad(mask, (0, 1), value=1)
-            hidden = self._causal(token, mask, lengths + position, cache)
+            hidden = self._decode(token, mask, lengths + position, cache)
             logits.append(self.language_model.lm_head(hidden))
         return torch.cat(logits, dim=1)
 
@@ -112,7 +135,7 @@ class OpenVLA(nn.Module):
         """Return (B, chunk_size, action_dim, vocabulary) of the predicted chunk, by the configured decoding."""
         decode = self.slot_logits if self.config.decoding == "parallel" else self.generate
         logits = decode(input_ids, attention_mask, pixel_values, proprioception)
-        return logits.unflatten(1, (self.config.chunk_size, self.config.action_dim))
+        return logits.reshape(len(logits), self.config.chunk_size, self.config.action_dim, -1)
 
     def _embed(
         self,
@@ -129,7 +152,9 @@ class OpenVLA(nn.Module):
             parts.append(self.proprioception_projector(proprioception))
         embeddings = torch.cat([*parts, text[:, 1:]], dim=1)
         seen = embeddings.shape[1] - text.shape[1]
-        mask = torch.cat([attention_mask[:, :1], attention_mask.new_ones(len(text), seen), attention_mask[:, 1:]], dim=1)
+        mask = torch.cat(
+            [attention_mask[:, :1], attention_mask.new_ones(len(text), seen), attention_mask[:, 1:]], dim=1
+        )
         return embeddings, mask
 
     def _hidden(
@@ -142,7 +167,7 @@ class OpenVLA(nn.Module):
     ) -> torch.Tensor:
         embeddings, mask = self._embed(input_ids, attention_mask, pixel_values, proprioception)
         if self.config.decoding == "autoregressive":
-            return self._causal(embeddings, mask, _positions(mask), None)
+            return self._decode(embeddings, mask, _positions(mask), None)
         bias = torch.zeros(mask.shape, dtype=embeddings.dtype, device=mask.device)
         bias = bias.masked_fill(mask == 0, torch.finfo(embeddings.dtype).min)[:, None, None, :]
         return self._decode(embeddings, bias, self._slot_positions(mask, input_ids.shape[1], prompt_columns), None)
@@ -157,14 +182,11 @@ class OpenVLA(nn.Module):
         if prompt_columns is None or prompt_columns == self.config.prompt_length:
             return positions
         slots = text_columns - prompt_columns
-        overlong = mask[:, : total - slots].sum(dim=1, keepdim=True) - (total - text_columns) - self.config.prompt_length
+        overlong = (
+            mask[:, : total - slots].sum(dim=1, keepdim=True) - (total - text_columns) - self.config.prompt_length
+        )
         shift = overlong.clamp(min=0) + self.config.prompt_length - prompt_columns
         return torch.cat([positions[:, :-slots].expand(len(mask), -1), positions[:, -slots:] + shift], dim=1)
-
-    def _causal(
-        self, embeddings: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None
-    ) -> torch.Tensor:
-        return self._decode(embeddings, mask, positions, cache)
 
     def _decode(
         self, embeddings: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache | None

@@ -24,10 +24,12 @@ class Processor:
     tokenizer: PreTrainedTokenizerFast
 
     def images(self, images: ImageArray | torch.Tensor) -> torch.Tensor:
-        """Return `pixel_values` (B, N * 6, H, W) of uint8 `images` (B, N, H, W, 3), N the network's number of images."""
+        """Return `pixel_values` (B, N * 6, H, W) of uint8 `images` (B, N, H, W, 3), N as the network was built for."""
         batch = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
         if batch.dtype != torch.uint8 or batch.ndim != 5 or batch.shape[1] != self.config.num_images:
-            raise ValueError(f"Images are {batch.dtype} {tuple(batch.shape)}; expected uint8 (B, {self.config.num_images}, H, W, 3).")
+            raise ValueError(
+                f"Images are {batch.dtype} {tuple(batch.shape)}; expected uint8 (B, {self.config.num_images}, H, W, 3)."
+            )
         pixels = batch.flatten(0, 1).permute(0, 3, 1, 2).contiguous().float()
         size = self.config.image_size
         if pixels.shape[-2:] != (size, size):
@@ -41,7 +43,7 @@ class Processor:
         return self.prompts([action_prompt(instruction) for instruction in instructions])
 
     def prompts(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `input_ids`, `attention_mask` (B, L) of whole prompts, padded on the right to at least `prompt_length`."""
+        """Return `input_ids`, `attention_mask` (B, L) of whole prompts, L at least `prompt_length`."""
         rows = [self._ids(prompt) for prompt in prompts]
         length = max(self.config.prompt_length, max(map(len, rows)))
         ids = torch.full((len(rows), length), self.config.text.pad_token_id, dtype=torch.long)

@@ -11,7 +11,10 @@ from vla_bench.models.prompt import ACTION_PROMPT_START, PROMPT_END
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 _ACTION_BINS = 256
-_PHRASES = (ACTION_PROMPT_START, PROMPT_END)  # one token each: the fixed text of the prompt costs two tokens, not eleven
+_PHRASES = (
+    ACTION_PROMPT_START,
+    PROMPT_END,
+)  # one token each: the prompt's fixed text costs two tokens, not eleven
 _WORD_WEIGHT = 50  # how often a listed word is shown to the BPE trainer, so that it becomes one token
 
 

@@ -27,7 +27,9 @@ class FusedVisionBackbone(nn.Module):
         """Return features (B, images * patches, output_dim) of `pixel_values` (B, images * 6, H, W)."""
         batch, channels, height, width = pixel_values.shape
         if channels != self.num_images * CHANNELS_PER_IMAGE:
-            raise ValueError(f"{channels} channels; expected {CHANNELS_PER_IMAGE} for each of {self.num_images} images.")
+            raise ValueError(
+                f"{channels} channels; expected {CHANNELS_PER_IMAGE} for each of {self.num_images} images."
+            )
         images = pixel_values.reshape(batch * self.num_images, CHANNELS_PER_IMAGE, height, width)
         first = _features(self.featurizer, images[:, :3])[:, self._prefix :]
         second = _features(self.fused_featurizer, images[:, 3:])
