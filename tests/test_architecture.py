@@ -101,6 +101,7 @@ def _loaded_after(program: str) -> set[str]:
         "import vla_bench.tasks; vla_bench.tasks.task_ids()",
         "import vla_bench.results",
         "from vla_bench.demos import DemonstrationFile",
+        "import vla_bench.quickstart",
     ],
 )
 def test_light_things_load_neither_torch_nor_mujoco(program: str) -> None:

@@ -11,7 +11,7 @@ from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from vla_bench.evaluation import RunProgress
+    from vla_bench.evaluation.run import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
 
 
@@ -41,7 +41,8 @@ def run(
 
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
-    from vla_bench.evaluation import EvaluationProtocol, RunOptions, run_evaluation
+    from vla_bench.evaluation.protocol import EvaluationProtocol
+    from vla_bench.evaluation.run import RunOptions, run_evaluation
 
     options = RunOptions(
         policy=policy,

@@ -1,0 +1,103 @@
+"""`vla-bench finetune`: from demonstrations to a policy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from vla_bench.cli.options import Output
+from vla_bench.cli.progress import progress_shown
+from vla_bench.core.errors import ConfigurationError
+from vla_bench.tasks.schema import first_problem
+
+if TYPE_CHECKING:
+    from vla_bench.training.finetune import FinetuneReport
+    from vla_bench.training.trainer import TrainingProgress
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("finetune")(finetune)
+
+
+def finetune(
+    demos: Annotated[list[Path], typer.Option("--demos", "-d", help="Demonstration file; repeat for several.")],
+    output: Output,
+    base: Annotated[str, typer.Option(help="Name under baselines/, or a checkpoint folder.")] = "openvla-nano",
+    method: Annotated[Literal["lora", "full"], typer.Option(help="What to train.")] = "lora",
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="suite.task to learn; repeat. [default: all in the files]")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 600,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 64,
+    accumulate: Annotated[int, typer.Option(help="Batches summed into one step.")] = 1,
+    learning_rate: Annotated[float, typer.Option(help="AdamW's highest.")] = 5e-4,
+    rank: Annotated[int, typer.Option(help="LoRA's rank.")] = 32,
+    alpha: Annotated[int, typer.Option(help="LoRA's alpha.")] = 16,
+    dropout: Annotated[float, typer.Option(help="LoRA's dropout.")] = 0.0,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Linear layer that LoRA adapts; repeat. [default: all but the output]")
+    ] = None,
+    statistics: Annotated[
+        Literal["dataset", "base"], typer.Option(help="Normalise by these demonstrations, or as the base was trained.")
+    ] = "dataset",
+    evaluate_every: Annotated[int, typer.Option(help="Steps between validations; the checkpoint is kept then.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of batches, augmentation and new weights.")] = 0,
+) -> None:
+    """Fine-tune a base on demonstrations.
+
+    A run that was stopped goes on from its last checkpoint, with the same command.
+
+    Example: `vla-bench finetune --base openvla-nano --method lora --demos demos.hdf5 --output checkpoints/x`
+    """
+    from vla_bench.training import FinetuneConfig
+    from vla_bench.training.finetune import finetune as run_finetune
+
+    options = {
+        "demos": demos,
+        "output": output,
+        "base": base,
+        "method": method,
+        "tasks": task or (),
+        "optimiser": {
+            "steps": steps,
+            "batch_size": batch_size,
+            "accumulate": accumulate,
+            "learning_rate": learning_rate,
+            "warmup_steps": min(20, steps // 10),
+        },
+        "rank": rank,
+        "alpha": alpha,
+        "dropout": dropout,
+        "statistics": statistics,
+        "evaluate_every": evaluate_every,
+        "seed": seed,
+        **({"targets": target} if target else {}),
+    }
+    try:
+        config = FinetuneConfig.model_validate(options)
+    except ValidationError as error:
+        raise ConfigurationError("vla-bench finetune", *first_problem(error)) from None
+    with progress_shown(method) as update:
+        report = run_finetune(config, lambda progress: update(progress.step, progress.steps, state_of(progress)))
+    print_finetuned(report)
+
+
+def state_of(progress: "TrainingProgress") -> str:
+    """Return a training's state in a few words."""
+    validation = progress.validation
+    error = "" if validation is None else f", validation action error {validation.action_l1:.3f}"
+    return f"loss {progress.loss:.3f}{error}, {progress.samples_per_s:.0f} samples/s"
+
+
+def print_finetuned(report: "FinetuneReport") -> None:
+    """Print what a training ended with."""
+    error = "" if report.validation is None else f", validation action error {report.validation.action_l1:.3f}"
+    lines = [
+        f"{report.trained_parameters:,} parameters trained on {report.episodes} demonstrations, {report.frames} frames",
+        f"{report.steps} steps in {report.elapsed_s:.0f} s, loss {report.loss:.3f}{error}",
+        report.output,
+    ]
+    Console(highlight=False).print("\n".join(lines), soft_wrap=True)
