@@ -3,9 +3,33 @@
 Reading needs no simulator; only a collecting worker process loads one.
 """
 
+from vla_bench.demos.collect import CollectError, CollectInterrupted, CollectProgress, CollectReport, collect
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
 from vla_bench.demos.header import FileHeader
+from vla_bench.demos.noise import NoiseOptions
+from vla_bench.demos.options import CollectOptions
+from vla_bench.demos.pictures import write_contact_sheet, write_videos
+from vla_bench.demos.recording import record_episode
 from vla_bench.demos.store import DemonstrationFile
+from vla_bench.demos.summary import Summary, summarise
 from vla_bench.demos.writing import write_demonstrations
 
-__all__ = ["Demonstration", "DemonstrationFile", "DemonstrationSummary", "FileHeader", "write_demonstrations"]
+__all__ = [
+    "CollectError",
+    "CollectInterrupted",
+    "CollectOptions",
+    "CollectProgress",
+    "CollectReport",
+    "Demonstration",
+    "DemonstrationFile",
+    "DemonstrationSummary",
+    "FileHeader",
+    "NoiseOptions",
+    "Summary",
+    "collect",
+    "record_episode",
+    "summarise",
+    "write_contact_sheet",
+    "write_demonstrations",
+    "write_videos",
+]

@@ -24,6 +24,7 @@ class DemonstrationFile:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._file = _opened(self.path)
+        self._models: dict[str, str] = {}
         try:
             self._data = self._group("data")
             self.header = FileHeader.from_attributes(self.path, dict(self._data.attrs))
@@ -80,7 +81,7 @@ class DemonstrationFile:
             dones=arrays["dones"].astype(bool),
             states=arrays["states"],
             phases=tuple(summary.phase_names[number] for number in arrays["phases"]),
-            model_xml=str(self._attributes(name).get("model_file", "")),
+            model_xml=self._model_xml(name),
         )
 
     def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
@@ -133,6 +134,15 @@ class DemonstrationFile:
             span = f"{self.names[0]} to {self.names[-1]}" if self.names else "none"
             raise self._fault(f"no demonstration {name!r}; it has {span}")
         return dict(self._data[name].attrs)
+
+    def _model_xml(self, name: str) -> str:
+        """Return the model's XML, which demonstrations share."""
+        key = str(self._attributes(name).get("model_file", ""))
+        if key not in self._models:
+            if key not in self._file:
+                raise self._fault(f"{name} lacks its model {key!r}")
+            self._models[key] = self._file[key][:].tobytes().decode()
+        return self._models[key]
 
     def _array(self, name: str, key: str, steps: int) -> NDArray[Any]:
         array = self._part(name, key, slice(None))

@@ -1,0 +1,93 @@
+"""Recorders without a simulator, for what happens around an episode: failures, deaths, interruptions.
+
+They stand in a module of their own because worker processes import them.
+"""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from made_up import demonstration, header
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import RenderingError
+from vla_bench.demos import CollectOptions, Demonstration, FileHeader
+
+FAILING = {1, 4}
+
+
+class Recorder:
+    """Fail at the indices in `FAILING`."""
+
+    def __init__(self, options: CollectOptions) -> None:
+        self.options = options
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        made = demonstration(identity.index, task=identity.task, success=identity.index not in FAILING)
+        return replace(made, identity=identity)
+
+    def header(self) -> FileHeader:
+        return header()
+
+
+class SlowRecorder(Recorder):
+    """Take a while, longer for even indices, so that two workers finish out of order."""
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        time.sleep(0.15 if identity.index % 2 else 0.25)
+        return super().__call__(identity)
+
+
+class HopelessRecorder(Recorder):
+    """Never succeed."""
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        return replace(super().__call__(identity), success=False)
+
+
+class BrokenRecorder(Recorder):
+    """Have a programming error at the third episode."""
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        if identity.index == 2:
+            raise ZeroDivisionError("of the recorder")
+        return super().__call__(identity)
+
+
+class BlindRecorder(Recorder):
+    """Be on a machine without off-screen rendering."""
+
+    def __init__(self, options: CollectOptions) -> None:
+        raise RenderingError("no EGL device")
+
+
+class DyingRecorder(Recorder):
+    """Be killed once, in the third episode."""
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        mark = Path(f"{self.options.output}.died")
+        if identity.index == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(identity)
+
+
+class DeadlyRecorder(Recorder):
+    """Be killed whenever the third episode comes up."""
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        if identity.index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(identity)
+
+
+class CrampedRecorder(Recorder):
+    """Have a disk that is full after a few kilobytes."""
+
+    def __init__(self, options: CollectOptions) -> None:
+        import resource
+
+        super().__init__(options)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

@@ -1,0 +1,257 @@
+"""Collecting, with made-up recorders where the subject is what happens around an episode."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import made_up_recorders as recorders
+import numpy as np
+import pytest
+
+from vla_bench.core.errors import DemonstrationFileError, OutputInUseError, OutputMismatchError, UnknownNameError
+from vla_bench.core.locks import claimed
+from vla_bench.demos import (
+    CollectError,
+    CollectOptions,
+    CollectProgress,
+    DemonstrationFile,
+    NoiseOptions,
+    collect,
+    write_demonstrations,
+)
+from vla_bench.demos.options import CollectOptionsError
+from vla_bench.demos.schedule import ExpertUnsuccessfulError
+
+TASKS = ("lift", "stack")
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> CollectOptions:
+    return CollectOptions("robosuite", tmp_path / "demos.hdf5", TASKS, episodes=4, image_size=24)
+
+
+def contents(path: Path) -> list[tuple[str, int, bool, bytes]]:
+    with DemonstrationFile(path) as file:
+        return [(one.identity.task, one.identity.index, one.success, one.actions.tobytes()) for one in file]
+
+
+def indices(path: Path) -> list[tuple[str, int]]:
+    return [(task, index) for task, index, *_ in contents(path)]
+
+
+def left_beside(path: Path) -> set[str]:
+    return {entry.name for entry in path.parent.iterdir()} - {path.name, f".{path.name}.lock"}
+
+
+def test_first_successes_of_each_task_in_order(options: CollectOptions) -> None:
+    report = collect(options, recorder=recorders.Recorder)
+    assert indices(options.output) == [(task, index) for task in TASKS for index in (0, 2, 3, 5)]
+    assert [(task.successes, task.attempts) for task in report.tasks] == [(4, 6), (4, 6)]
+    assert left_beside(options.output) == set()
+
+
+def test_any_number_of_workers_makes_the_same_file(options: CollectOptions, tmp_path: Path) -> None:
+    several = replace(options, output=tmp_path / "several.hdf5", workers=3)
+    collect(options, recorder=recorders.Recorder)
+    collect(several, recorder=recorders.SlowRecorder)
+    assert contents(several.output) == contents(options.output)
+
+
+def test_failures_are_kept_in_their_place_on_request(options: CollectOptions) -> None:
+    collect(replace(options, keep_failures=True), recorder=recorders.Recorder)
+    assert [row[1:3] for row in contents(options.output)[:6]] == [(i, i not in recorders.FAILING) for i in range(6)]
+    with DemonstrationFile(options.output) as file:
+        assert len(file.mask("failure")) == 4
+        assert not set(file.mask("failure")) & set(file.mask("train") + file.mask("valid"))
+
+
+def test_progress_is_reported(options: CollectOptions) -> None:
+    seen: list[CollectProgress] = []
+    collect(options, seen.append, recorder=recorders.Recorder)
+    assert [progress.finished for progress in seen] == [0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7, 7, 8]
+    assert (seen[-1].wanted, seen[-1].attempts, seen[-1].remaining_s) == (8, 12, 0.0)
+    assert seen[-1].success_rate == pytest.approx(8 / 12)
+    assert seen[-2].per_minute > 0
+
+
+def test_a_finished_output_is_left_alone(options: CollectOptions) -> None:
+    collect(options, recorder=recorders.Recorder)
+    written = options.output.stat().st_mtime_ns
+    report = collect(options, recorder=recorders.BrokenRecorder)  # which would fail, were it asked
+    assert report.resumed == 8
+    assert options.output.stat().st_mtime_ns == written
+
+
+def test_more_episodes_extend_a_finished_output(options: CollectOptions, tmp_path: Path) -> None:
+    collect(replace(options, episodes=2), recorder=recorders.Recorder)
+    report = collect(options, recorder=recorders.Recorder)
+    assert report.resumed == 4
+    at_once = replace(options, output=tmp_path / "at_once.hdf5")
+    collect(at_once, recorder=recorders.Recorder)
+    assert contents(options.output) == contents(at_once.output)
+
+
+def test_fewer_episodes_than_there_are_is_refused(options: CollectOptions) -> None:
+    collect(options, recorder=recorders.Recorder)
+    with pytest.raises(CollectOptionsError, match="already holds 4 episodes of each task, more than the 2 asked for"):
+        collect(replace(options, episodes=2), recorder=recorders.Recorder)
+
+
+def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
+    """Begin collecting slowly."""
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "from made_up_recorders import SlowRecorder\n"
+        "from vla_bench.demos import CollectOptions, collect\n"
+        "if __name__ == '__main__':\n"
+        f"    collect(CollectOptions('robosuite', Path(sys.argv[1]), {TASKS!r}, episodes={options.episodes},"
+        " image_size=24, workers=2), lambda progress: print(progress.finished, flush=True), recorder=SlowRecorder)\n"
+    )
+    script = options.output.with_name("script.py")
+    script.write_text(program)
+    arguments = [sys.executable, str(script), str(options.output), str(Path(__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_after_a_kill_the_same_command_goes_on(options: CollectOptions, tmp_path: Path, blow: signal.Signals) -> None:
+    options = replace(options, episodes=8)
+    process = in_another_process(options)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "3":
+            break
+    with pytest.raises(OutputInUseError, match=f"in use by another run \\(process {process.pid}\\)"):
+        collect(options, recorder=recorders.Recorder)
+    process.send_signal(blow)
+    _, errors = process.communicate(timeout=20)
+    if blow == signal.SIGINT:
+        assert "finished demonstrations are kept" in errors
+        assert "the same command goes on from there" in errors
+    assert not options.output.exists()
+    time.sleep(0.5)  # the workers notice, and finish nothing more
+    kept = len(list(Path(f"{options.output}.parts").glob("*.hdf5")))
+    assert kept >= 3
+    resumed: list[CollectProgress] = []
+    collect(options, resumed.append, recorder=recorders.SlowRecorder)
+    assert 3 <= resumed[0].finished <= kept
+    whole = replace(options, output=tmp_path / "whole.hdf5")
+    collect(whole, recorder=recorders.Recorder)
+    assert contents(options.output) == contents(whole.output)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"image_size": 32}, "image_size 24, not 32"),
+        ({"noise": NoiseOptions()}, "noise None, not"),
+        ({"tasks": ("lift",)}, "tasks"),
+        ({"cameras": ("wrist",)}, "cameras"),
+    ],
+)
+def test_another_configuration_is_refused(options: CollectOptions, change: dict[str, object], difference: str) -> None:
+    collect(replace(options, episodes=1), recorder=recorders.Recorder)
+    before = options.output.read_bytes()
+    with pytest.raises(OutputMismatchError, match=difference):
+        collect(replace(options, **change), recorder=recorders.Recorder)  # type: ignore[arg-type]
+    assert options.output.read_bytes() == before
+
+
+def test_another_configuration_than_the_parts_is_refused(options: CollectOptions) -> None:
+    with pytest.raises(CollectError):
+        collect(options, recorder=recorders.BrokenRecorder)
+    with pytest.raises(OutputMismatchError, match=r"demos.hdf5.parts was made .* seed 0, not 1"):
+        collect(replace(options, seed=1), recorder=recorders.Recorder)
+
+
+def test_output_that_is_something_else_is_not_overwritten(options: CollectOptions) -> None:
+    options.output.write_text("my thesis")
+    with pytest.raises(DemonstrationFileError, match="not an HDF5 file"):
+        collect(options, recorder=recorders.Recorder)
+    assert options.output.read_text() == "my thesis"
+
+
+def test_output_from_elsewhere_is_not_continued(options: CollectOptions) -> None:
+    made = recorders.Recorder(options)
+    write_demonstrations(options.output, made.header(), [recorders.demonstration(0)])
+    with pytest.raises(OutputMismatchError, match="it was not collected from experts"):
+        collect(options, recorder=recorders.Recorder)
+
+
+def test_output_in_use_is_refused(options: CollectOptions) -> None:
+    with claimed(options.output), pytest.raises(OutputInUseError):
+        collect(options, recorder=recorders.Recorder)
+
+
+def test_damaged_part_is_made_again(options: CollectOptions) -> None:
+    with pytest.raises(CollectError):
+        collect(options, recorder=recorders.BrokenRecorder)
+    parts = Path(f"{options.output}.parts")
+    os.truncate(parts / "lift-000000.hdf5", 1000)
+    (parts / ".lift-000003.hdf5.77.tmp.hdf5").write_text("of a killed process")
+    collect(options, recorder=recorders.Recorder)
+    assert indices(options.output)[:4] == [("lift", index) for index in (0, 2, 3, 5)]
+
+
+def test_dead_worker_is_reported_and_its_episode_made_again(options: CollectOptions) -> None:
+    report = collect(options, recorder=recorders.DyingRecorder)
+    assert indices(options.output)[:4] == [("lift", index) for index in (0, 2, 3, 5)]
+    assert report.deaths == ("A worker died of signal 9 (often: out of memory) in episode 2 of robosuite.lift.",)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "message"),
+    [
+        (recorders.BrokenRecorder, r"(?s)episode 2 of robosuite.lift failed: Traceback.*of the recorder.*1 finished"),
+        (recorders.BlindRecorder, "Cannot render off screen: no EGL device.*apt-get install libegl1"),
+        (recorders.DeadlyRecorder, "(?s)died of signal 9.*It is not the first there.*1 finished demonstrations"),
+        (recorders.CrampedRecorder, "(?s)Cannot write .*lift-000000.hdf5: File too large. Nothing of it was kept"),
+    ],
+)
+def test_what_stops_a_collection_is_said(
+    options: CollectOptions, recorder: Callable[[CollectOptions], recorders.Recorder], message: str
+) -> None:
+    with pytest.raises(CollectError, match=message):
+        collect(options, recorder=recorder)
+    parts = Path(f"{options.output}.parts")
+    assert not list(parts.glob(".*tmp*")), "half-written parts were left"
+
+
+def test_hopeless_expert_stops_the_collection(options: CollectOptions) -> None:
+    with pytest.raises(ExpertUnsuccessfulError, match="0 of 25 attempts at lift"):
+        collect(options, recorder=recorders.HopelessRecorder)
+
+
+def test_unknown_names_are_refused_before_anything_is_written(options: CollectOptions) -> None:
+    with pytest.raises(UnknownNameError, match=r"No task of the suite robosuite named 'lft'\. Did you mean 'lift'"):
+        collect(replace(options, tasks=("lft",)), recorder=recorders.Recorder)
+    with pytest.raises(UnknownNameError, match=r"No suite named 'robosiute'\. Did you mean 'robosuite'"):
+        collect(replace(options, suite="robosiute"), recorder=recorders.Recorder)
+    assert left_beside(options.output) == set()
+    assert not options.output.exists()
+
+
+def test_demonstrated_scenes_are_not_those_of_an_evaluation_with_the_same_seed(options: CollectOptions) -> None:
+    collect(replace(options, episodes=1), recorder=recorders.Recorder)
+    with DemonstrationFile(options.output) as file:
+        identity = file.summary("demo_0").identity
+    assert identity.scene_seed() != replace(identity, variant="clean").scene_seed()
+
+
+def test_everything_about_a_demonstration_reaches_the_file(options: CollectOptions) -> None:
+    collect(options, recorder=recorders.Recorder)
+    with DemonstrationFile(options.output) as file:
+        read = file.read("demo_1")
+        assert file.header.env_args["env_name"] == "vla_bench/robosuite"
+        assert file.header.collection["episodes"] == 4
+    made = recorders.Recorder(options)(read.identity)
+    np.testing.assert_array_equal(read.images["wrist"], made.images["wrist"])
+    np.testing.assert_array_equal(read.states, made.states)
+    assert (read.phases, read.instruction, read.model_xml) == (made.phases, made.instruction, made.model_xml)

@@ -1,0 +1,72 @@
+import random
+
+import pytest
+
+from vla_bench.demos.schedule import ExpertUnsuccessfulError, Schedule
+
+FAILING = {1, 2, 5, 9}
+
+
+def run(episodes: int, workers: int, seed: int, earlier: dict[int, bool] | None = None) -> Schedule:
+    """Serve a schedule with workers that finish in random order and sometimes die."""
+    order = random.Random(seed)
+    schedule = Schedule("reach", episodes, earlier or {})
+    running: list[int] = []
+    while not schedule.is_complete():
+        while len(running) < workers and (index := schedule.next_index()) is not None:
+            running.append(index)
+        index = running.pop(order.randrange(len(running)))
+        if order.random() < 0.2:
+            schedule.give_back(index)
+        else:
+            schedule.finished(index, success=index not in FAILING)
+    assert not running, "an attempt was begun that nobody needed"
+    return schedule
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize("seed", range(5))
+def test_first_successes_are_selected_whatever_the_order(workers: int, seed: int) -> None:
+    schedule = run(6, workers, seed)
+    assert list(schedule.selected()) == [0, 3, 4, 6, 7, 8]
+    assert list(schedule.failed()) == [1, 2, 5]
+
+
+def test_a_gap_left_by_an_interruption_is_filled() -> None:
+    earlier = {0: True, 1: False, 2: False, 4: True, 6: True}  # 3 was under way, and so was 5
+    schedule = run(4, 2, 0, earlier)
+    assert list(schedule.selected()) == [0, 3, 4, 6]
+
+
+def test_more_episodes_continue_where_fewer_ended() -> None:
+    first = run(3, 2, 0)
+    earlier = {**dict.fromkeys(first.selected(), True), **dict.fromkeys(first.failed(), False)}
+    assert list(run(6, 2, 0, earlier).selected()) == [0, 3, 4, 6, 7, 8]
+
+
+def test_nothing_is_attempted_that_would_not_count() -> None:
+    schedule = Schedule("reach", 3, {})
+    assert [schedule.next_index() for _ in range(4)] == [0, 1, 2, None]
+    schedule.finished(1, success=False)
+    assert [schedule.next_index() for _ in range(2)] == [3, None]
+
+
+def test_a_hopeless_expert_is_given_up() -> None:
+    schedule = Schedule("reach", 3, {})
+
+    def fail_until_given_up() -> None:
+        for _ in range(1000):
+            index = schedule.next_index()
+            assert index is not None
+            schedule.finished(index, success=False)
+
+    with pytest.raises(ExpertUnsuccessfulError, match="succeeded in 0 of 25 attempts at reach"):
+        fail_until_given_up()
+
+
+def test_a_rare_success_is_given_more_time_but_not_for_ever() -> None:
+    schedule = Schedule("reach", 3, {index: index == 0 for index in range(54)})
+    assert schedule.next_index() == 54
+    schedule.finished(54, success=False)
+    with pytest.raises(ExpertUnsuccessfulError, match="succeeded in 1 of 55"):
+        schedule.next_index()

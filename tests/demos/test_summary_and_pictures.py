@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from made_up import demonstration, header
+from PIL import Image
+
+from vla_bench.core.errors import DemonstrationFileError
+from vla_bench.demos import summarise, write_contact_sheet, write_demonstrations, write_videos
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "demos.hdf5"
+    made = [demonstration(index, steps=8 + index) for index in range(5)]
+    made += [demonstration(index, task="push", steps=20, success=index > 0) for index in range(3)]
+    write_demonstrations(path, header(), made)
+    return path
+
+
+def test_summary_counts_what_is_there(path: Path) -> None:
+    summary = summarise(path)
+    reach, push = summary.tasks
+    assert (reach.demonstrations, reach.shortest, reach.median, reach.longest) == (5, 8, 10.0, 12)
+    assert (push.demonstrations, push.successes, push.instruction) == (3, 2, "push for the cube")
+    assert (summary.demonstrations, summary.steps) == (8, 50 + 60)
+    assert summary.phases == {"reach": 110 - 16, "grasp": 16}
+    assert summary.subsets == {"train": 5, "valid": 2, "failure": 1}
+    assert summary.file_bytes == path.stat().st_size
+    assert 0 < summary.stored_bytes["obs/wrist_image"] < summary.file_bytes
+
+
+def test_summary_gives_the_range_of_each_action(path: Path) -> None:
+    made = [demonstration(index, steps=8 + index) for index in range(5)]
+    made += [demonstration(index, task="push", steps=20) for index in range(3)]
+    actions = np.concatenate([one.actions for one in made])
+    rows = summarise(path).actions
+    assert [row.name for row in rows][:3] == ["delta x", "delta y", "delta z"]
+    np.testing.assert_allclose([row.lowest for row in rows], actions.min(axis=0), rtol=1e-6)
+    np.testing.assert_allclose([row.highest for row in rows], actions.max(axis=0), rtol=1e-6)
+    np.testing.assert_allclose([row.q99 for row in rows], np.quantile(actions, 0.99, axis=0), rtol=1e-5)
+
+
+def test_summary_reads_as_a_table(path: Path) -> None:
+    text = "\n".join(summarise(path).lines())
+    assert "8 demonstrations, 110 steps" in text
+    assert "agentview, wrist, 24 x 24 pixels" in text
+    assert "made_up.push       3      67%" in text
+    assert "8/10/12" in text
+
+
+def test_contact_sheet_has_a_row_for_each_demonstration(path: Path, tmp_path: Path) -> None:
+    write_contact_sheet(path, tmp_path / "sheet.png", rows=3, frames=4)
+    write_contact_sheet(path, tmp_path / "taller.png", rows=6, frames=4)
+    sheet, taller = Image.open(tmp_path / "sheet.png"), Image.open(tmp_path / "taller.png")
+    assert sheet.width == taller.width == 4 * 132 + 8
+    assert taller.height - sheet.height == 3 * (2 * 132 + 22 + 15)
+    first_frame = np.asarray(sheet)[4 + 22 : 4 + 22 + 128, 4 : 4 + 128].astype(float)
+    stored = np.asarray(Image.fromarray(demonstration(0, steps=8).images["agentview"][0]).resize((128, 128), 1))
+    np.testing.assert_array_equal(first_frame, stored)
+
+
+def test_videos_show_every_step_with_the_cameras_side_by_side(path: Path, tmp_path: Path) -> None:
+    (video,) = write_videos(path, tmp_path / "videos", names=["demo_6"])
+    assert video.name == "demo_6_push.mp4"
+    frames = imageio_ffmpeg.read_frames(str(video))
+    facts = next(frames)
+    assert facts["fps"] == 20
+    assert facts["source_size"] == (2 * 24 * 11, 24 * 11)
+    assert sum(1 for _ in frames) == 20
+
+
+def test_an_empty_file_has_no_contact_sheet(tmp_path: Path) -> None:
+    write_demonstrations(tmp_path / "empty.hdf5", header(), [])
+    with pytest.raises(DemonstrationFileError, match="there is no demonstration in it"):
+        write_contact_sheet(tmp_path / "empty.hdf5", tmp_path / "sheet.png")
+    assert "0 demonstrations" in summarise(tmp_path / "empty.hdf5").lines()[0]

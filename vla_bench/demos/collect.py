@@ -1,0 +1,272 @@
+"""Collect demonstrations: experts act in environments, in parallel, until every task has enough successes."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.locks import claimed
+from vla_bench.demos.options import CollectOptions, CollectOptionsError
+from vla_bench.demos.parts import Attempts, Parts, attempts_in
+from vla_bench.demos.recording import ExpertRecorder
+from vla_bench.demos.schedule import Schedule
+from vla_bench.demos.store import DemonstrationFile
+from vla_bench.demos.workers import Outcome, RecorderFactory, Worker, Workers
+from vla_bench.demos.writing import Source, merge
+
+_PACE_WINDOW = 30  # successes that the rate is measured over; start-up is not in it
+_DEATHS_PER_EPISODE = 2  # then it is the episode's fault, not the machine's
+
+
+class CollectError(VlaBenchError):
+    """A collection that had to stop; what was finished is kept."""
+
+    def __init__(self, cause: str, kept: int, folder: Path) -> None:
+        super().__init__(f"{cause.rstrip()}\n{_kept(kept, folder)}")
+
+
+class CollectInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a collection; its text says what is kept and how to go on."""
+
+    def __init__(self, kept: int, folder: Path) -> None:
+        super().__init__(f"Stopped. {_kept(kept, folder)}")
+
+
+@dataclass(frozen=True)
+class CollectProgress:
+    """How far a collection is."""
+
+    wanted: int  # demonstrations in all
+    finished: int  # of them there, those of earlier runs included
+    resumed: int  # there before this run began
+    attempts: int  # made in this run
+    successes: int  # among them
+    per_minute: float  # demonstrations, over the last of them
+    elapsed_s: float
+    task: str = ""  # of the last attempt
+    deaths: tuple[str, ...] = ()  # workers that died, and what of; their episodes are made again
+
+    @property
+    def success_rate(self) -> float:
+        """Share of this run's attempts that succeeded."""
+        return self.successes / self.attempts if self.attempts else 0.0
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Estimate of the time to go [s]; None while there is nothing to estimate from."""
+        return 60.0 * (self.wanted - self.finished) / self.per_minute if self.per_minute else None
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What was collected of one task."""
+
+    task: str
+    successes: int
+    attempts: int
+
+
+@dataclass(frozen=True)
+class CollectReport:
+    """What a collection ended with."""
+
+    output: Path
+    tasks: tuple[TaskReport, ...]
+    resumed: int
+    elapsed_s: float
+    size_bytes: int
+    deaths: tuple[str, ...] = ()
+
+    @property
+    def demonstrations(self) -> int:
+        """Successes in all tasks."""
+        return sum(task.successes for task in self.tasks)
+
+    @property
+    def per_minute(self) -> float:
+        """Demonstrations a minute, those of earlier runs not counted."""
+        return 60.0 * (self.demonstrations - self.resumed) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+
+OnProgress = Callable[[CollectProgress], None]
+
+
+def collect(
+    options: CollectOptions, on_progress: OnProgress | None = None, *, recorder: RecorderFactory = ExpertRecorder
+) -> CollectReport:
+    """Make a demonstration file, or go on with one that was begun or asked for with fewer episodes.
+
+    The file holds the first `episodes` successes of each task in the order of their indices; the number of workers
+    changes nothing but the time. Until it is whole, finished demonstrations lie in `<output>.parts`.
+
+    Raises:
+        OutputInUseError: another process is collecting into the same output.
+        OutputMismatchError: the output was begun or made with another configuration.
+        ExpertUnsuccessfulError: the expert hardly ever succeeds.
+        CollectError: a worker failed; what was finished is kept.
+        CollectInterrupted: Ctrl-C; what was finished is kept.
+    """
+    options = replace(options, output=Path(options.output))
+    with claimed(options.output):
+        return _Collection(options, recorder, on_progress or (lambda progress: None)).run()
+
+
+@dataclass
+class _Collection:
+    """One run of `collect`, holding the output's lock."""
+
+    options: CollectOptions
+    recorder: RecorderFactory
+    on_progress: OnProgress
+    attempts: int = 0
+    successes: int = 0
+    success_times_s: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_WINDOW))
+    deaths: list[str] = field(default_factory=list)
+    deaths_of: Counter[EpisodeIdentity] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.began_s = time.monotonic()
+        self.parts = Parts(self.options.output)
+        self.configuration = self.options.configuration()
+        earlier = self._earlier()
+        episodes = self.options.episodes
+        names = [task.name for task in self.options.chosen_tasks()]
+        self.schedules = {name: Schedule(name, episodes, earlier.outcomes(name)) for name in names}
+        self.resumed = self._finished()
+
+    def run(self) -> CollectReport:
+        """Record what is missing, then write the output."""
+        whole_already = self.options.output.is_file() and self._is_complete()
+        self._report()
+        try:
+            if not self._is_complete():
+                self._record()
+            if not whole_already:
+                self._write()
+        except KeyboardInterrupt:
+            raise CollectInterrupted(self._finished(), self.parts.folder) from None
+        self.parts.remove()
+        return self._final_report()
+
+    def _earlier(self) -> Attempts:
+        """Return what earlier runs have finished; raise where the output is something else."""
+        found = Attempts()
+        if self.options.output.exists():
+            found, episodes = attempts_in(self.options.output, self.configuration)
+            if episodes > self.options.episodes:
+                raise CollectOptionsError(
+                    f"{self.options.output} already holds {episodes} episodes of each task, "
+                    f"more than the {self.options.episodes} asked for. Choose another --output."
+                )
+        if self.parts.folder.exists():
+            self.parts.begin(self.configuration)
+            for task, attempts in self.parts.finished().by_task.items():
+                found.by_task[task] = {**attempts, **found.by_task[task]}
+        return found
+
+    def _record(self) -> None:
+        self.parts.begin(self.configuration)
+        missing = len(self.schedules) * self.options.episodes - self._finished()
+        count = min(self.options.workers, missing)
+        with Workers(count, replace(self.options, workers=count), self.recorder) as workers:
+            while not self._is_complete():
+                for worker in workers.idle():
+                    self._assign(worker)
+                for outcome in workers.outcomes():
+                    self._note(outcome)
+
+    def _assign(self, worker: Worker) -> None:
+        """Give a worker its last task again where possible: another one costs it the building of a scene."""
+        for schedule in sorted(self.schedules.values(), key=lambda schedule: schedule.task != worker.last_task):
+            index = schedule.next_index()
+            if index is not None:
+                options = self.options
+                worker.record(EpisodeIdentity(options.suite, schedule.task, index, options.seed, options.variant))
+                return
+
+    def _note(self, outcome: Outcome) -> None:
+        identity = outcome.identity
+        schedule = self.schedules[identity.task]
+        if outcome.error:
+            where = f"Recording episode {identity.index} of {identity.task_id} failed: "
+            raise CollectError(where + outcome.error, self._finished(), self.parts.folder)
+        if outcome.exit_code is not None:
+            self._note_death(identity, outcome.exit_code)
+            schedule.give_back(identity.index)
+        else:
+            schedule.finished(identity.index, success=outcome.success)
+            self.attempts += 1
+            self.successes += outcome.success
+            if outcome.success:
+                self.success_times_s.append(time.monotonic())
+        self._report(identity.task)
+
+    def _note_death(self, identity: EpisodeIdentity, exit_code: int) -> None:
+        cause = f"signal {-exit_code}" if exit_code < 0 else f"exit status {exit_code}"
+        out_of_memory = " (often: out of memory)" if exit_code == -9 else ""
+        death = f"A worker died of {cause}{out_of_memory} in episode {identity.index} of {identity.task_id}."
+        self.deaths.append(death)
+        self.deaths_of[identity] += 1
+        if self.deaths_of[identity] >= _DEATHS_PER_EPISODE:
+            raise CollectError(f"{death} It is not the first there.", self._finished(), self.parts.folder)
+
+    def _write(self) -> None:
+        """Join the parts, and what an earlier output held, into the output."""
+        attempts = self._earlier()
+        sources: list[Source] = []
+        for task, schedule in self.schedules.items():
+            indices = [*schedule.selected(), *(schedule.failed() if self.options.keep_failures else ())]
+            kept = (attempts.source(task, index) for index in sorted(indices))
+            sources.extend(source for source in kept if source is not None)
+        with DemonstrationFile(sources[0].path) as first:
+            header = first.header
+        if len(self.schedules) > 1:  # robomimic's field names one environment; each demonstration names its own
+            header = replace(header, env_args={**header.env_args, "env_name": f"vla_bench/{self.options.suite}"})
+        merge(self.options.output, replace(header, collection=self._collection()), sources)
+
+    def _collection(self) -> dict[str, object]:
+        failed = {task: list(schedule.failed()) for task, schedule in self.schedules.items()}
+        return {"configuration": self.configuration, "episodes": self.options.episodes, "failed": failed}
+
+    def _is_complete(self) -> bool:
+        return all(schedule.is_complete() for schedule in self.schedules.values())
+
+    def _finished(self) -> int:
+        return sum(schedule.successes for schedule in self.schedules.values())
+
+    def _per_minute(self) -> float:
+        times = self.success_times_s
+        if len(times) < 2 or times[-1] == times[0]:
+            return 0.0
+        return 60.0 * (len(times) - 1) / (times[-1] - times[0])
+
+    def _report(self, task: str = "") -> None:
+        wanted = len(self.schedules) * self.options.episodes
+        self.on_progress(
+            CollectProgress(
+                wanted=wanted,
+                finished=self._finished(),
+                resumed=self.resumed,
+                attempts=self.attempts,
+                successes=self.successes,
+                per_minute=self._per_minute(),
+                elapsed_s=time.monotonic() - self.began_s,
+                task=task,
+                deaths=tuple(self.deaths),
+            )
+        )
+
+    def _final_report(self) -> CollectReport:
+        tasks = [
+            TaskReport(task, schedule.successes, schedule.successes + len(schedule.failed()))
+            for task, schedule in self.schedules.items()
+        ]
+        elapsed_s, size = time.monotonic() - self.began_s, self.options.output.stat().st_size
+        return CollectReport(self.options.output, tuple(tasks), self.resumed, elapsed_s, size, tuple(self.deaths))
+
+
+def _kept(kept: int, folder: Path) -> str:
+    return f"{kept} finished demonstrations are kept in {folder}; the same command goes on from there."

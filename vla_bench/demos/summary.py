@@ -1,0 +1,190 @@
+"""What a demonstration file holds, at a glance."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_bench.core.types import ACTION_DIM
+from vla_bench.demos.demonstration import Demonstration
+from vla_bench.demos.header import FileHeader
+from vla_bench.demos.store import DemonstrationFile
+
+ACTION_NAMES = ("delta x", "delta y", "delta z", "rotation x", "rotation y", "rotation z", "gripper")
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """The demonstrations of one task."""
+
+    task_id: str
+    instruction: str
+    demonstrations: int
+    successes: int
+    shortest: int  # steps
+    median: float
+    longest: int
+    attempts: int | None  # that the expert needed; None where the file does not say
+
+
+@dataclass(frozen=True)
+class ActionSummary:
+    """The clean expert's actions in one dimension."""
+
+    name: str
+    lowest: float
+    q01: float
+    median: float
+    q99: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a demonstration file holds."""
+
+    path: Path
+    header: FileHeader
+    tasks: tuple[TaskSummary, ...]
+    actions: tuple[ActionSummary, ...]
+    phases: dict[str, int]  # phase -> steps in it
+    subsets: dict[str, int]  # subset -> demonstrations in it
+    disturbed: float  # share of the steps at which noise moved the robot
+    stored_bytes: dict[str, int]  # kind of array -> bytes on disk
+    file_bytes: int
+
+    @property
+    def demonstrations(self) -> int:
+        """Demonstrations in the file."""
+        return sum(task.demonstrations for task in self.tasks)
+
+    @property
+    def steps(self) -> int:
+        """Steps in the file."""
+        return sum(self.phases.values())
+
+    def lines(self) -> list[str]:
+        """Return the summary as text, a line each."""
+        header = self.header
+        fields = ", ".join(f"{field.name} ({field.size})" for field in header.proprioception_fields)
+        depth = " with depth" if header.depth else ""
+        return [
+            f"{self.path}: {self.demonstrations} demonstrations, {self.steps:,} steps, {_size(self.file_bytes)}",
+            f"cameras         {', '.join(header.cameras)}, {header.image_size} x {header.image_size} pixels{depth}",
+            f"proprioception  {fields}",
+            f"actions         {header.action_convention}, {header.control_hz} Hz",
+            f"made by         {header.env_args.get('env_name')} {header.env_args.get('env_version')}",
+            "",
+            *_columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
+            "",
+            *_columns(["action", "min", "1 %", "median", "99 %", "max"], self._action_rows()),
+            "",
+            f"noise           moved the robot at {self.disturbed:.0%} of the steps",
+            f"phases          {_shares(self.phases)}",
+            f"subsets         {', '.join(f'{name} {count}' for name, count in self.subsets.items())}",
+            f"on disk         {', '.join(f'{name} {_size(size)}' for name, size in self._largest())}",
+        ]
+
+    def _task_rows(self) -> list[list[str]]:
+        return [
+            [
+                task.task_id,
+                str(task.demonstrations),
+                f"{task.successes / task.demonstrations:.0%}",
+                "" if task.attempts is None else f"{task.successes}/{task.attempts}",
+                f"{task.shortest}/{task.median:.0f}/{task.longest}",
+                task.instruction,
+            ]
+            for task in self.tasks
+        ]
+
+    def _action_rows(self) -> list[list[str]]:
+        return [
+            [row.name, *(f"{value:+.2f}" for value in (row.lowest, row.q01, row.median, row.q99, row.highest))]
+            for row in self.actions
+        ]
+
+    def _largest(self) -> list[tuple[str, int]]:
+        return sorted(self.stored_bytes.items(), key=lambda item: -item[1])[:4]
+
+
+def summarise(path: Path | str) -> Summary:
+    """Return what a file holds; raise `DemonstrationFileError` where it is none. Images are not read."""
+    with DemonstrationFile(path) as file:
+        demonstrations = [file.read(name, cameras=()) for name in file.names]
+        return Summary(
+            path=file.path,
+            header=file.header,
+            tasks=_tasks(demonstrations, file.header),
+            actions=_actions(demonstrations),
+            phases=dict(Counter(phase for demonstration in demonstrations for phase in demonstration.phases)),
+            subsets={name: len(file.mask(name)) for name in file.masks() if "." not in name},
+            disturbed=_disturbed(demonstrations),
+            stored_bytes=file.stored_bytes(),
+            file_bytes=file.path.stat().st_size,
+        )
+
+
+def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple[TaskSummary, ...]:
+    failed = header.collection.get("failed")
+    rows = []
+    for task_id in dict.fromkeys(demonstration.identity.task_id for demonstration in demonstrations):
+        of_task = [demonstration for demonstration in demonstrations if demonstration.identity.task_id == task_id]
+        lengths = [demonstration.steps for demonstration in of_task]
+        successes = sum(demonstration.success for demonstration in of_task)
+        rows.append(
+            TaskSummary(
+                task_id=task_id,
+                instruction=of_task[0].instruction,
+                demonstrations=len(of_task),
+                successes=successes,
+                shortest=min(lengths),
+                median=float(np.median(lengths)),
+                longest=max(lengths),
+                attempts=None if failed is None else successes + len(failed.get(of_task[0].identity.task, ())),
+            )
+        )
+    return tuple(rows)
+
+
+def _actions(demonstrations: Sequence[Demonstration]) -> tuple[ActionSummary, ...]:
+    if not demonstrations:
+        return ()
+    actions = np.concatenate([demonstration.actions for demonstration in demonstrations])  # (steps, 7)
+    quantiles = np.quantile(actions, [0, 0.01, 0.5, 0.99, 1], axis=0)
+    return tuple(ActionSummary(ACTION_NAMES[i], *map(float, quantiles[:, i])) for i in range(ACTION_DIM))
+
+
+def _disturbed(demonstrations: Sequence[Demonstration]) -> float:
+    steps = sum(demonstration.steps for demonstration in demonstrations)
+    moved = sum(int((one.actions != one.executed_actions).any(axis=1).sum()) for one in demonstrations)
+    return moved / steps if steps else 0.0
+
+
+def _shares(counts: dict[str, int]) -> str:
+    total = sum(counts.values())
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in counts.items())
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+
+
+def _columns(titles: list[str], rows: list[list[str]]) -> list[str]:
+    """Return rows of text in columns; numbers are set to the right."""
+    table = [titles, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
+    texts = {0, len(titles) - 1} if rows and not _is_number(rows[0][-1]) else {0}
+    return [
+        "  ".join(
+            cell.ljust(width) if column in texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("+-").replace(".", "").isdigit()
