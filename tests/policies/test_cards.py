@@ -6,6 +6,8 @@ from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNa
 from vla_bench.core.paths import data_folder
 from vla_bench.policies import find_policy, load_policy, policy_descriptions, policy_names
 
+NOOP = 'kind = "noop"\ndescription = "mine"\n'
+
 
 def card(folder: Path, text: str) -> str:
     path = folder / "mine.toml"
@@ -19,7 +21,7 @@ def test_every_card_of_the_package_is_valid_and_described() -> None:
 
 
 def test_an_unknown_policy_names_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="No policy named 'rnadom'. Did you mean 'random'?"):
+    with pytest.raises(UnknownNameError, match=r"No policy named 'rnadom'\. Did you mean 'random'\?"):
         load_policy("rnadom")
 
 
@@ -27,12 +29,12 @@ def test_an_unknown_policy_names_the_nearest() -> None:
     ("text", "message"),
     [
         ('description = "mine"', r"mine\.toml: field `kind`: is missing"),
-        ('kind = "randon"\ndescription = "mine"', r"field `kind`: 'randon' is not a kind.*one of expert, noop, openvla"),
+        ('kind = "randon"\ndescription = "mine"', r"`kind`: 'randon' is not a kind.*one of expert, noop, openvla"),
         ('kind = "random"', r"field `description`: is missing. Expected string"),
-        ('kind = "random"\ndescripton = "mine"\ndescription = "mine"', r"`descripton`: is not a known field. Expected 'des"),
+        ('kind = "random"\ndescripton = "mine"\ndescription = "mine"', r"`descripton`: is not a known.* 'description'"),
         ('kind = "random"\ndescription = 3', r"field `description`: 3: Input should be a valid string"),
-        ('kind = "random"\ndescription = "mine"\nchunk = { execution = "open_loop", steps = 0 }', r"chunk.open_loop.steps"),
-        ('kind = "random"\ndescription = "mine"\nchunk = { execution = "never" }', r"field `chunk`: .*'open_loop'"),
+        (f'{NOOP}chunk = {{ execution = "open_loop", steps = 0 }}', r"field `chunk\.open_loop\.steps`: 0: .*greater"),
+        (f'{NOOP}chunk = {{ execution = "never" }}', r"field `chunk`: .*'open_loop'"),
         ('kind = "openvla"\ndescription = "mine"\nimage_size = 96', r"field `checkpoint`: is missing"),
         (
             'kind = "openvla"\ndescription = "mine"\nimage_size = 96\ncheckpoint = "x"\ngripper = "open"',
@@ -52,7 +54,7 @@ def test_a_card_that_is_not_there_is_an_error() -> None:
 
 
 def test_a_card_is_named_after_its_file(tmp_path: Path) -> None:
-    assert find_policy(card(tmp_path, 'kind = "noop"\ndescription = "mine"')).name == "mine"
+    assert find_policy(card(tmp_path, NOOP)).name == "mine"
 
 
 def test_a_checkpoint_for_a_policy_without_a_network_is_an_error(tmp_path: Path) -> None:
@@ -61,13 +63,15 @@ def test_a_checkpoint_for_a_policy_without_a_network_is_an_error(tmp_path: Path)
 
 
 def test_a_checkpoint_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(CheckpointError, match="nowhere: there is no such folder. `vla-bench finetune` makes one"):
+    with pytest.raises(CheckpointError, match=r"nowhere: there is no such folder\. `vla-bench finetune` makes one"):
         find_policy("openvla-nano", Path("nowhere"))
 
 
 def test_an_adapter_that_was_not_made_yet_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="quickstart/checkpoints/lora: there is no such folder. Make one with `vla-b"):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoints/lora: there is no such folder\. Make one with `vla-bench fi"
+    ):
         load_policy("lora-openvla")
 
 

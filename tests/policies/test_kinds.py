@@ -46,9 +46,9 @@ def test_noop_stands_still_with_the_gripper_open() -> None:
 @pytest.mark.parametrize(
     ("requirements", "message"),
     [
-        (PolicyRequirements(cameras=("agentveiw",)), "camera 'agentveiw' .did you mean 'agentview'.., they send agentview"),
+        (PolicyRequirements(cameras=("agentveiw",)), "camera 'agentveiw' .did you mean 'agentview'.., they send agent"),
         (PolicyRequirements(cameras=("wrist",), image_size=224), "images of 224 pixels, they send 96"),
-        (PolicyRequirements(proprioception=("forces",)), "proprioception field 'forces', they send end_effector_position"),
+        (PolicyRequirements(proprioception=("forces",)), "proprioception field 'forces', they send end_effector_pos"),
         (PolicyRequirements(depth=True), "depth images, they send none"),
         (PolicyRequirements(needs_expert=True), "the expert's action, they offer none"),
     ],

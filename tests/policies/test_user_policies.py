@@ -9,7 +9,7 @@ from vla_bench.policies import EnvironmentConventions, find_policy, load_policy
 from vla_bench.policies.policy import PolicyOutputError
 
 OBSERVATION: Observation = {"images": {}, "proprioception": np.zeros(0, np.float32), "instruction": "reach"}
-MODULE = '''
+MODULE = """
 import numpy as np
 from vla_bench.policies import PolicyRequirements
 
@@ -38,7 +38,7 @@ class Idle:
     pass
 
 not_callable = 3
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

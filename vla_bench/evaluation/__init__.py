@@ -1,6 +1,4 @@
-"""Runs policies in environments: the plan, worker processes, the one rollout loop; writes the ledger."""
+"""Runs policies in environments: the plan, worker processes, the one rollout loop; writes the ledger.
 
-from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, RunProgress, RunReport, run_evaluation
-
-__all__ = ["EvaluationProtocol", "RunOptions", "RunProgress", "RunReport", "run_evaluation"]
+Import from the modules: `run` (`run_evaluation`, `RunOptions`), `protocol`. Workers load what they need and no more.
+"""

@@ -13,12 +13,28 @@ from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.evaluation.worker import Started, StartFailed, process_variables, serve
 
 _STALL_S = 600.0  # a worker that is silent for so long over one command hangs
+_START_S = 600.0  # the same while it starts: the first environment may have to be compiled
 _START_ATTEMPTS = 3
 _JOIN_S = 5.0
 
 
 class WorkerStartError(VlaBenchError):
     """The environments of a run do not work on this machine."""
+
+
+class NoWorkers:
+    """The pool of a run that has nothing left to do."""
+
+    rows = 0
+    replaced = 0
+
+    def send(self, command: Command) -> None:
+        """Refuse: there is no row."""
+        raise IndexError(f"No row {command.row}: this pool is empty.")
+
+    def events(self) -> list[Event]:
+        """Return nothing: nothing runs."""
+        return []
 
 
 class WorkerPool:
@@ -99,7 +115,7 @@ class _Worker:
 
     def send(self, command: Command) -> None:
         """Queue a command."""
-        if not self._unanswered:
+        if not self._unanswered and self._fields is not None:
             self._since = time.monotonic()
         self._unanswered.append(command.row)
         try:
@@ -126,7 +142,7 @@ class _Worker:
     def wait_started(self) -> tuple[ProprioceptionField, ...]:
         """Wait for the first message; raise `WorkerStartError` if the environments do not work."""
         while self._fields is None:
-            wait([self.connection], timeout=self._stall_s)
+            wait([self.connection], timeout=self.patience_s())
             self.received()
             if self._fields is None and self.death():
                 self.restart()
@@ -134,9 +150,9 @@ class _Worker:
 
     def patience_s(self) -> float:
         """Return how long the worker may still be silent."""
-        if not self._unanswered and self._fields is not None:
-            return self._stall_s
-        return max(0.0, self._since + self._stall_s - time.monotonic())
+        if self._fields is None:
+            return max(0.0, self._since + _START_S - time.monotonic())
+        return max(0.0, self._since + self._stall_s - time.monotonic()) if self._unanswered else self._stall_s
 
     def death(self) -> str:
         """Return why the worker is of no more use, or nothing; a worker that hangs is killed."""
@@ -145,7 +161,8 @@ class _Worker:
             return f"The worker process ended with exit code {self.process.exitcode}."
         if self.patience_s() == 0.0:
             self.process.kill()
-            return f"The worker process hung: no answer for {self._stall_s:.0f} s."
+            silent_s = time.monotonic() - self._since
+            return f"The worker process hung: no answer for {silent_s:.0f} s."
         return ""
 
     def busy_with(self) -> int | None:

@@ -80,11 +80,12 @@ class Rollout:
         while self._active:
             for event in self._pool.events():
                 self._handle(event)
-            self._refill()
+            self._refill()  # before the policy thinks, so that the new episodes are set up meanwhile
             ready = [row for row, trial in self._active.items() if trial.observation is not None]
             # Half of the rows think while the other half move: both processes keep busy.
             if ready and 2 * len(ready) >= len(self._active):
                 self._act(ready)
+                self._refill()
 
     def _refill(self) -> None:
         for row in range(self._pool.rows):

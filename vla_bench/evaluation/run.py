@@ -4,7 +4,8 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
 from vla_bench.evaluation.plan import plan_episodes
-from vla_bench.evaluation.pool import WorkerPool
+from vla_bench.evaluation.pool import NoWorkers, WorkerPool
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.policies import EnvironmentConventions, Policy, PolicySource, find_policy
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
-from vla_bench.results.run_info import PlannedTask, RunInfo, describe_run, open_run
+from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, describe_run, open_run
 
 _DEFAULT_IMAGE_SIZE = 224  # pixels, for a policy that takes any
 
@@ -94,16 +95,19 @@ def run_evaluation(
     plan = plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed)
     source = find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
-        _require_same_seed(options)
+        finished = _finished_before(options)
+        missing = [episode for episode in plan if episode not in finished]
         policy = source.load()
-        info = open_run(options.output, _describe(options, source, policy, plan))
-        with Ledger(options.output / LEDGER_NAME) as ledger:
-            finished = ledger.finished()
-            missing = [episode for episode in plan if episode not in finished]
-            session = _Session(source.name, ledger, len(plan), len(plan) - len(missing), on_progress)
-            replaced = _run_episodes(options, policy, missing, session) if missing else 0
-        info.finished_now().write(options.output)
-    return RunReport(options.output, source.name, session.progress(), len(plan) - len(missing), replaced)
+        info = _describe(options, source, policy, plan)
+        _require_same_configuration(options.output, info)
+        with _connected_pool(options, policy, missing) as pool:
+            info = open_run(options.output, info)
+            with Ledger(options.output / LEDGER_NAME) as ledger:
+                session = _Session(source.name, ledger, len(plan), len(plan) - len(missing), on_progress)
+                retries, video_of = options.protocol.retries, _videos(options)
+                Rollout(policy, pool, session.finish, retries=retries, video_of=video_of).run(missing)
+            info.finished_now().write(options.output)
+    return RunReport(options.output, source.name, session.progress(), len(plan) - len(missing), pool.replaced)
 
 
 def environment_spec(policy: Policy, image_size: int | None, protocol: EvaluationProtocol) -> EnvironmentSpec:
@@ -130,11 +134,7 @@ class _Session:
         self._outcomes: Counter[str] = Counter()
         self._steps = 0
         self._begun = time.perf_counter()
-
-    def begin(self) -> None:
-        """Report where the run stands before the first episode."""
-        self._begun = time.perf_counter()
-        self._on_progress(self.progress())
+        on_progress(self.progress())
 
     def finish(self, finished: FinishedEpisode) -> None:
         """Record one episode."""
@@ -162,32 +162,45 @@ class _Session:
         )
 
 
-def _run_episodes(options: RunOptions, policy: Policy, episodes: Sequence[EpisodeIdentity], session: _Session) -> int:
-    """Run `episodes` and return how many workers had to be replaced."""
+@contextmanager
+def _connected_pool(
+    options: RunOptions, policy: Policy, episodes: Sequence[EpisodeIdentity]
+) -> Iterator[WorkerPool | NoWorkers]:
+    """Yield workers for `episodes` whose environments fit the policy, and end them afterwards."""
+    if not episodes:
+        yield NoWorkers()
+        return
     workers = min(options.workers, len(episodes))
     rows = min(options.rows_per_worker, math.ceil(len(episodes) / workers))
     spec = environment_spec(policy, options.image_size, options.protocol)
     pool = WorkerPool(spec, episodes[0].task_id, workers=workers, rows_per_worker=rows)
     try:
+        fields = pool.start()
         policy.connect(
-            EnvironmentConventions(spec.cameras, spec.image_size, pool.start(), depth=spec.depth, expert=spec.expert)
+            EnvironmentConventions(spec.cameras, spec.image_size, fields, depth=spec.depth, expert=spec.expert)
         )
-        session.begin()
-        videos = _videos(options)
-        Rollout(policy, pool, session.finish, retries=options.protocol.retries, video_of=videos).run(episodes)
-        return pool.replaced
+        yield pool
     finally:
         pool.close()
 
 
-def _require_same_seed(options: RunOptions) -> None:
+def _finished_before(options: RunOptions) -> set[EpisodeIdentity]:
+    """Return the episodes that earlier sessions finished; raise `OutputMismatchError` if they had another seed."""
     path = options.output / LEDGER_NAME
     if not path.exists():
-        return
+        return set()
     with Ledger(path) as ledger:
-        others = {episode.seed for episode in ledger.finished() | ledger.errored()} - {options.seed}
+        finished, errored = ledger.finished(), ledger.errored()
+    others = {episode.seed for episode in finished | errored} - {options.seed}
     if others:
         raise OutputMismatchError(options.output, [f"seed: {min(others)}, then {options.seed}"])
+    return finished
+
+
+def _require_same_configuration(output: Path, info: RunInfo) -> None:
+    """Raise `OutputMismatchError` early: `open_run` would say so only after the workers have started."""
+    if (output / RUN_INFO_NAME).exists() and (differences := RunInfo.read(output).differences(info)):
+        raise OutputMismatchError(output, differences)
 
 
 def _videos(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:

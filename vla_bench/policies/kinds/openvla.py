@@ -61,8 +61,6 @@ class OpenVLACard(PolicyCard):
 @policy_kind("openvla", OpenVLACard)
 def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
     """Load the card's checkpoint and adapter."""
-    from vla_bench.models.checkpoint import load_checkpoint
-
     places = card.checkpoints(folder)
     if "adapter" in places and not places["adapter"].is_dir():
         raise CheckpointError(
@@ -70,6 +68,8 @@ def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
             "there is no such folder. Make one with `vla-bench finetune --method lora --output PATH`, "
             "and give it with `--checkpoint PATH`",
         )
+    from vla_bench.models.checkpoint import load_checkpoint
+
     checkpoint = load_checkpoint(places["checkpoint"])
     if "adapter" in places:
         from vla_bench.models.adapters import load_adapter

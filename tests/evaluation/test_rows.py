@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from tiny_environment import TinySpec, episodes
+
+from vla_bench.core.types import FloatArray
+from vla_bench.evaluation.episodes import Abandon, Begin, Execute, Finished, Ready
+from vla_bench.evaluation.rows import EnvironmentStock, Rows
+
+STEP: FloatArray = np.full((1, 7), 0.5, dtype=np.float32)
+
+
+def test_an_environment_is_used_again_for_the_next_episode_of_its_task() -> None:
+    stock = EnvironmentStock(TinySpec(), most_free=2)
+    first = stock.take("tiny.reach")
+    assert stock.take("tiny.reach") is not first, "one that is in use is not free"
+    stock.give_back("tiny.reach", first)
+    assert stock.take("tiny.push") is not first
+    assert stock.take("tiny.reach") is first
+
+
+def test_the_environment_unused_for_longest_is_closed() -> None:
+    stock = EnvironmentStock(TinySpec(), most_free=2)
+    taken = [stock.take(f"tiny.{name}") for name in ("reach", "push", "pull")]
+    for name, environment in zip(("reach", "push", "pull"), taken, strict=True):
+        stock.give_back(f"tiny.{name}", environment)
+    assert [environment.kind for environment in taken] == ["closed", "push", "pull"]  # type: ignore[attr-defined]
+
+
+def test_an_environment_that_raised_is_not_used_again() -> None:
+    rows = Rows(TinySpec(), 1)
+    for _ in range(2):
+        rows.handle(Begin(0, episodes(1, "broken")[0]))
+        broken = rows._running[0].environment
+        event = rows.handle(Execute(0, np.repeat(STEP, 3, axis=0)))
+        assert isinstance(event, Finished)
+        assert event.result.outcome == "error"
+        rows.handle(Begin(0, episodes(1, "broken")[0]))
+        assert rows._running[0].environment is not broken
+
+
+def test_an_abandoned_episode_tells_how_far_it_came() -> None:
+    rows = Rows(TinySpec(), 1)
+    rows.handle(Begin(0, episodes(1)[0]))
+    assert isinstance(rows.handle(Execute(0, np.repeat(STEP, 3, axis=0))), Ready)
+    event = rows.handle(Abandon(0, "the policy broke"))
+    assert isinstance(event, Finished)
+    result = event.result
+    assert (result.outcome, result.error, result.steps, result.progress) == ("error", "the policy broke", 3, 0.5)
+
+
+def test_a_new_episode_drops_the_one_that_ran() -> None:
+    rows = Rows(TinySpec(), 1)
+    rows.handle(Begin(0, episodes(2)[0]))
+    rows.handle(Execute(0, STEP))
+    ready = rows.handle(Begin(0, episodes(2)[1]))
+    assert isinstance(ready, Ready)
+    assert ready.observation["proprioception"] == pytest.approx([0.0])
+    event = rows.handle(Execute(0, np.repeat(STEP, 12, axis=0)))
+    assert isinstance(event, Finished)
+    assert event.result.episode == episodes(2)[1]
+    assert event.result.steps == 6

@@ -1,0 +1,207 @@
+"""Whole runs in the real environments."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pandas as pd
+import pytest
+
+from vla_bench.core.errors import (
+    ConventionError,
+    OutputInUseError,
+    OutputMismatchError,
+    UnknownNameError,
+    VlaBenchError,
+)
+from vla_bench.core.locks import claimed
+from vla_bench.core.types import FloatArray, Observation
+from vla_bench.evaluation.run import RunOptions, RunProgress, RunReport, run_evaluation
+from vla_bench.policies import PolicyRequirements
+from vla_bench.results.ledger import read_ledger
+from vla_bench.results.run_info import RunInfo
+
+SUITE = "tabletop_object"
+TASKS = ("red_cube_in_basket", "milk_box_on_plate")
+REPRODUCIBLE = ["task", "episode_index", "scene_hash", "action_hash", "outcome", "reward", "steps", "progress", "phase"]
+
+
+class Fragile:
+    """Breaks down once, at its third look at the world."""
+
+    requirements = PolicyRequirements()
+    looks = 0
+
+    def act(self, observations: Sequence[Observation]) -> FloatArray:
+        Fragile.looks += len(observations)
+        if Fragile.looks == 3:
+            raise RuntimeError("broke down")
+        return np.zeros((len(observations), 80, 7))
+
+
+class Looking:
+    """Moves by what it sees: a policy of a user, with images."""
+
+    requirements = PolicyRequirements(cameras=("agentview", "wrist"), image_size=32)
+
+    def act(self, observations: Sequence[Observation]) -> FloatArray:
+        chunks = []
+        for observation in observations:
+            images = observation["images"]
+            assert {name: image.shape for name, image in images.items()} == dict.fromkeys(images, (32, 32, 3))
+            means = np.concatenate([image.mean(axis=(0, 1)) for image in images.values()])  # (6,)
+            chunks.append(np.tile([*(means / 128 - 1), 1.0], (8, 1)))
+        return np.asarray(chunks)
+
+
+def options(output: Path, policy: str = "expert", **changes: object) -> RunOptions:
+    made = RunOptions(policy, SUITE, output, tasks=TASKS, episodes=2, workers=2, rows_per_worker=2)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def reproducible(folder: Path) -> pd.DataFrame:
+    return read_ledger(folder / "ledger.sqlite")[REPRODUCIBLE]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def expert(folder: Path) -> tuple[RunReport, list[RunProgress]]:
+    heard: list[RunProgress] = []
+    return run_evaluation(options(folder / "expert"), heard.append), heard
+
+
+def test_a_run_tells_how_far_it_is_and_what_came_of_it(expert: tuple[RunReport, list[RunProgress]]) -> None:
+    report, heard = expert
+    assert [progress.done for progress in heard] == [0, 1, 2, 3, 4]
+    assert heard[0].eta_s is None
+    assert heard[-1].eta_s == 0
+    assert heard[1].latest is not None
+    assert heard[1].latest.policy == "expert"
+    assert report.progress.successes == 4
+    assert report.progress.success_rate == 1.0
+    assert report.resumed == report.workers_replaced == 0
+    frame = read_ledger(report.output / "ledger.sqlite")
+    assert report.progress.steps == frame["steps"].sum()
+    assert (frame["wall_s"] > frame["policy_s"]).all()
+    assert frame["instruction"].nunique() == 2
+    assert frame["scene_hash"].nunique() == 4
+
+
+def test_a_run_describes_itself(expert: tuple[RunReport, list[RunProgress]]) -> None:
+    info = RunInfo.read(expert[0].output)
+    assert info.policy == "expert"
+    assert info.card["kind"] == "expert"
+    assert info.finished is not None
+    assert [(item.task, item.episodes) for item in info.planned] == [(task, 2) for task in TASKS]
+    assert info.protocol["rendering"] == "fast"
+
+
+@pytest.mark.parametrize("policy", ["expert", "random", "test_run:Looking"])
+def test_results_do_not_depend_on_the_number_of_workers(folder: Path, policy: str) -> None:
+    frames = []
+    for workers, rows in ((1, 1), (2, 2)):
+        output = folder / f"{policy.replace(':', '_')}_{workers}"
+        run_evaluation(
+            options(output, policy, workers=workers, rows_per_worker=rows, episodes=1 + (policy == "expert"))
+        )
+        frames.append(reproducible(output))
+    pd.testing.assert_frame_equal(*frames)
+    assert (frames[0]["outcome"] != "error").all()
+    assert (frames[0]["steps"] > 1).all()
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(folder: Path, expert: tuple[RunReport, list[RunProgress]]) -> None:
+    def interrupt(progress: RunProgress) -> None:
+        if progress.done == 1:
+            raise KeyboardInterrupt
+
+    output = folder / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluation(options(output), interrupt)
+    assert len(read_ledger(output / "ledger.sqlite")) == 1
+    assert RunInfo.read(output).finished is None
+    report = run_evaluation(options(output, workers=1))
+    assert (report.resumed, report.progress.done) == (1, 4)
+    pd.testing.assert_frame_equal(reproducible(output), reproducible(expert[0].output))
+    assert len(RunInfo.read(output).sessions) == 2
+    assert run_evaluation(options(output)).resumed == 4
+
+
+def test_an_episode_that_ended_in_an_error_is_tried_again_by_the_next_session(folder: Path) -> None:
+    asked = options(folder / "fragile", "test_run:Fragile", tasks=TASKS[:1], workers=1, rows_per_worker=1)
+    first = run_evaluation(asked).progress
+    assert (first.failures, first.errors) == (1, 1)
+    assert "RuntimeError: broke down" in read_ledger(asked.output / "ledger.sqlite")["error"][1]
+    second = run_evaluation(asked)
+    assert (second.resumed, second.progress.failures, second.progress.done) == (1, 1, 2)
+    assert (read_ledger(asked.output / "ledger.sqlite")["outcome"] == "failure").all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"policy": "random"}, 'policy: "expert", then "random"'), ({"seed": 1}, "seed: 0, then 1")],
+)
+def test_another_configuration_in_the_same_folder_is_an_error(
+    expert: tuple[RunReport, list[RunProgress]], changes: dict[str, object], message: str
+) -> None:
+    output = expert[0].output
+    before = (output / "run.json").read_bytes()
+    with pytest.raises(OutputMismatchError, match=message):
+        run_evaluation(options(output, **changes))  # type: ignore[arg-type]
+    assert (output / "run.json").read_bytes() == before
+
+
+def test_a_folder_in_use_is_an_error(expert: tuple[RunReport, list[RunProgress]]) -> None:
+    with claimed(expert[0].output), pytest.raises(OutputInUseError, match="in use by another run"):
+        run_evaluation(options(expert[0].output))
+
+
+def test_a_recorded_episode_is_the_same_as_one_that_is_not(
+    folder: Path, expert: tuple[RunReport, list[RunProgress]]
+) -> None:
+    output = folder / "recorded"
+    run_evaluation(options(output, videos=1, tasks=TASKS[:1]))
+    frame = reproducible(expert[0].output).query(f"task == '{TASKS[0]}'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(reproducible(output), frame)
+    videos = list((output / "videos").iterdir())
+    assert [video.name for video in videos] == [f"{SUITE}.{TASKS[0]}_clean_seed0_0000.mp4"]
+    frames, _ = imageio_ffmpeg.count_frames_and_secs(str(videos[0]))
+    assert frames == frame["steps"][0] + 1
+
+
+def test_a_policy_that_does_not_fit_is_an_error_before_the_first_step(folder: Path) -> None:
+    with pytest.raises(ConventionError, match="it needs images of 32 pixels, they send 64"):
+        run_evaluation(options(folder / "misfit", "test_run:Looking", image_size=64))
+    assert not (folder / "misfit").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"suite": "tabletop_objects"},
+            UnknownNameError,
+            "No suite named 'tabletop_objects'. Did you mean 'tabletop_obj",
+        ),
+        ({"policy": "expart"}, UnknownNameError, "Did you mean 'expert'"),
+        ({"episodes": 0}, VlaBenchError, "Cannot evaluate 0 episodes"),
+    ],
+)
+def test_a_wrong_option_leaves_nothing_behind(
+    tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run_evaluation(options(tmp_path / "run", **changes))  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["workers", "rows_per_worker"])
+def test_a_run_needs_workers_and_rows(tmp_path: Path, name: str) -> None:
+    with pytest.raises(VlaBenchError, match=f"{name} is 0. Expected 1 or more"):
+        options(tmp_path, **{name: 0})  # type: ignore[arg-type]

@@ -1,0 +1,89 @@
+"""A world of one number, for tests of the rollout: no simulator, so that a test takes milliseconds.
+
+The rows, workers, pool and rollout under test are the real ones; the tests of whole runs use the real environments.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
+from vla_bench.evaluation.episodes import Command, Event
+from vla_bench.evaluation.rows import EnvironmentSpec, Rows
+
+HORIZON = 12
+FIELDS = (ProprioceptionField("position", 1, "m"),)
+
+
+def episodes(count: int, task: str = "reach") -> list[EpisodeIdentity]:
+    return [EpisodeIdentity("tiny", task, index) for index in range(count)]
+
+
+class TinyEnvironment:
+    """Succeeds when the first numbers of the actions add up to 3. The tasks break in different ways."""
+
+    def __init__(self, task_id: str) -> None:
+        self.kind = task_id.removeprefix("tiny.")
+        if self.kind == "unmakeable":
+            raise RuntimeError("no such world")
+        self.proprioception_fields = FIELDS
+        self.task = SimpleNamespace(horizon=HORIZON)
+        self.simulation = SimpleNamespace(world=self)
+        self.position, self.steps, self.goal, self.renders = 0.0, 0, 3.0, 0
+
+    def reset(self, seed: int) -> tuple[Observation, dict[str, Any]]:
+        self.position, self.steps, self.scene_seed = 0.0, 0, seed
+        return self.observe(), {"success": False, "progress": 0.0, "phase": "start", "scene_hash": f"scene {seed}"}
+
+    def advance(self, action: FloatArray) -> tuple[float, bool, bool, dict[str, Any]]:
+        if self.kind == "deadly" and self.steps == 2:
+            os._exit(7)
+        if self.kind == "hanging" and self.steps == 2:
+            time.sleep(60)
+        if self.kind == "broken" and self.steps == 2:
+            raise RuntimeError("the world broke")
+        self.steps += 1
+        self.position += float(action[0])
+        success = self.position >= self.goal - 1e-6
+        info = {"success": success, "progress": min(1.0, self.position / self.goal), "phase": "reach"}
+        return float(success), success, self.steps >= HORIZON and not success, info
+
+    def observe(self) -> Observation:
+        self.renders += 1
+        proprioception = np.array([self.position], dtype=np.float32)
+        return {"images": {}, "proprioception": proprioception, "instruction": f"{self.kind} {self.scene_seed}"}
+
+    def close(self) -> None:
+        self.kind = "closed"
+
+
+@dataclass(frozen=True)
+class TinySpec(EnvironmentSpec):
+    """Makes tiny environments; remembers nothing."""
+
+    def make(self, task_id: str) -> Any:
+        return TinyEnvironment(task_id)
+
+
+class OneProcess:
+    """A pool whose rows are in this process: what a test wants to look into."""
+
+    def __init__(self, rows: int, spec: EnvironmentSpec | None = None) -> None:
+        self.rows = rows
+        self.simulated = Rows(spec or TinySpec(), rows)
+        self._commands: list[Command] = []
+        self.sent: list[Command] = []
+
+    def send(self, command: Command) -> None:
+        self._commands.append(command)
+        self.sent.append(command)
+
+    def events(self) -> list[Event]:
+        assert self._commands, "the rollout waits for an event that cannot come"
+        commands, self._commands = self._commands, []
+        return [self.simulated.handle(command) for command in commands]
