@@ -4,19 +4,17 @@ Every stage continues or reuses what it finds in the output folder, so the same 
 """
 
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.paths import data_folder
+from vla_bench.core.validation import read_toml, validated
 from vla_bench.demos import NoiseOptions
-from vla_bench.tasks.schema import first_problem
 from vla_bench.training import FinetuneConfig
 
 if TYPE_CHECKING:
@@ -93,13 +91,9 @@ class QuickstartReport:
 def read_recipe(path: Path | None = None) -> Recipe:
     """Read a recipe, the shipped one by default; raise `ConfigurationError` that names file and field."""
     path = path or data_folder("baselines") / "openvla-nano" / "quickstart.toml"
-    try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        recipe.finetune_config(Path(), Path())  # says now what is wrong with it
-    except (tomllib.TOMLDecodeError, OSError) as error:
-        raise ConfigurationError(path, "(whole file)", str(error)) from None
-    except ValidationError as error:
-        raise ConfigurationError(path, *first_problem(error)) from None
+    recipe = validated(Recipe, read_toml(path), path)
+    config = {**recipe.finetuning.config, "demos": (path,), "output": path}
+    validated(FinetuneConfig, config, path, within="finetuning.config")  # says now what is wrong with it
     return recipe
 
 
@@ -165,20 +159,21 @@ class _Quickstart:
 
     def _evaluate(self, policy: str) -> Path:
         from vla_bench.evaluation.run import RunOptions, run_evaluation
+        from vla_bench.policies import find_policy
 
-        stage = self._recipe.evaluation
+        stage, name = self._recipe.evaluation, find_policy(policy).name
         options = RunOptions(
             policy=policy,
             suite=self._recipe.suite,
             tasks=self._recipe.tasks,
-            output=self._output / "runs" / policy,
+            output=self._output / "runs" / name,
             checkpoint=self._adapter if policy == stage.tuned else None,
             episodes=stage.episodes,
             seed=self._recipe.seed,
             workers=self._workers,
             videos=stage.videos,
         )
-        with self._display.progress(policy) as update:
+        with self._display.progress(name) as update:
             run_evaluation(options, lambda now: update(now.done, now.total, f"{now.successes} successes"))
         return options.output
 

@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from vla_bench.cli.options import Output
 from vla_bench.cli.progress import progress_shown
-from vla_bench.core.errors import ConfigurationError
-from vla_bench.tasks.schema import first_problem
+from vla_bench.core.validation import validated
 
 if TYPE_CHECKING:
     from vla_bench.training.finetune import FinetuneReport
@@ -76,10 +74,7 @@ def finetune(
         "seed": seed,
         **({"targets": target} if target else {}),
     }
-    try:
-        config = FinetuneConfig.model_validate(options)
-    except ValidationError as error:
-        raise ConfigurationError("vla-bench finetune", *first_problem(error)) from None
+    config = validated(FinetuneConfig, options, "vla-bench finetune")
     with progress_shown(method) as update:
         report = run_finetune(config, lambda progress: update(progress.step, progress.steps, state_of(progress)))
     print_finetuned(report)

@@ -28,7 +28,8 @@ def quat_wxyz_to_axis_angle(quat_wxyz: FloatArray) -> FloatArray:
     sine = np.sqrt(1.0 - w * w)
     if sine < 1e-9:
         return np.zeros(3)
-    return np.asarray(vector) * (2.0 * np.arccos(w)) / sine
+    axis_angle: FloatArray = np.asarray(vector) * (2.0 * np.arccos(w)) / sine
+    return axis_angle
 
 
 def axis_angle_to_quat_wxyz(axis_angle: FloatArray) -> FloatArray:

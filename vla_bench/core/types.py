@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NotRequired, Protocol, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.floating[Any]]
 ImageArray = NDArray[np.uint8]
 
 ACTION_DIM = 7  # end-effector delta position (3), delta axis-angle rotation (3), gripper (-1 open, +1 close)
