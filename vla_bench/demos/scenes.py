@@ -37,6 +37,8 @@ class Scenes:
     """N still images with the world's truth."""
 
     items: tuple[str, ...]
+    nouns: tuple[str, ...]  # what each item is called
+    colours: tuple[str, ...]
     images: ImageArray  # (N, cameras, H, W, 3)
     proprioception: NDArray[np.float32]  # (N, P); the first three are the end-effector's position
     positions_world: NDArray[np.float32]  # (N, items, 3) [m]
@@ -69,7 +71,9 @@ def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lamb
 def write_scenes(scenes: Scenes, path: Path) -> None:
     """Write a scene file, whole or not at all."""
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"], file.attrs["items"] = "vla_bench_scenes", list(scenes.items)
+        file.attrs["format"] = "vla_bench_scenes"
+        for name in ("items", "nouns", "colours"):
+            file.attrs[name] = list(getattr(scenes, name))
         size = (16, *scenes.images.shape[1:])
         file.create_dataset("images", data=scenes.images, compression="lzf", chunks=size)
         file.create_dataset("proprioception", data=scenes.proprioception)
@@ -79,8 +83,8 @@ def write_scenes(scenes: Scenes, path: Path) -> None:
 def read_scenes(path: Path) -> Scenes:
     """Read a scene file into memory."""
     with h5py.File(path) as file:
-        items = tuple(str(item) for item in file.attrs["items"])
-        return Scenes(items, file["images"][:], file["proprioception"][:], file["positions_world"][:])
+        names = (tuple(map(str, file.attrs[name])) for name in ("items", "nouns", "colours"))
+        return Scenes(*names, file["images"][:], file["proprioception"][:], file["positions_world"][:])
 
 
 def positions_in_demonstrations(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -147,8 +151,11 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
     if holds:
         height_m = simulation.world.geometry(held).grasp_height_m
         simulation.move_item(held, simulation.world.end_effector_position_world() - np.array([0, 0, height_m]))
+    described = simulation.compiled.objects.values()
     return Scenes(
         simulation.world.items(),
+        tuple(description.noun for description in described),
+        tuple(description.colour for description in described),
         np.stack(list(simulation.images().values()))[None],
         simulation.proprioception()[None],
         _positions(simulation)[None],
@@ -171,4 +178,6 @@ def _joined(parts: Sequence[Scenes]) -> Scenes:
     def stacked(field: str) -> Any:
         return np.concatenate([getattr(part, field) for part in parts])
 
-    return Scenes(parts[0].items, stacked("images"), stacked("proprioception"), stacked("positions_world"))
+    first = parts[0]
+    names = (first.items, first.nouns, first.colours)
+    return Scenes(*names, stacked("images"), stacked("proprioception"), stacked("positions_world"))

@@ -1,7 +1,7 @@
 """Visual grounding as questions with answers in the decoder's own tokens.
 
 "Where is the red cube?" is answered by action tokens: its position relative to the gripper and on the table, scaled to
-[-1, 1]. Questions of relation and colour are answered by words. See `field notes` in `baselines/openvla-nano/README.md`.
+[-1, 1]. Questions of relation and colour are answered by words. See `baselines/openvla-nano/README.md`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,8 @@ RELATIVE_SCALE_M = 0.4  # an offset of this much from the gripper is the end of 
 TABLE_SCALE_M = 0.5
 ANSWER_SLOTS = 5  # x, y, z from the gripper; x, y on the table
 _WORD_QUESTION_SHARE = 0.15
+_COLOUR_QUESTION = "What colour is the object nearest to the gripper?"
+ANSWER_WORDS = ("yes", "no")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Questioner:
 
     def _colour_at(self, positions: FloatArray, gripper: FloatArray, generator: np.random.Generator) -> Question:
         nearest = int(np.argmin(np.linalg.norm(positions - gripper, axis=1)))
-        return self._word("What colour is the object nearest to the gripper?", self._colour(nearest))
+        return self._word(_COLOUR_QUESTION, self._colour(nearest))
 
     def _word(self, text: str, answer: str) -> Question:
         labels = self._unanswered()
@@ -84,4 +86,8 @@ class Questioner:
         return self._vocabulary.colours[self._items[item]]
 
 
-ANSWER_WORDS = ("yes", "no")
+def all_questions(vocabulary: Vocabulary) -> list[str]:
+    """Return every question once, for the tokenizer's training."""
+    nouns = list(vocabulary.nouns.values())
+    pairs = [f"Is the {first} left of the {second}?" for first in nouns for second in nouns if first != second]
+    return [*(f"Where is the {noun}?" for noun in nouns), *pairs, _COLOUR_QUESTION]

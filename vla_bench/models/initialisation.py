@@ -1,0 +1,71 @@
+"""First weights for a network that is trained from nothing, chosen so that a small one learns in minutes.
+
+Two choices matter at a budget of minutes. Position embeddings start as two-dimensional sines and cosines of the
+same size as the content (He et al., "Masked Autoencoders", 2022, start so too), because where a patch lies is half
+of what is asked. And the output rows of the action bins start on a smooth curve: neighbouring bins begin alike, so
+that what is learned about one position carries over to those beside it.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from vla_bench.models.config import OpenVLAConfig
+from vla_bench.models.openvla import OpenVLA
+
+_EMBEDDING_STD = 0.7
+_RESIDUAL_SCALE = 0.4  # of layers that write into a residual stream
+_RESIDUAL_WRITERS = ("o_proj", "down_proj", "out_proj", "mlp.fc2", "output.dense")
+_BIN_FREQUENCY_STEP = 0.25  # half periods over the range of the bins
+_BIN_FREQUENCY_WIDTH = 8.0
+_BIN_ROW_NORM = 2.0
+_WORD_ROW_SCALE = 0.5
+
+
+@torch.no_grad()
+def initialise(model: OpenVLA, seed: int) -> None:
+    """Set every weight of `model`; the same seed gives the same weights."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in model.named_modules():
+        _initialise_module(name, module, generator)
+    config = model.config
+    first, second = model.vision_backbone.featurizer.embeddings, model.vision_backbone.fused_featurizer.embeddings
+    first.position_embeddings[:, 1:] = _sines(config, config.featurizer.hidden_size)
+    second.position_embedding.weight.copy_(_sines(config, config.fused_featurizer.hidden_size))
+    _smooth_bins(model.language_model.lm_head.weight, config, generator)
+
+
+def _initialise_module(name: str, module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, nn.Linear):
+        scale = _RESIDUAL_SCALE if name.endswith(_RESIDUAL_WRITERS) else 1.0
+        module.weight.normal_(0.0, scale / math.sqrt(module.in_features), generator=generator)
+    elif isinstance(module, nn.Conv2d):
+        fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+        module.weight.normal_(0.0, 1.0 / math.sqrt(fan_in), generator=generator)
+    elif isinstance(module, nn.Embedding):
+        module.weight.normal_(0.0, _EMBEDDING_STD, generator=generator)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        module.bias.zero_()
+
+
+def _sines(config: OpenVLAConfig, width: int) -> torch.Tensor:
+    """Return (patches, width): sines and cosines of row and column at several frequencies."""
+    side = config.image_size // config.featurizer.patch_size
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    frequencies = 100.0 ** (-torch.arange(width // 4) / (width // 4)) * 2.0 * math.pi / side
+    angles = [axis.reshape(-1, 1) * frequencies for axis in (rows, columns)]
+    return torch.cat([function(angle) for angle in angles for function in (torch.sin, torch.cos)], dim=1)
+
+
+def _smooth_bins(head: torch.Tensor, config: OpenVLAConfig, generator: torch.Generator) -> None:
+    width = head.shape[1]
+    position = torch.arange(config.n_action_bins)[:, None] / (config.n_action_bins - 1)
+    frequency = torch.arange(width // 2) * _BIN_FREQUENCY_STEP
+    amplitude = torch.exp(-0.5 * (frequency / _BIN_FREQUENCY_WIDTH) ** 2)
+    angle = math.pi * frequency * position
+    features = torch.cat([torch.cos(angle) * amplitude, torch.sin(angle) * amplitude], dim=1)
+    rotation, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+    head *= _WORD_ROW_SCALE
+    rows = features @ rotation * (_BIN_ROW_NORM / features.norm(dim=1).mean())
+    head[config.vocab_end - config.n_action_bins : config.vocab_end] = rows

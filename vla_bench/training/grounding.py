@@ -1,0 +1,80 @@
+"""Frames whose truth is known, and batches of questions about them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vla_bench.core.types import ImageArray
+from vla_bench.models.normalization import DatasetStatistics
+from vla_bench.models.processor import Processor
+from vla_bench.models.prompt import question_prompt
+from vla_bench.training.batches import Batch
+from vla_bench.training.questions import Questioner
+
+
+@dataclass(frozen=True, eq=False)
+class GroundingFrames:
+    """Frames of one source."""
+
+    images: ImageArray  # (N, cameras, H, W, 3)
+    proprioception: NDArray[np.float32]  # (N, P), the fields that the network takes
+    gripper_world: NDArray[np.float32]  # (N, 3) [m]
+    positions_world: NDArray[np.float32]  # (N, items, 3) [m]
+
+
+@dataclass(frozen=True, eq=False)
+class GroundingData:
+    """Frames of all sources, which are drawn from equally, with the names of what is in them."""
+
+    items: tuple[str, ...]
+    nouns: Mapping[str, str]
+    colours: Mapping[str, str]
+    sources: Sequence[GroundingFrames]
+
+
+class GroundingBatches:
+    """Draw random frames and ask random questions about them."""
+
+    def __init__(
+        self, data: GroundingData, questioner: Questioner, processor: Processor, statistics: DatasetStatistics
+    ) -> None:
+        self._data, self._questioner, self._processor = data, questioner, processor
+        self._statistics = statistics
+        self._prompts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def batch(self, rows: int, generator: np.random.Generator) -> Batch:
+        """Return a batch of `rows` questions with their answers."""
+        shares = np.array_split(np.arange(rows), len(self._data.sources))
+        parts = [self._rows(source, len(share), generator) for source, share in zip(self._data.sources, shares)]
+        images, proprioception, texts, labels = (sum((part[k] for part in parts), []) for k in range(4))
+        prompts = [self._prompt(text) for text in texts]
+        return Batch(
+            input_ids=torch.cat([ids for ids, _ in prompts]),
+            attention_mask=torch.cat([mask for _, mask in prompts]),
+            pixel_values=self._processor.images(np.stack(images)),
+            proprioception=self._normalised(np.stack(proprioception)),
+            answer=torch.from_numpy(np.stack(labels)),
+        )
+
+    def _rows(
+        self, source: GroundingFrames, rows: int, generator: np.random.Generator
+    ) -> tuple[list[ImageArray], list[NDArray[np.float32]], list[str], list[NDArray[np.int64]]]:
+        frames = generator.integers(0, len(source.images), rows)
+        questions = [
+            self._questioner.ask(source.positions_world[frame], source.gripper_world[frame], generator)
+            for frame in frames
+        ]
+        images, proprioception = source.images[frames], source.proprioception[frames]
+        return list(images), list(proprioception), [q.text for q in questions], [q.labels for q in questions]
+
+    def _normalised(self, proprioception: NDArray[np.float32]) -> torch.Tensor | None:
+        statistics = self._statistics.proprioception
+        return None if statistics is None else torch.from_numpy(statistics.normalise(proprioception))
+
+    def _prompt(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
+        if text not in self._prompts:
+            self._prompts[text] = self._processor.prompts([question_prompt(text)])
+        return self._prompts[text]

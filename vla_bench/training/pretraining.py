@@ -1,0 +1,228 @@
+"""Pretrain a small OpenVLA from nothing: first visual grounding, then imitation with grounding kept in the mix."""
+
+import json
+import math
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vla_bench.core.errors import CheckpointError, ConfigurationError
+from vla_bench.core.locks import claimed
+from vla_bench.core.paths import written_whole
+from vla_bench.models.checkpoint import Checkpoint, save_checkpoint
+from vla_bench.models.initialisation import initialise
+from vla_bench.models.losses import SmoothedTokenLoss
+from vla_bench.models.openvla import OpenVLA
+from vla_bench.models.presets import openvla_nano_config
+from vla_bench.models.processor import Processor
+from vla_bench.models.prompt import action_prompt, question_prompt
+from vla_bench.models.tokenizer import train_nano_tokenizer, word_token
+from vla_bench.training.batches import BatchMaker
+from vla_bench.training.config import AugmentationConfig
+from vla_bench.training.dataset import DemonstrationDataset
+from vla_bench.training.grounding import GroundingBatches, GroundingData
+from vla_bench.training.questions import ANSWER_SLOTS, ANSWER_WORDS, Questioner, Vocabulary, all_questions
+from vla_bench.training.statistics import dataset_statistics
+
+STATISTICS_NAME = "pretraining"
+_EMA_DECAY = 0.998
+_BETAS = (0.9, 0.95)
+
+
+class Phase(BaseModel):
+    """One stretch of training. Rows of imitation and of grounding make up a batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    steps: Annotated[int, Field(ge=1)]
+    imitation_rows: Annotated[int, Field(ge=0)] = 0
+    grounding_rows: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Annotated[float, Field(gt=0)]
+    final_learning_rate: Annotated[float, Field(ge=0)]
+    sigma_bins: Annotated[float, Field(ge=0)] = 5.0
+
+
+class Recipe(BaseModel):
+    """A pretraining run, read from TOML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    proprioception: tuple[str, ...]
+    cameras: tuple[str, ...] = ("agentview", "wrist")
+    chunk_size: int = 4
+    seed: int = 0
+    warmup_steps: int = 50
+    weight_decay: float = 0.05
+    keep_every: int = 200
+    augmentation: AugmentationConfig = AugmentationConfig(shift_pixels=0, brightness=0.1)
+    phase: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """Read a recipe; raise `ConfigurationError` naming file and field."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["training"])
+        except (tomllib.TOMLDecodeError, KeyError) as error:
+            raise ConfigurationError(path, "training", str(error)) from None
+        except ValidationError as error:
+            details = error.errors()[0]
+            raise ConfigurationError(path, ".".join(map(str, details["loc"])), details["msg"]) from None
+
+
+@dataclass(frozen=True)
+class PretrainingProgress:
+    """How far a run is."""
+
+    phase: str
+    step: int
+    steps: int
+    imitation_loss: float
+    grounding_loss: float
+    samples_per_s: float
+
+
+def new_checkpoint(recipe: Recipe, instructions: tuple[str, ...], vocabulary: Vocabulary) -> Checkpoint:
+    """Return an untrained network with a tokenizer for these instructions and for questions about the vocabulary."""
+    words = (*ANSWER_WORDS, *sorted(set(vocabulary.colours.values())))
+    sentences = [action_prompt(text) for text in instructions]
+    sentences += [question_prompt(text) for text in all_questions(vocabulary)]
+    tokenizer = train_nano_tokenizer(sentences, words)
+    config = openvla_nano_config(
+        num_images=len(recipe.cameras), proprioception_dim=12, chunk_size=recipe.chunk_size
+    )
+    model = OpenVLA(config)
+    initialise(model, recipe.seed)
+    return Checkpoint(model, Processor(config, tokenizer), {})
+
+
+def pretrain(
+    recipe: Recipe,
+    untrained: Checkpoint,
+    demonstrations: DemonstrationDataset,
+    grounding: GroundingData,
+    output: Path,
+    on_progress: Callable[[PretrainingProgress], None] = lambda progress: None,
+) -> Checkpoint:
+    """Train through all phases and write the averaged weights to `output`; an interrupted run goes on."""
+    with claimed(output):
+        return _Pretraining(recipe, untrained, demonstrations, grounding, output).run(on_progress)
+
+
+class _Pretraining:
+    def __init__(
+        self,
+        recipe: Recipe,
+        untrained: Checkpoint,
+        demonstrations: DemonstrationDataset,
+        grounding: GroundingData,
+        output: Path,
+    ) -> None:
+        self._recipe, self._output = recipe, output
+        self._state_path = output.with_name(f".{output.name}.state.pt")
+        statistics = dataset_statistics(demonstrations)
+        self._checkpoint = replace(untrained, statistics={STATISTICS_NAME: statistics})
+        self._model = untrained.model.train()
+        self._imitation = BatchMaker(demonstrations, untrained.processor, statistics)
+        tokenizer = untrained.processor.tokenizer
+        words = {word: word_token(tokenizer, word) for word in (*ANSWER_WORDS, *set(grounding.colours.values()))}
+        vocabulary = Vocabulary(grounding.nouns, grounding.colours, words)
+        actions = self._checkpoint.action_tokenizer
+        questioner = Questioner(grounding.items, vocabulary, actions, ANSWER_SLOTS)
+        self._grounding = GroundingBatches(grounding, questioner, untrained.processor, statistics)
+        self._optimiser = torch.optim.AdamW(
+            self._model.parameters(), lr=1e-3, betas=_BETAS, weight_decay=recipe.weight_decay, fused=True
+        )
+        self._average = {name: value.detach().clone() for name, value in self._model.named_parameters()}
+        self._step = 0
+
+    def run(self, on_progress: Callable[[PretrainingProgress], None]) -> Checkpoint:
+        if self._state_path.is_file():
+            self._restore()
+        total = sum(phase.steps for phase in self._recipe.phase)
+        while self._step < total:
+            began = time.perf_counter()
+            phase, within = self._phase()
+            losses = self._train_step(phase, within)
+            self._step += 1
+            rate = (phase.imitation_rows + phase.grounding_rows) / (time.perf_counter() - began)
+            on_progress(PretrainingProgress(phase.name, self._step, total, *losses, rate))
+            if self._step % self._recipe.keep_every == 0 or self._step == total:
+                self._keep()
+        return self._averaged()
+
+    def _phase(self) -> tuple[Phase, int]:
+        """Return the phase of the next step, and the step's number within it."""
+        step = self._step
+        for phase in self._recipe.phase:
+            if step < phase.steps:
+                return phase, step
+            step -= phase.steps
+        raise AssertionError("all phases are done")
+
+    def _train_step(self, phase: Phase, within: int) -> tuple[float, float]:
+        generator = np.random.default_rng([self._recipe.seed, self._step])
+        config = self._model.config
+        loss_of = SmoothedTokenLoss(config.vocab_end, config.n_action_bins, phase.sigma_bins)
+        self._optimiser.zero_grad(set_to_none=True)
+        rows = phase.imitation_rows + phase.grounding_rows
+        imitation = grounding = math.nan
+        if phase.imitation_rows:
+            frames = generator.integers(0, len(self._imitation.dataset), phase.imitation_rows)
+            batch = self._imitation.batch(frames, self._recipe.augmentation, generator)
+            loss = loss_of(batch.logits(self._model), batch.answer)
+            (loss * (phase.imitation_rows / rows)).backward()
+            imitation = loss.item()
+        if phase.grounding_rows:
+            batch = self._grounding.batch(phase.grounding_rows, generator)
+            loss = loss_of(batch.logits(self._model), batch.answer)
+            (loss * (phase.grounding_rows / rows)).backward()
+            grounding = loss.item()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._learning_rate(phase, within)
+        self._optimiser.step()
+        self._update_average()
+        return imitation, grounding
+
+    def _learning_rate(self, phase: Phase, within: int) -> float:
+        warm = min(1.0, (within + 1) / self._recipe.warmup_steps)
+        cosine = 0.5 * (1.0 + math.cos(math.pi * within / phase.steps))
+        return warm * (phase.final_learning_rate + (phase.learning_rate - phase.final_learning_rate) * cosine)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(_EMA_DECAY, (1 + self._step) / (10 + self._step))
+        for name, value in self._model.named_parameters():
+            self._average[name].lerp_(value, 1.0 - decay)
+
+    def _averaged(self) -> Checkpoint:
+        model = OpenVLA(self._model.config)
+        model.load_state_dict({**self._model.state_dict(), **self._average})
+        return replace(self._checkpoint, model=model.eval())
+
+    def _keep(self) -> None:
+        save_checkpoint(self._output, self._averaged())
+        content: dict[str, Any] = {
+            "recipe": json.dumps(self._recipe.model_dump(mode="json", exclude={"phase"})),
+            "step": self._step,
+            "weights": self._model.state_dict(),
+            "average": self._average,
+            "optimiser": self._optimiser.state_dict(),
+        }
+        with written_whole(self._state_path) as temporary:
+            torch.save(content, temporary)
+
+    def _restore(self) -> None:
+        content = torch.load(self._state_path, weights_only=True)
+        if content["recipe"] != json.dumps(self._recipe.model_dump(mode="json", exclude={"phase"})):
+            raise CheckpointError(self._state_path, "was begun with another recipe; delete it or choose another output")
+        self._model.load_state_dict(content["weights"])
+        self._average = content["average"]
+        self._optimiser.load_state_dict(content["optimiser"])
+        self._step = content["step"]

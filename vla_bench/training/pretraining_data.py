@@ -1,0 +1,139 @@
+"""The data of a pretraining run: made where it is missing, then read into memory."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vla_bench.core.errors import ConfigurationError
+from vla_bench.core.types import CONTROL_HZ
+from vla_bench.demos.collect import collect
+from vla_bench.demos.header import ACTION_CONVENTION
+from vla_bench.demos.noise import NoiseOptions
+from vla_bench.demos.options import CollectOptions
+from vla_bench.demos.scenes import SceneOptions, make_scenes, positions_in_demonstrations, read_scenes
+from vla_bench.demos.store import DemonstrationFile
+from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations
+from vla_bench.training.grounding import GroundingData, GroundingFrames
+from vla_bench.training.pretraining import Recipe
+
+_SCENE_FILE = "scenes.hdf5"
+
+
+class NoiseTable(BaseModel):
+    """Noise of the expert; see `NoiseOptions`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    translation: float
+    yaw: float
+    burst_probability: float
+
+
+class DemonstrationTable(BaseModel):
+    """Demonstrations of one suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    suite: str
+    tasks: tuple[str, ...]
+    episodes: Annotated[int, Field(ge=1)]
+
+
+class DataRecipe(BaseModel):
+    """What a pretraining run learns from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    seed: int
+    image_size: int
+    scenes: Annotated[int, Field(ge=1)]
+    scene_task: str
+    noise: NoiseTable
+    demonstrations: Annotated[tuple[DemonstrationTable, ...], Field(min_length=1)]
+
+    @classmethod
+    def read(cls, path: Path) -> "DataRecipe":
+        """Read the `[data]` table of a recipe; raise `ConfigurationError` naming file and field."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["data"])
+        except (tomllib.TOMLDecodeError, KeyError) as error:
+            raise ConfigurationError(path, "data", str(error)) from None
+        except ValidationError as error:
+            details = error.errors()[0]
+            raise ConfigurationError(path, "data." + ".".join(map(str, details["loc"])), details["msg"]) from None
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainingData:
+    """Everything that a run learns from, in memory."""
+
+    demonstrations: DemonstrationDataset
+    grounding: GroundingData
+
+
+def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable[[str], None]) -> None:
+    """Make the files that `folder` lacks."""
+    for table in recipe.demonstrations:
+        on_stage(f"demonstrations of {table.suite}")
+        noise = NoiseOptions(
+            recipe.noise.translation, recipe.noise.yaw, burst_probability=recipe.noise.burst_probability
+        )
+        collect(
+            CollectOptions(
+                table.suite,
+                folder / f"{table.suite}.hdf5",
+                tasks=table.tasks,
+                episodes=table.episodes,
+                seed=recipe.seed,
+                workers=workers,
+                image_size=recipe.image_size,
+                noise=noise,
+            )
+        )
+    if not (folder / _SCENE_FILE).is_file():
+        on_stage("still scenes")
+        options = SceneOptions(recipe.scene_task, recipe.scenes, folder / _SCENE_FILE, recipe.seed, recipe.image_size, workers)
+        make_scenes(options)
+
+
+def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> PretrainingData:
+    """Read what `make_data` made."""
+    paths = [folder / f"{table.suite}.hdf5" for table in recipe.demonstrations]
+    columns = _columns(paths[0], training.proprioception)
+    selection = FrameSelection(
+        cameras=training.cameras,
+        proprioception=training.proprioception,
+        proprioception_dim=len(columns),
+        image_size=recipe.image_size,
+        control_hz=CONTROL_HZ,
+        action_convention=ACTION_CONVENTION,
+    )
+    dataset = load_demonstrations(paths, selection, "train")
+    scenes = read_scenes(folder / _SCENE_FILE)
+    positions = np.concatenate([position for path in paths for position in _train_positions(path)])
+    gripper = dataset.proprioception[:, :3]  # the recipe names the end-effector's position first
+    sources = (
+        GroundingFrames(
+            scenes.images, scenes.proprioception[:, columns], scenes.proprioception[:, :3], scenes.positions_world
+        ),
+        GroundingFrames(dataset.images, dataset.proprioception, gripper, positions),
+    )
+    nouns, colours = dict(zip(scenes.items, scenes.nouns)), dict(zip(scenes.items, scenes.colours))
+    return PretrainingData(dataset, GroundingData(scenes.items, nouns, colours, sources))
+
+
+def _train_positions(path: Path) -> list[NDArray[np.float32]]:
+    positions = positions_in_demonstrations(path)
+    with DemonstrationFile(path) as file:
+        return [positions[name] for name in file.mask("train")]
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> NDArray[np.int64]:
+    with DemonstrationFile(path) as file:
+        fields = file.header.proprioception_fields
+    starts = np.cumsum([0, *(field.size for field in fields)])
+    spans = {field.name: np.arange(start, start + field.size) for field, start in zip(fields, starts)}
+    return np.concatenate([spans[name] for name in names])
