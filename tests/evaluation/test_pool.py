@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_environment import FIELDS, TinySpec, episodes
 
+from tests.evaluation.tiny_environment import FIELDS, TinySpec, episodes
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.pool import WorkerPool, WorkerStartError

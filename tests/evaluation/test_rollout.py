@@ -2,8 +2,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from tiny_environment import HORIZON, OneProcess, episodes
 
+from tests.evaluation.tiny_environment import HORIZON, OneProcess, episodes
 from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.episodes import Begin, EpisodeResult, Event, Execute, Lost

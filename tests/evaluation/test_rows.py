@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from tiny_environment import TinySpec, episodes
 
+from tests.evaluation.tiny_environment import TinySpec, episodes
 from vla_bench.core.types import FloatArray
 from vla_bench.evaluation.episodes import Abandon, Begin, Execute, Finished, Ready
 from vla_bench.evaluation.rows import EnvironmentStock, Rows

@@ -1,11 +1,9 @@
 """Whole runs in the real environments."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,43 +15,14 @@ from vla_bench.core.errors import (
     VlaBenchError,
 )
 from vla_bench.core.locks import claimed
-from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.run import RunOptions, RunProgress, RunReport, run_evaluation
-from vla_bench.policies import PolicyRequirements
 from vla_bench.results.ledger import read_ledger
 from vla_bench.results.run_info import RunInfo
 
 SUITE = "tabletop_object"
+USERS = "tests.evaluation.user_policies"
 TASKS = ("red_cube_in_basket", "milk_box_on_plate")
 REPRODUCIBLE = ["task", "episode_index", "scene_hash", "action_hash", "outcome", "reward", "steps", "progress", "phase"]
-
-
-class Fragile:
-    """Breaks down once, at its third look at the world."""
-
-    requirements = PolicyRequirements()
-    looks = 0
-
-    def act(self, observations: Sequence[Observation]) -> FloatArray:
-        Fragile.looks += len(observations)
-        if Fragile.looks == 3:
-            raise RuntimeError("broke down")
-        return np.zeros((len(observations), 80, 7))
-
-
-class Looking:
-    """Moves by what it sees: a policy of a user, with images."""
-
-    requirements = PolicyRequirements(cameras=("agentview", "wrist"), image_size=32)
-
-    def act(self, observations: Sequence[Observation]) -> FloatArray:
-        chunks = []
-        for observation in observations:
-            images = observation["images"]
-            assert {name: image.shape for name, image in images.items()} == dict.fromkeys(images, (32, 32, 3))
-            means = np.concatenate([image.mean(axis=(0, 1)) for image in images.values()])  # (6,)
-            chunks.append(np.tile([*(means / 128 - 1), 1.0], (8, 1)))
-        return np.asarray(chunks)
 
 
 def options(output: Path, policy: str = "expert", **changes: object) -> RunOptions:
@@ -102,7 +71,7 @@ def test_a_run_describes_itself(expert: tuple[RunReport, list[RunProgress]]) -> 
     assert info.protocol["rendering"] == "fast"
 
 
-@pytest.mark.parametrize("policy", ["expert", "random", "test_run:Looking"])
+@pytest.mark.parametrize("policy", ["expert", "random", f"{USERS}:Looking"])
 def test_results_do_not_depend_on_the_number_of_workers(folder: Path, policy: str) -> None:
     frames = []
     for workers, rows in ((1, 1), (2, 2)):
@@ -134,7 +103,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(folder: Path, expert: tuple
 
 
 def test_an_episode_that_ended_in_an_error_is_tried_again_by_the_next_session(folder: Path) -> None:
-    asked = options(folder / "fragile", "test_run:Fragile", tasks=TASKS[:1], workers=1, rows_per_worker=1)
+    asked = options(folder / "fragile", f"{USERS}:Fragile", tasks=TASKS[:1], workers=1, rows_per_worker=1)
     first = run_evaluation(asked).progress
     assert (first.failures, first.errors) == (1, 1)
     assert "RuntimeError: broke down" in read_ledger(asked.output / "ledger.sqlite")["error"][1]
@@ -177,7 +146,7 @@ def test_a_recorded_episode_is_the_same_as_one_that_is_not(
 
 def test_a_policy_that_does_not_fit_is_an_error_before_the_first_step(folder: Path) -> None:
     with pytest.raises(ConventionError, match="it needs images of 32 pixels, they send 64"):
-        run_evaluation(options(folder / "misfit", "test_run:Looking", image_size=64))
+        run_evaluation(options(folder / "misfit", f"{USERS}:Looking", image_size=64))
     assert not (folder / "misfit").exists()
 
 

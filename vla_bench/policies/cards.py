@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import tomllib
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vla_bench.core.errors import ConfigurationError, VlaBenchError
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import data_folder
 
 Card = TypeVar("Card", bound="PolicyCard")
-Table = TypeVar("Table", bound=BaseModel)
 
 _SAMPLED_BYTES = 1 << 20  # of each end of a file too large to be read whole
 _READ_WHOLE_BYTES = 64 << 20
@@ -55,22 +52,6 @@ class PolicyCard(BaseModel):
         return {}
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """Return the content of a card's file; raise `ConfigurationError` when it is not TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(path, "(whole file)", f"is not valid TOML: {error}") from None
-
-
-def parse_card(path: Path, table: dict[str, Any], card_type: type[Table]) -> Table:
-    """Return `table` as a card; raise `ConfigurationError` naming file, field and what is expected."""
-    try:
-        return card_type.model_validate(table)
-    except ValidationError as error:
-        raise ConfigurationError(path, *_first_problem(error, card_type)) from None
-
-
 def find_file(name: Path, folder: Path) -> Path:
     """Return where the file or folder `name` of a card in `folder` lies.
 
@@ -102,25 +83,3 @@ def _content(path: Path) -> bytes:
         start = handle.read(_SAMPLED_BYTES)
         handle.seek(size - _SAMPLED_BYTES)
         return start + handle.read()
-
-
-def _first_problem(error: ValidationError, card_type: type[BaseModel]) -> tuple[str, str, str]:
-    details = error.errors()[0]
-    field = ".".join(str(part) for part in details["loc"]) or "(whole file)"
-    if details["type"] == "missing":
-        return field, "is missing", _expected(card_type, str(details["loc"][0]))
-    if details["type"] != "extra_forbidden":
-        return field, f"{details['input']!r}: {details['msg']}", _expected(card_type, str(details["loc"][0]))
-    if len(details["loc"]) > 1:
-        return field, "is not a known field", ""
-    names = list(card_type.model_fields)
-    near = get_close_matches(field, names, n=1)
-    return field, "is not a known field", f"{near[0]!r}" if near else f"one of {', '.join(names)}"
-
-
-def _expected(card_type: type[BaseModel], field: str) -> str:
-    if field not in card_type.model_fields:
-        return ""
-    annotation = card_type.model_json_schema()["properties"][field]
-    values = annotation.get("enum") or [annotation["const"]] if "const" in annotation or "enum" in annotation else []
-    return f"one of {', '.join(map(repr, values))}" if values else str(annotation.get("type", ""))

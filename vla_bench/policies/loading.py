@@ -8,12 +8,11 @@ from pydantic import BaseModel
 
 from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNameError, VlaBenchError
 from vla_bench.core.paths import data_folder
+from vla_bench.core.validation import read_toml, validated
 from vla_bench.policies.cards import (
     OpenLoopExecution,
     PolicyCard,
     fingerprint,
-    parse_card,
-    read_table,
 )
 from vla_bench.policies.chunking import OpenLoop, TemporalEnsemble
 from vla_bench.policies.policy import Policy
@@ -132,9 +131,9 @@ def _card_path(name_or_path: str) -> Path:
 
 
 def _read_card(path: Path) -> PolicyCard:
-    table = read_table(path)
-    kind = parse_card(path, table, _Kind).kind
+    table = read_toml(path)
+    kind = validated(_Kind, table, path).kind
     if kind not in policy_kinds:
         raise ConfigurationError(path, "kind", f"{kind!r} is not a kind of policy", f"one of {', '.join(policy_kinds)}")
     card_type: type[PolicyCard] = policy_kinds[kind].card_type
-    return parse_card(path, table, card_type)
+    return validated(card_type, table, path)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle, quat_wxyz_to_matrix
+from vla_bench.policies.conventions import (
+    GripperConvention,
+    axis_angle_from_robosuite,
+    gripper_to_close_positive,
+    image_for_policy,
+)
+
+
+@pytest.mark.parametrize(
+    ("convention", "closed", "opened"), [("close_positive", 1, -1), ("open_positive", -1, 1), ("open_one", 0, 1)]
+)
+def test_the_gripper_closes_and_opens_as_meant(convention: GripperConvention, closed: float, opened: float) -> None:
+    actions = np.array([[[0.1] * 6 + [closed], [0.2] * 6 + [opened]]])
+    converted = gripper_to_close_positive(actions, convention)
+    assert converted[0, :, 6].tolist() == [1, -1]
+    np.testing.assert_allclose(converted[..., :6], actions[..., :6])
+
+
+def test_an_undecided_gripper_is_decided_as_openvla_does() -> None:
+    actions = np.array([[0.0] * 6 + [0.49], [0.0] * 6 + [0.51]])
+    assert gripper_to_close_positive(actions, "open_one")[:, 6].tolist() == [1, -1]
+
+
+def test_the_shortest_rotation_is_the_same_rotation() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        quat = draw.normal(size=4)
+        kept = quat_wxyz_to_axis_angle(quat / np.linalg.norm(quat))
+        shortest = axis_angle_from_robosuite(kept[None], "shortest")[0]
+        assert np.linalg.norm(shortest) <= np.pi + 1e-9
+        same = [quat_wxyz_to_matrix(axis_angle_to_quat_wxyz(rotation)) for rotation in (kept, shortest)]
+        np.testing.assert_allclose(*same, atol=1e-9)
+        np.testing.assert_array_equal(axis_angle_from_robosuite(kept[None], "robosuite")[0], kept)
+
+
+def test_images_are_rotated_not_flipped() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.testing.assert_array_equal(image_for_policy(image, 180, 1.0), np.rot90(image, 2))
+    np.testing.assert_array_equal(image_for_policy(image, 0, 1.0), image)
+
+
+def test_the_crop_keeps_its_share_of_the_area_at_the_centre() -> None:
+    image = np.zeros((224, 224, 3), np.uint8)
+    image[112, 112] = 255
+    cropped = image_for_policy(image, 0, 0.9)
+    assert cropped.shape == (213, 213, 3)  # 224 sqrt 0.9 = 212.5
+    assert cropped[107, 107, 0] == 255

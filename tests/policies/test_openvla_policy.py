@@ -1,0 +1,198 @@
+"""A real, small, untrained network behind its card."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from tests.models.small import INSTRUCTIONS, small_checkpoint
+from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
+from vla_bench.core.types import Observation, ProprioceptionField
+from vla_bench.models.adapters import BaseReference, save_adapter
+from vla_bench.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
+from vla_bench.policies import EnvironmentConventions, Policy, load_policy
+
+FIELDS = (
+    ProprioceptionField("gripper_position", 2, "m"),
+    ProprioceptionField("joint_positions", 7, "rad"),
+    ProprioceptionField("end_effector_position", 3, "m"),
+)
+CONVENTIONS = EnvironmentConventions(("agentview", "wrist"), 32, FIELDS)
+CARD = """
+kind = "openvla"
+description = "small and untrained"
+checkpoint = "network"
+cameras = ["agentview", "wrist"]
+image_size = 32
+proprioception = ["end_effector_position", "gripper_position"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return small_checkpoint()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, checkpoint: Checkpoint) -> Path:
+    save_checkpoint(tmp_path / "network", checkpoint)
+    return tmp_path
+
+
+def loaded(folder: Path, extra: str = "", card: str = CARD) -> Policy:
+    (folder / "small.toml").write_text(card + extra)
+    policy = load_policy(str(folder / "small.toml"))
+    policy.connect(CONVENTIONS)
+    return policy
+
+
+def observations(count: int) -> list[Observation]:
+    draw = np.random.default_rng(1)
+    return [
+        {
+            "images": {name: draw.integers(0, 256, (32, 32, 3), dtype=np.uint8) for name in ("agentview", "wrist")},
+            "proprioception": draw.normal(size=12).astype(np.float32),
+            "instruction": INSTRUCTIONS[index % 2],
+        }
+        for index in range(count)
+    ]
+
+
+def acted(policy: Policy, seen: Sequence[Observation]) -> np.ndarray:
+    rows = range(len(seen))
+    policy.reset([observation["instruction"] for observation in seen], rows=rows, seeds=[0] * len(seen))
+    return policy.act(seen, rows=rows)
+
+
+def test_actions_are_those_of_the_network_in_the_environment_s_units(folder: Path, checkpoint: Checkpoint) -> None:
+    seen = observations(3)
+    actions = acted(loaded(folder), seen)
+    statistics = checkpoint.statistics["made_up"]
+    assert statistics.proprioception is not None
+    proprioception = np.stack([np.r_[item["proprioception"][9:12], item["proprioception"][:2]] for item in seen])
+    images = np.stack([[item["images"]["agentview"], item["images"]["wrist"]] for item in seen])
+    ids, mask = checkpoint.processor.actions_for([item["instruction"] for item in seen])
+    with torch.inference_mode():
+        logits = checkpoint.model.action_logits(
+            ids,
+            mask,
+            checkpoint.processor.images(images),
+            torch.from_numpy(statistics.proprioception.normalise(proprioception)),
+        )
+    expected = statistics.action.unnormalise(checkpoint.action_tokenizer.most_likely_action(logits).numpy())
+    assert actions.shape == (3, checkpoint.config.chunk_size, 7)
+    np.testing.assert_allclose(actions, np.clip(expected, -1, 1), atol=1e-6)
+    assert np.ptp(actions, axis=0).max() > 0.01, "different observations, different actions"
+
+
+def test_a_row_does_not_depend_on_its_batch(folder: Path) -> None:
+    policy, seen = loaded(folder), observations(5)
+    together = acted(policy, seen)
+    for row, observation in enumerate(seen):
+        policy.reset([observation["instruction"]], rows=[row], seeds=[0])
+        np.testing.assert_array_equal(policy.act([observation], rows=[row])[0], together[row])
+
+
+def test_an_instruction_holds_for_its_row_until_the_next_episode(folder: Path) -> None:
+    policy, (seen, _) = loaded(folder), observations(2)
+    policy.reset(INSTRUCTIONS, rows=[0, 1], seeds=[0, 0])
+    first, second = policy.act([seen, seen], rows=[0, 1])
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(policy.act([seen], rows=[1])[0], second)
+
+
+def test_the_expected_action_lies_between_the_bins(folder: Path) -> None:
+    seen = observations(2)
+    likeliest, mean = acted(loaded(folder), seen), acted(loaded(folder, 'action_from = "expected"'), seen)
+    assert not np.allclose(likeliest, mean)
+    assert np.abs(mean[..., :6]).max() < np.abs(likeliest[..., :6]).max()  # an untrained network is unsure
+
+
+def test_the_chunk_is_executed_as_the_card_says(folder: Path) -> None:
+    seen = observations(2)
+    whole = acted(loaded(folder), seen)
+    part = acted(loaded(folder, 'chunk = { execution = "open_loop", steps = 1 }'), seen)
+    np.testing.assert_array_equal(part, whole[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('["agentview", "wrist"]', '["wrist"]'), "takes 2 images, the card names 1 cameras"),
+        (("image_size = 32", "image_size = 64"), "needs images of 64 pixels, they send 32"),
+        (
+            ('"end_effector_position", ', ""),
+            r"takes 5 numbers of proprioception, the card names gripper_position \(2\)",
+        ),
+        (
+            ('["end_effector_position", "gripper_position"]', "[]"),
+            "takes 5 numbers of proprioception, the card names none",
+        ),
+        (('"gripper_position"', '"gripper_opening"'), "'gripper_opening' .did you mean 'gripper_position'"),
+        (
+            ("image_size", 'chunk = { execution = "open_loop", steps = 3 }\nimage_size'),
+            "predicts 2 actions, .* executes 3",
+        ),
+    ],
+)
+def test_card_network_and_environments_must_fit(folder: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(ConventionError, match=message):
+        loaded(folder, card=CARD.replace(*change))
+
+
+def test_an_unknown_unnormalisation_key_names_those_there_are(folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"No unnormalisation key .* named 'made_op'\. Did you mean 'made_up'"):
+        loaded(folder, 'unnorm_key = "made_op"')
+
+
+def test_statistics_without_proprioception_are_an_error(folder: Path, checkpoint: Checkpoint) -> None:
+    without = {"made_up": replace(checkpoint.statistics["made_up"], proprioception=None)}
+    save_checkpoint(folder / "network", replace(checkpoint, statistics=without))
+    with pytest.raises(ConventionError, match="statistics have no entry for proprioception"):
+        loaded(folder)
+
+
+def adapter_for(folder: Path) -> Path:
+    """Make an adapter on the network in `folder`, its weights moved away from doing nothing."""
+    checkpoint = load_checkpoint(folder / "network")
+    model = get_peft_model(checkpoint.model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data += 0.5 * torch.randn_like(parameter)
+    (folder / "adapter").mkdir()
+    reference = BaseReference(str(folder / "network"), weights_digest(folder / "network"))
+    save_adapter(folder / "adapter", model, reference, checkpoint)
+    return folder / "adapter"
+
+
+def test_an_adapter_of_the_card_or_given_as_checkpoint_changes_the_actions(folder: Path) -> None:
+    seen, base, adapter = observations(3), loaded(folder), adapter_for(folder)
+    by_card = acted(loaded(folder, 'adapter = "adapter"'), seen)
+    given = load_policy(str(folder / "small.toml"), adapter)
+    given.connect(CONVENTIONS)
+    np.testing.assert_array_equal(acted(given, seen), by_card)
+    assert not np.allclose(acted(base, seen), by_card)
+
+
+def test_an_adapter_of_another_base_is_an_error(folder: Path) -> None:
+    adapter_for(folder)
+    save_checkpoint(folder / "network", small_checkpoint(seed=1))
+    with pytest.raises(CheckpointError, match="it was trained on other weights"):
+        loaded(folder, 'adapter = "adapter"')
+
+
+def test_a_full_checkpoint_given_takes_the_place_of_the_card_s(folder: Path, tmp_path: Path) -> None:
+    seen, before = observations(3), acted(loaded(folder), observations(3))
+    save_checkpoint(tmp_path / "other", small_checkpoint(seed=1))
+    given = load_policy(str(folder / "small.toml"), tmp_path / "other")
+    given.connect(CONVENTIONS)
+    assert not np.allclose(acted(given, seen), before)
