@@ -83,8 +83,9 @@ def write_scenes(scenes: Scenes, path: Path) -> None:
 def read_scenes(path: Path) -> Scenes:
     """Read a scene file into memory."""
     with h5py.File(path) as file:
-        names = (tuple(map(str, file.attrs[name])) for name in ("items", "nouns", "colours"))
-        return Scenes(*names, file["images"][:], file["proprioception"][:], file["positions_world"][:])
+        items, nouns, colours = (tuple(map(str, file.attrs[name])) for name in ("items", "nouns", "colours"))
+        arrays = (file[name][:] for name in ("images", "proprioception", "positions_world"))
+        return Scenes(items, nouns, colours, *arrays)
 
 
 def positions_in_demonstrations(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -61,7 +61,7 @@ class OperationalSpaceController:
         data.ctrl[self._actuators] = np.clip(torque, self._low, self._high)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]  # numba ships no types; the loop runs at every 5 ms of physics
+@numba.njit(cache=True)  # runs at every 5 ms of physics
 def _torque(  # type: ignore[no-untyped-def]  # arrays of float64 throughout
     jacobian_position,
     jacobian_rotation,

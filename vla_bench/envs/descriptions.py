@@ -1,14 +1,14 @@
 """Robots, objects and scenes as described by the TOML files in the `envs` folder."""
 
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import data_folder
+from vla_bench.core.validation import read_toml, validated
 
 Vector = tuple[float, ...]
 Pair = tuple[float, float]
@@ -127,11 +127,4 @@ def _read(folder: Folder, name: str, kind: type[D]) -> D:
     path = data_folder("envs") / folder / f"{name}.toml"
     if not path.is_file():
         raise UnknownNameError(folder.removesuffix("s"), name, (file.stem for file in path.parent.glob("*.toml")))
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(path, "(whole file)", f"not valid TOML: {error}") from None
-    except ValidationError as error:
-        details = error.errors()[0]
-        field = ".".join(str(part) for part in details["loc"])
-        raise ConfigurationError(path, field, f"{details['input']!r}: {details['msg']}") from None
+    return validated(kind, read_toml(path), path)

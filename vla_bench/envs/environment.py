@@ -27,6 +27,8 @@ Info = dict[str, Any]  # Gymnasium's own type
 class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
     """One language-conditioned task. `reset(seed=...)` alone decides the scene."""
 
+    observation_space: spaces.Dict  # type: ignore[assignment]  # its samples are plain dictionaries
+
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium declares it so
 
     def __init__(self, task: Task, options: EnvOptions, wait_steps: int | None = None) -> None:
@@ -126,7 +128,9 @@ def make(
     for camera in cameras:
         if camera not in CAMERAS:
             raise UnknownNameError("camera", camera, CAMERAS)
-    return VlaBenchEnv(get_task(task_id), EnvOptions(image_size, rendering, tuple(cameras), depth, **options), wait_steps)
+    return VlaBenchEnv(
+        get_task(task_id), EnvOptions(image_size, rendering, tuple(cameras), depth, **options), wait_steps
+    )
 
 
 def make_registered(task_id: str, render_mode: str | None = None, **options: Any) -> VlaBenchEnv:

@@ -7,6 +7,7 @@ import fast_simplification
 import mujoco
 import numpy as np
 import trimesh
+from numpy.typing import NDArray
 
 from vla_bench.core.paths import cache_folder, written_whole
 from vla_bench.core.types import FloatArray
@@ -26,7 +27,7 @@ def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, most_faces: int) -
             mesh.userface = faces.ravel()
 
 
-def simplified(path: Path, most_faces: int) -> tuple[FloatArray, np.ndarray]:
+def simplified(path: Path, most_faces: int) -> tuple[FloatArray, NDArray[np.int32]]:
     """Return vertices (V, 3) [m] and faces (F, 3) of a mesh file, at most about `most_faces`; cached on disk."""
     key = hashlib.sha256(path.read_bytes() + str(most_faces).encode()).hexdigest()[:20]
     cached = cache_folder() / "meshes" / f"{key}.npz"
@@ -38,12 +39,12 @@ def simplified(path: Path, most_faces: int) -> tuple[FloatArray, np.ndarray]:
         return arrays["vertices"], arrays["faces"]
 
 
-def _simplify(path: Path, most_faces: int) -> tuple[FloatArray, np.ndarray]:
+def _simplify(path: Path, most_faces: int) -> tuple[FloatArray, NDArray[np.int32]]:
     mesh = trimesh.load_mesh(path, process=True)
     # Split vertices (one a face corner, for normals) must be welded first, or the surface falls apart.
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     vertices, faces = np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int32)
     if len(faces) <= most_faces:
         return vertices, faces
-    kept: tuple[FloatArray, np.ndarray] = fast_simplification.simplify(vertices, faces, target_count=most_faces)
+    kept: tuple[FloatArray, NDArray[np.int32]] = fast_simplification.simplify(vertices, faces, target_count=most_faces)
     return kept if len(kept[1]) >= 4 else (vertices, faces)

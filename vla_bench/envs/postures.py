@@ -11,7 +11,12 @@ _STEP_LIMIT_RAD = 0.4
 
 
 def reach_posture(
-    model: mujoco.MjModel, data: mujoco.MjData, site: int, joints: FloatArray, position_world: FloatArray, yaw_rad: float
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    site: int,
+    joints: FloatArray,
+    position_world: FloatArray,
+    yaw_rad: float,
 ) -> None:
     """Move the arm in `data` so that `site` points down at `position_world` with its x axis along `yaw_rad`.
 

@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.errors import UnknownNameError
+from vla_bench.core.rotations import quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, ItemGeometry, Joint
 
 BIN_PREFIX = "bin_for:"  # an asset of this kind is the compartment that PickPlace keeps for the object named
@@ -121,20 +122,31 @@ def _find(env: Any, asset: str) -> _Item:
         return _compartment(env, name)
     model = env.sim.model._model
     body = model.body(objects[name].root_body).id
-    return _Item(body, _bodies_of(model, objects[name].contact_geoms), _object_geometry(objects[name]), np.zeros(3))
+    solid_bodies = _bodies_of(model, objects[name].contact_geoms)
+    return _Item(body, solid_bodies, _object_geometry(model, objects[name]), np.zeros(3))
 
 
-def _object_geometry(thing: Any) -> ItemGeometry:
-    bottom_m, top_m = float(thing.bottom_offset[2]), float(thing.top_offset[2])
+def _object_geometry(model: mujoco.MjModel, thing: Any) -> ItemGeometry:
+    # Not the object's own `bottom_offset`, which for the can lies 2 cm below its bottom.
+    heights_m = np.concatenate([_corner_heights_m(model, model.geom(name).id) for name in thing.contact_geoms])
+    top_m = float(heights_m.max())
     box_m = getattr(thing, "size", None)  # half sizes of a box; the other objects are meshes
     return ItemGeometry(
-        bottom_m=bottom_m,
+        bottom_m=float(heights_m.min()),
         top_m=top_m,
         support_m=top_m,
         support_radius_m=float(thing.horizontal_radius) if box_m is None else float(min(box_m[:2])),
         grasp_height_m=max(_LEAST_GRASP_HEIGHT_M, top_m - _FINGER_DEPTH_M),
         grasp_yaw_symmetry_rad=0.0 if box_m is None else np.pi / 2,
     )
+
+
+def _corner_heights_m(model: mujoco.MjModel, geom: int) -> FloatArray:
+    """Return the heights of the corners of a geom's bounding box over its body's origin, (8,)."""
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+    corners = model.geom_aabb[geom, :3] + signs * model.geom_aabb[geom, 3:]
+    heights: FloatArray = corners @ quat_wxyz_to_matrix(model.geom_quat[geom])[2] + model.geom_pos[geom, 2]
+    return heights
 
 
 def _compartment(env: Any, name: str) -> _Item:

@@ -1,12 +1,11 @@
 """The shape of a suite's TOML file, checked field by field."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vla_bench.core.errors import ConfigurationError
+from vla_bench.core.validation import read_toml, validated
 
 
 class SuccessRule(BaseModel):
@@ -49,20 +48,4 @@ class SuiteFile(BaseModel):
 
 def read_suite_file(path: Path) -> SuiteFile:
     """Read and check one suite; raise `ConfigurationError` that names file and field."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(path, "(whole file)", f"not valid TOML: {error}") from None
-    try:
-        return SuiteFile.model_validate(content)
-    except ValidationError as error:
-        raise ConfigurationError(path, *first_problem(error)) from None
-
-
-def first_problem(error: ValidationError) -> tuple[str, str, str]:
-    """Return field, problem and what was expected of the first error that pydantic found."""
-    details = error.errors()[0]
-    field = ".".join(str(part) for part in details["loc"]) or "(whole file)"
-    if details["type"] == "extra_forbidden":
-        return field, "is not a known field", "one of the fields that CONTRIBUTING.md lists"
-    return field, f"{details['input']!r}: {details['msg']}", ""
+    return validated(SuiteFile, read_toml(path), path)

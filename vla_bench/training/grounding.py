@@ -1,7 +1,8 @@
 """Frames whose truth is known, and batches of questions about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from vla_bench.models.processor import Processor
 from vla_bench.models.prompt import question_prompt
 from vla_bench.training.batches import Batch
 from vla_bench.training.questions import Questioner
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,29 +49,27 @@ class GroundingBatches:
         self._prompts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def batch(self, rows: int, generator: np.random.Generator) -> Batch:
-        """Return a batch of `rows` questions with their answers."""
-        shares = np.array_split(np.arange(rows), len(self._data.sources))
-        parts = [self._rows(source, len(share), generator) for source, share in zip(self._data.sources, shares)]
-        images, proprioception, texts, labels = (sum((part[k] for part in parts), []) for k in range(4))
-        prompts = [self._prompt(text) for text in texts]
+        """Return a batch of `rows` questions with their answers, from all sources in equal shares."""
+        shares = [len(share) for share in np.array_split(np.arange(rows), len(self._data.sources))]
+        drawn = [generator.integers(0, len(source.images), share) for source, share in self._with(shares)]
+        questions = [
+            self._questioner.ask(source.positions_world[frame], source.gripper_world[frame], generator)
+            for source, frames in self._with(drawn)
+            for frame in frames
+        ]
+        prompts = [self._prompt(question.text) for question in questions]
+        images = [source.images[frames] for source, frames in self._with(drawn)]
+        proprioception = [source.proprioception[frames] for source, frames in self._with(drawn)]
         return Batch(
             input_ids=torch.cat([ids for ids, _ in prompts]),
             attention_mask=torch.cat([mask for _, mask in prompts]),
-            pixel_values=self._processor.images(np.stack(images)),
-            proprioception=self._normalised(np.stack(proprioception)),
-            answer=torch.from_numpy(np.stack(labels)),
+            pixel_values=self._processor.images(np.concatenate(images)),
+            proprioception=self._normalised(np.concatenate(proprioception)),
+            answer=torch.from_numpy(np.stack([question.labels for question in questions])),
         )
 
-    def _rows(
-        self, source: GroundingFrames, rows: int, generator: np.random.Generator
-    ) -> tuple[list[ImageArray], list[NDArray[np.float32]], list[str], list[NDArray[np.int64]]]:
-        frames = generator.integers(0, len(source.images), rows)
-        questions = [
-            self._questioner.ask(source.positions_world[frame], source.gripper_world[frame], generator)
-            for frame in frames
-        ]
-        images, proprioception = source.images[frames], source.proprioception[frames]
-        return list(images), list(proprioception), [q.text for q in questions], [q.labels for q in questions]
+    def _with(self, values: Sequence[T]) -> Iterator[tuple[GroundingFrames, T]]:
+        return zip(self._data.sources, values, strict=True)
 
     def _normalised(self, proprioception: NDArray[np.float32]) -> torch.Tensor | None:
         statistics = self._statistics.proprioception

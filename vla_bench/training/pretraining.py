@@ -3,7 +3,6 @@
 import json
 import math
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vla_bench.core.errors import CheckpointError, ConfigurationError
+from vla_bench.core.errors import CheckpointError
 from vla_bench.core.locks import claimed
 from vla_bench.core.paths import written_whole
+from vla_bench.core.validation import read_toml, validated
 from vla_bench.models.checkpoint import Checkpoint, save_checkpoint
 from vla_bench.models.initialisation import initialise
 from vla_bench.models.losses import SmoothedTokenLoss
@@ -65,14 +65,8 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
-        """Read a recipe; raise `ConfigurationError` naming file and field."""
-        try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["training"])
-        except (tomllib.TOMLDecodeError, KeyError) as error:
-            raise ConfigurationError(path, "training", str(error)) from None
-        except ValidationError as error:
-            details = error.errors()[0]
-            raise ConfigurationError(path, ".".join(map(str, details["loc"])), details["msg"]) from None
+        """Read the `[training]` table of a recipe; raise `ConfigurationError` naming file and field."""
+        return validated(cls, read_toml(path).get("training", {}), path, within="training")
 
 
 @dataclass(frozen=True)
@@ -93,9 +87,7 @@ def new_checkpoint(recipe: Recipe, instructions: tuple[str, ...], vocabulary: Vo
     sentences = [action_prompt(text) for text in instructions]
     sentences += [question_prompt(text) for text in all_questions(vocabulary)]
     tokenizer = train_nano_tokenizer(sentences, words)
-    config = openvla_nano_config(
-        num_images=len(recipe.cameras), proprioception_dim=12, chunk_size=recipe.chunk_size
-    )
+    config = openvla_nano_config(num_images=len(recipe.cameras), proprioception_dim=12, chunk_size=recipe.chunk_size)
     model = OpenVLA(config)
     initialise(model, recipe.seed)
     return Checkpoint(model, Processor(config, tokenizer), {})

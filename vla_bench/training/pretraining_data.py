@@ -1,6 +1,5 @@
 """The data of a pretraining run: made where it is missing, then read into memory."""
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import CONTROL_HZ
+from vla_bench.core.validation import read_toml, validated
 from vla_bench.demos.collect import collect
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.noise import NoiseOptions
@@ -23,15 +22,6 @@ from vla_bench.training.grounding import GroundingData, GroundingFrames
 from vla_bench.training.pretraining import Recipe
 
 _SCENE_FILE = "scenes.hdf5"
-
-
-class NoiseTable(BaseModel):
-    """Noise of the expert; see `NoiseOptions`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    translation: float
-    yaw: float
-    burst_probability: float
 
 
 class DemonstrationTable(BaseModel):
@@ -51,19 +41,13 @@ class DataRecipe(BaseModel):
     image_size: int
     scenes: Annotated[int, Field(ge=1)]
     scene_task: str
-    noise: NoiseTable
+    noise: NoiseOptions
     demonstrations: Annotated[tuple[DemonstrationTable, ...], Field(min_length=1)]
 
     @classmethod
     def read(cls, path: Path) -> "DataRecipe":
         """Read the `[data]` table of a recipe; raise `ConfigurationError` naming file and field."""
-        try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["data"])
-        except (tomllib.TOMLDecodeError, KeyError) as error:
-            raise ConfigurationError(path, "data", str(error)) from None
-        except ValidationError as error:
-            details = error.errors()[0]
-            raise ConfigurationError(path, "data." + ".".join(map(str, details["loc"])), details["msg"]) from None
+        return validated(cls, read_toml(path).get("data", {}), path, within="data")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +62,6 @@ def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable
     """Make the files that `folder` lacks."""
     for table in recipe.demonstrations:
         on_stage(f"demonstrations of {table.suite}")
-        noise = NoiseOptions(
-            recipe.noise.translation, recipe.noise.yaw, burst_probability=recipe.noise.burst_probability
-        )
         collect(
             CollectOptions(
                 table.suite,
@@ -90,12 +71,14 @@ def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable
                 seed=recipe.seed,
                 workers=workers,
                 image_size=recipe.image_size,
-                noise=noise,
+                noise=recipe.noise,
             )
         )
     if not (folder / _SCENE_FILE).is_file():
         on_stage("still scenes")
-        options = SceneOptions(recipe.scene_task, recipe.scenes, folder / _SCENE_FILE, recipe.seed, recipe.image_size, workers)
+        options = SceneOptions(
+            recipe.scene_task, recipe.scenes, folder / _SCENE_FILE, recipe.seed, recipe.image_size, workers
+        )
         make_scenes(options)
 
 
@@ -121,7 +104,10 @@ def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> Pretraining
         ),
         GroundingFrames(dataset.images, dataset.proprioception, gripper, positions),
     )
-    nouns, colours = dict(zip(scenes.items, scenes.nouns)), dict(zip(scenes.items, scenes.colours))
+    nouns, colours = (
+        dict(zip(scenes.items, scenes.nouns, strict=True)),
+        dict(zip(scenes.items, scenes.colours, strict=True)),
+    )
     return PretrainingData(dataset, GroundingData(scenes.items, nouns, colours, sources))
 
 
@@ -135,5 +121,5 @@ def _columns(path: Path, names: tuple[str, ...]) -> NDArray[np.int64]:
     with DemonstrationFile(path) as file:
         fields = file.header.proprioception_fields
     starts = np.cumsum([0, *(field.size for field in fields)])
-    spans = {field.name: np.arange(start, start + field.size) for field, start in zip(fields, starts)}
+    spans = {field.name: np.arange(start, start + field.size) for field, start in zip(fields, starts, strict=False)}
     return np.concatenate([spans[name] for name in names])

@@ -60,6 +60,8 @@ class RobosuiteSimulation:
         fresh = np.random.default_rng(generator.integers(2**63))
         self._env.rng.bit_generator.state = fresh.bit_generator.state
         self._env.reset()
+        # robosuite builds its controllers before it opens the fingers, and they keep the arm's inertia from then for
+        # the first step. They look again here, so that the first step, too, follows from the state alone.
         self._look_again()
         self._reward, self._succeeded = 0.0, False
         self._world.begin_episode()
@@ -126,8 +128,6 @@ class RobosuiteSimulation:
         mujoco.mj_setState(self._model, self.data, state[:size], _FULL_STATE)
         self._gripper.current_action = state[size : size + 2].copy()
         self._robot.part_controllers[_ARM].initial_joint = state[size + 2 :].copy()
-        for controller in self._robot.part_controllers.values():
-            controller.new_update = True  # what it remembers of the arm's pose is out of date
         self._look_again()
         self._reward, self._succeeded = float(self._env.reward(None)), bool(self._env._check_success())
 
@@ -151,7 +151,10 @@ class RobosuiteSimulation:
             self.data.ctrl[actuators] = np.clip(torques, low, high)
 
     def _look_again(self) -> None:
+        """Compute positions and contacts anew, and let the controllers do so too at the next step."""
         mujoco.mj_fwdPosition(self._model, self.data)
+        for controller in self._robot.part_controllers.values():
+            controller.new_update = True
 
     def _drawn_scene(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         if self._drawn is None:

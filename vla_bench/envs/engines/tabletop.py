@@ -133,7 +133,7 @@ class TabletopSimulation:
             self.data.qpos[self._joint_qpos],
             self.data.qvel[self._joint_dof],
         )
-        return np.concatenate(parts).astype(np.float32)
+        return np.concatenate(parts, dtype=np.float32)
 
     def succeeded(self) -> bool:
         """Whether every goal holds now."""

@@ -1,0 +1,39 @@
+"""The whole of `vla-bench pretrain`: make the data that a recipe names, train on it, write a base checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vla_bench.core.errors import OutputMismatchError
+from vla_bench.models.checkpoint import Checkpoint
+from vla_bench.tasks import get_task, task_ids
+from vla_bench.training.pretraining import PretrainingProgress, Recipe, new_checkpoint, pretrain
+from vla_bench.training.pretraining_data import DataRecipe, make_data, read_data
+from vla_bench.training.questions import Vocabulary
+
+
+def pretrain_from_recipe(
+    path: Path,
+    data_folder: Path,
+    output: Path,
+    workers: int,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    on_progress: Callable[[PretrainingProgress], None] = lambda progress: None,
+) -> Checkpoint:
+    """Run the recipe at `path`. Data that `data_folder` holds already is used; an interrupted training goes on."""
+    data_recipe, recipe = DataRecipe.read(path), Recipe.read(path)
+    state = output.with_name(f".{output.name}.state.pt")
+    if output.exists() and not state.is_file():
+        raise OutputMismatchError(output, ["it was not begun by `vla-bench pretrain` here"])
+    make_data(data_recipe, data_folder, workers, on_stage)
+    on_stage("reading")
+    data = read_data(data_recipe, recipe, data_folder)
+    words = Vocabulary(data.grounding.nouns, data.grounding.colours, {})
+    untrained = new_checkpoint(recipe, _instructions(data_recipe), words)
+    on_stage("training")
+    return pretrain(recipe, untrained, data.demonstrations, data.grounding, output, on_progress)
+
+
+def _instructions(recipe: DataRecipe) -> tuple[str, ...]:
+    """Return the instructions of the suites that are learned from: the tokenizer's text, held-out tasks included."""
+    suites = [table.suite for table in recipe.demonstrations]
+    return tuple(get_task(task_id).instruction for suite in suites for task_id in task_ids(suite))
