@@ -150,7 +150,7 @@ def _end_with_parent() -> None:
 def _rendering_threads(workers: int) -> int:
     """Return how many threads a worker's software OpenGL gets; with 0 it draws in the worker's own thread.
 
-    One worker a core and 0 threads made a quarter more demonstrations than with 1, up to twice as many on a busy machine.
+    With a worker on each core, 0 threads made half as many demonstrations again as 1 did, and more on a busy machine.
     """
     cores = len(os.sched_getaffinity(0))
     return 0 if workers >= cores else cores // workers
