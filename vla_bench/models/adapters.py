@@ -16,7 +16,7 @@ from vla_bench.models.normalization import STATISTICS_FILE, read_statistics, wri
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 BASE_FILE = "base.json"
-_ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, BASE_FILE, STATISTICS_FILE)
+ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, BASE_FILE, STATISTICS_FILE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def save_adapter(folder: Path, model: PeftModel, base: BaseReference, checkpoint
 
 def read_base(folder: Path) -> BaseReference:
     """Return which base the adapter in `folder` needs. Raises `CheckpointError` naming what is missing."""
-    for name in _ADAPTER_FILES:
+    for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise CheckpointError(folder, f"{name} is missing" if folder.is_dir() else "no such folder")
     try:
@@ -57,7 +57,9 @@ def load_adapter(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     if checkpoint.folder is None or weights_digest(checkpoint.folder) != base.weights_sha256:
         problem = f"it was trained on other weights of {base.name!r} than those in {checkpoint.folder}"
         raise CheckpointError(folder, f"{problem}; load it with the base that it was made from, or make it again")
-    model = get_peft_model(checkpoint.model, LoraConfig.from_pretrained(str(folder)))
+    config = LoraConfig.from_pretrained(str(folder))
+    config.base_model_name_or_path = None  # checked above by content; PEFT would warn that a plain network has no name
+    model = get_peft_model(checkpoint.model, config)
     set_peft_model_state_dict(model, _checked_tensors(folder, model))
     merged = model.merge_and_unload()
     return replace(checkpoint, model=merged.eval(), statistics=read_statistics(folder / STATISTICS_FILE), folder=None)
