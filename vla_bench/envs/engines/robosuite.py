@@ -31,11 +31,14 @@ _SIZE_SEED = 0  # robosuite draws the size of Lift's cube when it builds the mod
 
 @engines.named("robosuite")
 class RobosuiteSimulation:
-    """A stock robosuite environment, built once. A task's option `env_name` says which; others go to `robosuite.make`."""
+    """A stock robosuite environment, built once.
+
+    A task's option `env_name` says which; its other options go to `robosuite.make`.
+    """
 
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._options = options
-        self._env = _make(robot=options.robot, **{"env_name": "", **task.engine_options})
+        self._env = _make(options.robot, **task.engine_options)
         self._model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self._robot = self._env.robots[0]
@@ -105,7 +108,7 @@ class RobosuiteSimulation:
             data.qpos[robot._ref_joint_pos_indexes],
             data.qvel[robot._ref_joint_vel_indexes],
         )
-        return np.concatenate(parts).astype(np.float32)
+        return np.concatenate(parts, dtype=np.float32)
 
     def succeeded(self) -> bool:
         """Return robosuite's own verdict on the last step."""
@@ -188,12 +191,12 @@ def _simplify_robot(spec: mujoco.MjSpec) -> None:
             mesh.file, mesh.uservert, mesh.userface = "", vertices.ravel(), faces.ravel()
 
 
-def _make(env_name: str, robot: str, **options: Any) -> Any:
+def _make(robot: str, *, env_name: object = "", **options: object) -> Any:
     with _silenced():
         import robosuite
 
         if env_name not in robosuite.ALL_ENVIRONMENTS:
-            raise UnknownNameError("robosuite environment", env_name, robosuite.ALL_ENVIRONMENTS)
+            raise UnknownNameError("robosuite environment", str(env_name), robosuite.ALL_ENVIRONMENTS)
         if robot not in _ROBOTS:
             raise ConventionError(f"Suite `robosuite` has no robot {robot!r}. Known: {', '.join(_ROBOTS)}.")
         return robosuite.make(

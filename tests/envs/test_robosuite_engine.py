@@ -1,0 +1,298 @@
+"""Suite `robosuite` is stock robosuite: same states, rewards and verdicts; only seeds, images and names are ours."""
+
+import os
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vla_bench
+from vla_bench.core.errors import ConventionError, UnknownNameError
+from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix, yaw_of
+from vla_bench.core.types import FloatArray
+from vla_bench.envs.engines.robosuite import RobosuiteSimulation
+from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.options import EnvOptions
+from vla_bench.experts import make_expert
+from vla_bench.tasks import get_task, tasks_of
+
+TASKS = [task.name for task in tasks_of("robosuite")]
+_SIZE = 96  # pixels
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])
+
+
+@pytest.fixture(scope="module")
+def environments() -> Iterator[dict[str, VlaBenchEnv]]:
+    """One environment of each task, for all tests here: building one takes a second."""
+    made = {name: vla_bench.make(f"robosuite.{name}", image_size=_SIZE, depth=True) for name in TASKS}
+    yield made
+    for environment in made.values():
+        environment.close()
+
+
+@pytest.fixture(scope="module")
+def lift(environments: dict[str, VlaBenchEnv]) -> RobosuiteSimulation:
+    simulation = environments["lift"].simulation
+    assert isinstance(simulation, RobosuiteSimulation)
+    return simulation
+
+
+@pytest.fixture(scope="module")
+def can(environments: dict[str, VlaBenchEnv]) -> RobosuiteSimulation:
+    simulation = environments["pick_place_can"].simulation
+    assert isinstance(simulation, RobosuiteSimulation)
+    return simulation
+
+
+def _fresh(name: str) -> RobosuiteSimulation:
+    return RobosuiteSimulation(get_task(f"robosuite.{name}"), EnvOptions(_SIZE))
+
+
+def _actions(count: int) -> FloatArray:
+    return np.random.default_rng(7).uniform(-1, 1, (count, 7))
+
+
+def _rollout(simulation: RobosuiteSimulation, seed: int, actions: FloatArray) -> FloatArray:
+    simulation.reset(np.random.default_rng(seed))
+    states = [simulation.state()]
+    for action in actions:
+        simulation.step(action)
+        states.append(simulation.state())
+    return np.stack(states)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_seed_alone_decides_every_state(environments: dict[str, VlaBenchEnv], name: str) -> None:
+    used, fresh = environments[name].simulation, _fresh(name)
+    assert isinstance(used, RobosuiteSimulation)
+    _rollout(used, 5, _actions(9))  # another history
+    first, second = _rollout(used, 3, _actions(6)), _rollout(fresh, 3, _actions(6))
+    fresh.close()
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_seeds_differ(environments: dict[str, VlaBenchEnv], name: str) -> None:
+    simulation = environments[name].simulation
+    item = environments[name].task.goal[0].arguments[0]
+    places = []
+    for seed in range(5):
+        simulation.reset(np.random.default_rng(seed))
+        places.append(simulation.world.position_world(item).copy())
+    assert np.ptp(np.stack(places)[:, :2], axis=0).min() > 0.005
+
+
+def _stock(name: str) -> Any:
+    import robosuite
+
+    return robosuite.make(
+        get_task(f"robosuite.{name}").engine_options["env_name"],
+        robots="Panda",
+        has_renderer=False,
+        has_offscreen_renderer=False,
+        use_camera_obs=False,
+        hard_reset=False,
+        control_freq=20,
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize(("name", "solved"), [("lift", True), ("stack", False), ("pick_place_can", False)])
+def test_same_actions_give_stock_states_rewards_and_success(
+    environments: dict[str, VlaBenchEnv], name: str, solved: bool
+) -> None:
+    ours, stock = environments[name].simulation, _stock(name)
+    assert isinstance(ours, RobosuiteSimulation)
+    drawn = np.random.default_rng(np.random.default_rng(2).integers(2**63))  # as our reset draws from its generator
+    stock.rng.bit_generator.state = drawn.bit_generator.state
+    stock.reset()
+    for controller in stock.robots[0].part_controllers.values():
+        controller.new_update = True  # or its first step uses what it saw before the fingers opened
+    ours.reset(np.random.default_rng(2))
+    expert = make_expert(environments[name].task)
+    expert.reset(ours.world, np.random.default_rng(0))
+    for _ in range(60 if solved else 12):
+        action = np.asarray(expert.act(ours.world), dtype=np.float64)
+        ours.step(action)
+        _, reward, _, _ = stock.step(action)
+        assert np.array_equal(ours.data.qpos, stock.sim.data.qpos)
+        assert np.array_equal(ours.data.qvel, stock.sim.data.qvel)
+        assert ours.reward(ours.succeeded()) == reward
+        assert ours.succeeded() == stock._check_success()
+        if ours.succeeded():
+            break
+    stock.close()
+    assert ours.succeeded() == solved
+
+
+@pytest.mark.parametrize("when", ["at the start", "in the middle"])
+def test_state_can_be_restored_elsewhere(lift: RobosuiteSimulation, when: str) -> None:
+    actions = _actions(8)
+    _rollout(lift, 4, actions[: 0 if when == "at the start" else 5])
+    saved = lift.state()
+    lift.step(actions[5])
+    lift.step(actions[6])
+    other = _fresh("lift")
+    _rollout(other, 9, actions[:3])
+    other.set_state(saved)
+    assert np.array_equal(other.state(), saved)
+    other.step(actions[5])
+    other.step(actions[6])
+    assert np.array_equal(other.state(), lift.state())
+    assert np.array_equal(other.proprioception(), lift.proprioception())
+    other.close()
+
+
+def _pixel(simulation: RobosuiteSimulation, camera: str, position_world: FloatArray) -> tuple[int, int, float]:
+    """Row, column and distance along the view [m] at which a camera sees a point, by the pinhole model."""
+    model, data = simulation._drawn_scene()
+    index = model.camera(camera).id
+    local = data.cam_xmat[index].reshape(3, 3).T @ (position_world - data.cam_xpos[index])  # x right, y up, z back
+    focal = 0.5 * _SIZE / np.tan(np.radians(model.cam_fovy[index]) / 2)
+    distance = -float(local[2])
+    row, column = _SIZE / 2 - focal * local[1] / distance, _SIZE / 2 + focal * local[0] / distance
+    return int(row), int(column), distance
+
+
+@pytest.mark.parametrize(
+    ("view", "camera", "shift"),
+    [("agentview", "agentview", (0.15, 0.12)), ("wrist", "robot0_eye_in_hand", (0.05, 0.07))],
+)
+def test_images_are_right_side_up(
+    lift: RobosuiteSimulation, view: str, camera: str, shift: tuple[float, float]
+) -> None:
+    lift.reset(np.random.default_rng(1))
+    lift.data.joint("cube_joint0").qpos[:2] += shift  # away from the middle, where a flip would not show
+    lift.set_state(lift.state())
+    row, column, distance = _pixel(lift, camera, lift.world.position_world("cube"))
+    image, depth = lift.images()[view], lift.depth()[view]
+    assert abs(row - _SIZE / 2) > 8
+    assert abs(column - _SIZE / 2) > 8
+    assert _is_red(image[row, column])
+    flips = [(_SIZE - 1 - row, column), (row, _SIZE - 1 - column), (_SIZE - 1 - row, _SIZE - 1 - column)]
+    assert not any(_is_red(image[place]) for place in flips)
+    assert depth[row, column] == pytest.approx(distance, abs=0.03)
+
+
+def _is_red(colour: FloatArray) -> bool:
+    red, green, blue = (int(value) for value in colour)
+    return red > 60 and red > 2 * green and red > 2 * blue
+
+
+def test_images_do_not_depend_on_the_mesh_quality_for_physics_or_layout() -> None:
+    fast, faithful = _fresh("lift"), RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(_SIZE, "faithful"))
+    states = [_rollout(simulation, 1, _actions(2)) for simulation in (fast, faithful)]
+    assert np.array_equal(*states)
+    difference = np.abs(fast.images()["agentview"].astype(int) - faithful.images()["agentview"].astype(int))
+    fast.close()
+    faithful.close()
+    assert difference.max() > 0  # two renderings
+    assert np.median(difference) < 12  # of one scene
+
+
+def test_proprioception_is_what_robosuite_observes(lift: RobosuiteSimulation) -> None:
+    _rollout(lift, 6, _actions(4))
+    observed = lift._env._get_observations(force_update=True)
+    values, begin = {}, 0
+    for field in lift.proprioception_fields:
+        values[field.name] = lift.proprioception()[begin : begin + field.size]
+        begin += field.size
+    assert begin == lift.proprioception().size == 22
+    assert lift.proprioception().dtype == np.float32
+    assert np.allclose(values["end_effector_position"], observed["robot0_eef_pos"], atol=1e-6)
+    assert np.allclose(values["gripper_position"], observed["robot0_gripper_qpos"], atol=1e-6)
+    assert np.allclose(values["joint_positions"], observed["robot0_joint_pos"], atol=1e-6)
+    assert np.allclose(values["joint_velocities"], observed["robot0_joint_vel"], atol=1e-5)
+    x, y, z, w = observed["robot0_eef_quat_site"]
+    turned = quat_wxyz_to_matrix(axis_angle_to_quat_wxyz(values["end_effector_axis_angle"]))
+    assert np.allclose(turned, quat_wxyz_to_matrix(np.array([w, x, y, z])), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_action_moves_along_the_world_axes(lift: RobosuiteSimulation, axis: int) -> None:
+    lift.reset(np.random.default_rng(0))
+    begin = lift.world.end_effector_position_world().copy()
+    action = np.zeros(7)
+    action[axis] = 1.0
+    for _ in range(5):
+        lift.step(action)
+    moved = lift.world.end_effector_position_world() - begin
+    assert moved[axis] > 0.03
+    assert np.abs(np.delete(moved, axis)).max() < 0.25 * moved[axis]
+
+
+def test_action_turns_about_the_world_axes_and_closes_the_gripper(lift: RobosuiteSimulation) -> None:
+    lift.reset(np.random.default_rng(0))
+    begin, opening = yaw_of(lift.world.end_effector_quat_wxyz_world()), lift.world.gripper_opening_m()
+    for _ in range(5):
+        lift.step(np.array([0, 0, 0, 0, 0, 0.4, 1.0]))
+    assert 0.1 < yaw_of(lift.world.end_effector_quat_wxyz_world()) - begin < 0.6
+    assert lift.world.gripper_opening_m() < opening - 0.01
+
+
+def test_world_knows_the_compartment_as_robosuite_does(can: RobosuiteSimulation) -> None:
+    can.reset(np.random.default_rng(0))
+    centre = can.world.position_world("bin")
+    inside = []
+    for offset in [(0, 0, 0.05), (0.09, 0, 0.05), (0.11, 0, 0.05), (0, 0.13, 0.05), (0, 0, 0.11)]:
+        can.data.joint("Can_joint0").qpos[:3] = centre + offset
+        can.set_state(can.state())
+        place = can.world.position_world("can")
+        inside.append(can.world.inside("can", "bin"))
+        assert inside[-1] == (not can._env.not_in_bin(place, can._env.object_id))
+    assert inside == [True, True, False, False, False]
+    assert not can.world.inside("bin", "can")
+
+
+def test_world_begins_at_rest(lift: RobosuiteSimulation) -> None:
+    lift.reset(np.random.default_rng(0))
+    for _ in range(6):
+        lift.step(_STILL)
+    assert np.allclose(lift.world.position_world("cube"), lift.world.initial_position_world("cube"), atol=1e-3)
+    assert not lift.world.in_contact("cube", "gripper")
+    with pytest.raises(UnknownNameError, match=r"No object in this scene named 'cub'\. Did you mean 'cube'\?"):
+        lift.world.position_world("cub")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"engine_options": {"env_name": "Lft"}}, UnknownNameError, r"'Lft'\. Did you mean 'Lift'"),
+        ({"engine_options": {}}, UnknownNameError, r"No robosuite environment named ''"),
+        ({"objects": {"cube": "cubeC"}}, UnknownNameError, r"No object of robosuite's Lift named 'cubeC'"),
+    ],
+)
+def test_wrong_task_is_named(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        RobosuiteSimulation(replace(get_task("robosuite.lift"), **change), EnvOptions(_SIZE))
+
+
+def test_other_robots_are_refused() -> None:
+    with pytest.raises(ConventionError, match=r"no robot 'ur5e'\. Known: panda"):
+        RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(_SIZE, robot="ur5e"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_expert_solves_task(environments: dict[str, VlaBenchEnv], name: str) -> None:
+    assert _solved(environments[name], seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_expert_solves_95_of_100(environments: dict[str, VlaBenchEnv], name: str) -> None:
+    assert sum(_solved(environments[name], seed) for seed in range(1000, 1100)) >= 95
+
+
+def _solved(environment: VlaBenchEnv, seed: int) -> bool:
+    environment.reset(seed=seed)
+    expert = make_expert(environment.task)
+    expert.reset(environment.simulation.world, np.random.default_rng(seed))
+    while True:
+        _, terminated, truncated, info = environment.advance(expert.act(environment.simulation.world))
+        if terminated or truncated:
+            return bool(info["success"])
