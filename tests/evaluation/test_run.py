@@ -1,11 +1,13 @@
 """Whole runs in the real environments."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
 import pandas as pd
 import pytest
+import torch
 
 from vla_bench.core.errors import (
     ConventionError,
@@ -15,7 +17,7 @@ from vla_bench.core.errors import (
     VlaBenchError,
 )
 from vla_bench.core.locks import claimed
-from vla_bench.evaluation.run import RunOptions, RunProgress, RunReport, run_evaluation
+from vla_bench.evaluation.run import RunOptions, RunProgress, RunReport, _cores_left_to_workers, run_evaluation
 from vla_bench.results.ledger import read_ledger
 from vla_bench.results.run_info import RunInfo
 
@@ -174,3 +176,17 @@ def test_a_wrong_option_leaves_nothing_behind(
 def test_a_run_needs_workers_and_rows(tmp_path: Path, name: str) -> None:
     with pytest.raises(VlaBenchError, match=f"{name} is 0. Expected 1 or more"):
         options(tmp_path, **{name: 0})  # type: ignore[arg-type]
+
+
+def test_torch_leaves_the_workers_their_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with _cores_left_to_workers(1):
+            assert torch.get_num_threads() == 3
+        with _cores_left_to_workers(4):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
