@@ -1,13 +1,17 @@
 """All suites that stand in the `tasks` folder, by name."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import data_folder
-from vla_bench.tasks.predicates import predicates
+from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Goal, Relation, Task
+
+_INITIAL_RELATIONS: dict[str, tuple[str, ...]] = {"in_region": ("item", "region")}  # and what they are between
 
 
 def suites() -> tuple[str, ...]:
@@ -51,7 +55,12 @@ def _catalogue() -> dict[str, tuple[Task, ...]]:
     found: dict[str, tuple[Task, ...]] = {}
     for path in sorted(data_folder("tasks").glob("*.toml")):
         tasks = load_suite(path)
-        found[tasks[0].suite] = tasks
+        suite = tasks[0].suite
+        if suite in found:
+            raise ConfigurationError(
+                path, "suite", f"{suite!r} is the name of another file's suite", "a name of its own"
+            )
+        found[suite] = tasks
     return found
 
 
@@ -65,7 +74,7 @@ def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
         instruction=table.instruction,
         paraphrases=table.paraphrases,
         objects=objects,
-        initial=tuple(_relation(path, table, "initial", text) for text in suite.initial + table.initial),
+        initial=_initial(path, table, suite.initial + table.initial, objects),
         goal=tuple(_goal(path, table, "goal", text, objects) for text in table.goal),
         must_not=tuple(_goal(path, table, "must_not", text, objects) for text in table.must_not),
         horizon=table.horizon or suite.horizon,
@@ -73,6 +82,20 @@ def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
         success_steps=suite.success.held_steps,
         engine_options=table.options,
     )
+
+
+def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[str, str]) -> tuple[Relation, ...]:
+    found: dict[str, Relation] = {}
+    where = f"{table.name}.initial"
+    for text in texts:
+        relation = _relation(path, table, "initial", text)
+        _check_call(path, where, "initial relation", relation, _INITIAL_RELATIONS)
+        item = relation.arguments[0]
+        _check_known(path, where, "object", item, objects)
+        if item in found:
+            raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation for each object")
+        found[item] = relation
+    return tuple(found.values())
 
 
 def _relation(path: Path, table: TaskTable, field: str, text: str) -> Relation:
@@ -85,9 +108,22 @@ def _relation(path: Path, table: TaskTable, field: str, text: str) -> Relation:
 def _goal(path: Path, table: TaskTable, field: str, text: str, objects: dict[str, str]) -> Goal:
     relation = _relation(path, table, field, text)
     where = f"{table.name}.{field}"
-    if relation.name not in predicates:
-        raise ConfigurationError(path, where, str(UnknownNameError("predicate", relation.name, predicates)))
+    _check_call(path, where, "predicate", relation, {name: parameters(name) for name in predicates})
     for argument in relation.arguments:
-        if argument not in objects:
-            raise ConfigurationError(path, where, str(UnknownNameError("object", argument, objects)))
+        _check_known(path, where, "object", argument, objects)
     return Goal(relation.name, relation.arguments)
+
+
+def _check_call(path: Path, where: str, kind: str, call: Relation, known: dict[str, tuple[str, ...]]) -> None:
+    _check_known(path, where, kind, call.name, known)
+    if len(call.arguments) != len(known[call.name]):
+        wanted = Relation(call.name, known[call.name])
+        raise ConfigurationError(path, where, f"`{call}` has the wrong number of arguments", f"`{wanted}`")
+
+
+def _check_known(path: Path, where: str, kind: str, name: str, known: Iterable[str]) -> None:
+    names = sorted(known)
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        expected = repr(near[0]) if near else f"one of {', '.join(names)}"
+        raise ConfigurationError(path, where, f"no {kind} is named {name!r}", expected)

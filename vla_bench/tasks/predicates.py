@@ -4,6 +4,7 @@ A predicate is true or false of a `World`, the read-only view of object poses, c
 environment offers. A new predicate is one decorated function here.
 """
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,11 @@ predicates: Registry[Predicate] = Registry("predicate")
 
 _LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
 _MOVED_DISTANCE_M = 0.05
+
+
+def parameters(name: str) -> tuple[str, ...]:
+    """Return what the predicate speaks of, such as ("item", "support")."""
+    return tuple(inspect.signature(predicates[name]).parameters)[1:]  # the first is the world
 
 
 @predicates.register

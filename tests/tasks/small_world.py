@@ -1,0 +1,58 @@
+"""A world made by hand: positions, contacts and containment as a test states them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vla_bench.core.types import FloatArray, ItemGeometry, Joint
+
+Place = tuple[float, float, float]
+
+
+@dataclass
+class SmallWorld:
+    """Every support has a radius of 10 cm. Positions in metres in the world frame."""
+
+    positions: dict[str, Place]
+    initial: dict[str, Place] = field(default_factory=dict)  # where they differ from `positions`
+    contacts: set[frozenset[str]] = field(default_factory=set)
+    contained: set[tuple[str, str]] = field(default_factory=set)
+
+    def items(self) -> Sequence[str]:
+        return tuple(self.positions)
+
+    def geometry(self, item: str) -> ItemGeometry:
+        return ItemGeometry(bottom_m=-0.02, top_m=0.02, support_m=0.02, support_radius_m=0.1)
+
+    def position_world(self, item: str) -> FloatArray:
+        return np.array(self.positions[item])
+
+    def quat_wxyz_world(self, item: str) -> FloatArray:
+        return np.array([1.0, 0.0, 0.0, 0.0])
+
+    def initial_position_world(self, item: str) -> FloatArray:
+        return np.array(self.initial.get(item, self.positions[item]))
+
+    def in_contact(self, first: str, second: str) -> bool:
+        return frozenset({first, second}) in self.contacts
+
+    def inside(self, item: str, container: str) -> bool:
+        return (item, container) in self.contained
+
+    def joints(self, fixture: str) -> Sequence[Joint]:
+        return ()
+
+    def end_effector_position_world(self) -> FloatArray:
+        return np.array([0.0, 0.0, 1.0])
+
+    def end_effector_quat_wxyz_world(self) -> FloatArray:
+        return np.array([0.0, 1.0, 0.0, 0.0])
+
+    def gripper_opening_m(self) -> float:
+        return 0.08
+
+
+def touching(*pairs: tuple[str, str]) -> set[frozenset[str]]:
+    """Return contacts between the pairs."""
+    return {frozenset(pair) for pair in pairs}
