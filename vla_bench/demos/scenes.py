@@ -40,6 +40,7 @@ class Scenes:
     nouns: tuple[str, ...]  # what each item is called
     colours: tuple[str, ...]
     images: ImageArray  # (N, cameras, H, W, 3)
+    segments: NDArray[np.uint8]  # (N, cameras, H, W): 0 none, k the k-th item from 1
     proprioception: NDArray[np.float32]  # (N, P); the first three are the end-effector's position
     positions_world: NDArray[np.float32]  # (N, items, 3) [m]
 
@@ -76,6 +77,7 @@ def write_scenes(scenes: Scenes, path: Path) -> None:
             file.attrs[name] = list(getattr(scenes, name))
         size = (16, *scenes.images.shape[1:])
         file.create_dataset("images", data=scenes.images, compression="lzf", chunks=size)
+        file.create_dataset("segments", data=scenes.segments, compression="lzf", chunks=size[:-1])
         file.create_dataset("proprioception", data=scenes.proprioception)
         file.create_dataset("positions_world", data=scenes.positions_world)
 
@@ -84,7 +86,7 @@ def read_scenes(path: Path) -> Scenes:
     """Read a scene file into memory."""
     with h5py.File(path) as file:
         items, nouns, colours = (tuple(map(str, file.attrs[name])) for name in ("items", "nouns", "colours"))
-        arrays = (file[name][:] for name in ("images", "proprioception", "positions_world"))
+        arrays = (file[name][:] for name in ("images", "segments", "proprioception", "positions_world"))
         return Scenes(items, nouns, colours, *arrays)
 
 
@@ -158,6 +160,7 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
         tuple(description.noun for description in described),
         tuple(description.colour for description in described),
         np.stack(list(simulation.images().values()))[None],
+        np.stack(list(simulation.segments().values()))[None],
         simulation.proprioception()[None],
         _positions(simulation)[None],
     )
@@ -181,4 +184,4 @@ def _joined(parts: Sequence[Scenes]) -> Scenes:
 
     first = parts[0]
     names = (first.items, first.nouns, first.colours)
-    return Scenes(*names, stacked("images"), stacked("proprioception"), stacked("positions_world"))
+    return Scenes(*names, stacked("images"), stacked("segments"), stacked("proprioception"), stacked("positions_world"))

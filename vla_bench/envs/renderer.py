@@ -44,6 +44,16 @@ class Renderer:
         finally:
             self._renderer.disable_depth_rendering()
 
+    def geom_ids(self, data: mujoco.MjData, camera: str) -> NDArray[np.int32]:
+        """Return which geom each pixel shows, (H, W); -1 where there is none."""
+        self._renderer.enable_segmentation_rendering()
+        try:
+            self._renderer.update_scene(data, camera=camera, scene_option=self._option)
+            ids, kinds = np.moveaxis(self._renderer.render(), -1, 0)
+            return np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1).astype(np.int32)
+        finally:
+            self._renderer.disable_segmentation_rendering()
+
 
 @lru_cache(maxsize=8)
 def shared_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:

@@ -15,6 +15,7 @@ _PLAIN_KEYS = (
     "pad_to_multiple_of",
     "num_images",
     "proprioception_dim",
+    "proprioception_fields",
     "chunk_size",
     "decoding",
     "prompt_length",
@@ -82,6 +83,7 @@ class OpenVLAConfig:
     text: TextConfig
     num_images: int = 1
     proprioception_dim: int = 0  # 0: the network is not told
+    proprioception_fields: tuple[str, ...] = ()  # which fields those numbers are, in order, where that is recorded
     chunk_size: int = 1  # actions predicted at once
     decoding: Decoding = "autoregressive"
     action_dim: int = 7
@@ -188,12 +190,16 @@ class OpenVLAConfig:
                 featurizer=TowerConfig(**towers["featurizer"]),
                 fused_featurizer=TowerConfig(**towers["fused_featurizer"]),
                 text=TextConfig(**text),
-                **{key: content[key] for key in _PLAIN_KEYS if key in content},
+                **{key: _frozen(content[key]) for key in _PLAIN_KEYS if key in content},
             )
         except KeyError as error:
             raise ModelConfigError(f"field {error} is missing.") from None
         except TypeError as error:
             raise ModelConfigError(str(error)) from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _names(kind: type[TextConfig]) -> set[str]:

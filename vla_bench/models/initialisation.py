@@ -1,9 +1,10 @@
 """First weights for a network that is trained from nothing, chosen so that a small one learns in minutes.
 
-Two choices matter at a budget of minutes. Position embeddings start as two-dimensional sines and cosines of the
+Three choices matter at a budget of minutes. Position embeddings start as two-dimensional sines and cosines of the
 same size as the content (He et al., "Masked Autoencoders", 2022, start so too), because where a patch lies is half
 of what is asked. And the output rows of the action bins start on a smooth curve: neighbouring bins begin alike, so
-that what is learned about one position carries over to those beside it.
+that what is learned about one position carries over to those beside it. And keys start equal to queries, so that a word
+finds the patches that resemble it before any attention has been learned.
 """
 
 import math
@@ -34,6 +35,8 @@ def initialise(model: OpenVLA, seed: int) -> None:
     first.position_embeddings[:, 1:] = _sines(config, config.featurizer.hidden_size)
     second.position_embedding.weight.copy_(_sines(config, config.fused_featurizer.hidden_size))
     _smooth_bins(model.language_model.lm_head.weight, config, generator)
+    for layer in model.language_model.model.layers:  # like attends to like from the start
+        layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
 
 
 def _initialise_module(name: str, module: nn.Module, generator: torch.Generator) -> None:

@@ -9,13 +9,6 @@ from vla_bench.core.types import CONTROL_HZ
 from vla_bench.demos.header import ACTION_CONVENTION
 
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
-PROPRIOCEPTION_FIELDS = (
-    "end_effector_position",
-    "end_effector_axis_angle",
-    "gripper_position",
-    "joint_positions",
-    "joint_velocities",
-)
 
 
 class AugmentationConfig(BaseModel):
@@ -71,7 +64,7 @@ class FinetuneConfig(BaseModel):
     targets: Literal["all-linear"] | tuple[str, ...] = ALL_LINEAR  # every linear layer but the output, or names
 
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")
-    proprioception: tuple[str, ...] = PROPRIOCEPTION_FIELDS  # read only where the network takes proprioception
+    proprioception: tuple[str, ...] = ()  # names of the fields; none: those that the base was trained on
     control_hz: int = CONTROL_HZ
     action_convention: str = ACTION_CONVENTION
     statistics: Literal["dataset", "base"] = "dataset"  # normalise by these demonstrations, or as the base was trained

@@ -159,7 +159,7 @@ def _selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection
         raise ConventionError(f"The base {config.base!r} takes {network.num_images} images; the cameras are {names}.")
     return FrameSelection(
         cameras=config.cameras,
-        proprioception=config.proprioception if network.proprioception_dim else (),
+        proprioception=(config.proprioception or network.proprioception_fields) if network.proprioception_dim else (),
         proprioception_dim=network.proprioception_dim,
         image_size=network.image_size,
         control_hz=config.control_hz,

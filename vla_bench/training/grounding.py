@@ -12,8 +12,10 @@ from vla_bench.core.types import ImageArray
 from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.models.processor import Processor
 from vla_bench.models.prompt import question_prompt
+from vla_bench.training.alignment import AlignmentFrames
 from vla_bench.training.batches import Batch
 from vla_bench.training.questions import Questioner
+from vla_bench.training.segments import shown_in_patches
 
 T = TypeVar("T")
 
@@ -26,6 +28,7 @@ class GroundingFrames:
     proprioception: NDArray[np.float32]  # (N, P), the fields that the network takes
     gripper_world: NDArray[np.float32]  # (N, 3) [m]
     positions_world: NDArray[np.float32]  # (N, items, 3) [m]
+    segments: NDArray[np.uint8] | None = None  # (N, cameras, H, W) where known: 0 none, k the k-th item from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,20 @@ class GroundingData:
     nouns: Mapping[str, str]
     colours: Mapping[str, str]
     sources: Sequence[GroundingFrames]
+
+    def alignment(self) -> AlignmentFrames:
+        """Return the frames of which every pixel is known."""
+        source = next(source for source in self.sources if source.segments is not None)
+        assert source.segments is not None
+        return AlignmentFrames(source.images, source.segments, tuple(self.nouns[item] for item in self.items))
+
+
+@dataclass(frozen=True, eq=False)
+class Referred:
+    """Which patches show what a question asks for, for the rows of a batch where that is known."""
+
+    rows: torch.Tensor  # (R,)
+    shown: torch.Tensor  # (R, patches of all cameras), 0 or 1
 
 
 class GroundingBatches:
@@ -48,7 +65,7 @@ class GroundingBatches:
         self._statistics = statistics
         self._prompts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def batch(self, rows: int, generator: np.random.Generator) -> Batch:
+    def batch(self, rows: int, generator: np.random.Generator) -> tuple[Batch, Referred]:
         """Return a batch of `rows` questions with their answers, from all sources in equal shares."""
         shares = [len(share) for share in np.array_split(np.arange(rows), len(self._data.sources))]
         drawn = [generator.integers(0, len(source.images), share) for source, share in self._with(shares)]
@@ -60,13 +77,28 @@ class GroundingBatches:
         prompts = [self._prompt(question.text) for question in questions]
         images = [source.images[frames] for source, frames in self._with(drawn)]
         proprioception = [source.proprioception[frames] for source, frames in self._with(drawn)]
-        return Batch(
+        batch = Batch(
             input_ids=torch.cat([ids for ids, _ in prompts]),
             attention_mask=torch.cat([mask for _, mask in prompts]),
             pixel_values=self._processor.images(np.concatenate(images)),
             proprioception=self._normalised(np.concatenate(proprioception)),
             answer=torch.from_numpy(np.stack([question.labels for question in questions])),
         )
+        return batch, self._referred(drawn, [question.item for question in questions])
+
+    def _referred(self, drawn: Sequence[NDArray[np.int64]], asked: Sequence[int | None]) -> Referred:
+        patch_size = self._processor.config.featurizer.patch_size
+        rows: list[int] = []
+        shown: list[NDArray[np.float32]] = []
+        first = 0
+        for source, frames in self._with(drawn):
+            if source.segments is not None:
+                patches = shown_in_patches(source.segments[frames], patch_size, len(self._data.items))
+                known = [row for row in range(len(frames)) if asked[first + row] is not None]
+                rows += [first + row for row in known]
+                shown += [patches[row, :, asked[first + row]] for row in known]
+            first += len(frames)
+        return Referred(torch.tensor(rows), torch.from_numpy(np.array(shown, dtype=np.float32)))
 
     def _with(self, values: Sequence[T]) -> Iterator[tuple[GroundingFrames, T]]:
         return zip(self._data.sources, values, strict=True)

@@ -28,7 +28,7 @@ def pretrain_from_recipe(
     on_stage("reading")
     data = read_data(data_recipe, recipe, data_folder)
     words = Vocabulary(data.grounding.nouns, data.grounding.colours, {})
-    untrained = new_checkpoint(recipe, _instructions(data_recipe), words)
+    untrained = new_checkpoint(recipe, _instructions(data_recipe), words, data.demonstrations.proprioception.shape[1])
     on_stage("training")
     return pretrain(recipe, untrained, data.demonstrations, data.grounding, output, on_progress)
 

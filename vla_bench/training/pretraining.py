@@ -24,11 +24,13 @@ from vla_bench.models.presets import openvla_nano_config
 from vla_bench.models.processor import Processor
 from vla_bench.models.prompt import action_prompt, question_prompt
 from vla_bench.models.tokenizer import train_nano_tokenizer, word_token
+from vla_bench.training.alignment import Alignment
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import DemonstrationDataset
 from vla_bench.training.grounding import GroundingBatches, GroundingData
 from vla_bench.training.questions import ANSWER_SLOTS, ANSWER_WORDS, Questioner, Vocabulary, all_questions
+from vla_bench.training.referring import Referring
 from vla_bench.training.statistics import dataset_statistics
 
 STATISTICS_NAME = "pretraining"
@@ -44,9 +46,16 @@ class Phase(BaseModel):
     steps: Annotated[int, Field(ge=1)]
     imitation_rows: Annotated[int, Field(ge=0)] = 0
     grounding_rows: Annotated[int, Field(ge=0)] = 0
+    alignment_rows: Annotated[int, Field(ge=0)] = 0
+    referring_weight: Annotated[float, Field(ge=0)] = 0.0
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)]
     sigma_bins: Annotated[float, Field(ge=0)] = 5.0
+
+    @property
+    def imitation_share(self) -> float:
+        """How much of a batch is imitation."""
+        return self.imitation_rows / max(1, self.imitation_rows + self.grounding_rows)
 
 
 class Recipe(BaseModel):
@@ -60,6 +69,7 @@ class Recipe(BaseModel):
     warmup_steps: int = 50
     weight_decay: float = 0.05
     keep_every: int = 200
+    referring_layer: Annotated[int, Field(ge=1)] = 2  # of the decoder
     augmentation: AugmentationConfig = AugmentationConfig(shift_pixels=0, brightness=0.1)
     phase: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
@@ -81,13 +91,20 @@ class PretrainingProgress:
     samples_per_s: float
 
 
-def new_checkpoint(recipe: Recipe, instructions: tuple[str, ...], vocabulary: Vocabulary) -> Checkpoint:
+def new_checkpoint(
+    recipe: Recipe, instructions: tuple[str, ...], vocabulary: Vocabulary, proprioception_dim: int
+) -> Checkpoint:
     """Return an untrained network with a tokenizer for these instructions and for questions about the vocabulary."""
     words = (*ANSWER_WORDS, *sorted(set(vocabulary.colours.values())))
     sentences = [action_prompt(text) for text in instructions]
     sentences += [question_prompt(text) for text in all_questions(vocabulary)]
     tokenizer = train_nano_tokenizer(sentences, words)
-    config = openvla_nano_config(num_images=len(recipe.cameras), proprioception_dim=12, chunk_size=recipe.chunk_size)
+    config = openvla_nano_config(
+        num_images=len(recipe.cameras),
+        proprioception_dim=proprioception_dim,
+        proprioception_fields=recipe.proprioception,
+        chunk_size=recipe.chunk_size,
+    )
     model = OpenVLA(config)
     initialise(model, recipe.seed)
     return Checkpoint(model, Processor(config, tokenizer), {})
@@ -126,6 +143,8 @@ class _Pretraining:
         vocabulary = Vocabulary(grounding.nouns, grounding.colours, words)
         actions = self._checkpoint.action_tokenizer
         questioner = Questioner(grounding.items, vocabulary, actions, ANSWER_SLOTS)
+        self._alignment = Alignment(grounding.alignment(), untrained.processor)
+        self._referring = Referring(self._model, recipe.referring_layer, words["yes"], words["no"])
         self._grounding = GroundingBatches(grounding, questioner, untrained.processor, statistics)
         self._optimiser = torch.optim.AdamW(
             self._model.parameters(), lr=1e-3, betas=_BETAS, weight_decay=recipe.weight_decay, fused=True
@@ -142,7 +161,7 @@ class _Pretraining:
             phase, within = self._phase()
             losses = self._train_step(phase, within)
             self._step += 1
-            rate = (phase.imitation_rows + phase.grounding_rows) / (time.perf_counter() - began)
+            rate = (phase.imitation_rows + phase.grounding_rows + phase.alignment_rows) / (time.perf_counter() - began)
             on_progress(PretrainingProgress(phase.name, self._step, total, *losses, rate))
             if self._step % self._recipe.keep_every == 0 or self._step == total:
                 self._keep()
@@ -162,25 +181,35 @@ class _Pretraining:
         config = self._model.config
         loss_of = SmoothedTokenLoss(config.vocab_end, config.n_action_bins, phase.sigma_bins)
         self._optimiser.zero_grad(set_to_none=True)
-        rows = phase.imitation_rows + phase.grounding_rows
-        imitation = grounding = math.nan
-        if phase.imitation_rows:
-            frames = generator.integers(0, len(self._imitation.dataset), phase.imitation_rows)
-            batch = self._imitation.batch(frames, self._recipe.augmentation, generator)
-            loss = loss_of(batch.logits(self._model), batch.answer)
-            (loss * (phase.imitation_rows / rows)).backward()
-            imitation = loss.item()
-        if phase.grounding_rows:
-            batch = self._grounding.batch(phase.grounding_rows, generator)
-            loss = loss_of(batch.logits(self._model), batch.answer)
-            (loss * (phase.grounding_rows / rows)).backward()
-            grounding = loss.item()
+        imitation = self._imitate(phase, loss_of, generator)
+        grounding = self._ground(phase, loss_of, generator)
+        if phase.alignment_rows:
+            self._alignment.loss(self._model, phase.alignment_rows, generator).backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate(phase, within)
         self._optimiser.step()
         self._update_average()
         return imitation, grounding
+
+    def _imitate(self, phase: Phase, loss_of: SmoothedTokenLoss, generator: np.random.Generator) -> float:
+        if not phase.imitation_rows:
+            return math.nan
+        frames = generator.integers(0, len(self._imitation.dataset), phase.imitation_rows)
+        batch = self._imitation.batch(frames, self._recipe.augmentation, generator)
+        loss = loss_of(batch.logits(self._model), batch.answer)
+        (loss * phase.imitation_share).backward()
+        return float(loss)
+
+    def _ground(self, phase: Phase, loss_of: SmoothedTokenLoss, generator: np.random.Generator) -> float:
+        if not phase.grounding_rows:
+            return math.nan
+        batch, referred = self._grounding.batch(phase.grounding_rows, generator)
+        with self._referring.watched():
+            loss = loss_of(batch.logits(self._model), batch.answer)
+        total = loss + phase.referring_weight * self._referring.loss(referred)
+        (total * (1.0 - phase.imitation_share)).backward()
+        return float(loss)
 
     def _learning_rate(self, phase: Phase, within: int) -> float:
         warm = min(1.0, (within + 1) / self._recipe.warmup_steps)

@@ -100,7 +100,11 @@ def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> Pretraining
     gripper = dataset.proprioception[:, :3]  # the recipe names the end-effector's position first
     sources = (
         GroundingFrames(
-            scenes.images, scenes.proprioception[:, columns], scenes.proprioception[:, :3], scenes.positions_world
+            scenes.images,
+            scenes.proprioception[:, columns],
+            scenes.proprioception[:, :3],
+            scenes.positions_world,
+            scenes.segments,
         ),
         GroundingFrames(dataset.images, dataset.proprioception, gripper, positions),
     )

@@ -37,6 +37,7 @@ class Question:
 
     text: str
     labels: NDArray[np.int64]
+    item: int | None = None  # what it asks the place of
 
 
 class Questioner:
@@ -59,7 +60,7 @@ class Questioner:
         table = positions_world[item][:2] / TABLE_SCALE_M
         labels = self._unanswered()
         labels[:ANSWER_SLOTS] = self._actions.encode(np.concatenate([offset, table]))
-        return Question(f"Where is the {self._noun(item)}?", labels)
+        return Question(f"Where is the {self._noun(item)}?", labels, item)
 
     def _left_of(self, positions: FloatArray, generator: np.random.Generator) -> Question:
         first, second = generator.choice(len(self._items), 2, replace=False)

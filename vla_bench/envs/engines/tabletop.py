@@ -124,6 +124,17 @@ class TabletopSimulation:
         renderer = self._renderer()
         return {name: renderer.depth(self.data, camera) for name, camera in self._cameras.items()}
 
+    def segments(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which item each pixel of every camera shows: name -> (H, W), 0 none, k the k-th item from 1."""
+        renderer = self._renderer()
+        bodies = [self._model.body(item).id for item in self._world.items()]
+        number = np.zeros(self._model.nbody + 1, dtype=np.uint8)
+        number[bodies] = np.arange(1, len(bodies) + 1)
+        body_of_geom = np.append(self._model.geom_bodyid, self._model.nbody)  # the last serves pixels without a geom
+        return {
+            name: number[body_of_geom[renderer.geom_ids(self.data, camera)]] for name, camera in self._cameras.items()
+        }
+
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
         parts = (

@@ -177,6 +177,11 @@ def _check_card(card: OpenVLACard, checkpoint: "Checkpoint") -> None:
             f"the network takes {config.proprioception_dim} numbers of proprioception, the card names "
             f"{', '.join(card.proprioception) or 'none'}"
         )
+    if config.proprioception_fields and card.proprioception != config.proprioception_fields:
+        problems.append(
+            f"the network was trained on {', '.join(config.proprioception_fields)}, the card names "
+            f"{', '.join(card.proprioception) or 'none'}"
+        )
     if card.proprioception and _statistics(card, checkpoint).proprioception is None:
         problems.append("the statistics have no entry for proprioception")
     if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > config.chunk_size:
