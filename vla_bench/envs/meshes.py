@@ -1,6 +1,7 @@
 """Visual meshes with fewer faces. Software rendering is bound by vertices; collision geometry is never touched."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import fast_simplification
@@ -13,6 +14,8 @@ from vla_bench.core.paths import cache_folder, written_whole
 from vla_bench.core.types import FloatArray
 
 FAST_FACES = 160  # most faces that a visual mesh keeps at quality `fast`
+
+Mesh = tuple[FloatArray, NDArray[np.int32]]  # vertices (V, 3) [m], faces (F, 3)
 
 
 def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, most_faces: int) -> None:
@@ -27,24 +30,33 @@ def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, most_faces: int) -
             mesh.userface = faces.ravel()
 
 
-def simplified(path: Path, most_faces: int) -> tuple[FloatArray, NDArray[np.int32]]:
-    """Return vertices (V, 3) [m] and faces (F, 3) of a mesh file, at most about `most_faces`; cached on disk."""
+def simplified(path: Path, most_faces: int) -> Mesh:
+    """Return vertices and faces of a mesh file, at most about `most_faces`; kept in the cache folder."""
     key = hashlib.sha256(path.read_bytes() + str(most_faces).encode()).hexdigest()[:20]
     cached = cache_folder() / "meshes" / f"{key}.npz"
-    if not cached.is_file():
-        vertices, faces = _simplify(path, most_faces)
-        with written_whole(cached) as temporary:
-            np.savez(temporary.open("wb"), vertices=vertices, faces=faces)
-    with np.load(cached) as arrays:
-        return arrays["vertices"], arrays["faces"]
+    mesh = _read(cached)
+    if mesh is None:
+        mesh = _simplify(path, most_faces)
+        with written_whole(cached) as temporary, temporary.open("wb") as file:
+            np.savez(file, vertices=mesh[0], faces=mesh[1])
+    return mesh
 
 
-def _simplify(path: Path, most_faces: int) -> tuple[FloatArray, NDArray[np.int32]]:
+def _read(cached: Path) -> Mesh | None:
+    """Return the mesh in a file of the cache; None where there is none, or one that is damaged."""
+    try:
+        with np.load(cached) as arrays:
+            return arrays["vertices"], arrays["faces"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _simplify(path: Path, most_faces: int) -> Mesh:
     mesh = trimesh.load_mesh(path, process=True)
     # Split vertices (one a face corner, for normals) must be welded first, or the surface falls apart.
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     vertices, faces = np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int32)
     if len(faces) <= most_faces:
         return vertices, faces
-    kept: tuple[FloatArray, NDArray[np.int32]] = fast_simplification.simplify(vertices, faces, target_count=most_faces)
+    kept: Mesh = fast_simplification.simplify(vertices, faces, target_count=most_faces)
     return kept if len(kept[1]) >= 4 else (vertices, faces)
