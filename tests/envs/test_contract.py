@@ -1,0 +1,225 @@
+"""What holds for every task of every suite: Gymnasium's contract, and that the seed alone decides the episode."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import vla_bench
+from vla_bench.core.errors import ConventionError, UnknownNameError
+from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
+from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.options import EnvOptions
+from vla_bench.tasks import suites, task_ids, tasks_of
+from vla_bench.tasks.phases import PHASES
+
+_SIZE = 32  # pixels
+_FIELDS = {
+    "end_effector_position": 3,
+    "end_effector_axis_angle": 3,
+    "gripper_position": 2,
+    "joint_positions": 7,
+    "joint_velocities": 7,
+}
+_FIRST_OF_EACH_SUITE = [tasks_of(suite)[0].id for suite in suites()]
+
+
+@pytest.fixture(scope="module", params=task_ids())
+def environment(request: pytest.FixtureRequest) -> Iterator[VlaBenchEnv]:
+    """Every task once; pytest runs all tests of one task before it makes the next."""
+    made = vla_bench.make(request.param, image_size=_SIZE)
+    yield made
+    made.close()
+
+
+def _actions(count: int) -> FloatArray:
+    return np.random.default_rng(1).uniform(-1, 1, (count, ACTION_DIM)).astype(np.float32)
+
+
+def _episode(environment: VlaBenchEnv, seed: int, steps: int = 3) -> tuple[list[Observation], list[dict[str, object]]]:
+    observation, info = environment.reset(seed=seed)
+    observations, infos = [observation], [info]
+    for action in _actions(steps):
+        observation, _, _, _, info = environment.step(action)
+        observations.append(observation)
+        infos.append(info)
+    return observations, infos
+
+
+def _assert_same(first: Observation, second: Observation) -> None:
+    assert first["instruction"] == second["instruction"]
+    assert np.array_equal(first["proprioception"], second["proprioception"])
+    assert first["images"].keys() == second["images"].keys()
+    for camera, image in first["images"].items():
+        assert np.array_equal(image, second["images"][camera]), camera
+
+
+def test_passes_gymnasium_check(environment: VlaBenchEnv) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*(infinity|different from the unwrapped|spec).*")
+        check_env(environment, skip_render_check=True)
+
+
+def test_is_registered_with_gymnasium(environment: VlaBenchEnv) -> None:
+    spec = gymnasium.spec(f"vla_bench/{environment.task.id}-v1")
+    assert spec.kwargs == {"task_id": environment.task.id}
+
+
+def test_same_seed_same_episode_whatever_came_before(environment: VlaBenchEnv) -> None:
+    fresh = vla_bench.make(environment.task.id, image_size=_SIZE)
+    _episode(environment, seed=99)
+    ours, our_infos = _episode(environment, seed=4)
+    theirs, their_infos = _episode(fresh, seed=4)
+    fresh.close()
+    assert our_infos[0]["scene_hash"] == their_infos[0]["scene_hash"]
+    for one, other in zip(ours, theirs, strict=True):
+        _assert_same(one, other)
+
+
+def test_start_states_vary(environment: VlaBenchEnv) -> None:
+    starts = [environment.reset(seed=seed) for seed in range(4)]
+    assert len({info["scene_hash"] for _, info in starts}) == 4
+    images = np.stack([observation["images"]["agentview"] for observation, _ in starts])
+    assert np.ptp(images.astype(int), axis=0).max() > 20
+
+
+def test_spaces_and_info_conform(environment: VlaBenchEnv) -> None:
+    observations, infos = _episode(environment, seed=2)
+    assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+    assert {field.name: field.size for field in environment.proprioception_fields} == _FIELDS
+    assert list(_FIELDS) == [field.name for field in environment.proprioception_fields]
+    for observation, info in zip(observations, infos, strict=True):
+        assert environment.observation_space.contains(observation)
+        assert np.isfinite(observation["proprioception"]).all()
+        assert info["success"] is False
+        assert 0.0 <= float(str(info["progress"])) <= 1.0
+        assert info["phase"] in PHASES
+        assert np.allclose(np.asarray(info["end_effector_position"]), observation["proprioception"][:3], atol=1e-6)
+    assert infos[0]["scene_hash"]
+
+
+def test_no_two_steps_share_memory(environment: VlaBenchEnv) -> None:
+    observations, infos = _episode(environment, seed=2, steps=2)
+    arrays = [[*seen["images"].values(), seen["proprioception"]] for seen in observations]
+    for step in (1, 2):
+        for now, before in zip(arrays[step], arrays[step - 1], strict=True):
+            assert not np.shares_memory(now, before)
+        place, earlier = infos[step]["end_effector_position"], infos[step - 1]["end_effector_position"]
+        assert not np.shares_memory(np.asarray(place), np.asarray(earlier))
+
+
+def test_both_cameras_see_something_that_changes(environment: VlaBenchEnv) -> None:
+    observations, _ = _episode(environment, seed=2)
+    for camera in ("agentview", "wrist"):
+        first, last = observations[0]["images"][camera], observations[-1]["images"][camera]
+        assert first.std() > 5
+        assert not np.array_equal(first, last)
+
+
+def test_state_restores_what_is_seen_and_what_follows(environment: VlaBenchEnv) -> None:
+    first, second, third = _actions(3)
+    environment.reset(seed=6)
+    environment.step(first)
+    state, seen = environment.state(), environment.observe()
+    after = environment.step(second)
+    environment.step(third)
+    environment.set_state(state)
+    _assert_same(environment.observe(), seen)
+    again = environment.step(second)
+    _assert_same(again[0], after[0])
+    assert again[1] == after[1]
+
+
+def test_advance_is_step_without_looking(environment: VlaBenchEnv) -> None:
+    action = _actions(1)[0]
+    environment.reset(seed=3)
+    observation, *told = environment.step(action)
+    environment.reset(seed=3)
+    reward, terminated, truncated, info = environment.advance(action)
+    _assert_same(environment.observe(), observation)
+    assert [reward, terminated, truncated] == told[:3]
+    assert info.keys() == told[3].keys()
+
+
+def test_actions_are_clipped_to_their_range(environment: VlaBenchEnv) -> None:
+    states = []
+    for scale in (1.0, 3.0):
+        environment.reset(seed=3)
+        environment.advance(scale * np.ones(ACTION_DIM))
+        states.append(environment.state())
+    assert np.array_equal(*states)
+
+
+def test_instruction_and_paraphrases_can_be_told(environment: VlaBenchEnv) -> None:
+    space, task = environment.observation_space["instruction"], environment.task
+    sentences = [task.instruction, *task.paraphrases]
+    assert len(sentences) >= 6
+    assert len(set(sentences)) == len(sentences)
+    assert all(space.contains(sentence) for sentence in sentences)
+
+
+@pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
+def test_horizon_truncates_and_no_step_follows(task_id: str) -> None:
+    task = replace(vla_bench.tasks.get_task(task_id), horizon=3)
+    environment = VlaBenchEnv(task, EnvOptions(_SIZE))
+    with pytest.raises(ConventionError, match=r"Call reset\(\) before step\(\)"):
+        environment.step(np.zeros(ACTION_DIM))
+    environment.reset(seed=0)
+    ends = [environment.advance(np.zeros(ACTION_DIM))[1:3] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (False, True)]
+    with pytest.raises(ConventionError, match=r"after an episode has ended"):
+        environment.step(np.zeros(ACTION_DIM))
+    environment.close()
+
+
+@pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
+def test_options_decide_what_is_seen(task_id: str) -> None:
+    environment = vla_bench.make(task_id, image_size=40, cameras=("wrist",), depth=True, rendering="faithful")
+    observation, _ = environment.reset(seed=0)
+    assert list(observation["images"]) == list(observation["depth"]) == ["wrist"]
+    assert observation["images"]["wrist"].shape == (40, 40, 3)
+    assert observation["depth"]["wrist"].shape == (40, 40)
+    assert observation["depth"]["wrist"].dtype == np.float32
+    assert 0.02 < observation["depth"]["wrist"].min() < 1.0
+    assert environment.observation_space.contains(observation)
+    environment.close()
+
+
+@pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
+def test_wrong_actions_are_refused(task_id: str) -> None:
+    environment = vla_bench.make(task_id, image_size=_SIZE)
+    environment.reset(seed=0)
+    with pytest.raises(ConventionError, match=r"shape \(6,\)\. Expected \(7,\)"):
+        environment.step(np.zeros(6))
+    with pytest.raises(ConventionError, match="not finite"):
+        environment.step(np.full(ACTION_DIM, np.nan))
+    environment.close()
+
+
+@pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
+def test_wait_steps_come_before_the_episode(task_id: str) -> None:
+    waiting, instant = (vla_bench.make(task_id, image_size=_SIZE, wait_steps=steps) for steps in (2, 0))
+    waiting.reset(seed=5)
+    instant.reset(seed=5)
+    for _ in range(2):
+        instant.advance(np.array([0, 0, 0, 0, 0, 0, -1.0]))
+    assert np.array_equal(waiting.state(), instant.state())
+    waiting.close()
+    instant.close()
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"No task named 'robosuite\.lif'\. Did you mean 'robosuite\.lift'"):
+        vla_bench.make("robosuite.lif")
+    with pytest.raises(UnknownNameError, match=r"No camera named 'agent_view'\. Did you mean 'agentview'"):
+        vla_bench.make(_FIRST_OF_EACH_SUITE[0], cameras=("agent_view",))
+    with pytest.raises(ConventionError, match=r"rendering='pretty' is unknown\. Known: fast, faithful"):
+        vla_bench.make(_FIRST_OF_EACH_SUITE[0], rendering="pretty")  # type: ignore[arg-type]
