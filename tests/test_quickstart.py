@@ -66,8 +66,7 @@ def _write_base(folder: Path) -> None:
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
     _write_base(tmp_path / "base")
-    for name in ("untuned", "tuned"):
-        (tmp_path / f"{name}.toml").write_text(CARD)
+    (tmp_path / "tuned.toml").write_text(CARD)
     content = {
         "suite": "tabletop_object",
         "tasks": [TASK],
@@ -77,7 +76,7 @@ def recipe(tmp_path: Path) -> Recipe:
             "config": {"base": str(tmp_path / "base"), "optimiser": {"steps": 4, "batch_size": 4, "warmup_steps": 1}},
         },
         "evaluation": {
-            "policies": [str(tmp_path / "untuned.toml"), str(tmp_path / "tuned.toml"), "expert"],
+            "policies": [str(tmp_path / "tuned.toml"), "expert"],
             "tuned": str(tmp_path / "tuned.toml"),
             "episodes": 1,
             "videos": 1,
@@ -91,14 +90,14 @@ def test_every_stage_runs_and_is_not_run_again(recipe: Recipe, tmp_path: Path) -
     display, output = Recorded(), tmp_path / "quickstart"
     report = run_quickstart(recipe, output, 1, display)
     table = pd.read_csv(report.leaderboard.csv)
-    assert set(table["policy"]) == {"untuned", "tuned", "expert"}
+    assert set(table["policy"]) == {"tuned", "expert"}
     assert table.set_index(["policy", "task"])["success_rate"]["expert", TASK] == 1.0
     assert all(path.is_file() for path in (*report.leaderboard.paths, report.contact_sheet, *report.videos))
-    assert len(report.videos) == 3
+    assert len(report.videos) == 2
     assert display.last == {
         "demonstrations": (3, 3),
         "lora": (4, 4),
-        **dict.fromkeys(("untuned", "tuned", "expert"), (1, 1)),
+        **dict.fromkeys(("tuned", "expert"), (1, 1)),
     }
     assert [line[1:4] for line in display.lines if "about" in line][1:] == ["1/4", "2/4", "3/4", "4/4"]
     assert sum("took" in line for line in display.lines) == 4

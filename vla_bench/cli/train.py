@@ -38,6 +38,14 @@ def finetune(
     target: Annotated[
         list[str] | None, typer.Option(help="Linear layer that LoRA adapts; repeat. [default: all but the output]")
     ] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="Camera to learn from; repeat, in the base's order. [default: as the base's]"),
+    ] = None,
+    proprioception: Annotated[
+        list[str] | None,
+        typer.Option(help="Field to learn from; repeat, in the base's order. [default: as the base's]"),
+    ] = None,
     statistics: Annotated[
         Literal["dataset", "base"], typer.Option(help="Normalise by these demonstrations, or as the base was trained.")
     ] = "dataset",
@@ -53,6 +61,7 @@ def finetune(
     from vla_bench.training import FinetuneConfig
     from vla_bench.training.finetune import finetune as run_finetune
 
+    chosen = {"targets": target, "cameras": camera, "proprioception": proprioception}
     options = {
         "demos": demos,
         "output": output,
@@ -72,7 +81,7 @@ def finetune(
         "statistics": statistics,
         "evaluate_every": evaluate_every,
         "seed": seed,
-        **({"targets": target} if target else {}),
+        **{name: value for name, value in chosen.items() if value},
     }
     config = validated(FinetuneConfig, options, "vla-bench finetune")
     with progress_shown(method) as update:
