@@ -1,9 +1,11 @@
 """The wheel works outside a clone; the pinned versions agree with the declared ones."""
 
+import ast
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = {Requirement(text).name.lower().replace("_", "-") for text in PROJECT["dependencies"]}
 PINNED = {
     requirement.name: next(iter(requirement.specifier)).version
     for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -63,3 +66,18 @@ def test_nothing_but_the_package_lands_in_site_packages(wheel: Path) -> None:
 def test_pinned_version_lies_within_the_declared_bounds(text: str) -> None:
     requirement = Requirement(text)
     assert requirement.specifier.contains(PINNED[requirement.name])
+
+
+def _imported(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_library_that_the_package_imports_is_declared() -> None:
+    imported = set().union(*(_imported(path) for path in (ROOT / "vla_bench").rglob("*.py")))
+    distributions = packages_distributions()
+    for name in imported - set(sys.stdlib_module_names) - {"vla_bench"}:
+        providers = {provider.lower().replace("_", "-") for provider in distributions.get(name, [name])}
+        assert providers & DECLARED, f"{name} is imported but not among the dependencies"
