@@ -88,7 +88,7 @@ class Unusable(TinySpec):
     [
         ("user", r"^Cannot render off screen: no EGL\. Install EGL .*MUJOCO_GL=osmesa\)\.$"),
         ("bug", "ZeroDivisionError: in the engine"),
-        ("dies", "The worker process died 3 times while it started"),
+        ("dies", "The worker process died 3 times while it started.*__main__"),
     ],
 )
 def test_environments_that_do_not_work_end_the_run_before_its_first_episode(how: str, message: str) -> None:

@@ -173,7 +173,10 @@ class _Worker:
         """Replace the process by a new one; raise `WorkerStartError` when it does not get as far as to start."""
         self._failed_starts = self._failed_starts + 1 if self._fields is None else 0
         if self._failed_starts >= _START_ATTEMPTS:
-            raise WorkerStartError(f"The worker process died {self._failed_starts} times while it started.")
+            raise WorkerStartError(
+                f"The worker process died {self._failed_starts} times while it started; its output above says why. "
+                "A script that runs an evaluation must be a file and do so under `if __name__ == '__main__':`."
+            )
         self.close()
         self.join()
         self._spawn()
