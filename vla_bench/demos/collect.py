@@ -240,7 +240,7 @@ class _Collection:
     def _per_minute(self) -> float:
         times = self.success_times_s
         if len(times) < 2 or times[-1] == times[0]:
-            return 0.0
+            return 60.0 * len(times) / max(time.monotonic() - self.began_s, 1e-9)
         return 60.0 * (len(times) - 1) / (times[-1] - times[0])
 
     def _report(self, task: str = "") -> None:
