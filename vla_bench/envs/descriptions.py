@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import data_folder
@@ -67,6 +67,13 @@ class ArmDescription(Description):
     joint_damping: Vector
     wrist_camera: str
 
+    @model_validator(mode="after")
+    def _one_value_a_joint(self) -> "ArmDescription":
+        _check_lengths(
+            len(self.joints), actuators=self.actuators, start_rad=self.start_rad, joint_damping=self.joint_damping
+        )
+        return self
+
 
 class GripperDescription(Description):
     """The gripper of a robot."""
@@ -80,6 +87,11 @@ class GripperDescription(Description):
     end_effector_site: str
     finger_bodies: tuple[str, ...]
 
+    @model_validator(mode="after")
+    def _one_value_a_joint(self) -> "GripperDescription":
+        _check_lengths(len(self.joints), actuators=self.actuators, open_m=self.open_m, closed_m=self.closed_m)
+        return self
+
 
 class RobotDescription(Description):
     """An arm with a gripper."""
@@ -87,6 +99,12 @@ class RobotDescription(Description):
     noun: str
     arm: ArmDescription
     gripper: GripperDescription
+
+
+def _check_lengths(joints: int, **values: tuple[object, ...]) -> None:
+    for name, given in values.items():
+        if len(given) != joints:
+            raise ValueError(f"{joints} joints, but {len(given)} values of {name}")
 
 
 D = TypeVar("D", bound=Description)

@@ -12,6 +12,7 @@ from vla_bench.core.episode import array_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, Observation, ProprioceptionField
 from vla_bench.envs.engines import engines
+from vla_bench.envs.opengl import load_mujoco
 from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
@@ -32,7 +33,10 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium declares it so
 
     def __init__(self, task: Task, options: EnvOptions, wait_steps: int | None = None) -> None:
+        if wait_steps is not None and wait_steps < 0:
+            raise ConventionError(f"wait_steps={wait_steps} is out of range. Expected 0 or more.")
         self.task, self.options, self.render_mode = task, options, "rgb_array"
+        load_mujoco()
         self.simulation: Simulation = engines[task.engine](task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
@@ -46,6 +50,8 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Begin an episode; the scene follows from `seed` and from nothing else."""
+        if options:
+            raise ConventionError(f"{self.task.id} knows no reset option {', '.join(options)}: the seed decides all.")
         super().reset(seed=seed)
         self.simulation.reset(self.np_random)
         for _ in range(self._wait_steps):
@@ -86,6 +92,8 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
 
     def render(self) -> ImageArray:
         """Return the first camera's image."""
+        if not self.options.cameras:
+            raise ConventionError("This environment was made without cameras.")
         return next(iter(self.simulation.images().values()))
 
     def state(self) -> NDArray[np.float64]:
@@ -128,6 +136,8 @@ def make(
     for camera in cameras:
         if camera not in CAMERAS:
             raise UnknownNameError("camera", camera, CAMERAS)
+    if perturb is not None:
+        raise ConventionError(f"perturb={perturb!r} is unknown: there are no perturbations yet.")
     return VlaBenchEnv(
         get_task(task_id), EnvOptions(image_size, rendering, tuple(cameras), depth, **options), wait_steps
     )

@@ -24,6 +24,16 @@ class PlacementError(VlaBenchError):
         )
 
 
+class UnplacedError(VlaBenchError):
+    """Things that no initial relation puts anywhere."""
+
+    def __init__(self, items: Sequence[str]) -> None:
+        super().__init__(
+            f"The task does not say where {', '.join(items)} stands at the start. "
+            f'Add `"in_region({items[0]}, REGION)"` to `initial`.'
+        )
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an item stands."""
@@ -38,7 +48,16 @@ def sample_places(
     radii_m: Mapping[str, float],
     generator: np.random.Generator,
 ) -> dict[str, Place]:
-    """Draw a place for each item without collision; raise `PlacementError` when there is none."""
+    """Draw a place for each item of `radii_m` without collision.
+
+    Raises:
+        PlacementError: there is no room.
+        UnplacedError: no relation speaks of an item.
+        UnknownNameError: there is no such region.
+    """
+    unplaced = sorted(set(radii_m) - {relation.arguments[0] for relation in relations})
+    if unplaced:
+        raise UnplacedError(unplaced)
     for restart in range(_RESTARTS):
         placed: dict[str, Place] = {}
         for relation in relations:

@@ -8,6 +8,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.descriptions import (
     ObjectDescription,
@@ -23,7 +24,9 @@ from vla_bench.envs.options import Rendering
 
 ROBOT_PREFIX = "robot_"
 GRIPPER_PREFIX = "gripper_"
-_COLLISION_GROUP, VISUAL_GROUP = 0, 1  # robosuite's convention: only group 1 is drawn
+VISUAL_GROUP = 1  # robosuite's convention: only this group is drawn
+_ITEM_SITES = ("bottom", "top", "support")
+_ROBOT_SITE = "robot_base"  # of a scene: where the robot is mounted
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,39 @@ def item_prefix(item: str) -> str:
 def _compile(scene: str, robot: str, objects: tuple[tuple[str, str], ...], rendering: Rendering) -> CompiledScene:
     scene_description, robot_description = describe_scene(scene), describe_robot(robot)
     described = {name: describe_object(asset) for name, asset in objects}
-    spec = mujoco.MjSpec.from_file(str(mjcf_path("scenes", scene_description.mjcf)))
+    path = mjcf_path("scenes", scene_description.mjcf)
+    spec = _parsed(path, sites=(_ROBOT_SITE,))
     for geom in spec.geoms:
         geom.group = VISUAL_GROUP
-    spec.attach(_robot_spec(robot_description, rendering), site=spec.site("robot_base"), prefix=ROBOT_PREFIX)
-    for name, description in described.items():
-        _add_object(spec, name, description)
+    spec.attach(_robot_spec(robot_description, rendering), site=spec.site(_ROBOT_SITE), prefix=ROBOT_PREFIX)
     if rendering == "fast":
         spec.visual.quality.offsamples = 0
-    return CompiledScene(spec.compile(), scene_description, robot_description, described, spec.to_xml())
+    try:
+        for name, description in described.items():
+            _add_object(spec, name, description)
+        model = spec.compile()
+    except ValueError as error:
+        problem = f"with {', '.join(described)} does not compile: {_one_line(error)}"
+        raise ConfigurationError(path, "(whole file)", problem) from None
+    return CompiledScene(model, scene_description, robot_description, described, spec.to_xml())
+
+
+def _parsed(path: Path, sites: tuple[str, ...] = ()) -> mujoco.MjSpec:
+    """Read an MJCF file; raise `ConfigurationError` when it is none or lacks one of the `sites`."""
+    if not path.is_file():
+        raise ConfigurationError(path, "(whole file)", "there is no such file", "what a description's `mjcf` names")
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise ConfigurationError(path, "(whole file)", f"is not MJCF: {_one_line(error)}") from None
+    for name in sites:
+        if spec.site(name) is None:
+            raise ConfigurationError(path, "site", f"{name!r} is missing", f"sites {', '.join(sites)}")
+    return spec
+
+
+def _one_line(error: ValueError) -> str:
+    return " ".join(str(error).split())
 
 
 def _robot_spec(robot: RobotDescription, rendering: Rendering) -> mujoco.MjSpec:
@@ -72,7 +99,7 @@ def _robot_spec(robot: RobotDescription, rendering: Rendering) -> mujoco.MjSpec:
 
 
 def _load_part(path: Path, rendering: Rendering) -> mujoco.MjSpec:
-    spec = mujoco.MjSpec.from_file(str(path))
+    spec = _parsed(path)
     for mesh in spec.meshes:
         mesh.file = str(path.parent / spec.meshdir / mesh.file)
     spec.meshdir = ""
@@ -84,7 +111,7 @@ def _load_part(path: Path, rendering: Rendering) -> mujoco.MjSpec:
 
 
 def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) -> None:
-    part = mujoco.MjSpec.from_file(str(mjcf_path("objects", description.mjcf)))
+    part = _parsed(mjcf_path("objects", description.mjcf), sites=_ITEM_SITES)
     for geom in part.geoms:
         geom.group = VISUAL_GROUP
         if geom.name.startswith("body"):

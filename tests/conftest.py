@@ -1,0 +1,5 @@
+"""Tests draw off screen. MuJoCo reads this once, when whichever test comes first imports it."""
+
+import os
+
+os.environ.setdefault("MUJOCO_GL", "egl")
