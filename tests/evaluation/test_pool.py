@@ -109,11 +109,12 @@ def test_workers_end_with_the_main_process() -> None:
 
 
 def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     for name in ("LP_NUM_THREADS", "OMP_NUM_THREADS", "MUJOCO_GL"):
         monkeypatch.delenv(name, raising=False)
     assert process_variables(3)["LP_NUM_THREADS"] == "2"
     assert process_variables(16)["OMP_NUM_THREADS"] == "1"
+    assert process_variables(8)["LP_NUM_THREADS"] == "0"
     assert process_variables(1)["MUJOCO_GL"] == "egl"
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
     assert process_variables(1)["MUJOCO_GL"] == "osmesa"

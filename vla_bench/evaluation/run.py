@@ -197,7 +197,7 @@ def _cores_left_to_workers(workers: int) -> Iterator[None]:
         yield
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - workers)))
+    torch.set_num_threads(max(1, min(before, len(os.sched_getaffinity(0)) - workers)))
     try:
         yield
     finally:
