@@ -30,10 +30,12 @@ class Expert(Protocol):
 def make_expert(task: Task) -> Expert:
     """Return the expert that follows from the task's goals; raise `ConfigurationError` for a goal without a skill."""
     goals = [goal for goal in task.goal if goal.name not in _BY_PRODUCTS]
-    for goal in goals:
+    for goal in goals or task.goal:  # by-products alone are nothing that an expert could set out for
         if goal.name not in skills:
             known = ", ".join(skills)
-            raise ConfigurationError(task.id, "goal", f"no expert skill reaches {goal}", f"predicates with one: {known}")
+            raise ConfigurationError(
+                task.id, "goal", f"no expert skill reaches {goal}", f"predicates with one: {known}"
+            )
     return PlannedExpert(goals)
 
 

@@ -27,7 +27,9 @@ def action_towards(world: World, pose: Pose, gripper: float) -> NDArray[np.float
     distance = pose.position_world - world.end_effector_position_world()
     move = _limited(_POSITION_GAIN * distance / MAX_DELTA_POSITION_M)
     current = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
-    turn = _limited(_ROTATION_GAIN * _rotation_vector(_pointing_down(pose.yaw_rad) @ current.T) / MAX_DELTA_ROTATION_RAD)
+    turn = _limited(
+        _ROTATION_GAIN * _rotation_vector(_pointing_down(pose.yaw_rad) @ current.T) / MAX_DELTA_ROTATION_RAD
+    )
     return np.concatenate([move, turn, [gripper]]).astype(np.float32)
 
 

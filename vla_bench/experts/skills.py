@@ -1,5 +1,8 @@
-"""Skills that reach one goal predicate each. Every decision follows from the world as it is now, so a skill recovers
-from disturbance by itself: a thing that is dropped is picked up again."""
+"""Skills that reach one goal predicate each.
+
+Every decision follows from the world as it is now, so a skill recovers from disturbance by itself: a thing that is
+dropped is picked up again.
+"""
 
 from collections.abc import Callable
 from typing import Protocol
