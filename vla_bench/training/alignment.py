@@ -48,4 +48,5 @@ class Alignment:
         patch_size = self._processor.config.featurizer.patch_size
         shown = shown_in_patches(self._frames.segments[frames], patch_size, len(self._frames.nouns))
         wanted = torch.from_numpy(shown)
-        return functional.binary_cross_entropy_with_logits(logits, wanted) * len(self._frames.nouns)
+        loss: torch.Tensor = functional.binary_cross_entropy_with_logits(logits, wanted)
+        return loss * len(self._frames.nouns)

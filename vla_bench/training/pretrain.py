@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vla_bench.core.errors import OutputMismatchError
+from vla_bench.demos.instructions import instructions_of
 from vla_bench.models.checkpoint import Checkpoint
-from vla_bench.tasks import get_task, task_ids
 from vla_bench.training.pretraining import PretrainingProgress, Recipe, new_checkpoint, pretrain
 from vla_bench.training.pretraining_data import DataRecipe, make_data, read_data
 from vla_bench.training.questions import Vocabulary
@@ -28,12 +28,11 @@ def pretrain_from_recipe(
     on_stage("reading")
     data = read_data(data_recipe, recipe, data_folder)
     words = Vocabulary(data.grounding.nouns, data.grounding.colours, {})
-    untrained = new_checkpoint(recipe, _instructions(data_recipe), words, data.demonstrations.proprioception.shape[1])
+    untrained = new_checkpoint(
+        recipe,
+        instructions_of(table.suite for table in data_recipe.demonstrations),
+        words,
+        data.demonstrations.proprioception.shape[1],
+    )
     on_stage("training")
     return pretrain(recipe, untrained, data.demonstrations, data.grounding, output, on_progress)
-
-
-def _instructions(recipe: DataRecipe) -> tuple[str, ...]:
-    """Return the instructions of the suites that are learned from: the tokenizer's text, held-out tasks included."""
-    suites = [table.suite for table in recipe.demonstrations]
-    return tuple(get_task(task_id).instruction for suite in suites for task_id in task_ids(suite))

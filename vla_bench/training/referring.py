@@ -41,9 +41,11 @@ class Referring:
         head = self._model.language_model.lm_head.weight
         patches = hidden[referred.rows, 1 : 1 + self._model.config.num_patches]  # the first token comes before them
         if not len(referred.rows):
-            return patches.sum() * 0.0
+            nothing: torch.Tensor = patches.sum() * 0.0
+            return nothing
         logits = patches @ (head[self._yes] - head[self._no]) + _BIAS
-        return functional.binary_cross_entropy_with_logits(logits, referred.shown)
+        loss: torch.Tensor = functional.binary_cross_entropy_with_logits(logits, referred.shown)
+        return loss
 
     def _keep(self, module: torch.nn.Module, inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
         self._hidden = output if isinstance(output, torch.Tensor) else output[0]

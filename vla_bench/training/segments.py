@@ -15,4 +15,5 @@ def shown_in_patches(segments: NDArray[np.uint8], patch_size: int, items: int) -
     blocks = segments.reshape(rows, cameras, height // patch_size, patch_size, width // patch_size, patch_size)
     blocks = blocks.transpose(0, 1, 2, 4, 3, 5).reshape(rows, -1, patch_size * patch_size)
     shares = [(blocks == item + 1).mean(axis=-1) for item in range(items)]
-    return (np.stack(shares, axis=-1) >= _SHOWS_SHARE).astype(np.float32)
+    shown: NDArray[np.float32] = (np.stack(shares, axis=-1) >= _SHOWS_SHARE).astype(np.float32)
+    return shown
