@@ -1,11 +1,8 @@
 """What holds for every task of every suite: Gymnasium's contract, and that the seed alone decides the episode."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import gymnasium
 import numpy as np

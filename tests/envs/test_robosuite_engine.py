@@ -1,9 +1,5 @@
 """Suite `robosuite` is stock robosuite: same states, rewards and verdicts; only seeds, images and names are ours."""
 
-import os
-
-os.environ.setdefault("MUJOCO_GL", "egl")
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
