@@ -115,14 +115,12 @@ class TabletopSimulation:
             mujoco.mj_step1(self._model, self.data)
 
     def images(self) -> dict[str, ImageArray]:
-        """Render every camera."""
-        renderer = self._renderer()
-        return {name: renderer.image(self.data, camera) for name, camera in self._cameras.items()}
+        """Render every camera; where there is none, no OpenGL is needed."""
+        return {name: self._renderer().image(self.data, camera) for name, camera in self._cameras.items()}
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
-        renderer = self._renderer()
-        return {name: renderer.depth(self.data, camera) for name, camera in self._cameras.items()}
+        return {name: self._renderer().depth(self.data, camera) for name, camera in self._cameras.items()}
 
     def segments(self) -> dict[str, NDArray[np.uint8]]:
         """Render which item each pixel of every camera shows: name -> (H, W), 0 none, k the k-th item from 1."""
