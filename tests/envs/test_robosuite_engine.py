@@ -83,6 +83,14 @@ def test_seeds_differ(environments: dict[str, VlaBenchEnv], name: str) -> None:
     assert np.ptp(np.stack(places)[:, :2], axis=0).min() > 0.005
 
 
+def test_without_cameras_nothing_is_drawn() -> None:
+    simulation = RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(cameras=()))
+    simulation.reset(np.random.default_rng(0))
+    assert simulation.images() == simulation.depth() == {}
+    assert simulation._drawn is None
+    simulation.close()
+
+
 def _stock(name: str) -> Any:
     import robosuite
 

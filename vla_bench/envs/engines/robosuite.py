@@ -1,11 +1,11 @@
 """robosuite's own environments: its scenes, controller, rewards and success checks, with our seeds and our renderer."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mujoco
 import numpy as np
@@ -17,7 +17,7 @@ from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, Propriocept
 from vla_bench.envs.engines import engines
 from vla_bench.envs.meshes import FAST_FACES, simplified
 from vla_bench.envs.options import EnvOptions, Rendering
-from vla_bench.envs.renderer import shared_renderer
+from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite_world import RobosuiteWorld
 from vla_bench.tasks.task import Task
 
@@ -27,6 +27,9 @@ _FULL_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARM
 _ROBOT_PARTS = ("robot0_", "gripper0_", "fixed_mount0_")  # what the names of the robot's meshes begin with
 _ARM = "right"  # what robosuite calls a single arm
 _SIZE_SEED = 0  # robosuite draws the size of Lift's cube when it builds the model: the same cube in every environment
+
+
+Picture = TypeVar("Picture", bound=NDArray[Any])
 
 
 @engines.named("robosuite")
@@ -87,16 +90,12 @@ class RobosuiteSimulation:
         self._look_again()
 
     def images(self) -> dict[str, ImageArray]:
-        """Render every camera."""
-        model, data = self._drawn_scene()
-        renderer = shared_renderer(model, self._options.image_size, self._options.rendering)
-        return {name: renderer.image(data, camera) for name, camera in self._cameras.items()}
+        """Render every camera; where there is none, no OpenGL is needed."""
+        return self._draw(Renderer.image)
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
-        model, data = self._drawn_scene()
-        renderer = shared_renderer(model, self._options.image_size, self._options.rendering)
-        return {name: renderer.depth(data, camera) for name, camera in self._cameras.items()}
+        return self._draw(Renderer.depth)
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
@@ -158,6 +157,13 @@ class RobosuiteSimulation:
         mujoco.mj_fwdPosition(self._model, self.data)
         for controller in self._robot.part_controllers.values():
             controller.new_update = True
+
+    def _draw(self, draw: Callable[[Renderer, mujoco.MjData, str], Picture]) -> dict[str, Picture]:
+        if not self._cameras:
+            return {}
+        model, data = self._drawn_scene()
+        renderer = shared_renderer(model, self._options.image_size, self._options.rendering)
+        return {name: draw(renderer, data, camera) for name, camera in self._cameras.items()}
 
     def _drawn_scene(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
         if self._drawn is None:
