@@ -20,10 +20,10 @@ Mesh = tuple[FloatArray, NDArray[np.int32]]  # vertices (V, 3) [m], faces (F, 3)
 
 def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, most_faces: int) -> None:
     """Replace the meshes in `spec` that only purely visual geoms use by simplified ones; files lie below `folder`."""
-    visual = {geom.meshname for geom in spec.geoms if geom.meshname and not geom.contype and not geom.conaffinity}
-    solid = {geom.meshname for geom in spec.geoms if geom.meshname} - visual
+    drawn = {geom.meshname for geom in spec.geoms if geom.meshname}
+    solid = {geom.meshname for geom in spec.geoms if geom.meshname and (geom.contype or geom.conaffinity)}
     for mesh in spec.meshes:
-        if mesh.name in visual - solid and mesh.file:
+        if mesh.name in drawn - solid and mesh.file:
             vertices, faces = simplified(folder / spec.meshdir / mesh.file, most_faces)
             mesh.file = ""
             mesh.uservert = vertices.ravel()
