@@ -1,5 +1,6 @@
 """Every message says what is wrong, where, what would be right and what to do next."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def test_rendering_error_says_what_to_install() -> None:
     assert "no EGL device" in message
     assert "apt-get install libegl1" in message
     assert "MUJOCO_GL=osmesa" in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UnknownNameError("task", "lift_cub", ["lift_cube"]),
+        errors.DemonstrationFileError(Path("d.hdf5"), "is cut off", recovered=7),
+        errors.RenderingError("no EGL device"),
+    ],
+)
+def test_an_error_comes_out_of_another_process_as_it_was(error: VlaBenchError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
 
 
 def test_every_error_can_be_caught_as_one() -> None:

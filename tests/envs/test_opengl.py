@@ -43,3 +43,20 @@ def test_a_backend_that_is_not_installed_is_told() -> None:
     done = _run(_LOAD, backend="osmesa")
     assert _ERROR.format("osmesa") in done.stderr
     assert "`apt-get install libosmesa6`" in done.stderr
+
+
+_STEP = """
+import os
+import vla_bench
+environment = vla_bench.make("tabletop_pick.pick_red_cube", cameras=CAMERAS)
+environment.reset(seed=0)
+print(environment.advance([0.1] * 7)[1:3], os.environ["MUJOCO_GL"])
+"""
+
+
+@pytest.mark.skipif(ctypes.util.find_library("OSMesa") is not None, reason="OSMesa is installed here")
+def test_what_is_not_drawn_needs_no_opengl() -> None:
+    done = _run(_STEP.replace("CAMERAS", "()"), backend="osmesa")
+    assert done.stdout.split("\n")[0] == "(False, False) osmesa", done.stderr
+    done = _run(_STEP.replace("CAMERAS", "('wrist',)"), backend="osmesa")
+    assert _ERROR.format("osmesa") in done.stderr

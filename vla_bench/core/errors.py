@@ -8,6 +8,16 @@ from pathlib import Path
 class VlaBenchError(Exception):
     """Root of every error that the package raises on purpose; the command line prints it without a traceback."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Unpickled from its text, not through an __init__ that wants the facts: a pool waits for ever when that fails.
+        return _with_text, (type(self), self.args)
+
+
+def _with_text(kind: type[VlaBenchError], arguments: tuple[object, ...]) -> VlaBenchError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
+
 
 class UnknownNameError(VlaBenchError):
     """A task, policy, suite or other registered name that does not exist."""

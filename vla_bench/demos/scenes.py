@@ -4,9 +4,11 @@ What a full-size VLA inherits from vision-language pretraining, a small one can 
 of a thing and where it is. See `baselines/openvla-nano/`.
 """
 
+import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import ImageArray
 from vla_bench.demos.store import DemonstrationFile
@@ -30,6 +33,15 @@ _WORKSPACE_M = ((-0.20, 0.22), (-0.36, 0.36), (0.82, 1.10))  # of the end-effect
 _LOOSER = {"middle": (0.17, 0.19), "left": (0.10, 0.06), "right": (0.10, 0.06)}  # half sizes [m]
 _HELD_SHARE = 0.3  # of the scenes in which the gripper holds something
 _DELIVERED_SHARE = 0.3  # of the scenes in which something lies in the basket or on the plate already
+_FORMAT = "vla_bench_scenes"
+_CHUNK = 16  # scenes
+
+
+class SceneFileError(VlaBenchError):
+    """A file that should hold still scenes and does not."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} is not a file of still scenes: {problem}. Move it away, and it is made anew.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +68,21 @@ class SceneOptions:
     image_size: int = 96
     workers: int = 2
 
+    def decisive(self) -> dict[str, object]:
+        """Return, as JSON values, what decides the scenes."""
+        return {"task": self.task, "count": self.count, "seed": self.seed, "image_size": self.image_size}
+
 
 def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lambda done: None) -> None:
-    """Render the scenes and write them to `options.output`; the same options give the same file."""
+    """Render the scenes and write them to `options.output`, unless they are there; the number of workers is no matter.
+
+    Raises:
+        OutputMismatchError: the output holds scenes of other options.
+        SceneFileError: the output is something else.
+    """
+    if options.output.exists():
+        _check_made_from(options)
+        return
     jobs = [(options, start) for start in range(0, options.count, _SCENES_PER_JOB)]
     context = multiprocessing.get_context("spawn")
     with context.Pool(options.workers, _one_thread_rendering) as pool:
@@ -66,16 +90,17 @@ def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lamb
         for part in pool.imap(_render_job, jobs):
             parts.append(part)
             on_progress(sum(len(done.images) for done in parts))
-    write_scenes(_joined(parts), options.output)
+    write_scenes(_joined(parts), options)
 
 
-def write_scenes(scenes: Scenes, path: Path) -> None:
-    """Write a scene file, whole or not at all."""
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = "vla_bench_scenes"
+def write_scenes(scenes: Scenes, options: SceneOptions) -> None:
+    """Write what was made from `options` to its output, whole or not at all."""
+    with written_whole(options.output) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = _FORMAT
+        file.attrs["options"] = json.dumps(options.decisive())
         for name in ("items", "nouns", "colours"):
             file.attrs[name] = list(getattr(scenes, name))
-        size = (16, *scenes.images.shape[1:])
+        size = (min(_CHUNK, len(scenes.images)), *scenes.images.shape[1:])
         file.create_dataset("images", data=scenes.images, compression="lzf", chunks=size)
         file.create_dataset("segments", data=scenes.segments, compression="lzf", chunks=size[:-1])
         file.create_dataset("proprioception", data=scenes.proprioception)
@@ -83,15 +108,38 @@ def write_scenes(scenes: Scenes, path: Path) -> None:
 
 
 def read_scenes(path: Path) -> Scenes:
-    """Read a scene file into memory."""
-    with h5py.File(path) as file:
+    """Read a scene file into memory; raise `SceneFileError` where it is none."""
+    with _opened(path) as file:
         items, nouns, colours = (tuple(map(str, file.attrs[name])) for name in ("items", "nouns", "colours"))
         arrays = (file[name][:] for name in ("images", "segments", "proprioception", "positions_world"))
         return Scenes(items, nouns, colours, *arrays)
 
 
-def positions_in_demonstrations(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Return, by demonstration, where every item of its task was at each step, (T, items, 3) [m]; no rendering."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with h5py.File(path) as file:
+            if file.attrs.get("format") != _FORMAT:
+                raise SceneFileError(path, f"its format is {file.attrs.get('format', 'not stated')!r}")
+            yield file
+    except (OSError, KeyError) as error:
+        raise SceneFileError(path, str(error)) from error
+
+
+def _check_made_from(options: SceneOptions) -> None:
+    with _opened(options.output) as file:
+        there = json.loads(str(file.attrs.get("options", "{}")))
+    wanted = options.decisive().items()
+    differences = [f"{name} {there.get(name)}, not {value}" for name, value in wanted if there.get(name) != value]
+    if differences:
+        raise OutputMismatchError(options.output, differences)
+
+
+def positions_in_demonstrations(path: Path, items: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Return, by demonstration, where `items` were at each step, (T, items, 3) [m]; nothing is rendered.
+
+    Raises `UnknownNameError` where a demonstration's scene lacks one of them.
+    """
     found: dict[str, NDArray[np.float32]] = {}
     simulations: dict[str, TabletopSimulation] = {}
     with DemonstrationFile(path) as file:
@@ -101,21 +149,25 @@ def positions_in_demonstrations(path: Path) -> dict[str, NDArray[np.float32]]:
             if task.id not in simulations:
                 simulations[task.id] = _simulation(task, 96)
             simulation = simulations[task.id]
-            found[name] = np.stack([_positions_at(simulation, state) for state in demonstration.states])
+            found[name] = np.stack([_positions_at(simulation, state, items) for state in demonstration.states])
     return found
 
 
-def _positions_at(simulation: "TabletopSimulation", state: NDArray[np.float64]) -> NDArray[np.float32]:
+def _positions_at(
+    simulation: "TabletopSimulation", state: NDArray[np.float64], items: Sequence[str]
+) -> NDArray[np.float32]:
     simulation.set_state(state)
-    return _positions(simulation)
+    return _positions(simulation, items)
 
 
-def _positions(simulation: "TabletopSimulation") -> NDArray[np.float32]:
-    world = simulation.world
-    return np.stack([world.position_world(item) for item in world.items()]).astype(np.float32)
+def _positions(simulation: "TabletopSimulation", items: Sequence[str]) -> NDArray[np.float32]:
+    return np.stack([simulation.world.position_world(item) for item in items]).astype(np.float32)
 
 
 def _simulation(task: Task, image_size: int) -> "TabletopSimulation":
+    from vla_bench.envs.opengl import load_mujoco
+
+    load_mujoco()
     from vla_bench.envs.engines.tabletop import TabletopSimulation
     from vla_bench.envs.options import EnvOptions
 
@@ -124,7 +176,6 @@ def _simulation(task: Task, image_size: int) -> "TabletopSimulation":
 
 def _one_thread_rendering() -> None:
     os.environ["LP_NUM_THREADS"] = "1"
-    os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def _render_job(job: tuple[SceneOptions, int]) -> Scenes:
@@ -162,7 +213,7 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
         np.stack(list(simulation.images().values()))[None],
         np.stack(list(simulation.segments().values()))[None],
         simulation.proprioception()[None],
-        _positions(simulation)[None],
+        _positions(simulation, simulation.world.items())[None],
     )
 
 

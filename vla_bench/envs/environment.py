@@ -36,7 +36,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         if wait_steps is not None and wait_steps < 0:
             raise ConventionError(f"wait_steps={wait_steps} is out of range. Expected 0 or more.")
         self.task, self.options, self.render_mode = task, options, "rgb_array"
-        load_mujoco()
+        load_mujoco(draws=bool(options.cameras))
         self.simulation: Simulation = engines[task.engine](task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False

@@ -16,8 +16,9 @@ from vla_bench.models.config import OpenVLAConfig
 from vla_bench.models.openvla import OpenVLA
 
 _EMBEDDING_STD = 0.7
+_TOKEN_STD = 0.02  # of the class token, which stands for no patch
 _RESIDUAL_SCALE = 0.4  # of layers that write into a residual stream
-_RESIDUAL_WRITERS = ("o_proj", "down_proj", "out_proj", "mlp.fc2", "output.dense")
+_RESIDUAL_WRITERS = ("o_proj", "down_proj", "out_proj", "mlp.fc2")
 _BIN_FREQUENCY_STEP = 0.25  # half periods over the range of the bins
 _BIN_FREQUENCY_WIDTH = 8.0
 _BIN_ROW_NORM = 2.0
@@ -37,6 +38,8 @@ def initialise(model: OpenVLA, seed: int) -> None:
     _smooth_bins(model.language_model.lm_head.weight, config, generator)
     for layer in model.language_model.model.layers:  # like attends to like from the start
         layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+    for token in (first.cls_token, first.position_embeddings[:, :1]):
+        token.normal_(0.0, _TOKEN_STD, generator=generator)
 
 
 def _initialise_module(name: str, module: nn.Module, generator: torch.Generator) -> None:

@@ -63,7 +63,6 @@ class GroundingBatches:
     ) -> None:
         self._data, self._questioner, self._processor = data, questioner, processor
         self._statistics = statistics
-        self._prompts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def batch(self, rows: int, generator: np.random.Generator) -> tuple[Batch, Referred]:
         """Return a batch of `rows` questions with their answers, from all sources in equal shares."""
@@ -74,12 +73,12 @@ class GroundingBatches:
             for source, frames in self._with(drawn)
             for frame in frames
         ]
-        prompts = [self._prompt(question.text) for question in questions]
+        ids, mask = self._processor.prompts([question_prompt(question.text) for question in questions])
         images = [source.images[frames] for source, frames in self._with(drawn)]
         proprioception = [source.proprioception[frames] for source, frames in self._with(drawn)]
         batch = Batch(
-            input_ids=torch.cat([ids for ids, _ in prompts]),
-            attention_mask=torch.cat([mask for _, mask in prompts]),
+            input_ids=ids,
+            attention_mask=mask,
             pixel_values=self._processor.images(np.concatenate(images)),
             proprioception=self._normalised(np.concatenate(proprioception)),
             answer=torch.from_numpy(np.stack([question.labels for question in questions])),
@@ -98,7 +97,7 @@ class GroundingBatches:
                 rows += [first + row for row in known]
                 shown += [patches[row, :, asked[first + row]] for row in known]
             first += len(frames)
-        return Referred(torch.tensor(rows), torch.from_numpy(np.array(shown, dtype=np.float32)))
+        return Referred(torch.tensor(rows, dtype=torch.long), torch.from_numpy(np.array(shown, dtype=np.float32)))
 
     def _with(self, values: Sequence[T]) -> Iterator[tuple[GroundingFrames, T]]:
         return zip(self._data.sources, values, strict=True)
@@ -106,8 +105,3 @@ class GroundingBatches:
     def _normalised(self, proprioception: NDArray[np.float32]) -> torch.Tensor | None:
         statistics = self._statistics.proprioception
         return None if statistics is None else torch.from_numpy(statistics.normalise(proprioception))
-
-    def _prompt(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
-        if text not in self._prompts:
-            self._prompts[text] = self._processor.prompts([question_prompt(text)])
-        return self._prompts[text]

@@ -33,6 +33,7 @@ def pretrain_from_recipe(
         instructions_of(table.suite for table in data_recipe.demonstrations),
         words,
         data.demonstrations.proprioception.shape[1],
+        data_recipe.image_size,
     )
     on_stage("training")
     return pretrain(recipe, untrained, data.demonstrations, data.grounding, output, on_progress)

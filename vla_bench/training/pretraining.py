@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vla_bench.core.errors import CheckpointError
 from vla_bench.core.locks import claimed
@@ -34,6 +34,7 @@ from vla_bench.training.referring import Referring
 from vla_bench.training.statistics import dataset_statistics
 
 STATISTICS_NAME = "pretraining"
+GRIPPER_FIELD = "end_effector_position"  # of the proprioception
 _EMA_DECAY = 0.998
 _BETAS = (0.9, 0.95)
 
@@ -52,6 +53,12 @@ class Phase(BaseModel):
     final_learning_rate: Annotated[float, Field(ge=0)]
     sigma_bins: Annotated[float, Field(ge=0)] = 5.0
 
+    @model_validator(mode="after")
+    def _learns_something(self) -> "Phase":
+        if not self.imitation_rows + self.grounding_rows + self.alignment_rows:
+            raise ValueError("no rows: expected imitation_rows, grounding_rows or alignment_rows")
+        return self
+
     @property
     def imitation_share(self) -> float:
         """How much of a batch is imitation."""
@@ -62,16 +69,23 @@ class Recipe(BaseModel):
     """A pretraining run, read from TOML."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    proprioception: tuple[str, ...]
-    cameras: tuple[str, ...] = ("agentview", "wrist")
-    chunk_size: int = 4
+    proprioception: Annotated[tuple[str, ...], Field(min_length=1)]
+    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")
+    chunk_size: Annotated[int, Field(ge=1)] = 4
     seed: int = 0
-    warmup_steps: int = 50
-    weight_decay: float = 0.05
-    keep_every: int = 200
+    warmup_steps: Annotated[int, Field(ge=1)] = 50
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    keep_every: Annotated[int, Field(ge=1)] = 200
     referring_layer: Annotated[int, Field(ge=1)] = 2  # of the decoder
     augmentation: AugmentationConfig = AugmentationConfig(shift_pixels=0, brightness=0.1)
     phase: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    @field_validator("proprioception")
+    @classmethod
+    def _gripper_first(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names[0] != GRIPPER_FIELD:
+            raise ValueError(f"{GRIPPER_FIELD} must come first: questions are about where things are from there")
+        return names
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
@@ -92,7 +106,11 @@ class PretrainingProgress:
 
 
 def new_checkpoint(
-    recipe: Recipe, instructions: tuple[str, ...], vocabulary: Vocabulary, proprioception_dim: int
+    recipe: Recipe,
+    instructions: tuple[str, ...],
+    vocabulary: Vocabulary,
+    proprioception_dim: int,
+    image_size: int = 96,
 ) -> Checkpoint:
     """Return an untrained network with a tokenizer for these instructions and for questions about the vocabulary."""
     words = (*ANSWER_WORDS, *sorted(set(vocabulary.colours.values())))
@@ -104,6 +122,7 @@ def new_checkpoint(
         proprioception_dim=proprioception_dim,
         proprioception_fields=recipe.proprioception,
         chunk_size=recipe.chunk_size,
+        image_size=image_size,
     )
     model = OpenVLA(config)
     initialise(model, recipe.seed)
@@ -199,7 +218,7 @@ class _Pretraining:
         batch = self._imitation.batch(frames, self._recipe.augmentation, generator)
         loss = loss_of(batch.logits(self._model), batch.answer)
         (loss * phase.imitation_share).backward()
-        return float(loss)
+        return float(loss.detach())
 
     def _ground(self, phase: Phase, loss_of: SmoothedTokenLoss, generator: np.random.Generator) -> float:
         if not phase.grounding_rows:
@@ -209,7 +228,7 @@ class _Pretraining:
             loss = loss_of(batch.logits(self._model), batch.answer)
         total = loss + phase.referring_weight * self._referring.loss(referred)
         (total * (1.0 - phase.imitation_share)).backward()
-        return float(loss)
+        return float(loss.detach())
 
     def _learning_rate(self, phase: Phase, within: int) -> float:
         warm = min(1.0, (within + 1) / self._recipe.warmup_steps)

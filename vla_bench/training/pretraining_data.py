@@ -38,7 +38,7 @@ class DataRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     seed: int
-    image_size: int
+    image_size: Annotated[int, Field(ge=32, multiple_of=16)]  # pixels; the network's patches are 16 wide
     scenes: Annotated[int, Field(ge=1)]
     scene_task: str
     noise: NoiseOptions
@@ -74,12 +74,9 @@ def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable
                 noise=recipe.noise,
             )
         )
-    if not (folder / _SCENE_FILE).is_file():
-        on_stage("still scenes")
-        options = SceneOptions(
-            recipe.scene_task, recipe.scenes, folder / _SCENE_FILE, recipe.seed, recipe.image_size, workers
-        )
-        make_scenes(options)
+    on_stage("still scenes")
+    path = folder / _SCENE_FILE
+    make_scenes(SceneOptions(recipe.scene_task, recipe.scenes, path, recipe.seed, recipe.image_size, workers))
 
 
 def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> PretrainingData:
@@ -96,8 +93,8 @@ def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> Pretraining
     )
     dataset = load_demonstrations(paths, selection, "train")
     scenes = read_scenes(folder / _SCENE_FILE)
-    positions = np.concatenate([position for path in paths for position in _train_positions(path)])
-    gripper = dataset.proprioception[:, :3]  # the recipe names the end-effector's position first
+    positions = np.concatenate([position for path in paths for position in _train_positions(path, scenes.items)])
+    gripper = dataset.proprioception[:, :3]  # a recipe names the end-effector's position first
     sources = (
         GroundingFrames(
             scenes.images,
@@ -115,14 +112,15 @@ def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> Pretraining
     return PretrainingData(dataset, GroundingData(scenes.items, nouns, colours, sources))
 
 
-def _train_positions(path: Path) -> list[NDArray[np.float32]]:
-    positions = positions_in_demonstrations(path)
+def _train_positions(path: Path, items: tuple[str, ...]) -> list[NDArray[np.float32]]:
+    positions = positions_in_demonstrations(path, items)
     with DemonstrationFile(path) as file:
         return [positions[name] for name in file.mask("train")]
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> NDArray[np.int64]:
     with DemonstrationFile(path) as file:
+        file.require(proprioception=names)
         fields = file.header.proprioception_fields
     starts = np.cumsum([0, *(field.size for field in fields)])
     spans = {field.name: np.arange(start, start + field.size) for field, start in zip(fields, starts, strict=False)}
