@@ -147,7 +147,7 @@ def positions_in_demonstrations(path: Path, items: Sequence[str]) -> dict[str, N
             demonstration = file.read(name, cameras=())
             task = get_task(demonstration.identity.task_id)
             if task.id not in simulations:
-                simulations[task.id] = _simulation(task, 96)
+                simulations[task.id] = _simulation(task, 96, draws=False)
             simulation = simulations[task.id]
             found[name] = np.stack([_positions_at(simulation, state, items) for state in demonstration.states])
     return found
@@ -164,10 +164,10 @@ def _positions(simulation: "TabletopSimulation", items: Sequence[str]) -> NDArra
     return np.stack([simulation.world.position_world(item) for item in items]).astype(np.float32)
 
 
-def _simulation(task: Task, image_size: int) -> "TabletopSimulation":
+def _simulation(task: Task, image_size: int, *, draws: bool = True) -> "TabletopSimulation":
     from vla_bench.envs.opengl import load_mujoco
 
-    load_mujoco()
+    load_mujoco(draws=draws)
     from vla_bench.envs.engines.tabletop import TabletopSimulation
     from vla_bench.envs.options import EnvOptions
 
