@@ -129,7 +129,13 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
     demos = tmp_path / "demos.hdf5"
     asked = ["--suite", "tabletop_pick", "--episodes", "200", "--image-size", "32", "--workers", "1"]
     command = _vla_bench("generate-demos", *asked, "--output", demos)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+    )
     try:
         deadline = time.monotonic() + 90
         while not list(tmp_path.glob("demos.hdf5.parts/*.hdf5")) and time.monotonic() < deadline:

@@ -14,6 +14,13 @@ from vla_bench.quickstart import Recipe, read_recipe, run_quickstart
 from vla_bench.tasks import tasks_of
 
 TASK = "red_cube_on_plate"
+PROPRIOCEPTION = (
+    "end_effector_position",
+    "end_effector_axis_angle",
+    "gripper_position",
+    "joint_positions",
+    "joint_velocities",
+)
 CARD = """
 kind = "openvla"
 description = "made by a test"
@@ -55,7 +62,7 @@ def _write_base(folder: Path) -> None:
     from vla_bench.models.tokenizer import train_nano_tokenizer
 
     torch.manual_seed(0)
-    config = openvla_nano_config()
+    config = openvla_nano_config(proprioception_fields=PROPRIOCEPTION)
     tokenizer = train_nano_tokenizer([task.instruction for task in tasks_of("tabletop_object")])
     generator = np.random.default_rng(0)
     action = VectorStatistics.of(generator.uniform(-1, 1, (50, 7)))
@@ -129,7 +136,7 @@ def test_the_shipped_recipe_fits_into_a_quarter_of_an_hour() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
-        ("episodes = 30", "episode = 30", "demonstrations.episode"),
+        ("episodes = 40", "episode = 40", "demonstrations.episode"),
         ("seed = 0", "seed = -1", "seed"),
         ('method = "lora"', 'method = "loar"', "finetuning.config.method"),
         ("[evaluation]", "[evaluation", "(whole file)"),

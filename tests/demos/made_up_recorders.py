@@ -9,8 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from made_up import demonstration, header
-
+from tests.demos.made_up import demonstration, header
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import RenderingError
 from vla_bench.demos import CollectOptions, Demonstration, FileHeader

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import made_up_recorders as recorders
 import numpy as np
 import pytest
 
+from tests.demos import made_up_recorders as recorders
 from vla_bench.core.errors import DemonstrationFileError, OutputInUseError, OutputMismatchError, UnknownNameError
 from vla_bench.core.locks import claimed
 from vla_bench.demos import (
@@ -115,7 +115,7 @@ def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
     """Begin collecting slowly."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from made_up_recorders import SlowRecorder\n"
+        "from tests.demos.made_up_recorders import SlowRecorder\n"
         "from vla_bench.demos import CollectOptions, collect\n"
         "if __name__ == '__main__':\n"
         f"    collect(CollectOptions('robosuite', Path(sys.argv[1]), {TASKS!r}, episodes={options.episodes},"
@@ -123,9 +123,16 @@ def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
     )
     script = options.output.with_name("script.py")
     script.write_text(program)
-    arguments = [sys.executable, str(script), str(options.output), str(Path(__file__).parent)]
+    arguments = [sys.executable, str(script), str(options.output), str(Path(__file__).parents[2])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+    )
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])

@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from made_up import demonstration, header
 
+from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.demos import Demonstration, DemonstrationFile, write_demonstrations
 

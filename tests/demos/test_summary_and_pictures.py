@@ -3,9 +3,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from made_up import demonstration, header
 from PIL import Image
 
+from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.demos import summarise, write_contact_sheet, write_demonstrations, write_videos
 
