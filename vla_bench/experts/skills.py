@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.registry import Registry
-from vla_bench.core.rotations import yaw_of
 from vla_bench.core.types import FloatArray, World
+from vla_bench.experts.grasps import NEUTRAL_YAW_RAD, grasp_pose
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_equal_yaw, opening_yaw
 from vla_bench.tasks.task import Goal
 
-NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
 _HOVER_M = 0.10  # above the grasp, while the fingers are not yet over the item
 _FUNNEL_SLOPE = 4.0  # metres of height kept for each metre of horizontal distance beyond the centre
 _CENTRED_M = 0.006
@@ -26,6 +25,7 @@ _STILL_M = 0.0006  # change of the fingers' distance in a step under which they 
 _CLEARANCE_M = 0.05  # between a carried item and what it is carried over
 _RELEASE_HEIGHT_M = 0.012
 _LIFT_M = 0.12
+_RISING_REACH_M = 0.04  # how far ahead a carried item is drawn while it still rises
 
 Action = NDArray[np.float32]
 
@@ -68,7 +68,7 @@ class Pick:
 
     def act(self, world: World) -> tuple[Action, str]:
         """Approach through a funnel over the item, then close."""
-        grasp = _grasp_pose(world, self.item)
+        grasp = grasp_pose(world, self.item)
         offset = world.end_effector_position_world() - grasp.position_world
         lateral = float(np.linalg.norm(offset[:2]))
         yaw_error = abs(_yaw_error(world, grasp.yaw_rad))
@@ -91,7 +91,7 @@ class Lift:
         """Pick, then raise."""
         if not self._pick.holds(world):
             return self._pick.act(world)
-        target = _grasp_pose(world, self._pick.item).position_world.copy()
+        target = grasp_pose(world, self._pick.item).position_world.copy()
         rest_m = world.initial_position_world(self._pick.item)[2]
         target[2] = rest_m + world.geometry(self._pick.item).grasp_height_m + _LIFT_M
         return action_towards(world, Pose(target, NEUTRAL_YAW_RAD), CLOSE), "lift"
@@ -125,9 +125,9 @@ class Transfer:
         carry_m = max(release[2], self._tallest_m(world)) + _CLEARANCE_M
         height = release[2] + (carry_m - release[2]) * float(np.clip((lateral - 0.015) / 0.05, 0.0, 1.0))
         target = np.array([release[0], release[1], height])
-        lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.08, 0.0, 1.0))
-        if lateral > 0.06:  # rise before travelling, so that nothing on the way is knocked over
-            target[:2] = tip[:2] + lifted * (target[:2] - tip[:2])
+        lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.03, 0.0, 1.0))
+        if lateral > 0.06 and lifted < 1.0:  # rise before travelling, so that nothing on the way is knocked over
+            target[:2] = tip[:2] + lifted * _shortened(target[:2] - tip[:2], _RISING_REACH_M)
         return action_towards(world, Pose(target, NEUTRAL_YAW_RAD), CLOSE), "lift" if lifted < 0.5 else "place"
 
     def _lateral_distance(self, world: World) -> float:
@@ -174,12 +174,10 @@ def _around(world: World, item: str) -> bool:
     return bool(np.linalg.norm(offset[:2]) < 0.03 and geometry.bottom_m - 0.02 < offset[2] < geometry.top_m + 0.01)
 
 
-def _grasp_pose(world: World, item: str) -> Pose:
-    geometry = world.geometry(item)
-    position = world.position_world(item) + np.array([0.0, 0.0, geometry.grasp_height_m])
-    closing_yaw = yaw_of(world.quat_wxyz_world(item)) + np.pi / 2  # the fingers close along the item's y axis
-    return Pose(position, nearest_equal_yaw(closing_yaw, geometry.grasp_yaw_symmetry_rad, NEUTRAL_YAW_RAD))
-
-
 def _yaw_error(world: World, yaw_rad: float) -> float:
     return nearest_equal_yaw(opening_yaw(world), np.pi, yaw_rad) - yaw_rad
+
+
+def _shortened(vector: FloatArray, longest: float) -> FloatArray:
+    length = float(np.linalg.norm(vector))
+    return vector * min(1.0, longest / length) if length > 0 else vector
