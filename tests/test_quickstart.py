@@ -54,12 +54,12 @@ def _write_base(folder: Path) -> None:
     """Write an untrained openvla-nano."""
     import torch
 
-    from vla_bench.models.checkpoint import Checkpoint, save_checkpoint
     from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
-    from vla_bench.models.openvla import OpenVLA
-    from vla_bench.models.presets import openvla_nano_config
-    from vla_bench.models.processor import Processor
-    from vla_bench.models.tokenizer import train_nano_tokenizer
+    from vla_bench.models.openvla.checkpoint import Checkpoint, save_checkpoint
+    from vla_bench.models.openvla.network import OpenVLA
+    from vla_bench.models.openvla.presets import openvla_nano_config
+    from vla_bench.models.openvla.processor import Processor
+    from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
 
     torch.manual_seed(0)
     config = openvla_nano_config(proprioception_fields=PROPRIOCEPTION)

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from vla_bench.models.checkpoint import Checkpoint
-from vla_bench.models.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.processor import Processor
-from vla_bench.models.prompt import action_prompt
-from vla_bench.models.tokenizer import train_nano_tokenizer
+from vla_bench.models.openvla.checkpoint import Checkpoint
+from vla_bench.models.openvla.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.processor import Processor
+from vla_bench.models.openvla.prompt import action_prompt
+from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
 
 VOCABULARY = 640
 INSTRUCTIONS = ("reach for the cube", "put the cube in the basket")

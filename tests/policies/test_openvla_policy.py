@@ -13,7 +13,7 @@ from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.adapters import BaseReference, save_adapter
-from vla_bench.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
+from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
 FIELDS = (

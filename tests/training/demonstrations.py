@@ -7,8 +7,8 @@ from typing import Any
 from tests.demos.made_up import FIELDS, demonstration, header
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.demos import Demonstration, write_demonstrations
-from vla_bench.models.checkpoint import save_checkpoint
-from vla_bench.models.config import Decoding
+from vla_bench.models.openvla.checkpoint import save_checkpoint
+from vla_bench.models.openvla.config import Decoding
 from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimiserConfig
 from vla_bench.training.dataset import FrameSelection
 

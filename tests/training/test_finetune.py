@@ -11,8 +11,8 @@ from tests.models.small import inputs, small_checkpoint
 from tests.training.demonstrations import SELECTION, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError, UnknownNameError
 from vla_bench.models.adapters import ADAPTER_FILES, load_adapter, load_finetuned
-from vla_bench.models.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.models.losses import SmoothedTokenLoss
+from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig, OptimiserConfig
 from vla_bench.training.dataset import load_demonstrations

@@ -9,8 +9,8 @@ import torch
 from vla_bench.core.errors import CheckpointError, ConfigurationError, DemonstrationFileError, OutputMismatchError
 from vla_bench.core.paths import data_folder
 from vla_bench.demos import DemonstrationFile
-from vla_bench.models.checkpoint import Checkpoint, load_checkpoint
-from vla_bench.models.prompt import question_prompt
+from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
+from vla_bench.models.openvla.prompt import question_prompt
 from vla_bench.tasks import get_task
 from vla_bench.training.alignment import Alignment
 from vla_bench.training.pretrain import pretrain_from_recipe

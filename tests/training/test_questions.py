@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from tests.models.small import small_checkpoint, small_config
-from vla_bench.models.action_tokens import ActionTokenizer
-from vla_bench.models.openvla import IGNORED_LABEL
+from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.network import IGNORED_LABEL
 from vla_bench.training.grounding import GroundingBatches, GroundingData, GroundingFrames
 from vla_bench.training.questions import (
     ANSWER_SLOTS,

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.checkpoint import Checkpoint, find_base, load_checkpoint, weights_digest
 from vla_bench.models.normalization import STATISTICS_FILE, read_statistics, write_statistics
+from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint, weights_digest
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"

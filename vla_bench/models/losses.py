@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vla_bench.models.openvla import IGNORED_LABEL
+from vla_bench.models.openvla.network import IGNORED_LABEL
 
 
 class SmoothedTokenLoss(nn.Module):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from vla_bench.core.types import ImageArray
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.processor import Processor
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.processor import Processor
 from vla_bench.training.segments import shown_in_patches
 
 _SCALE, _BIAS = 2.0, -3.0

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_bench.models.action_tokens import ActionTokenizer
 from vla_bench.models.normalization import DatasetStatistics
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.processor import Processor
+from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.processor import Processor
 from vla_bench.training.augmentation import augmented
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import DemonstrationDataset

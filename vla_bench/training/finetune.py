@@ -12,7 +12,8 @@ from peft import PeftModel
 from vla_bench.core.errors import ConventionError, OutputMismatchError
 from vla_bench.core.locks import claimed
 from vla_bench.models.adapters import BaseReference, save_adapter
-from vla_bench.models.checkpoint import (
+from vla_bench.models.normalization import DatasetStatistics, statistics_for
+from vla_bench.models.openvla.checkpoint import (
     Checkpoint,
     find_base,
     folder_written_whole,
@@ -20,8 +21,7 @@ from vla_bench.models.checkpoint import (
     weights_digest,
     write_checkpoint_files,
 )
-from vla_bench.models.config import OpenVLAConfig
-from vla_bench.models.normalization import DatasetStatistics, statistics_for
+from vla_bench.models.openvla.config import OpenVLAConfig
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, suites_of

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vla_bench.core.types import ImageArray
 from vla_bench.models.normalization import DatasetStatistics
-from vla_bench.models.processor import Processor
-from vla_bench.models.prompt import question_prompt
+from vla_bench.models.openvla.processor import Processor
+from vla_bench.models.openvla.prompt import question_prompt
 from vla_bench.training.alignment import AlignmentFrames
 from vla_bench.training.batches import Batch
 from vla_bench.training.questions import Questioner

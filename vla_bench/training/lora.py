@@ -4,7 +4,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.models.openvla import OpenVLA
+from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.config import ALL_LINEAR, FinetuneConfig
 
 _OUTPUT_LAYER = "lm_head"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vla_bench.core.errors import OutputMismatchError
 from vla_bench.demos.instructions import instructions_of
-from vla_bench.models.checkpoint import Checkpoint
+from vla_bench.models.openvla.checkpoint import Checkpoint
 from vla_bench.training.pretraining import PretrainingProgress, Recipe, new_checkpoint, pretrain
 from vla_bench.training.pretraining_data import DataRecipe, make_data, read_data
 from vla_bench.training.questions import Vocabulary

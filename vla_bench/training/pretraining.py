@@ -16,14 +16,14 @@ from vla_bench.core.errors import CheckpointError
 from vla_bench.core.locks import claimed
 from vla_bench.core.paths import written_whole
 from vla_bench.core.validation import read_toml, validated
-from vla_bench.models.checkpoint import Checkpoint, save_checkpoint
-from vla_bench.models.initialisation import initialise
 from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.presets import openvla_nano_config
-from vla_bench.models.processor import Processor
-from vla_bench.models.prompt import action_prompt, question_prompt
-from vla_bench.models.tokenizer import train_nano_tokenizer, word_token
+from vla_bench.models.openvla.checkpoint import Checkpoint, save_checkpoint
+from vla_bench.models.openvla.initialisation import initialise
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.presets import openvla_nano_config
+from vla_bench.models.openvla.processor import Processor
+from vla_bench.models.openvla.prompt import action_prompt, question_prompt
+from vla_bench.models.openvla.tokenizer import train_nano_tokenizer, word_token
 from vla_bench.training.alignment import Alignment
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig

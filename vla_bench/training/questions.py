@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import FloatArray
-from vla_bench.models.action_tokens import ActionTokenizer
-from vla_bench.models.openvla import IGNORED_LABEL
+from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.network import IGNORED_LABEL
 
 RELATIVE_SCALE_M = 0.4  # an offset of this much from the gripper is the end of the token range
 TABLE_SCALE_M = 0.5

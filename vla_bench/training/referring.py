@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch.nn import functional
 
-from vla_bench.models.openvla import OpenVLA
+from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.grounding import Referred
 
 _BIAS = -2.0

@@ -13,7 +13,7 @@ import torch
 from vla_bench.core.errors import CheckpointError, VlaBenchError
 from vla_bench.core.paths import written_whole
 from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.openvla import OpenVLA
+from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.batches import BatchMaker, frames_of_batch
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.validation import Validation

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_bench.models.action_tokens import ActionTokenizer
 from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.normalization import DatasetStatistics
-from vla_bench.models.openvla import OpenVLA
+from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.batches import BatchMaker
 
 _BATCH = 64

@@ -24,8 +24,8 @@ from vla_bench.policies.registry import policy_kind
 if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
     import torch
 
-    from vla_bench.models.checkpoint import Checkpoint
     from vla_bench.models.normalization import DatasetStatistics
+    from vla_bench.models.openvla.checkpoint import Checkpoint
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _ROTATION_FIELD = "end_effector_axis_angle"
@@ -68,7 +68,7 @@ def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
             "there is no such folder. Make one with `vla-bench finetune --method lora --output PATH`, "
             "and give it with `--checkpoint PATH`",
         )
-    from vla_bench.models.checkpoint import load_checkpoint
+    from vla_bench.models.openvla.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(places["checkpoint"])
     if "adapter" in places:

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import nn
 
-from vla_bench.models.config import OpenVLAConfig
-from vla_bench.models.openvla import OpenVLA
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
 
 _EMBEDDING_STD = 0.7
 _TOKEN_STD = 0.02  # of the class token, which stands for no patch

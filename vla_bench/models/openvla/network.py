@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional
 from transformers import DynamicCache, LlamaForCausalLM
 
-from vla_bench.models.config import OpenVLAConfig
-from vla_bench.models.projector import FusedProjector, ProprioceptionProjector
-from vla_bench.models.vision import FusedVisionBackbone
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.projector import FusedProjector, ProprioceptionProjector
+from vla_bench.models.openvla.vision import FusedVisionBackbone
 
 IGNORED_LABEL = -100
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
 from vla_bench.core.types import ImageArray
-from vla_bench.models.config import OpenVLAConfig
-from vla_bench.models.prompt import action_prompt
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.prompt import action_prompt
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # DINOv2's normalisation
 SIGLIP_MEAN, SIGLIP_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional
 
 from tests.models.small import small_config
-from vla_bench.models.config import OpenVLAConfig
-from vla_bench.models.initialisation import _RESIDUAL_WRITERS, initialise
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.presets import openvla_nano_config
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.initialisation import _RESIDUAL_WRITERS, initialise
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.presets import openvla_nano_config
 
 
 def _initialised(seed: int, global_seed: int = 0, config: OpenVLAConfig | None = None) -> OpenVLA:

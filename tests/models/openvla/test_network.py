@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.models.small import VOCABULARY, inputs, small_checkpoint, small_config
-from vla_bench.models.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.presets import openvla_7b_config, openvla_nano_config
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.presets import openvla_7b_config, openvla_nano_config
 
 DECODINGS = ("autoregressive", "parallel")
 

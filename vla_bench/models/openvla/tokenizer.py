@@ -6,8 +6,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.models.presets import NANO_SLOT_TOKENS, NANO_VOCABULARY
-from vla_bench.models.prompt import ACTION_PROMPT_START, PROMPT_END
+from vla_bench.models.openvla.presets import NANO_SLOT_TOKENS, NANO_VOCABULARY
+from vla_bench.models.openvla.prompt import ACTION_PROMPT_START, PROMPT_END
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 _ACTION_BINS = 256

@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.core.paths import data_folder
-from vla_bench.models.action_tokens import ActionTokenizer
-from vla_bench.models.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.normalization import STATISTICS_FILE, DatasetStatistics, read_statistics, write_statistics
-from vla_bench.models.openvla import OpenVLA
-from vla_bench.models.processor import IMAGENET_MEAN, IMAGENET_STD, SIGLIP_MEAN, SIGLIP_STD, Processor
+from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.processor import IMAGENET_MEAN, IMAGENET_STD, SIGLIP_MEAN, SIGLIP_STD, Processor
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

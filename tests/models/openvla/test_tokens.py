@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from vla_bench.models.action_tokens import ActionTokenizer
 from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.presets import openvla_7b_config
-from vla_bench.models.prompt import action_prompt, question_prompt
-from vla_bench.models.tokenizer import VocabularyError, train_nano_tokenizer, word_token
+from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.models.openvla.prompt import action_prompt, question_prompt
+from vla_bench.models.openvla.tokenizer import VocabularyError, train_nano_tokenizer, word_token
 
 SENTENCES = [action_prompt(f"put the {colour} cube in the basket") for colour in ("red", "green", "blue")]
 

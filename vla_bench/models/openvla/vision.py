@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import Dinov2WithRegistersModel, SiglipVisionModel
 
-from vla_bench.models.config import OpenVLAConfig
+from vla_bench.models.openvla.config import OpenVLAConfig
 
 CHANNELS_PER_IMAGE = 6  # three normalised for DINOv2, then the same three normalised for SigLIP
 

@@ -1,6 +1,6 @@
 """Named sizes of the OpenVLA architecture."""
 
-from vla_bench.models.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
+from vla_bench.models.openvla.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
 
 NANO_VOCABULARY = 1024
 NANO_SLOT_TOKENS = 56
