@@ -27,12 +27,11 @@ from vla_bench.core.errors import VlaBenchError
         (errors.ConfigurationError("a.toml", "kind", "is missing"), "a.toml: field `kind`: is missing."),
         (
             errors.DemonstrationFileError(Path("d.hdf5"), "is cut off", recovered=7),
-            "d.hdf5: is cut off. 7 whole demonstrations were recovered. "
-            "`vla-bench inspect d.hdf5` shows what is in it.",
+            "d.hdf5: is cut off. 7 whole demonstrations were recovered.",
         ),
         (
             errors.DemonstrationFileError(Path("d.hdf5"), "is not an HDF5 file"),
-            "d.hdf5: is not an HDF5 file. `vla-bench inspect d.hdf5` shows what is in it.",
+            "d.hdf5: is not an HDF5 file.",
         ),
         (errors.CheckpointError("c", "config.json is missing"), "Checkpoint c: config.json is missing."),
         (

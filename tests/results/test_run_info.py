@@ -12,6 +12,7 @@ from vla_bench.results.run_info import (
     PlannedTask,
     RunInfo,
     content_hash,
+    describe_run,
     git_state,
     open_run,
 )
@@ -33,6 +34,12 @@ def test_a_description_says_where_and_with_what() -> None:
     assert info.started.utcoffset() is not None
     assert info.finished is None
     assert (info.finished_now().finished or info.started) >= info.started
+
+
+def test_the_command_is_kept_without_the_programs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/home/someone/.venv/bin/vla-bench", "run", "--seed", "0"])
+    info = describe_run("random", card={}, protocol={}, planned=())
+    assert info.sessions[0].command == ("vla-bench", "run", "--seed", "0")
 
 
 def test_differences_name_the_field_and_both_values(tmp_path: Path) -> None:

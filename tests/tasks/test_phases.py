@@ -15,7 +15,7 @@ IN = {("red_cube", "basket")}
 HELD = touching(("red_cube", "gripper"))
 
 WORLDS = [
-    ("reach", 0.5, SmallWorld({"red_cube": LOW, **BASKET})),
+    ("reach", 0.0, SmallWorld({"red_cube": LOW, **BASKET})),
     ("grasp", 0.0, SmallWorld({"red_cube": LOW, **BASKET}, contacts=HELD)),
     ("carry", 0.0, SmallWorld({"red_cube": HIGH, **BASKET}, initial={"red_cube": LOW}, contacts=HELD)),
     ("release", 0.5, SmallWorld({"red_cube": LOW, **BASKET}, contacts=HELD, contained=IN)),

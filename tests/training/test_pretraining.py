@@ -287,8 +287,10 @@ def test_a_finished_run_trains_no_further(
 def test_another_recipe_does_not_go_on_with_it(
     recipe: Recipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
 ) -> None:
-    with pytest.raises(CheckpointError, match="was begun with another recipe"):
-        _run(recipe.model_copy(update={"seed": 1}), data, finished[0])
+    longer = recipe.phase[-1].model_copy(update={"steps": recipe.phase[-1].steps + 1})
+    for changed in ({"seed": 1}, {"phase": (*recipe.phase[:-1], longer)}):
+        with pytest.raises(CheckpointError, match="was begun with another recipe"):
+            _run(recipe.model_copy(update=changed), data, finished[0])
 
 
 def test_the_whole_from_a_recipe(recipe_file: Path, folder: Path, tmp_path: Path) -> None:

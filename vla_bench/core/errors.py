@@ -42,7 +42,7 @@ class DemonstrationFileError(VlaBenchError):
 
     def __init__(self, path: Path, problem: str, *, recovered: int = 0) -> None:
         kept = f" {recovered} whole demonstrations were recovered." if recovered else ""
-        super().__init__(f"{path}: {problem}.{kept} `vla-bench inspect {path}` shows what is in it.")
+        super().__init__(f"{path}: {problem}.{kept}")
 
 
 class CheckpointError(VlaBenchError):

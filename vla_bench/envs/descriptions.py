@@ -51,7 +51,6 @@ class SceneDescription(Description):
 
     mjcf: str
     surface_height_m: float
-    default_camera: str
     regions: dict[str, Region]
 
 

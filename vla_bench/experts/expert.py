@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import World
 from vla_bench.experts.skills import Skill, skills
+from vla_bench.tasks.predicates import BY_PRODUCTS
 from vla_bench.tasks.task import Goal, Task
-
-_BY_PRODUCTS = frozenset({"released"})  # goals that another goal's skill brings about
 
 
 class Expert(Protocol):
@@ -29,7 +28,7 @@ class Expert(Protocol):
 
 def make_expert(task: Task) -> Expert:
     """Return the expert that follows from the task's goals; raise `ConfigurationError` for a goal without a skill."""
-    goals = [goal for goal in task.goal if goal.name not in _BY_PRODUCTS]
+    goals = [goal for goal in task.goal if goal.name not in BY_PRODUCTS]
     for goal in goals or task.goal:  # by-products alone are nothing that an expert could set out for
         if goal.name not in skills:
             known = ", ".join(skills)

@@ -156,12 +156,13 @@ def describe_run(
     command: Iterable[str] | None = None,
     accelerator: str = "",
 ) -> RunInfo:
-    """Describe a run that begins now, in this process; `command` defaults to `sys.argv`.
+    """Describe a run that begins now, in this process; `command` defaults to what was typed.
 
-    The values of `card` and `protocol` must be what JSON can hold.
+    The program's folder is left out: it is the machine's, not the run's. The values of `card` and `protocol` must be
+    what JSON can hold.
     """
     hardware = Hardware(cpu=_cpu_model(), cores=_usable_cores(), memory_gb=_memory_gb(), accelerator=accelerator)
-    words = tuple(sys.argv if command is None else command)
+    words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
     session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE))
     return RunInfo(
         policy=policy,

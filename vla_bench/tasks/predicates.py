@@ -15,6 +15,8 @@ from vla_bench.core.types import World
 Predicate = Callable[..., bool]
 predicates: Registry[Predicate] = Registry("predicate")
 
+BY_PRODUCTS = frozenset({"released"})  # no aims of their own: true from the start, and brought about by other goals
+
 _LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
 _MOVED_DISTANCE_M = 0.05
 

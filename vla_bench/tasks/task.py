@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vla_bench.core.types import World
-from vla_bench.tasks.predicates import predicates
+from vla_bench.tasks.predicates import BY_PRODUCTS, predicates
 
 _CALL = re.compile(r"^\s*(\w+)\s*\(\s*([\w\s,]*)\)\s*$")
 
@@ -63,8 +63,12 @@ class Task:
         return f"{self.suite}.{self.name}"
 
     def progress(self, world: World) -> float:
-        """Return the share of the goals that hold."""
-        return sum(goal.holds(world) for goal in self.goal) / len(self.goal)
+        """Return the share of the goals that hold; by-products count only once everything else holds."""
+        aims = [goal for goal in self.goal if goal.name not in BY_PRODUCTS]
+        met = sum(goal.holds(world) for goal in aims)
+        if met == len(aims):
+            met = sum(goal.holds(world) for goal in self.goal)
+        return met / len(self.goal)
 
     def violated(self, world: World) -> bool:
         """Whether something happened that the task forbids."""

@@ -1,6 +1,5 @@
 """Pretrain a small OpenVLA from nothing: first visual grounding, then imitation with grounding kept in the mix."""
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -249,7 +248,7 @@ class _Pretraining:
     def _keep(self) -> None:
         save_checkpoint(self._output, self._averaged())
         content: dict[str, Any] = {
-            "recipe": json.dumps(self._recipe.model_dump(mode="json", exclude={"phase"})),
+            "recipe": self._recipe.model_dump_json(),
             "step": self._step,
             "weights": self._model.state_dict(),
             "average": self._average,
@@ -260,7 +259,7 @@ class _Pretraining:
 
     def _restore(self) -> None:
         content = torch.load(self._state_path, weights_only=True)
-        if content["recipe"] != json.dumps(self._recipe.model_dump(mode="json", exclude={"phase"})):
+        if content["recipe"] != self._recipe.model_dump_json():
             raise CheckpointError(self._state_path, "was begun with another recipe; delete it or choose another output")
         self._model.load_state_dict(content["weights"])
         self._average = content["average"]
