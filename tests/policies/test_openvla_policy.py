@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.adapters import BaseReference, save_adapter
+from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
@@ -166,13 +167,13 @@ def test_statistics_without_proprioception_are_an_error(folder: Path, checkpoint
 def adapter_for(folder: Path) -> Path:
     """Make an adapter on the network in `folder`, its weights moved away from doing nothing."""
     checkpoint = load_checkpoint(folder / "network")
-    model = get_peft_model(checkpoint.model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
-    for name, parameter in model.named_parameters():
+    made = LowRankAdapter(checkpoint.model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in checkpoint.model.named_parameters():
         if "lora_B" in name:
             parameter.data += 0.5 * torch.randn_like(parameter)
     (folder / "adapter").mkdir()
     reference = BaseReference(str(folder / "network"), weights_digest(folder / "network"))
-    save_adapter(folder / "adapter", model, reference, checkpoint)
+    save_adapter(folder / "adapter", made, reference, checkpoint)
     return folder / "adapter"
 
 

@@ -17,7 +17,8 @@ from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig, OptimiserConfig
 from vla_bench.training.dataset import load_demonstrations
 from vla_bench.training.finetune import finetune
-from vla_bench.training.lora import add_lora, linear_layers
+from vla_bench.training.methods.kinds.low_rank import target_modules
+from vla_bench.training.methods.method import put_on
 from vla_bench.training.trainer import TrainingDivergedError
 from vla_bench.training.validation import validate
 
@@ -100,7 +101,7 @@ def test_lora_trains_adapters_only(tmp_path):
     config = finetune_config(tmp_path)
     model = small_checkpoint().model
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    add_lora(model, config)
+    put_on(model, config)
     trained = [name for name, value in model.named_parameters() if value.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
@@ -116,8 +117,8 @@ def test_lora_trains_adapters_only(tmp_path):
 
 def test_unknown_targets_are_named(tmp_path):
     with pytest.raises(UnknownNameError, match=r"Did you mean .*'q_proj'"):
-        add_lora(small_checkpoint().model, finetune_config(tmp_path, targets=("q_prj",)))
-    assert "q_proj" in linear_layers(small_checkpoint().model)
+        put_on(small_checkpoint().model, finetune_config(tmp_path, targets=("q_prj",)))
+    assert "q_proj" in target_modules(small_checkpoint().model, "all-linear")
 
 
 def test_a_reloaded_adapter_acts_as_the_trained_network(tmp_path):

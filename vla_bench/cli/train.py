@@ -24,7 +24,11 @@ def finetune(
     demos: Annotated[list[Path], typer.Option("--demos", "-d", help="Demonstration file; repeat for several.")],
     output: Output,
     base: Annotated[str, typer.Option(help="Name under baselines/, or a checkpoint folder.")] = "openvla-nano",
-    method: Annotated[Literal["lora", "full"], typer.Option(help="What to train.")] = "lora",
+    method: Annotated[str, typer.Option(help="full, lora, dora, qlora or adapter (bottleneck adapters).")] = "lora",
+    preset: Annotated[
+        Literal["openvla", "plain"],
+        typer.Option(help="Of LoRA: rank 32, all linear layers; or rank 8, the decoder's attention."),
+    ] = "openvla",
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="suite.task to learn; repeat. [default: all in the files]")
     ] = None,
@@ -32,12 +36,14 @@ def finetune(
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 64,
     accumulate: Annotated[int, typer.Option(help="Batches summed into one step.")] = 1,
     learning_rate: Annotated[float, typer.Option(help="AdamW's highest.")] = 5e-4,
-    rank: Annotated[int, typer.Option(help="LoRA's rank.")] = 32,
-    alpha: Annotated[int, typer.Option(help="LoRA's alpha.")] = 16,
-    dropout: Annotated[float, typer.Option(help="LoRA's dropout.")] = 0.0,
+    rank: Annotated[int | None, typer.Option(help="LoRA's rank. [default: the preset's]")] = None,
+    alpha: Annotated[int | None, typer.Option(help="LoRA's alpha. [default: the preset's]")] = None,
+    dropout: Annotated[float | None, typer.Option(help="LoRA's dropout. [default: the preset's]")] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="Linear layer that LoRA adapts; repeat. [default: all but the output]")
+        list[str] | None, typer.Option(help="Linear layer that LoRA adapts; repeat. [default: the preset's]")
     ] = None,
+    reduction: Annotated[int, typer.Option(help="Of adapters: the network's width over theirs.")] = 16,
+    adapt_vision: Annotated[bool, typer.Option("--adapt-vision", help="Adapters in the vision towers too.")] = False,
     camera: Annotated[
         list[str] | None,
         typer.Option(help="Camera to learn from; repeat, in the base's order. [default: as the base's]"),
@@ -62,6 +68,7 @@ def finetune(
     from vla_bench.training.finetune import finetune as run_finetune
 
     chosen = {"targets": target, "cameras": camera, "proprioception": proprioception}
+    chosen_of_method = {"rank": rank, "alpha": alpha, "dropout": dropout}
     options = {
         "demos": demos,
         "output": output,
@@ -75,12 +82,13 @@ def finetune(
             "learning_rate": learning_rate,
             "warmup_steps": min(20, steps // 10),
         },
-        "rank": rank,
-        "alpha": alpha,
-        "dropout": dropout,
+        "preset": preset,
+        "reduction": reduction,
+        "adapt_vision": adapt_vision,
         "statistics": statistics,
         "evaluate_every": evaluate_every,
         "seed": seed,
+        **{name: value for name, value in chosen_of_method.items() if value is not None},
         **{name: value for name, value in chosen.items() if value},
     }
     config = validated(FinetuneConfig, options, "vla-bench finetune")
@@ -99,8 +107,10 @@ def state_of(progress: "TrainingProgress") -> str:
 def print_finetuned(report: "FinetuneReport") -> None:
     """Print what a training ended with."""
     error = "" if report.validation is None else f", validation action error {report.validation.action_l1:.3f}"
+    share = 100 * report.trained_parameters / report.total_parameters
     lines = [
-        f"{report.trained_parameters:,} parameters trained on {report.episodes} demonstrations, {report.frames} frames",
+        f"{report.trained_parameters:,} of {report.total_parameters:,} parameters trained ({share:.2f} %), "
+        f"on {report.episodes} demonstrations, {report.frames} frames",
         f"{report.steps} steps in {report.elapsed_s:.0f} s, loss {report.loss:.3f}{error}",
         report.output,
     ]

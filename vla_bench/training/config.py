@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vla_bench.core.types import CONTROL_HZ
 from vla_bench.demos.header import ACTION_CONVENTION
-
-ALL_LINEAR: Literal["all-linear"] = "all-linear"
+from vla_bench.training.methods.options import MethodOptions
 
 
 class AugmentationConfig(BaseModel):
@@ -47,21 +46,13 @@ class OptimiserConfig(BaseModel):
         return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-class FinetuneConfig(BaseModel):
+class FinetuneConfig(MethodOptions):
     """Everything that decides a fine-tuned policy, and where it goes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     demos: Annotated[tuple[Path, ...], Field(min_length=1)]
     output: Path
     base: str = "openvla-nano"  # a name under baselines/, or a checkpoint folder
     tasks: tuple[str, ...] = ()  # `suite.task`; none: all that the files hold
-
-    method: Literal["lora", "full"] = "lora"
-    rank: Annotated[int, Field(ge=1)] = 32
-    alpha: Annotated[int, Field(ge=1)] = 16
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: Literal["all-linear"] | tuple[str, ...] = ALL_LINEAR  # every linear layer but the output, or names
 
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")
     proprioception: tuple[str, ...] = ()  # names of the fields; none: those that the base was trained on

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from vla_bench.core.errors import ConventionError, OutputMismatchError
 from vla_bench.core.locks import claimed
-from vla_bench.models.adapters import BaseReference, save_adapter
+from vla_bench.models.adapters import BaseReference
 from vla_bench.models.normalization import DatasetStatistics, statistics_for
 from vla_bench.models.openvla.checkpoint import (
     Checkpoint,
@@ -19,13 +18,12 @@ from vla_bench.models.openvla.checkpoint import (
     folder_written_whole,
     load_checkpoint,
     weights_digest,
-    write_checkpoint_files,
 )
 from vla_bench.models.openvla.config import OpenVLAConfig
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, suites_of
-from vla_bench.training.lora import add_lora
+from vla_bench.training.methods.method import METHODS, put_on
 from vla_bench.training.statistics import dataset_statistics
 from vla_bench.training.trainer import Trainer, TrainingProgress, TrainingState, make_loss
 from vla_bench.training.validation import Validation, validate
@@ -43,6 +41,7 @@ class FinetuneReport:
     loss: float  # smoothed, at the end
     validation: Validation | None
     trained_parameters: int
+    total_parameters: int  # what was added by the method among them
     episodes: int
     frames: int
     elapsed_s: float  # training alone
@@ -82,15 +81,14 @@ class _Run:
         self._statistics = _statistics(config, base, train)
         key = config.unnorm_key or "+".join(suites_of(config.demos))
         self._checkpoint = replace(base, statistics={key: self._statistics})
-        self._reference = BaseReference(config.base, weights_digest(base_folder))
+        quantisation = METHODS[config.method].quantisation
+        self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)
         self._train = BatchMaker(train, base.processor, self._statistics)
         self._valid = BatchMaker(valid, base.processor, self._statistics)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = base.model.to(device)
         torch.manual_seed(config.seed)  # the adapters' first weights
-        self._adapter: PeftModel | None = add_lora(self._model, config) if config.method == "lora" else None
-        if self._adapter is None:
-            self._model.requires_grad_(True)
+        self._trained = put_on(self._model, config)
         self._trainer = Trainer(self._model, self._train, config, self._validated, self._keep)
 
     def train(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> FinetuneReport:
@@ -105,10 +103,7 @@ class _Run:
     def _keep(self) -> None:
         """Write what has been learnt so far, whole, in place of what was there."""
         with folder_written_whole(self._config.output) as folder:
-            if self._adapter is None:
-                write_checkpoint_files(folder, self._checkpoint)
-            else:
-                save_adapter(folder, self._adapter, self._reference, self._checkpoint)
+            self._trained.save(folder, self._reference, self._checkpoint)
             content = {"config": self._config.decisive(), "report": asdict(self._report())}
             (folder / REPORT_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
@@ -120,7 +115,8 @@ class _Run:
             steps=state.step,
             loss=state.loss if state.loss is not None else float("nan"),
             validation=state.latest_validation,
-            trained_parameters=sum(value.numel() for value in self._model.parameters() if value.requires_grad),
+            trained_parameters=self._trained.trainable_parameters,
+            total_parameters=self._trained.total_parameters,
             episodes=self._train.dataset.episodes,
             frames=len(self._train.dataset),
             elapsed_s=round(state.elapsed_s, 1),
