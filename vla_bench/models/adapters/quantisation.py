@@ -60,6 +60,7 @@ def _quantised(library: Any, layer: nn.Linear, kind: str) -> nn.Module:
     made.weight = library.nn.Params4bit(
         layer.weight.data, requires_grad=False, quant_type=kind, compress_statistics=True, module=made
     )
+    made.support_avx512bf16_for_cpu = False  # it would repack weights at the first validation, and not train on
     made.bias = None if layer.bias is None else nn.Parameter(layer.bias.data, requires_grad=False)
     quantised: nn.Module = made.to(layer.weight.device)  # moving it is what quantises it
     return quantised
