@@ -7,7 +7,7 @@ from tests.demos.made_up import FIELDS, demonstration
 from tests.models.small import small_checkpoint
 from tests.training.demonstrations import SELECTION, demonstration_file
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
-from vla_bench.training.augmentation import augmented
+from vla_bench.training.augmentation.pixels import augmented
 from vla_bench.training.batches import BatchMaker, frames_of_batch
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import load_demonstrations

@@ -233,10 +233,3 @@ def test_statistics_of_the_base_can_be_kept(tmp_path):
 def test_the_wrong_number_of_cameras_is_refused(tmp_path):
     with pytest.raises(ConventionError, match="takes 2 images; the cameras are wrist"):
         finetune(finetune_config(tmp_path, cameras=("wrist",)))
-
-
-def test_schedules():
-    cosine = OptimiserConfig(steps=100, warmup_steps=10, learning_rate=1.0)
-    assert [round(cosine.learning_rate_at(step), 3) for step in (0, 9, 10, 55, 100)] == [0.1, 1.0, 1.0, 0.5, 0.0]
-    constant = OptimiserConfig(steps=100, warmup_steps=0, learning_rate=1.0, schedule="constant")
-    assert {constant.learning_rate_at(step) for step in range(100)} == {1.0}

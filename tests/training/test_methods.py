@@ -1,6 +1,5 @@
 """What every method must hold, and what is particular to one."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.models.small import inputs, small_checkpoint
-from tests.training.trained import CHANGES, TrainedNetwork, logits, steps, train
-from vla_bench.core.errors import UnknownNameError
-from vla_bench.models.adapters import load_adapter, load_finetuned, merge
-from vla_bench.models.adapters.quantisation import round_to
-from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from vla_bench.training.methods import METHODS, MethodOptions
-from vla_bench.training.methods.method import put_on
+from tests.training.trained import TrainedNetwork, logits, train
+from vla_bench.models.adapters import load_finetuned, merge
+from vla_bench.models.openvla.checkpoint import load_checkpoint
+from vla_bench.training.methods import METHODS
 
 ADAPTERS = [name for name in METHODS if name != "full"]
 DECODINGS = ("parallel", "autoregressive")

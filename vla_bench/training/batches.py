@@ -10,7 +10,7 @@ from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.processor import Processor
-from vla_bench.training.augmentation import augmented
+from vla_bench.training.augmentation.pixels import augmented
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import DemonstrationDataset
 

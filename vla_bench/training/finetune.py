@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vla_bench.core.errors import ConventionError, OutputMismatchError
+from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError
 from vla_bench.core.locks import claimed
 from vla_bench.models.adapters import BaseReference
 from vla_bench.models.normalization import DatasetStatistics, statistics_for
@@ -29,6 +29,7 @@ from vla_bench.training.trainer import Trainer, TrainingProgress, TrainingState,
 from vla_bench.training.validation import Validation, validate
 
 REPORT_FILE = "finetune.json"
+CONFIG_FILE = "finetune.toml"
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,22 @@ class FinetuneReport:
 
 
 def finetune(
-    config: FinetuneConfig, on_progress: Callable[[TrainingProgress], None] = lambda progress: None
+    config: FinetuneConfig,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
+    *,
+    resume: bool = False,
 ) -> FinetuneReport:
     """Train, write the adapter or checkpoint to `config.output`, and return the report.
 
     An interrupted run goes on where it last kept a checkpoint; a finished one is reported again. Raises
-    `OutputMismatchError` when the output was made with another configuration.
+    `OutputMismatchError` when the output was made with another configuration, and `CheckpointError` when `resume`
+    is asked for and there is nothing to go on with.
     """
     with claimed(config.output):
         state_path = config.output.with_name(f".{config.output.name}.state.pt")
         finished = _previous(config, state_path)
+        if resume and finished is None and not state_path.is_file():
+            raise CheckpointError(config.output, "there is no run to resume; leave --resume out to begin one")
         if finished is not None:
             return finished
         run = _Run(config)
@@ -105,6 +112,7 @@ class _Run:
         with folder_written_whole(self._config.output) as folder:
             self._trained.save(folder, self._reference, self._checkpoint)
             content = {"config": self._config.decisive(), "report": asdict(self._report())}
+            (folder / CONFIG_FILE).write_text(self._config.to_toml(), encoding="utf-8")
             (folder / REPORT_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
     def _report(self) -> FinetuneReport:
@@ -120,7 +128,7 @@ class _Run:
             episodes=self._train.dataset.episodes,
             frames=len(self._train.dataset),
             elapsed_s=round(state.elapsed_s, 1),
-            finished=state.step == self._config.optimiser.steps,
+            finished=state.step == self._trainer.total_steps,
             history=tuple(state.history),
         )
 

@@ -16,6 +16,7 @@ from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.batches import BatchMaker, frames_of_batch
 from vla_bench.training.config import FinetuneConfig
+from vla_bench.training.schedule import Schedule
 from vla_bench.training.validation import Validation
 
 _SMOOTHING = 0.95  # of the reported loss
@@ -81,6 +82,10 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(
             self._trained.values(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
+        self.total_steps = options.total_steps(
+            math.ceil(len(maker.dataset) / (options.batch_size * options.accumulate))
+        )
+        self._schedule = Schedule(options, self.total_steps)
         self.state = TrainingState()
 
     def run(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
@@ -91,17 +96,19 @@ class Trainer:
         self._model.train()
         for seconds in self._steps():
             state, options = self.state, self._config.optimiser
-            if state.step % self._config.evaluate_every == 0 or state.step == options.steps:
+            if state.step % self._config.evaluate_every == 0 or state.step == self.total_steps:
                 self._checkpoint(state_path)
             rate = options.batch_size * options.accumulate / seconds
             loss = math.nan if state.loss is None else state.loss
-            learning_rate = options.learning_rate_at(state.step - 1)
-            on_progress(TrainingProgress(state.step, options.steps, loss, learning_rate, rate, state.latest_validation))
+            learning_rate = self._schedule.learning_rate_at(state.step - 1)
+            on_progress(
+                TrainingProgress(state.step, self.total_steps, loss, learning_rate, rate, state.latest_validation)
+            )
         return self.state
 
     def _steps(self) -> Iterator[float]:
         """Train one step after the other and yield the seconds that each took."""
-        while self.state.step < self._config.optimiser.steps:
+        while self.state.step < self.total_steps:
             began = time.perf_counter()
             loss = self._step(self.state.step)
             if not math.isfinite(loss):
@@ -130,7 +137,7 @@ class Trainer:
         if not math.isfinite(total) or not math.isfinite(float(norm)):
             return math.nan  # and the weights stay as they were
         for group in self._optimiser.param_groups:
-            group["lr"] = options.learning_rate_at(step)
+            group["lr"] = self._schedule.learning_rate_at(step)
         self._optimiser.step()
         return total
 

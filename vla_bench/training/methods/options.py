@@ -46,14 +46,20 @@ class MethodOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: str = "lora"
-    preset: Preset = "openvla"  # of LoRA, DoRA and QLoRA
-    rank: Annotated[int | None, Field(ge=1)] = None
-    alpha: Annotated[int | None, Field(ge=1)] = None
-    dropout: Annotated[float | None, Field(ge=0, lt=1)] = None
-    targets: Literal["all-linear"] | tuple[str, ...] | None = None  # all linear layers but the output; or names
-    reduction: Annotated[int, Field(ge=1)] = 16  # of bottleneck adapters: the network's width over theirs
-    adapt_vision: bool = False  # bottleneck adapters in both vision towers too
+    method: Annotated[str, Field(description="Train by full, lora, dora, qlora or adapter (bottleneck).")] = "lora"
+    preset: Annotated[
+        Preset,
+        Field(description="LoRA, DoRA, QLoRA: openvla (rank 32, all linear) or plain (rank 8, attention)."),
+    ] = "openvla"
+    rank: Annotated[int | None, Field(ge=1, description="LoRA's rank. [default: the preset's]")] = None
+    alpha: Annotated[int | None, Field(ge=1, description="LoRA's alpha. [default: the preset's]")] = None
+    dropout: Annotated[float | None, Field(ge=0, lt=1, description="LoRA's dropout. [default: the preset's]")] = None
+    targets: Annotated[
+        Literal["all-linear"] | tuple[str, ...] | None,
+        Field(description="Linear layer that LoRA adapts, q_proj or language_model.q_proj; repeat."),
+    ] = None
+    reduction: Annotated[int, Field(ge=1, description="Of bottleneck adapters: the network's width over theirs.")] = 16
+    adapt_vision: Annotated[bool, Field(description="Bottleneck adapters in the vision towers too.")] = False
 
     @field_validator("method")
     @classmethod

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vla_bench.core.types import ImageArray
-from vla_bench.training.config import AugmentationConfig
+from vla_bench.training.augmentation.config import AugmentationConfig
 
 
 def augmented(images: ImageArray, config: AugmentationConfig, generator: np.random.Generator) -> ImageArray:
