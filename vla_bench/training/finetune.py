@@ -82,7 +82,7 @@ class _Run:
         self._config = config
         base_folder = find_base(config.base)
         base = load_checkpoint(base_folder)
-        selection = _selection(config, base.config)
+        selection = frame_selection(config, base.config)
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
         self._statistics = _statistics(config, base, train)
@@ -157,7 +157,8 @@ def _previous(config: FinetuneConfig, state_path: Path) -> FinetuneReport | None
     return FinetuneReport(**{**report, "validation": validation, "history": tuple(report["history"])})
 
 
-def _selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+def frame_selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+    """Return what of the demonstrations `network` learns from. Raises `ConventionError` where they cannot fit."""
     if len(config.cameras) != network.num_images:
         names = ", ".join(config.cameras)
         raise ConventionError(f"The base {config.base!r} takes {network.num_images} images; the cameras are {names}.")

@@ -66,10 +66,15 @@ def put_on(model: "nn.Module", options: MethodOptions) -> Trained:
     """
     from vla_bench.models.adapters.quantisation import quantise
 
-    method = METHODS[options.method]
-    before = sum(value.numel() for value in model.parameters())
-    if method.quantisation is not None:
-        quantise(model, method.quantisation)
-    adapter = method.put_on(model, options)
+    total = sum(value.numel() for value in model.parameters())  # before two weights share a byte
+    quantisation = METHODS[options.method].quantisation
+    if quantisation is not None:
+        quantise(model, quantisation)
+    return put_on_as_held(model, options, total)
+
+
+def put_on_as_held(model: "nn.Module", options: MethodOptions, total: int) -> Trained:
+    """Put the method on `model`, of `total` parameters, in place, however its weights are held."""
+    adapter = METHODS[options.method].put_on(model, options)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    return Trained(adapter, trainable, before if adapter is None else before + trainable)
+    return Trained(adapter, trainable, total if adapter is None else total + trainable)

@@ -67,7 +67,7 @@ class MethodOptions(BaseModel):
         from vla_bench.training.methods.method import METHODS
 
         if name not in METHODS:
-            raise ValueError(str(UnknownNameError("fine-tuning method", name, METHODS)))
+            raise ValueError(str(UnknownNameError("fine-tuning method", name, METHODS)).removesuffix("."))
         return name
 
     def low_rank(self) -> LowRankSettings:
