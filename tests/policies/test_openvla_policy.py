@@ -14,7 +14,8 @@ from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameE
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.adapters import BaseReference, save_adapter
 from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
-from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
+from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
 FIELDS = (

@@ -17,9 +17,9 @@ from vla_bench.models.openvla.checkpoint import (
     find_base,
     folder_written_whole,
     load_checkpoint,
-    weights_digest,
 )
 from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, suites_of

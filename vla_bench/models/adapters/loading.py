@@ -15,7 +15,8 @@ from vla_bench.models.adapters.folder import (
 )
 from vla_bench.models.adapters.quantisation import quantise, round_to
 from vla_bench.models.normalization import STATISTICS_FILE, read_statistics, write_statistics
-from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint, weights_digest
+from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
+from vla_bench.models.openvla.digest import weights_digest
 
 BUNDLED_BASE = "base"  # folder, inside an adapter's, of a base that is shipped with it
 

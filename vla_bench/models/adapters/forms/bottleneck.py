@@ -31,6 +31,10 @@ class BottleneckConfig:
     reduction: int = 16  # width of the network over width of the bottleneck
     parts: tuple[str, ...] = (_DECODER,)  # parts of the network whose blocks get adapters
 
+    def __post_init__(self) -> None:
+        if self.reduction < 1:
+            raise ValueError(f"reduction is {self.reduction}; expected 1 or more")
+
     def size(self, width: int) -> int:
         """Return the width of the bottleneck in a network of `width`."""
         return max(1, width // self.reduction)
