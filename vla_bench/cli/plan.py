@@ -35,8 +35,8 @@ def print_plan(config: "PlannedRun", plan: "FinetunePlan") -> None:
     title = f"{config.base}, {config.method}, batches of {step.batch_size}, {step.precision}{checkpointing}"
     print_table(("part", "estimate"), rows, title=title, words=1)
     Console(highlight=False).print(
-        "Each part is shown at its largest; activations are freed as gradients arise, so the peak is below their sum. "
-        "A GPU's own context and the allocator's reserve, some 1 to 2 GB, come on top.",
+        "Each part is shown at its largest; the peak is not their sum, because activations are freed as gradients are "
+        "made. A GPU's own context and the allocator's reserve, some 1 to 2 GB, come on top.",
         soft_wrap=True,
     )
 

@@ -49,12 +49,12 @@ class StepShape:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes, each part at its largest; activations are freed as gradients arise, so the peak is below the sum."""
+    """Bytes. The peak is not the sum of the others: as activations are freed, gradients and their like are made."""
 
     weights: int
     gradients: int
     optimiser: int
-    activations: int  # and everything else that a step makes and frees
+    activations: int  # what the pass forward keeps and makes, at its largest
     peak: int
 
 
