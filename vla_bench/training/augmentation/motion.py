@@ -60,31 +60,29 @@ class SceneMotion:
 
     def fingers(self, values: FloatArray) -> FloatArray:
         """Exchange fingers where the hand is mirrored."""
-        robot = self._robot
-        return np.where(self.mirrored[:, None], robot.finger_sign * values[:, robot.finger_order], values)
+        return self._mirrored(values, lambda robot: robot.finger_sign * values[:, robot.finger_order])
 
     def joints(self, values: FloatArray) -> FloatArray:
         """Mirror joint positions."""
-        return self._joints(values, np.array(self._robot.joint_offsets_rad))
+        return self._mirrored(
+            values, lambda robot: np.array(robot.joint_signs) * values + np.array(robot.joint_offsets_rad)
+        )
 
     def joint_velocities(self, values: FloatArray) -> FloatArray:
         """Mirror joint velocities."""
-        return self._joints(values, np.zeros(1))
+        return self._mirrored(values, lambda robot: np.array(robot.joint_signs) * values)
 
-    def _joints(self, values: FloatArray, offsets: FloatArray) -> FloatArray:
-        return np.where(self.mirrored[:, None], np.array(self._robot.joint_signs) * values + offsets, values)
+    def _mirrored(self, values: FloatArray, change: Callable[[RobotSymmetry], FloatArray]) -> FloatArray:
+        """Return `values` with those of mirrored samples changed as the robot's symmetry says."""
+        if self.scene.robot is None:  # and nothing is mirrored: `check_mirrored_fields` saw to it
+            return values
+        return np.where(self.mirrored[:, None], change(self.scene.robot), values)
 
     @property
     def _stays(self) -> NDArray[np.bool_]:
         """Which samples are not moved at all, (B,)."""
         stays: NDArray[np.bool_] = np.all(self.linear == np.eye(3), axis=(1, 2))
         return stays
-
-    @property
-    def _robot(self) -> RobotSymmetry:
-        if self.scene.robot is None:
-            raise ValueError("A robot without a known symmetry cannot be mirrored.")
-        return self.scene.robot
 
 
 _FIELDS: Mapping[str, Callable[[SceneMotion, FloatArray], FloatArray]] = {
