@@ -69,7 +69,10 @@ def main() -> None:
     # What is freed goes back to the system at once, so that resident memory is what is in use.
     os.environ.update(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", OMP_NUM_THREADS="1")
     planned = _in_own_process(_planned_7b, None)
-    memory = [(case, *_in_own_process(_measured_memory, case)) for case in CASES]
+    memory = []
+    for case in CASES:
+        memory.append((case, *_in_own_process(_measured_memory, case)))
+        print(_memory_row(*memory[-1]), file=sys.stderr, flush=True)
     times = _in_own_process(_step_times, options.turns)
     page = report(memory, times, planned, command="python benchmarks/finetune_memory.py " + " ".join(sys.argv[1:]))
     with written_whole(options.output) as path:
@@ -140,41 +143,41 @@ class _Step:
         import torch
 
         from vla_bench.models.openvla.network import OpenVLA
+        from vla_bench.training.batches import Batch
+        from vla_bench.training.config import OptimiserConfig
         from vla_bench.training.methods.method import put_on
+        from vla_bench.training.objectives import objective_for
+        from vla_bench.training.precision import checkpoint_gradients, hold_weights
 
         torch.manual_seed(0)
         config = _network(case.size)
-        dtype = torch.bfloat16 if case.precision == "bf16-weights" else torch.float32
-        self._model = OpenVLA(config).to(dtype).train()
+        self._case, self._model = case, OpenVLA(config).train()
+        hold_weights(self._model, case.precision)
         put_on(self._model, _options(case.method))
         if case.gradient_checkpointing:
-            for tower in (
-                self._model.vision_backbone.featurizer,
-                self._model.vision_backbone.fused_featurizer,
-                self._model.language_model,
-            ):
-                tower.activation_checkpointing_enable({"use_reentrant": False})
-        rows = rows or _batch(case.size)
+            checkpoint_gradients(self._model)
+        rows, size = rows or _batch(case.size), config.image_size
         ids = torch.ones(rows, config.prompt_length or 32, dtype=torch.long)
-        size = config.image_size
-        self._inputs = {
-            "input_ids": ids,
-            "attention_mask": torch.ones_like(ids),
-            "pixel_values": torch.randn(rows, config.num_images * 6, size, size, dtype=dtype),
-            "answer": torch.randint(config.vocab_end - 256, config.vocab_end, (rows, config.num_slots)),
-        }
-        if config.proprioception_dim:
-            self._inputs["proprioception"] = torch.randn(rows, config.proprioception_dim, dtype=dtype)
+        proprioception = config.proprioception_dim
+        self._batch = Batch(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=torch.randn(rows, config.num_images * 6, size, size),
+            proprioception=torch.randn(rows, proprioception) if proprioception else None,
+            answer=torch.randint(config.vocab_end - 256, config.vocab_end, (rows, config.num_slots)),
+        )
+        self._objective = objective_for(self._model, OptimiserConfig())
         self._parameters = [value for value in self._model.parameters() if value.requires_grad]
         self._optimiser = torch.optim.AdamW(self._parameters, lr=1e-5, fused=True)
 
     def __call__(self) -> None:
         import torch
 
+        from vla_bench.training.precision import computing
+
         self._optimiser.zero_grad(set_to_none=True)
-        logits = self._model.answer_logits(**self._inputs)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), self._inputs["answer"].flatten())
-        del logits
+        with computing(self._case.precision, torch.device("cpu")):
+            loss = self._objective.loss(self._objective.answer(self._model, self._batch), self._batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimiser.step()
@@ -268,8 +271,8 @@ def report(
 def _about_memory(errors: Sequence[float]) -> str:
     return (
         f"The plan is off by {100 * statistics.median(errors):.0f} % in the median and {100 * max(errors):.0f} % at "
-        f"most. Measured: resident memory at its highest during {_STEPS} steps, less that before the network was built; "
-        "one process a case, one thread. Weights are random, batches too; *middle* is a network of the same "
+        f"most. Measured: resident memory at its highest during {_STEPS} steps, less that before the network was "
+        "built; one process a case, one thread. Weights are random, batches too; *middle* is a network of the same "
         "architecture made for this page."
     )
 

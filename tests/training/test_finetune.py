@@ -11,16 +11,16 @@ from tests.models.small import inputs, small_checkpoint
 from tests.training.demonstrations import SELECTION, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError, UnknownNameError
 from vla_bench.models.adapters import ADAPTER_FILES, load_adapter, load_finetuned
-from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig, OptimiserConfig
 from vla_bench.training.dataset import load_demonstrations
+from vla_bench.training.divergence import TrainingDivergedError
 from vla_bench.training.finetune import finetune
 from vla_bench.training.methods.kinds.low_rank import target_modules
 from vla_bench.training.methods.method import put_on
-from vla_bench.training.trainer import TrainingDivergedError
-from vla_bench.training.validation import validate
+from vla_bench.training.objectives import objective_for
+from vla_bench.training.validation import Validator
 
 FAST = OptimiserConfig(steps=40, batch_size=8, warmup_steps=2, learning_rate=1e-2)
 PLAIN = AugmentationConfig(shift_pixels=0, brightness=0)
@@ -145,8 +145,7 @@ def test_validation_of_the_reloaded_policy_is_what_was_reported(tmp_path):
     loaded = load_finetuned(config.output)
     statistics = loaded.statistics["made_up"]
     valid = BatchMaker(load_demonstrations(config.demos, SELECTION, "valid"), loaded.processor, statistics)
-    loss = SmoothedTokenLoss(loaded.config.vocab_end, sigma_bins=4.0)
-    again = validate(loaded.model, valid, loss, statistics, 512)
+    again = Validator(valid, objective_for(loaded.model, config.optimiser), statistics, 512)(loaded.model)
     assert again is not None
     assert report.validation is not None
     assert again.action_l1 == pytest.approx(report.validation.action_l1, abs=1e-4)

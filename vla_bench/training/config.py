@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.toml import to_toml
 from vla_bench.core.types import CONTROL_HZ
 from vla_bench.demos.header import ACTION_CONVENTION
@@ -133,6 +134,15 @@ class FinetuneConfig(MethodOptions):
     tracker: Annotated[str, Field(description="Who else is told: none, tensorboard or wandb.")] = "none"
     project: Annotated[str, Field(description="Name of the project at the tracker.")] = "vla-bench"
     seed: Annotated[int, Field(ge=0, description="Of batches, augmentation and new weights.")] = 0
+
+    @field_validator("tracker")
+    @classmethod
+    def _known_tracker(cls, name: str) -> str:
+        from vla_bench.training.trackers import trackers
+
+        if name not in trackers:
+            raise ValueError(str(UnknownNameError("tracker", name, trackers)))
+        return name
 
     @property
     def interval_of_checkpoints(self) -> int:

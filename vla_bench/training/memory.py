@@ -11,27 +11,26 @@ Not counted: the CUDA context and libraries (0.5 to 1 GB), what the allocator ho
 """
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from vla_bench.models.adapters.quantisation import linear_layer_names
 from vla_bench.models.openvla.config import OpenVLAConfig
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.vision import CHANNELS_PER_IMAGE
-from vla_bench.training.config import Precision
+from vla_bench.training.batches import Batch
+from vla_bench.training.config import OptimiserConfig, Precision
 from vla_bench.training.methods.method import METHODS, Trained, put_on_as_held
 from vla_bench.training.methods.options import MethodOptions
+from vla_bench.training.objectives import objective_for
+from vla_bench.training.precision import checkpoint_gradients, computing, hold_weights
 
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight
 _ADAMW_AVERAGES = 2
@@ -73,36 +72,42 @@ def _planned_network(config: OpenVLAConfig, options: MethodOptions, step: StepSh
     """Return a network on the meta device with the method on it, and the bytes of its weights."""
     with torch.device("meta"), no_init_weights():
         model = OpenVLA(config)
-    if step.precision == "bf16-weights":
-        model.to(torch.bfloat16)
-    quantised = linear_layer_names(model) if METHODS[options.method].quantisation else []
-    saved = 0.0
-    for name in quantised:
-        layer = model.get_submodule(name)
-        if step.precision != "float32":
-            layer.to(torch.bfloat16)  # what it computes in
-        assert isinstance(layer.weight, torch.Tensor)
-        saved += layer.weight.numel() * (layer.weight.element_size() - _NF4_BYTES)
+    hold_weights(model, step.precision)
     total = sum(value.numel() for value in model.parameters())
+    saved = _computing_as_quantised(model, step) if METHODS[options.method].quantisation else 0
     with torch.device("meta"):
         trained = put_on_as_held(model, options, total)
+    if step.gradient_checkpointing:
+        checkpoint_gradients(model)
     tensors = {id(value): value for value in (*model.parameters(), *model.buffers())}
     held = sum(value.numel() * value.element_size() for value in tensors.values())
-    return model.train(), trained, held - round(saved)
+    return model.train(), trained, held - saved
+
+
+def _computing_as_quantised(model: OpenVLA, step: StepShape) -> int:
+    """Put the layers that are held in NF4 into what they compute in, and return by how many bytes less they are held.
+
+    bitsandbytes makes the weights anew at each use, so none are kept for the way back.
+    """
+    saved = 0.0
+    for name in linear_layer_names(model):
+        layer = model.get_submodule(name)
+        if step.precision != "float32":
+            layer.to(torch.bfloat16)
+        assert isinstance(layer.weight, torch.Tensor)
+        saved += layer.weight.numel() * (layer.weight.element_size() - _NF4_BYTES)
+    return round(saved)
 
 
 def _highest(model: OpenVLA, config: OpenVLAConfig, step: StepShape) -> tuple[int, int]:
     """Return the most bytes live at once during the forward pass, and during forward and backward, without weights."""
-    if step.gradient_checkpointing:
-        for module in model.modules():
-            if isinstance(module, PreTrainedModel):
-                module.activation_checkpointing_enable({"use_reentrant": False})
     with FakeTensorMode():
         _give_storages(model)
-        batch, answer = _batch(config, step)
-        with LiveBytes() as live, _computing_in(step.precision):
-            logits = model.answer_logits(answer=answer, **batch)
-            loss = functional.cross_entropy(logits.flatten(0, 1).float(), answer.flatten())
+        batch = _batch(config, step)
+        objective = objective_for(model, OptimiserConfig())
+        with LiveBytes() as live:
+            with computing(step.precision, torch.device("cpu")):
+                loss = objective.loss(objective.answer(model, batch), batch)
             forward = live.highest
             loss.backward()
     return forward, live.highest
@@ -139,12 +144,6 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-@contextmanager
-def _computing_in(precision: Precision) -> Iterator[None]:
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        yield
-
-
 def _give_storages(model: nn.Module) -> None:
     """Put the parameters and buffers of `model` on the processor, as tensors without data; shared ones stay shared."""
     made: dict[int, torch.Tensor] = {}
@@ -160,16 +159,14 @@ def _give_storages(model: nn.Module) -> None:
                 table[name] = made[id(value)]  # type: ignore[assignment]
 
 
-def _batch(config: OpenVLAConfig, step: StepShape) -> tuple[dict[str, Any], torch.Tensor]:
-    rows, dtype = step.batch_size, torch.bfloat16 if step.precision == "bf16-weights" else torch.float32
+def _batch(config: OpenVLAConfig, step: StepShape) -> Batch:
+    rows, size = step.batch_size, config.image_size
     ids = torch.zeros(rows, config.prompt_length or _PROMPT_TOKENS, dtype=torch.long)
-    size = config.image_size
-    batch = {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "pixel_values": torch.zeros(rows, config.num_images * CHANNELS_PER_IMAGE, size, size, dtype=dtype),
-        "proprioception": torch.zeros(rows, config.proprioception_dim, dtype=dtype)
-        if config.proprioception_dim
-        else None,
-    }
-    return batch, torch.zeros(rows, config.num_slots, dtype=torch.long)
+    return Batch(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        pixel_values=torch.zeros(rows, config.num_images * CHANNELS_PER_IMAGE, size, size),
+        proprioception=torch.zeros(rows, config.proprioception_dim) if config.proprioception_dim else None,
+        answer=torch.zeros(rows, config.num_slots, dtype=torch.long),
+        actions=torch.zeros(rows, config.chunk_size, config.action_dim),
+    )
