@@ -40,6 +40,7 @@ def finetune_config(folder: Path, *, decoding: Decoding = "parallel", **changes:
         "output": folder / "output",
         "base": str(folder / "base"),
         "rank": 4,
+        "alpha": 16,
         "proprioception": PROPRIOCEPTION,
         "optimiser": OptimiserConfig(steps=6, batch_size=8, warmup_steps=2, learning_rate=1e-2),
         "augmentation": AugmentationConfig(),

@@ -7,9 +7,7 @@ from tests.demos.made_up import FIELDS, demonstration
 from tests.models.small import small_checkpoint
 from tests.training.demonstrations import SELECTION, demonstration_file
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
-from vla_bench.training.augmentation import augmented
 from vla_bench.training.batches import BatchMaker, frames_of_batch
-from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import load_demonstrations
 from vla_bench.training.statistics import dataset_statistics
 
@@ -104,18 +102,3 @@ def test_every_pass_shows_every_frame_once_in_a_new_order():
     assert sorted(first) == sorted(second) == list(range(10))
     assert not np.array_equal(first, second)
     assert not np.array_equal(frames_of_batch(0, 10, 4, seed=4), first[:4])
-
-
-def test_augmentation_changes_images_a_little_and_leaves_the_source(tmp_path):
-    dataset = load_demonstrations([demonstration_file(tmp_path)], SELECTION, "train")
-    images = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None] * 10, (4, 2, 24, 24, 3)).copy()
-    before = images.copy()
-    shifted = augmented(images, AugmentationConfig(shift_pixels=3, brightness=0), np.random.default_rng(0))
-    assert np.abs(shifted.astype(int) - images).max() == 30
-    assert len({image.tobytes() for image in shifted.reshape(8, -1)}) > 2
-    brighter = augmented(images, AugmentationConfig(shift_pixels=0, brightness=0.1), np.random.default_rng(0))
-    assert np.abs(brighter.astype(int) - images).max() <= 24
-    assert not np.array_equal(brighter, images)
-    none = AugmentationConfig(shift_pixels=0, brightness=0)
-    assert np.array_equal(augmented(dataset.images, none, np.random.default_rng(0)), dataset.images)
-    assert np.array_equal(images, before)

@@ -11,15 +11,16 @@ from tests.models.small import inputs, small_checkpoint
 from tests.training.demonstrations import SELECTION, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError, UnknownNameError
 from vla_bench.models.adapters import ADAPTER_FILES, load_adapter, load_finetuned
-from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig, OptimiserConfig
 from vla_bench.training.dataset import load_demonstrations
+from vla_bench.training.divergence import TrainingDivergedError
 from vla_bench.training.finetune import finetune
-from vla_bench.training.lora import add_lora, linear_layers
-from vla_bench.training.trainer import TrainingDivergedError
-from vla_bench.training.validation import validate
+from vla_bench.training.methods.kinds.low_rank import target_modules
+from vla_bench.training.methods.method import put_on
+from vla_bench.training.objectives import objective_for
+from vla_bench.training.validation import Validator
 
 FAST = OptimiserConfig(steps=40, batch_size=8, warmup_steps=2, learning_rate=1e-2)
 PLAIN = AugmentationConfig(shift_pixels=0, brightness=0)
@@ -100,7 +101,7 @@ def test_lora_trains_adapters_only(tmp_path):
     config = finetune_config(tmp_path)
     model = small_checkpoint().model
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    add_lora(model, config)
+    put_on(model, config)
     trained = [name for name, value in model.named_parameters() if value.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
@@ -116,8 +117,8 @@ def test_lora_trains_adapters_only(tmp_path):
 
 def test_unknown_targets_are_named(tmp_path):
     with pytest.raises(UnknownNameError, match=r"Did you mean .*'q_proj'"):
-        add_lora(small_checkpoint().model, finetune_config(tmp_path, targets=("q_prj",)))
-    assert "q_proj" in linear_layers(small_checkpoint().model)
+        put_on(small_checkpoint().model, finetune_config(tmp_path, targets=("q_prj",)))
+    assert "q_proj" in target_modules(small_checkpoint().model, "all-linear")
 
 
 def test_a_reloaded_adapter_acts_as_the_trained_network(tmp_path):
@@ -144,8 +145,7 @@ def test_validation_of_the_reloaded_policy_is_what_was_reported(tmp_path):
     loaded = load_finetuned(config.output)
     statistics = loaded.statistics["made_up"]
     valid = BatchMaker(load_demonstrations(config.demos, SELECTION, "valid"), loaded.processor, statistics)
-    loss = SmoothedTokenLoss(loaded.config.vocab_end, sigma_bins=4.0)
-    again = validate(loaded.model, valid, loss, statistics, 512)
+    again = Validator(valid, objective_for(loaded.model, config.optimiser), statistics, 512)(loaded.model)
     assert again is not None
     assert report.validation is not None
     assert again.action_l1 == pytest.approx(report.validation.action_l1, abs=1e-4)
@@ -232,10 +232,3 @@ def test_statistics_of_the_base_can_be_kept(tmp_path):
 def test_the_wrong_number_of_cameras_is_refused(tmp_path):
     with pytest.raises(ConventionError, match="takes 2 images; the cameras are wrist"):
         finetune(finetune_config(tmp_path, cameras=("wrist",)))
-
-
-def test_schedules():
-    cosine = OptimiserConfig(steps=100, warmup_steps=10, learning_rate=1.0)
-    assert [round(cosine.learning_rate_at(step), 3) for step in (0, 9, 10, 55, 100)] == [0.1, 1.0, 1.0, 0.5, 0.0]
-    constant = OptimiserConfig(steps=100, warmup_steps=0, learning_rate=1.0, schedule="constant")
-    assert {constant.learning_rate_at(step) for step in range(100)} == {1.0}

@@ -1,92 +1,98 @@
 """`vla-bench finetune`: from demonstrations to a policy."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output
+from vla_bench.cli.model_options import ModelOptions
+from vla_bench.cli.plan import print_plan
 from vla_bench.cli.progress import progress_shown
-from vla_bench.core.validation import validated
+from vla_bench.core.validation import read_toml, validated
+from vla_bench.training.config import FinetuneConfig
 
 if TYPE_CHECKING:
     from vla_bench.training.finetune import FinetuneReport
     from vla_bench.training.trainer import TrainingProgress
 
+_OPTIONS = ModelOptions(
+    FinetuneConfig,
+    names={
+        "demos": ("--demos", "-d"),
+        "output": ("--output", "-o"),
+        "tasks": ("--task", "-t"),
+        "targets": ("--target",),
+        "cameras": ("--camera",),
+    },
+    prefixes={"augmentation": "augment-"},
+    instead_of={
+        "steps": "epochs",
+        "epochs": "steps",
+        "warmup_steps": "warmup_share",
+        "warmup_share": "warmup_steps",
+    },
+)
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    app.command("finetune")(finetune)
+    app.command("finetune")(_OPTIONS.added_to(finetune))
 
 
 def finetune(
-    demos: Annotated[list[Path], typer.Option("--demos", "-d", help="Demonstration file; repeat for several.")],
-    output: Output,
-    base: Annotated[str, typer.Option(help="Name under baselines/, or a checkpoint folder.")] = "openvla-nano",
-    method: Annotated[Literal["lora", "full"], typer.Option(help="What to train.")] = "lora",
-    task: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="suite.task to learn; repeat. [default: all in the files]")
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file with these fields; options override it.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 600,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.")] = 64,
-    accumulate: Annotated[int, typer.Option(help="Batches summed into one step.")] = 1,
-    learning_rate: Annotated[float, typer.Option(help="AdamW's highest.")] = 5e-4,
-    rank: Annotated[int, typer.Option(help="LoRA's rank.")] = 32,
-    alpha: Annotated[int, typer.Option(help="LoRA's alpha.")] = 16,
-    dropout: Annotated[float, typer.Option(help="LoRA's dropout.")] = 0.0,
-    target: Annotated[
-        list[str] | None, typer.Option(help="Linear layer that LoRA adapts; repeat. [default: all but the output]")
-    ] = None,
-    camera: Annotated[
-        list[str] | None,
-        typer.Option(help="Camera to learn from; repeat, in the base's order. [default: as the base's]"),
-    ] = None,
-    proprioception: Annotated[
-        list[str] | None,
-        typer.Option(help="Field to learn from; repeat, in the base's order. [default: as the base's]"),
-    ] = None,
-    statistics: Annotated[
-        Literal["dataset", "base"], typer.Option(help="Normalise by these demonstrations, or as the base was trained.")
-    ] = "dataset",
-    evaluate_every: Annotated[int, typer.Option(help="Steps between validations; the checkpoint is kept then.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Of batches, augmentation and new weights.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output; an error where there is none.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print parameters, memory and steps; needs no weights, --demos or --output.")
+    ] = False,
+    **options: Any,
 ) -> None:
     """Fine-tune a base on demonstrations.
 
-    A run that was stopped goes on from its last checkpoint, with the same command.
+    A run that was stopped goes on from its last checkpoint, with the same command, or with `--resume --output PATH`.
 
     Example: `vla-bench finetune --base openvla-nano --method lora --demos demos.hdf5 --output checkpoints/x`
     """
-    from vla_bench.training import FinetuneConfig
+    if plan:
+        _plan(config, options)
+        return
     from vla_bench.training.finetune import finetune as run_finetune
 
-    chosen = {"targets": target, "cameras": camera, "proprioception": proprioception}
-    options = {
-        "demos": demos,
-        "output": output,
-        "base": base,
-        "method": method,
-        "tasks": task or (),
-        "optimiser": {
-            "steps": steps,
-            "batch_size": batch_size,
-            "accumulate": accumulate,
-            "learning_rate": learning_rate,
-            "warmup_steps": min(20, steps // 10),
-        },
-        "rank": rank,
-        "alpha": alpha,
-        "dropout": dropout,
-        "statistics": statistics,
-        "evaluate_every": evaluate_every,
-        "seed": seed,
-        **{name: value for name, value in chosen.items() if value},
-    }
-    config = validated(FinetuneConfig, options, "vla-bench finetune")
-    with progress_shown(method) as update:
-        report = run_finetune(config, lambda progress: update(progress.step, progress.steps, state_of(progress)))
+    chosen = _configuration(config, resume, options)
+    typer.echo(chosen.to_toml(), err=True)
+    with progress_shown(chosen.method) as update:
+        report = run_finetune(
+            chosen, lambda progress: update(progress.step, progress.steps, state_of(progress)), resume=resume
+        )
     print_finetuned(report)
+
+
+def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> FinetuneConfig:
+    """Return the file's fields with the options laid over; a resumed run's own file where none is named."""
+    from vla_bench.training.finetune import CONFIG_FILE
+
+    output = options["output"]
+    if path is None and resume and output is not None and (output / CONFIG_FILE).is_file():
+        path = output / CONFIG_FILE
+    content = {} if path is None else read_toml(path)
+    source = "vla-bench finetune" if path is None else path
+    return validated(FinetuneConfig, _OPTIONS.laid_over(content, options), source)
+
+
+def _plan(path: Path | None, options: dict[str, Any]) -> None:
+    """Print what a run would train and take."""
+    from vla_bench.training.plan import PlannedRun
+    from vla_bench.training.plan import plan as plan_run
+
+    content = {} if path is None else read_toml(path)
+    source = "vla-bench finetune --plan" if path is None else path
+    planned = validated(PlannedRun, _OPTIONS.laid_over(content, options), source)
+    print_plan(planned, plan_run(planned))
 
 
 def state_of(progress: "TrainingProgress") -> str:
@@ -99,8 +105,10 @@ def state_of(progress: "TrainingProgress") -> str:
 def print_finetuned(report: "FinetuneReport") -> None:
     """Print what a training ended with."""
     error = "" if report.validation is None else f", validation action error {report.validation.action_l1:.3f}"
+    share = 100 * report.trained_parameters / report.total_parameters
     lines = [
-        f"{report.trained_parameters:,} parameters trained on {report.episodes} demonstrations, {report.frames} frames",
+        f"{report.trained_parameters:,} of {report.total_parameters:,} parameters trained ({share:.2f} %), "
+        f"on {report.episodes} demonstrations, {report.frames} frames",
         f"{report.steps} steps in {report.elapsed_s:.0f} s, loss {report.loss:.3f}{error}",
         report.output,
     ]

@@ -1,6 +1,8 @@
 """Batches of tensors from demonstrations, in an order that the seed alone decides."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,8 +12,8 @@ from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.processor import Processor
-from vla_bench.training.augmentation import augmented
-from vla_bench.training.config import AugmentationConfig
+from vla_bench.training.augmentation.pipeline import Pipeline
+from vla_bench.training.augmentation.samples import Draw, Samples
 from vla_bench.training.dataset import DemonstrationDataset
 
 
@@ -24,16 +26,21 @@ class Batch:
     pixel_values: torch.Tensor
     proprioception: torch.Tensor | None
     answer: torch.Tensor  # (B, chunk_size * action_dim) token ids
+    actions: torch.Tensor | None = None  # (B, chunk_size, 7), normalised; None: the answer is not about actions
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
-        return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.pixel_values.to(device),
-            None if self.proprioception is None else self.proprioception.to(device),
-            self.answer.to(device),
-        )
+        return self._each(lambda value: value.to(device))
+
+    def rows(self, which: slice) -> "Batch":
+        """Return some rows of the batch."""
+        return self._each(lambda value: value[which])
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        return replace(self, **{name: change(value) for name, value in vars(self).items() if value is not None})
 
     def logits(self, model: OpenVLA) -> torch.Tensor:
         """Return what `model` says at the tokens of the answer, (B, tokens, V)."""
@@ -43,46 +50,72 @@ class Batch:
 
 
 class BatchMaker:
-    """Turn frames of a data set into batches for one network."""
+    """Turn frames of a data set into batches for one network, changed by `pipeline` where numbers are drawn for it."""
 
-    def __init__(self, dataset: DemonstrationDataset, processor: Processor, statistics: DatasetStatistics) -> None:
+    def __init__(
+        self,
+        dataset: DemonstrationDataset,
+        processor: Processor,
+        statistics: DatasetStatistics,
+        pipeline: Pipeline = Pipeline(),  # noqa: B008  # it is frozen
+    ) -> None:
         self.dataset = dataset
-        self._processor = processor
+        self._processor, self._statistics, self._pipeline = processor, statistics, pipeline
         config = processor.config
         self._chunk_size = config.chunk_size
-        self._statistics = statistics
         self._tokenizer = ActionTokenizer(config.vocab_end, config.n_action_bins)
-        self._proprioception: NDArray[np.float32] | None = None
-        if config.proprioception_dim and statistics.proprioception is not None:
-            self._proprioception = statistics.proprioception.normalise(dataset.proprioception)
-        self._prompts = processor.actions_for(dataset.instructions) if dataset.instructions else None
+        self._sees_proprioception = bool(config.proprioception_dim) and statistics.proprioception is not None
+        texts = pipeline.texts(dataset.instructions)
+        self._prompt_rows = {text: row for row, text in enumerate(texts)}
+        self._prompts = processor.actions_for(texts) if texts else None
 
     def actions(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the chunks that should be predicted, (B, chunk_size, 7), in the units of actions."""
         return self.dataset.chunks(frames, self._chunk_size)
 
-    def batch(
-        self,
-        frames: NDArray[np.int64],
-        augmentation: AugmentationConfig | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Batch:
-        """Return the batch of these frames, with changed images where an augmentation and a generator are given."""
+    def batch(self, frames: NDArray[np.int64], draw: Draw | None = None) -> Batch:
+        """Return the batch of these frames, augmented by the numbers of `draw` where it is given."""
         if self._prompts is None:
             raise ValueError("There is no frame in this data set.")
-        images = self.dataset.images[frames]
-        if augmentation is not None and generator is not None:
-            images = augmented(images, augmentation, generator)
-        prompt = self.dataset.instruction_index[frames]
-        answer = self._tokenizer.encode(self._statistics.action.normalise(self.actions(frames)))
-        proprioception = None if self._proprioception is None else torch.from_numpy(self._proprioception[frames])
+        samples = self._samples(frames)
+        if draw is not None:
+            samples = self._pipeline(samples, draw)
+        prompt = [self._prompt_rows[text] for text in samples.instructions]
+        actions = self._statistics.action.normalise(samples.actions)
         return Batch(
             input_ids=self._prompts[0][prompt],
             attention_mask=self._prompts[1][prompt],
-            pixel_values=self._processor.images(images),
-            proprioception=proprioception,
-            answer=torch.from_numpy(answer).flatten(1),
+            pixel_values=self._processor.images(samples.images),
+            proprioception=self._normalised(samples.proprioception),
+            answer=torch.from_numpy(self._tokenizer.encode(actions)).flatten(1),
+            actions=torch.from_numpy(actions),
         )
+
+    def action_error(self, predicted: torch.Tensor, batch: Batch) -> float:
+        """Return the mean absolute error of normalised actions, in the units of actions.
+
+        Those wanted are as the network is asked for them: changed with the images, and clipped to the statistics.
+        """
+        if batch.actions is None:
+            return math.nan
+        pair = (
+            self._statistics.action.unnormalise(value.float().cpu().numpy()) for value in (predicted, batch.actions)
+        )
+        return float(np.abs(np.subtract(*pair)).mean())
+
+    def _samples(self, frames: NDArray[np.int64]) -> Samples:
+        dataset = self.dataset
+        return Samples(
+            images=dataset.images_of(frames),
+            actions=self.actions(frames),
+            proprioception=dataset.proprioception[frames],
+            instructions=tuple(dataset.instructions[index] for index in dataset.instruction_index[frames]),
+        )
+
+    def _normalised(self, proprioception: NDArray[np.float32]) -> torch.Tensor | None:
+        if not self._sees_proprioception or self._statistics.proprioception is None:
+            return None
+        return torch.from_numpy(self._statistics.proprioception.normalise(proprioception))
 
 
 def frames_of_batch(number: int, frames: int, batch_size: int, seed: int) -> NDArray[np.int64]:
@@ -90,9 +123,13 @@ def frames_of_batch(number: int, frames: int, batch_size: int, seed: int) -> NDA
 
     It depends on its arguments alone, so a resumed run goes on exactly where it stopped.
     """
-    positions = np.arange(number * batch_size, (number + 1) * batch_size)
+    return frames_at(np.arange(number * batch_size, (number + 1) * batch_size), frames, seed)
+
+
+def frames_at(positions: NDArray[np.int64], frames: int, seed: int) -> NDArray[np.int64]:
+    """Return the frames at `positions` of the endless order of training over `frames` frames."""
     passes = positions // frames
-    chosen = np.empty(batch_size, dtype=np.int64)
+    chosen = np.empty(len(positions), dtype=np.int64)
     for one in np.unique(passes):
         order = np.random.default_rng([seed, int(one)]).permutation(frames)
         chosen[passes == one] = order[positions[passes == one] % frames]

@@ -1,23 +1,25 @@
-"""What a fine-tuning run is told."""
+"""What a fine-tuning run is told: one table, from TOML and from a command line that has an option for each field."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vla_bench.core.errors import UnknownNameError
+from vla_bench.core.toml import to_toml
 from vla_bench.core.types import CONTROL_HZ
 from vla_bench.demos.header import ACTION_CONVENTION
+from vla_bench.training.augmentation.config import AugmentationConfig
+from vla_bench.training.methods.options import MethodOptions
 
-ALL_LINEAR: Literal["all-linear"] = "all-linear"
+__all__ = ["AugmentationConfig", "FinetuneConfig", "OptimiserConfig", "Precision"]
 
+Precision = Literal["float32", "bf16", "bf16-weights"]
 
-class AugmentationConfig(BaseModel):
-    """Changes to training images that leave the right action as it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    shift_pixels: Annotated[int, Field(ge=0)] = 2  # largest shift, each way, of each image
-    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.1  # largest relative change
+_DEFAULT_STEPS = 600
+_DEFAULT_WARMUP = 20
+# What changes neither the weights nor which of them are kept: a run may be continued with others.
+_NOT_DECISIVE = {"output", "tracker", "project", "log_every", "keep_checkpoints"}
 
 
 class OptimiserConfig(BaseModel):
@@ -25,63 +27,132 @@ class OptimiserConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: Annotated[int, Field(ge=1)] = 600
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    accumulate: Annotated[int, Field(ge=1)] = 1  # batches summed into one step
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0  # largest norm
-    sigma_bins: Annotated[float, Field(ge=0)] = 4.0  # width of the smoothed action targets; 0: one-hot, as OpenVLA
+    steps: Annotated[int | None, Field(ge=1, description="Optimiser steps. [default: 600, without --epochs]")] = None
+    epochs: Annotated[float | None, Field(gt=0, description="Passes over the data, instead of --steps.")] = None
+    batch_size: Annotated[int, Field(ge=1, description="Samples in a batch of each process.")] = 64
+    accumulate: Annotated[int, Field(ge=1, description="Batches summed into one step.")] = 1
+    learning_rate: Annotated[float, Field(gt=0, description="AdamW's highest.")] = 5e-4
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant"], Field(description="Of the learning rate after the warm-up.")
+    ] = "cosine"
+    final_share: Annotated[
+        float, Field(ge=0, le=1, description="Of the learning rate, where cosine and linear schedules end.")
+    ] = 0.0
+    warmup_steps: Annotated[
+        int | None, Field(ge=0, description="Steps of linear warm-up. [default: 20, at most a tenth of all steps]")
+    ] = None
+    warmup_share: Annotated[
+        float | None, Field(ge=0, lt=1, description="Share of all steps, instead of --warmup-steps.")
+    ] = None
+    weight_decay: Annotated[float, Field(ge=0, description="Of matrices; biases and norms have none.")] = 0.01
+    betas: Annotated[tuple[float, float], Field(description="AdamW's two averages.")] = (0.9, 0.999)
+    epsilon: Annotated[float, Field(gt=0, description="AdamW's.")] = 1e-8
+    gradient_clip: Annotated[float, Field(ge=0, description="Largest norm of the gradient; 0: any.")] = 1.0
+    sigma_bins: Annotated[
+        float, Field(ge=0, description="Width of smoothed action-token targets; 0: one-hot, as OpenVLA.")
+    ] = 4.0
 
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of step `step`, counted from 0."""
-        import math
+    @model_validator(mode="after")
+    def _check(self) -> "OptimiserConfig":
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both given; expected one of them")
+        if self.warmup_steps is not None and self.warmup_share is not None:
+            raise ValueError("warmup_steps and warmup_share are both given; expected one of them")
+        if self.warmup_steps is not None and self.epochs is None and self.warmup_steps >= self.total_steps(1):
+            raise ValueError(f"warmup_steps must be below steps ({self.total_steps(1)})")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}; expected two numbers from 0 to below 1")
+        return self
 
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.schedule == "constant":
-            return self.learning_rate
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return how many optimiser steps there are when one pass over the data takes `steps_per_epoch`."""
+        if self.epochs is not None:
+            return max(1, round(self.epochs * steps_per_epoch))
+        return _DEFAULT_STEPS if self.steps is None else self.steps
+
+    def total_warmup(self, total_steps: int) -> int:
+        """Return how many of `total_steps` warm up."""
+        if self.warmup_share is not None:
+            return round(self.warmup_share * total_steps)
+        return min(_DEFAULT_WARMUP, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
 
 
-class FinetuneConfig(BaseModel):
+class FinetuneConfig(MethodOptions):
     """Everything that decides a fine-tuned policy, and where it goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    demos: Annotated[tuple[Path, ...], Field(min_length=1, description="Demonstration file; repeat for several.")]
+    output: Annotated[Path, Field(description="Where to write; one that was begun is continued.")]
+    base: Annotated[str, Field(description="Name under baselines/, or a checkpoint folder.")] = "openvla-nano"
+    tasks: Annotated[
+        tuple[str, ...], Field(description="suite.task to learn; repeat. [default: all in the files]")
+    ] = ()
 
-    demos: Annotated[tuple[Path, ...], Field(min_length=1)]
-    output: Path
-    base: str = "openvla-nano"  # a name under baselines/, or a checkpoint folder
-    tasks: tuple[str, ...] = ()  # `suite.task`; none: all that the files hold
-
-    method: Literal["lora", "full"] = "lora"
-    rank: Annotated[int, Field(ge=1)] = 32
-    alpha: Annotated[int, Field(ge=1)] = 16
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: Literal["all-linear"] | tuple[str, ...] = ALL_LINEAR  # every linear layer but the output, or names
-
-    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")
-    proprioception: tuple[str, ...] = ()  # names of the fields; none: those that the base was trained on
-    control_hz: int = CONTROL_HZ
-    action_convention: str = ACTION_CONVENTION
-    statistics: Literal["dataset", "base"] = "dataset"  # normalise by these demonstrations, or as the base was trained
-    unnorm_key: str | None = None  # name of the statistics; none: the demonstrations' suite
+    cameras: Annotated[
+        tuple[str, ...], Field(min_length=1, description="Camera to learn from; repeat, in the base's order.")
+    ] = ("agentview", "wrist")
+    proprioception: Annotated[
+        tuple[str, ...],
+        Field(description="Field to learn from; repeat, in the base's order. [default: as the base's]"),
+    ] = ()
+    control_hz: Annotated[int, Field(ge=1, description="Rate that the demonstrations must have.")] = CONTROL_HZ
+    action_convention: Annotated[str, Field(description="Convention that the demonstrations must have.")] = (
+        ACTION_CONVENTION
+    )
+    statistics: Annotated[
+        Literal["dataset", "base"], Field(description="Normalise by these demonstrations, or as the base was trained.")
+    ] = "dataset"
+    unnorm_key: Annotated[
+        str | None, Field(description="Name of the statistics. [default: the demonstrations' suite]")
+    ] = None
 
     optimiser: OptimiserConfig = OptimiserConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    evaluate_every: Annotated[int, Field(ge=1)] = 100  # steps; the checkpoint is kept at the same time
-    validation_frames: Annotated[int, Field(ge=1)] = 512  # at most so many, spread over the validation episodes
-    seed: int = 0
 
-    @model_validator(mode="after")
-    def _check(self) -> "FinetuneConfig":
-        if self.optimiser.warmup_steps >= self.optimiser.steps and self.optimiser.schedule == "cosine":
-            raise ValueError(f"warmup_steps must be below steps ({self.optimiser.steps})")
-        return self
+    precision: Annotated[
+        Precision, Field(description="bf16 computes in bfloat16 (autocast); bf16-weights also holds the weights so.")
+    ] = "float32"
+    gradient_checkpointing: Annotated[
+        bool, Field(description="Compute activations again on the way back: less memory, more time.")
+    ] = False
+    max_prompt_tokens: Annotated[
+        int | None, Field(ge=1, description="Refuse longer prompts. [default: as long as they are]")
+    ] = None
+    evaluate_every: Annotated[int, Field(ge=1, description="Steps between validations.")] = 100
+    save_every: Annotated[
+        int | None, Field(ge=1, description="Steps between checkpoints. [default: as --evaluate-every]")
+    ] = None
+    keep_checkpoints: Annotated[
+        int, Field(ge=0, description="Numbered checkpoints kept beside the last and the best.")
+    ] = 0
+    patience: Annotated[
+        int | None, Field(ge=1, description="Stop after so many validations without improvement. [default: never]")
+    ] = None
+    validation_frames: Annotated[
+        int, Field(ge=1, description="At most so many, spread over the validation episodes.")
+    ] = 512
+    log_every: Annotated[int, Field(ge=1, description="Steps between lines of the log.")] = 10
+    tracker: Annotated[str, Field(description="Who else is told: none, tensorboard or wandb.")] = "none"
+    project: Annotated[str, Field(description="Name of the project at the tracker.")] = "vla-bench"
+    seed: Annotated[int, Field(ge=0, description="Of batches, augmentation and new weights.")] = 0
 
-    def decisive(self) -> dict[str, object]:
-        """Return, as plain data, everything that decides the weights: all but where they go."""
-        return self.model_dump(mode="json", exclude={"output"})
+    @field_validator("tracker")
+    @classmethod
+    def _known_tracker(cls, name: str) -> str:
+        from vla_bench.training.trackers import trackers
+
+        if name not in trackers:
+            raise ValueError(str(UnknownNameError("tracker", name, trackers)))
+        return name
+
+    @property
+    def interval_of_checkpoints(self) -> int:
+        """Steps between checkpoints."""
+        return self.save_every or self.evaluate_every
+
+    def decisive(self) -> dict[str, Any]:
+        """Return, as plain data, everything that decides the weights: all but where they go and who is told."""
+        return self.model_dump(mode="json", exclude=_NOT_DECISIVE)
+
+    def to_toml(self) -> str:
+        """Return the whole as the TOML file that `vla-bench finetune --config` reads."""
+        return to_toml(self.model_dump(mode="json"))

@@ -44,9 +44,19 @@ class DemonstrationDataset:
     instruction_index: NDArray[np.int64]  # (frames,)
     instructions: tuple[str, ...]
     episodes: int
+    sources: tuple[tuple[str, int], ...] = ()  # of each episode: file and demonstration, and its first frame
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    def images_of(self, frames: NDArray[np.int64]) -> ImageArray:
+        """Return the images of `frames`, (B, cameras, H, W, 3)."""
+        return self.images[frames]
+
+    def origin_of(self, frame: int) -> str:
+        """Return file, demonstration and step of a frame, for messages."""
+        name, first = max((source for source in self.sources if source[1] <= frame), key=lambda source: source[1])
+        return f"{name} step {frame - first}"
 
     def chunks(self, frames: NDArray[np.int64], chunk_size: int) -> NDArray[np.float32]:
         """Return the actions from each frame on, (B, chunk_size, 7).
@@ -125,8 +135,11 @@ def _filled(chosen: Sequence[tuple[DemonstrationFile, str]], selection: FrameSel
         proprioception[where] = demonstration.proprioception[:, columns]
         actions[where], last_frame[where] = demonstration.actions, end - 1
         instruction_index[where] = instructions.setdefault(demonstration.instruction, len(instructions))
-    texts = tuple(instructions)
-    return DemonstrationDataset(images, proprioception, actions, last_frame, instruction_index, texts, len(chosen))
+    starts = (0, *ends[:-1].tolist())
+    sources = tuple((f"{file.path} {name}", start) for (file, name), start in zip(chosen, starts, strict=False))
+    return DemonstrationDataset(
+        images, proprioception, actions, last_frame, instruction_index, tuple(instructions), len(chosen), sources
+    )
 
 
 def _columns(header: FileHeader, names: Sequence[str]) -> NDArray[np.int64]:

@@ -1,36 +1,38 @@
 """Fine-tune a base checkpoint on demonstrations: the whole of `vla-bench finetune`."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
-from vla_bench.core.errors import ConventionError, OutputMismatchError
+from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError
 from vla_bench.core.locks import claimed
-from vla_bench.models.adapters import BaseReference, save_adapter
-from vla_bench.models.normalization import DatasetStatistics, statistics_for
-from vla_bench.models.openvla.checkpoint import (
-    Checkpoint,
-    find_base,
-    folder_written_whole,
-    load_checkpoint,
-    weights_digest,
-    write_checkpoint_files,
-)
+from vla_bench.models.adapters import BaseReference
+from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
+from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
 from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.digest import weights_digest
+from vla_bench.training.augmentation.pipeline import Pipeline
 from vla_bench.training.batches import BatchMaker
+from vla_bench.training.checkpoints import keep_checkpoint
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, suites_of
-from vla_bench.training.lora import add_lora
+from vla_bench.training.methods.method import METHODS, put_on
+from vla_bench.training.objectives import objective_for
+from vla_bench.training.precision import checkpoint_gradients, hold_weights
+from vla_bench.training.processes import Processes, processes_joined
+from vla_bench.training.scenery import proprioception_fields_of, scene_of
 from vla_bench.training.statistics import dataset_statistics
-from vla_bench.training.trainer import Trainer, TrainingProgress, TrainingState, make_loss
-from vla_bench.training.validation import Validation, validate
+from vla_bench.training.trackers import AllTrackers, TrackedRun, Tracker
+from vla_bench.training.trainer import Trainer, TrainingProgress
+from vla_bench.training.validation import Validation, Validator
 
 REPORT_FILE = "finetune.json"
+CONFIG_FILE = "finetune.toml"
 
 
 @dataclass(frozen=True)
@@ -43,94 +45,136 @@ class FinetuneReport:
     loss: float  # smoothed, at the end
     validation: Validation | None
     trained_parameters: int
+    total_parameters: int  # what was added by the method among them
     episodes: int
     frames: int
     elapsed_s: float  # training alone
     finished: bool
+    best_step: int | None = None  # of the checkpoint in OUTPUT/best
+    best_validation: Validation | None = None
     history: tuple[Mapping[str, Any], ...] = ()  # step, loss and validation at each checkpoint
 
 
 def finetune(
-    config: FinetuneConfig, on_progress: Callable[[TrainingProgress], None] = lambda progress: None
+    config: FinetuneConfig,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
+    *,
+    resume: bool = False,
 ) -> FinetuneReport:
     """Train, write the adapter or checkpoint to `config.output`, and return the report.
 
     An interrupted run goes on where it last kept a checkpoint; a finished one is reported again. Raises
-    `OutputMismatchError` when the output was made with another configuration.
+    `OutputMismatchError` when the output was made with another configuration, and `CheckpointError` when `resume`
+    is asked for and there is nothing to go on with. Started by torchrun, the processes train together.
     """
-    with claimed(config.output):
+    with processes_joined() as processes, ExitStack() as stack:
+        processes.from_main(lambda: stack.enter_context(claimed(config.output)))
         state_path = config.output.with_name(f".{config.output.name}.state.pt")
-        finished = _previous(config, state_path)
+        finished = processes.from_main(lambda: _previous(config, state_path, resume))
         if finished is not None:
             return finished
-        run = _Run(config)
+        run = _Run(config, processes)
         report = run.train(state_path, on_progress)
-        state_path.unlink(missing_ok=True)
+        processes.from_main(lambda: state_path.unlink(missing_ok=True))
         return report
 
 
 class _Run:
     """One fine-tuning run and everything it holds in memory."""
 
-    def __init__(self, config: FinetuneConfig) -> None:
-        self._config = config
+    def __init__(self, config: FinetuneConfig, processes: Processes) -> None:
+        self._config, self._processes = config, processes
         base_folder = find_base(config.base)
         base = load_checkpoint(base_folder)
-        selection = _selection(config, base.config)
+        selection = frame_selection(config, base.config)
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
-        self._statistics = _statistics(config, base, train)
+        pipeline = _pipeline(config, selection, train)
+        statistics = _statistics(config, base, train, pipeline)
         key = config.unnorm_key or "+".join(suites_of(config.demos))
-        self._checkpoint = replace(base, statistics={key: self._statistics})
-        self._reference = BaseReference(config.base, weights_digest(base_folder))
-        self._train = BatchMaker(train, base.processor, self._statistics)
-        self._valid = BatchMaker(valid, base.processor, self._statistics)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = base.model.to(device)
+        self._checkpoint = replace(base, statistics={key: statistics})
+        quantisation = METHODS[config.method].quantisation
+        self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)
+        hold_weights(base.model, config.precision)
+        self._model = base.model.to(processes.device)
         torch.manual_seed(config.seed)  # the adapters' first weights
-        self._adapter: PeftModel | None = add_lora(self._model, config) if config.method == "lora" else None
-        if self._adapter is None:
-            self._model.requires_grad_(True)
-        self._trainer = Trainer(self._model, self._train, config, self._validated, self._keep)
+        self._trained = put_on(self._model, config)
+        if config.gradient_checkpointing:
+            checkpoint_gradients(self._model)
+        _check_prompts(config, base, pipeline.texts(train.instructions))
+        self._train = BatchMaker(train, base.processor, statistics, pipeline)
+        objective = objective_for(self._model, config.optimiser)
+        validator = Validator(
+            BatchMaker(valid, base.processor, statistics),
+            objective,
+            statistics,
+            config.validation_frames,
+            config.precision,
+            processes,
+        )
+        self._trainer = Trainer(
+            self._model, self._train, objective, config, lambda: validator(self._model), self._keep, processes
+        )
 
     def train(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> FinetuneReport:
         """Train to the end and return the report."""
-        self._trainer.run(state_path, on_progress)
+        trainer = self._trainer
+        trainer.restore(state_path)
+        with self._tracked(trainer.state.step) as tracker:
+            trainer.run(state_path, tracker, on_progress if self._processes.is_main else lambda progress: None)
         return self._report()
 
-    def _validated(self) -> Validation | None:
-        loss = make_loss(self._model, self._config)
-        return validate(self._model, self._valid, loss, self._statistics, self._config.validation_frames)
+    @contextmanager
+    def _tracked(self, first_step: int) -> Iterator[Tracker]:
+        """Yield what is told of the run: its own log and the tracker chosen, on the main process alone."""
+        config, names = self._config, ("jsonl", self._config.tracker) if self._processes.is_main else ()
+        run = TrackedRun(config.output.name, config.project, logs_of(config.output), config.decisive(), first_step)
+        tracker = AllTrackers.started(names, run)
+        try:
+            yield tracker
+        finally:
+            tracker.close()
 
-    def _keep(self) -> None:
+    def _keep(self, is_best: bool) -> None:
         """Write what has been learnt so far, whole, in place of what was there."""
-        with folder_written_whole(self._config.output) as folder:
-            if self._adapter is None:
-                write_checkpoint_files(folder, self._checkpoint)
-            else:
-                save_adapter(folder, self._adapter, self._reference, self._checkpoint)
-            content = {"config": self._config.decisive(), "report": asdict(self._report())}
-            (folder / REPORT_FILE).write_text(json.dumps(content, indent=2) + "\n")
+        config, step = self._config, self._trainer.state.step
+        keep_checkpoint(config.output, self._write, step=step, is_best=is_best, numbered=config.keep_checkpoints)
+
+    def _write(self, folder: Path) -> None:
+        self._trained.save(folder, self._reference, self._checkpoint)
+        content = {"config": self._config.decisive(), "report": asdict(self._report())}
+        (folder / CONFIG_FILE).write_text(self._config.to_toml(), encoding="utf-8")
+        (folder / REPORT_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def _report(self) -> FinetuneReport:
-        state: TrainingState = self._trainer.state
+        state = self._trainer.state
         return FinetuneReport(
             output=str(self._config.output),
             base=self._config.base,
             steps=state.step,
             loss=state.loss if state.loss is not None else float("nan"),
             validation=state.latest_validation,
-            trained_parameters=sum(value.numel() for value in self._model.parameters() if value.requires_grad),
+            trained_parameters=self._trained.trainable_parameters,
+            total_parameters=self._trained.total_parameters,
             episodes=self._train.dataset.episodes,
             frames=len(self._train.dataset),
             elapsed_s=round(state.elapsed_s, 1),
-            finished=state.step == self._config.optimiser.steps,
+            finished=self._trainer.finished,
+            best_step=state.best_step,
+            best_validation=state.best_validation,
             history=tuple(state.history),
         )
 
 
-def _previous(config: FinetuneConfig, state_path: Path) -> FinetuneReport | None:
+def logs_of(output: Path) -> Path:
+    """Return the folder of a run's logs, beside its checkpoints, which are replaced as a whole."""
+    return output.with_name(f"{output.name}-logs")
+
+
+def _previous(config: FinetuneConfig, state_path: Path, resume: bool) -> FinetuneReport | None:
     """Return the report of an earlier run that finished; raise where the output is not this configuration's."""
+    if resume and not (config.output.exists() and state_path.is_file()) and not _says_finished(config.output):
+        raise CheckpointError(config.output, "there is no run to resume; leave --resume out to begin one")
     if not config.output.exists():
         state_path.unlink(missing_ok=True)  # its output was deleted: start anew
         return None
@@ -149,11 +193,20 @@ def _previous(config: FinetuneConfig, state_path: Path) -> FinetuneReport | None
         )
     if not report["finished"]:
         return None
-    validation = None if report["validation"] is None else Validation(**report["validation"])
-    return FinetuneReport(**{**report, "validation": validation, "history": tuple(report["history"])})
+    validations = ("validation", "best_validation")
+    made = {name: None if report[name] is None else Validation(**report[name]) for name in validations}
+    return FinetuneReport(**{**report, **made, "history": tuple(report["history"])})
 
 
-def _selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+def _says_finished(output: Path) -> bool:
+    try:
+        return bool(json.loads((output / REPORT_FILE).read_text())["report"]["finished"])
+    except (OSError, json.JSONDecodeError, KeyError, TypeError):
+        return False
+
+
+def frame_selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+    """Return what of the demonstrations `network` learns from. Raises `ConventionError` where they cannot fit."""
     if len(config.cameras) != network.num_images:
         names = ", ".join(config.cameras)
         raise ConventionError(f"The base {config.base!r} takes {network.num_images} images; the cameras are {names}.")
@@ -168,7 +221,42 @@ def _selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection
     )
 
 
-def _statistics(config: FinetuneConfig, base: Checkpoint, train: DemonstrationDataset) -> DatasetStatistics:
-    if config.statistics == "dataset":
-        return dataset_statistics(train)
-    return statistics_for(base.statistics, config.unnorm_key if config.unnorm_key in base.statistics else None)
+def _check_prompts(config: FinetuneConfig, base: Checkpoint, instructions: Sequence[str]) -> None:
+    """Raise where a prompt is longer than it may be: none is ever cut short."""
+    if config.max_prompt_tokens is None:
+        return
+    lengths = base.processor.actions_for(instructions)[1].sum(dim=1).tolist()
+    for instruction, length in zip(instructions, lengths, strict=True):
+        if length > config.max_prompt_tokens:
+            raise ConventionError(
+                f"The prompt of {instruction!r} is {length} tokens long, max_prompt_tokens is "
+                f"{config.max_prompt_tokens}. Raise it, or leave the task out."
+            )
+
+
+def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: DemonstrationDataset) -> Pipeline:
+    """Return the augmentations; raise where one could not be true to the action."""
+    scene = None
+    if config.augmentation.moves_the_scene:
+        fields = proprioception_fields_of(config.demos[0], selection.proprioception)
+        scene = scene_of(config.augmentation, config.demos, selection.cameras, fields)
+    pipeline = Pipeline.of(config.augmentation, scene)
+    pipeline.check(train.proprioception)
+    return pipeline
+
+
+def _statistics(
+    config: FinetuneConfig, base: Checkpoint, train: DemonstrationDataset, pipeline: Pipeline
+) -> DatasetStatistics:
+    if config.statistics == "base":
+        return statistics_for(base.statistics, config.unnorm_key if config.unnorm_key in base.statistics else None)
+    recorded = dataset_statistics(train)
+    if not pipeline.geometric:
+        return recorded
+    actions, proprioception = pipeline.widened(train.actions, train.proprioception)
+    felt = recorded.proprioception
+    return replace(
+        recorded,
+        action=VectorStatistics.of(actions, recorded.action.mask),
+        proprioception=None if felt is None else VectorStatistics.of(proprioception, felt.mask),
+    )

@@ -24,6 +24,8 @@ from vla_bench.models.openvla.processor import Processor
 from vla_bench.models.openvla.prompt import action_prompt, question_prompt
 from vla_bench.models.openvla.tokenizer import train_nano_tokenizer, word_token
 from vla_bench.training.alignment import Alignment
+from vla_bench.training.augmentation.pipeline import Pipeline
+from vla_bench.training.augmentation.samples import Draw
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import DemonstrationDataset
@@ -155,7 +157,8 @@ class _Pretraining:
         statistics = dataset_statistics(demonstrations)
         self._checkpoint = replace(untrained, statistics={STATISTICS_NAME: statistics})
         self._model = untrained.model.train()
-        self._imitation = BatchMaker(demonstrations, untrained.processor, statistics)
+        pipeline = Pipeline.of(recipe.augmentation)
+        self._imitation = BatchMaker(demonstrations, untrained.processor, statistics, pipeline)
         tokenizer = untrained.processor.tokenizer
         words = {word: word_token(tokenizer, word) for word in (*ANSWER_WORDS, *set(grounding.colours.values()))}
         vocabulary = Vocabulary(grounding.nouns, grounding.colours, words)
@@ -214,7 +217,7 @@ class _Pretraining:
         if not phase.imitation_rows:
             return math.nan
         frames = generator.integers(0, len(self._imitation.dataset), phase.imitation_rows)
-        batch = self._imitation.batch(frames, self._recipe.augmentation, generator)
+        batch = self._imitation.batch(frames, Draw(generator, len(frames)))
         loss = loss_of(batch.logits(self._model), batch.answer)
         (loss * phase.imitation_share).backward()
         return float(loss.detach())

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.normalization import DatasetStatistics
-from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.batches import BatchMaker
+from vla_bench.training.config import Precision
+from vla_bench.training.objectives import Objective
+from vla_bench.training.precision import computing
+from vla_bench.training.processes import SINGLE, Processes
 
 _BATCH = 64
 
@@ -22,43 +24,49 @@ class Validation:
 
     loss: float
     action_l1: float  # mean absolute error over the seven numbers, in the units of actions
-    token_accuracy: float  # share of tokens whose likeliest value is the right one
+    token_accuracy: float | None  # share of tokens whose likeliest value is the right one; None without tokens
     frames: int
 
 
-def validate(
-    model: OpenVLA, maker: BatchMaker, loss: SmoothedTokenLoss, statistics: DatasetStatistics, frames: int
-) -> Validation | None:
-    """Return how `model` does on at most `frames` frames spread evenly; None where there are no validation episodes."""
-    if len(maker.dataset) == 0:
-        return None
-    chosen = np.unique(np.linspace(0, len(maker.dataset) - 1, min(frames, len(maker.dataset))).astype(np.int64))
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        rows = [_errors(model, maker, loss, statistics, part) for part in _parts(chosen)]
-    model.train(was_training)
-    means = np.average(np.array([row[1:] for row in rows]), axis=0, weights=[row[0] for row in rows])
-    return Validation(float(means[0]), float(means[1]), float(means[2]), len(chosen))
+@dataclass(frozen=True)
+class Validator:
+    """Judge a network by the same frames each time; several processes share them."""
 
+    maker: BatchMaker
+    objective: Objective
+    statistics: DatasetStatistics
+    frames: int  # at most so many, spread evenly
+    precision: Precision = "float32"
+    processes: Processes = SINGLE
 
-def _errors(
-    model: OpenVLA,
-    maker: BatchMaker,
-    loss: SmoothedTokenLoss,
-    statistics: DatasetStatistics,
-    frames: NDArray[np.int64],
-) -> tuple[int, float, float, float]:
-    device = next(model.parameters()).device
-    batch = maker.batch(frames).to(device)
-    logits = batch.logits(model)
-    config = model.config
-    tokens = ActionTokenizer(config.vocab_end, config.n_action_bins)
-    decode = tokens.expected_action if config.decoding == "parallel" else tokens.most_likely_action
-    wanted = maker.actions(frames)
-    predicted = statistics.action.unnormalise(decode(logits).cpu().numpy().reshape(wanted.shape))
-    accuracy = (logits.argmax(dim=-1) == batch.answer).float().mean().item()
-    return len(frames), loss(logits, batch.answer).item(), float(np.abs(predicted - wanted).mean()), accuracy
+    def __call__(self, model: OpenVLA) -> Validation | None:
+        """Return how `model` does; None where there are no validation episodes."""
+        available = len(self.maker.dataset)
+        if available == 0:
+            return None
+        chosen = np.unique(np.linspace(0, available - 1, min(self.frames, available)).astype(np.int64))
+        own = _parts(chosen)[self.processes.rank :: self.processes.count]
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            rows = [self._errors(model, part) for part in own]
+        model.train(was_training)
+        sums = self.processes.summed(np.sum([np.zeros(4), *rows], axis=0).tolist())
+        loss, action_l1, accuracy = (value / sums[0] for value in sums[1:])
+        return Validation(loss, action_l1, None if np.isnan(accuracy) else accuracy, len(chosen))
+
+    def _errors(self, model: OpenVLA, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the number of frames, then the sums over them of loss, action error and token accuracy."""
+        device = next(model.parameters()).device
+        batch = self.maker.batch(frames).to(device)
+        with computing(self.precision, device):
+            answer = self.objective.answer(model, batch)
+            loss = self.objective.loss(answer, batch).item()
+        predicted = self.objective.predicted_actions(answer, batch).float().cpu().numpy()
+        error = np.abs(self.statistics.action.unnormalise(predicted) - self.maker.actions(frames)).mean()
+        accuracy = self.objective.token_accuracy(answer, batch)
+        means = np.array([1.0, loss, error, np.nan if accuracy is None else accuracy], dtype=np.float64)
+        return means * float(len(frames))
 
 
 def _parts(frames: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
     from vla_bench.models.openvla.checkpoint import Checkpoint
 
 _ADAPTER_CONFIG = "adapter_config.json"
+_BUNDLED_BASE = "base"
 _ROTATION_FIELD = "end_effector_axis_angle"
 
 
@@ -35,7 +36,8 @@ class OpenVLACard(PolicyCard):
     """A checkpoint folder, perhaps an adapter on it, and how the network sees and acts."""
 
     checkpoint: Path  # folder in OpenVLA's layout
-    adapter: Path | None = None  # folder that `vla-bench finetune --method lora` wrote
+    adapter: Path | None = None  # folder that `vla-bench finetune` wrote, all but the method `full`
+    merge_adapter: bool = True  # into the weights, where it can be: faster; false: kept apart, as it was trained
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview",)
     image_size: Annotated[int, Field(ge=16)]  # pixels of the images it was trained on; the network resizes them
     image_rotation_deg: Literal[0, 180] = 0  # of those images, against right side up
@@ -49,7 +51,10 @@ class OpenVLACard(PolicyCard):
     def with_checkpoint(self, checkpoint: Path) -> Self:
         """Return the card with this adapter, or with this checkpoint and no adapter."""
         if (checkpoint / _ADAPTER_CONFIG).is_file():
-            return self.model_copy(update={"adapter": checkpoint})
+            base = checkpoint / _BUNDLED_BASE  # `vla-bench merge` writes one where it cannot merge
+            return self.model_copy(
+                update={"adapter": checkpoint, "checkpoint": base if base.is_dir() else self.checkpoint}
+            )
         return self.model_copy(update={"checkpoint": checkpoint, "adapter": None})
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
@@ -74,7 +79,7 @@ def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
     if "adapter" in places:
         from vla_bench.models.adapters import load_adapter
 
-        checkpoint = load_adapter(checkpoint, places["adapter"])
+        checkpoint = load_adapter(checkpoint, places["adapter"], merge=card.merge_adapter)
     return OpenVLAPolicy(card, checkpoint)
 
 

@@ -1,0 +1,73 @@
+"""Saving an adapter and loading it, kept apart from the base's weights or folded into them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vla_bench.core.errors import CheckpointError
+from vla_bench.models.adapters.adapter import Adapter, attach_saved
+from vla_bench.models.adapters.folder import (
+    ADAPTER_CONFIG_FILE,
+    BaseReference,
+    read_base,
+    read_tensors,
+    write_base,
+    write_tensors,
+)
+from vla_bench.models.adapters.quantisation import quantise, round_to
+from vla_bench.models.normalization import STATISTICS_FILE, read_statistics, write_statistics
+from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
+from vla_bench.models.openvla.digest import weights_digest
+
+BUNDLED_BASE = "base"  # folder, inside an adapter's, of a base that is shipped with it
+
+
+def save_adapter(folder: Path, adapter: Adapter, base: BaseReference, checkpoint: Checkpoint) -> None:
+    """Write the adapter, its base's name and the statistics of `checkpoint` into the existing `folder`."""
+    adapter.write_config(folder, base)
+    write_tensors(folder, adapter.tensors())
+    write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
+    write_base(folder, base)
+
+
+def load_adapter(checkpoint: Checkpoint, folder: Path, *, merge: bool = True) -> Checkpoint:
+    """Put the adapter in `folder` on the network of `checkpoint`, which is changed, and take over its statistics.
+
+    With `merge`, an adapter that can become part of the base's own weights does, and what cannot stays apart: the
+    actions are the same. Raises `CheckpointError` when the adapter is incomplete or damaged, or belongs to other base
+    weights than those loaded; `MissingExtraError` when its base was held in 4 bits and bitsandbytes is not installed.
+    """
+    loaded, adapter = attach(checkpoint, folder, apart=not merge)
+    if merge and adapter.why_not_folded is None:
+        adapter.fold()
+    return loaded
+
+
+def attach(checkpoint: Checkpoint, folder: Path, *, apart: bool) -> tuple[Checkpoint, Adapter]:
+    """Return `checkpoint` with the adapter in `folder` on its network, and that adapter, not folded.
+
+    A base that was held in 4 bits is so again where the adapter stays `apart` from it; otherwise its weights are
+    rounded to the same values and kept in full, so that the adapter can be added to them without rounding again.
+    """
+    base = read_base(folder)
+    if checkpoint.folder is None or weights_digest(checkpoint.folder) != base.weights_sha256:
+        problem = f"it was trained on other weights of {base.name!r} than those in {checkpoint.folder}"
+        raise CheckpointError(folder, f"{problem}; load it with the base that it was made from, or make it again")
+    if base.quantisation is not None:
+        (quantise if apart else round_to)(checkpoint.model, base.quantisation)
+    adapter = attach_saved(checkpoint.model, folder)
+    adapter.assign(read_tensors(folder, adapter.tensors()))
+    model = checkpoint.model.eval().requires_grad_(False)
+    return replace(checkpoint, model=model, statistics=read_statistics(folder / STATISTICS_FILE), folder=None), adapter
+
+
+def load_finetuned(folder: Path, base: Path | None = None, *, merge: bool = True) -> Checkpoint:
+    """Return what `finetune` or `merge` wrote: a full checkpoint, or an adapter on `base` (default: its own)."""
+    if not (folder / ADAPTER_CONFIG_FILE).is_file():
+        return load_checkpoint(folder)
+    return load_adapter(load_checkpoint(base or base_folder(folder)), folder, merge=merge)
+
+
+def base_folder(folder: Path) -> Path:
+    """Return where the base of the adapter in `folder` lies: inside it, or where its name leads."""
+    name = read_base(folder).name
+    return folder / BUNDLED_BASE if (folder / BUNDLED_BASE).is_dir() else find_base(name)
