@@ -1,0 +1,179 @@
+"""OpenVLA-OFT checkpoint folders: an OpenVLA checkpoint with merged weights, the added parts in files beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import nn
+
+from vla_bench.core.errors import CheckpointError
+from vla_bench.models.normalization import DatasetStatistics
+from vla_bench.models.openvla.checkpoint import (
+    Checkpoint,
+    folder_written_whole,
+    load_checkpoint,
+    write_checkpoint_files,
+)
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.processor import Processor
+from vla_bench.models.openvla_oft.network import OpenVLAOFT, OpenVLAOFTConfig
+
+ACTION_HEAD = "action_head"
+PROPRIOCEPTION_PROJECTOR = "proprio_projector"
+_UNSUPPORTED = {
+    "vision_backbone": "it was trained with FiLM",
+    "noisy_action_projector": "it was trained with the diffusion head",
+}
+_DIFFUSION_KEY = "noise_predictor."
+_DISTRIBUTED_PREFIX = "module."  # left by the original's data-parallel training
+
+
+@dataclass(frozen=True)
+class OFTCheckpoint:
+    """A network with everything that gives its inputs and outputs their meaning."""
+
+    model: OpenVLAOFT
+    processor: Processor
+    statistics: Mapping[str, DatasetStatistics]
+    folder: Path | None = None  # where it was loaded from
+
+    @property
+    def config(self) -> OpenVLAOFTConfig:
+        """The network's shape."""
+        return self.model.config
+
+
+def is_oft_checkpoint(folder: Path) -> bool:
+    """Return whether the folder has OFT's action head beside an OpenVLA checkpoint."""
+    return bool(_component_files(folder, ACTION_HEAD))
+
+
+def load_oft_checkpoint(
+    folder: Path,
+    *,
+    num_images: int = 2,
+    chunk_size: int = 8,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> OFTCheckpoint:
+    """Return the checkpoint in `folder`, in evaluation mode.
+
+    The published layout does not record how many images and actions the network was trained with, so the caller says
+    it. Raises `CheckpointError` naming the file or tensor at fault, or what this code does not support: FiLM and the
+    diffusion head.
+    """
+    _refuse_unsupported(folder)
+    head_file = _component_file(folder, ACTION_HEAD)
+    head = _tensors(head_file)
+    if any(name.startswith(_DIFFUSION_KEY) for name in head):
+        raise CheckpointError(folder, f"{head_file.name} is a diffusion head; only the L1 regression head is supported")
+    projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
+    base = _load_base(folder, dtype=dtype, device=None if str(device) == "cpu" else device)
+    vla = with_images(base.model, num_images)
+    config = OpenVLAOFTConfig(vla.config, chunk_size, 0 if projector is None else _input_size(folder, projector))
+    with torch.device("meta"):
+        model = OpenVLAOFT(config, vla)
+    like = vla.language_model.model.embed_tokens.weight  # never quantised
+    _fill(folder, ACTION_HEAD, model.action_head, head, like)
+    if model.proprioception_projector is not None and projector is not None:
+        _fill(folder, PROPRIOCEPTION_PROJECTOR, model.proprioception_projector, projector, like)
+    processor = replace(base.processor, config=vla.config)
+    return OFTCheckpoint(model.eval(), processor, base.statistics, folder)
+
+
+def save_oft_checkpoint(folder: Path, checkpoint: OFTCheckpoint, step: int | str = "latest") -> None:
+    """Write `checkpoint` to `folder` in the published layout; it appears whole or not at all."""
+    model = checkpoint.model
+    with folder_written_whole(folder) as temporary:
+        write_checkpoint_files(temporary, Checkpoint(model.vla, checkpoint.processor, checkpoint.statistics))
+        parts = {ACTION_HEAD: model.action_head, PROPRIOCEPTION_PROJECTOR: model.proprioception_projector}
+        for name, module in parts.items():
+            if module is not None:
+                tensors = {key: value.detach().cpu() for key, value in module.state_dict().items()}
+                torch.save(tensors, temporary / f"{name}--{step}_checkpoint.pt")
+
+
+def with_images(vla: OpenVLA, num_images: int) -> OpenVLA:
+    """Set how many images `vla` takes, on which none of its tensors depends, and return it."""
+    if vla.config.decoding != "autoregressive" or vla.config.proprioception_dim:
+        raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
+    vla.config = replace(vla.config, num_images=num_images)
+    vla.vision_backbone.num_images = num_images
+    return vla
+
+
+def _load_base(folder: Path, **options: Any) -> Checkpoint:
+    try:
+        return load_checkpoint(folder, **{name: value for name, value in options.items() if value is not None})
+    except CheckpointError as error:
+        if (folder / "lora_adapter").is_dir() and not list(folder.glob("*.safetensors")):
+            raise CheckpointError(
+                folder, "it holds an unmerged lora_adapter and no merged weights. Merge the adapter into its base first"
+            ) from error
+        raise
+
+
+def _refuse_unsupported(folder: Path) -> None:
+    for component, why in _UNSUPPORTED.items():
+        files = _component_files(folder, component)
+        if files:
+            raise CheckpointError(folder, f"{why} ({files[0].name}), which is not supported; L1 regression is")
+
+
+def _component_files(folder: Path, component: str) -> list[Path]:
+    return sorted(folder.glob(f"{component}--*checkpoint.pt"))
+
+
+def _component_file(folder: Path, component: str) -> Path:
+    if not folder.is_dir():
+        raise CheckpointError(folder, "no such folder")
+    files = _component_files(folder, component)
+    if not files:
+        raise CheckpointError(folder, f"{component}--*_checkpoint.pt is missing, so this is no OpenVLA-OFT checkpoint")
+    if len(files) > 1:
+        raise CheckpointError(folder, f"more than one {component}: {', '.join(file.name for file in files)}; keep one")
+    return files[0]
+
+
+def _has_projector(folder: Path) -> bool:
+    return bool(_component_files(folder, PROPRIOCEPTION_PROJECTOR))
+
+
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(file.parent, f"{file.name} is damaged: {error}") from error
+    return {name.removeprefix(_DISTRIBUTED_PREFIX): tensor for name, tensor in content.items()}
+
+
+def _input_size(folder: Path, projector: Mapping[str, torch.Tensor]) -> int:
+    if "fc1.weight" not in projector:
+        raise CheckpointError(folder, f"{PROPRIOCEPTION_PROJECTOR} lacks the tensor fc1.weight")
+    return int(projector["fc1.weight"].shape[1])
+
+
+def _fill(
+    folder: Path, component: str, module: nn.Module, tensors: Mapping[str, torch.Tensor], like: torch.Tensor
+) -> None:
+    wanted = module.state_dict()
+    for name, place in wanted.items():
+        if name not in tensors:
+            raise CheckpointError(folder, f"{component} lacks the tensor {name}")
+        if tensors[name].shape != place.shape:
+            shapes = f"{tuple(tensors[name].shape)}, but the network makes it {tuple(place.shape)}"
+            raise CheckpointError(folder, f"{component}: {name} has shape {shapes}")
+    unexpected = sorted(set(tensors) - set(wanted))
+    if unexpected:
+        raise CheckpointError(folder, f"{component} has a tensor that the network does not know: {unexpected[0]}")
+    module.load_state_dict({name: tensor.to(like.device, like.dtype) for name, tensor in tensors.items()}, assign=True)
+
+
+def oft_config(vla: OpenVLAConfig, *, chunk_size: int = 8, proprioception_dim: int = 8) -> OpenVLAOFTConfig:
+    """Return the shape that `openvla-oft` adds to the network `vla`: two images, and no proprioception inside it."""
+    base = replace(vla, num_images=2, proprioception_dim=0, proprioception_fields=(), chunk_size=1)
+    return OpenVLAOFTConfig(replace(base, decoding="autoregressive"), chunk_size, proprioception_dim)

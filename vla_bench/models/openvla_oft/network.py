@@ -1,0 +1,113 @@
+"""The OpenVLA-OFT network: OpenVLA's towers, projector and decoder, run once, both ways, over a chunk of slots."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.projector import ProprioceptionProjector
+from vla_bench.models.openvla_oft.action_head import L1RegressionHead
+
+
+@dataclass(frozen=True)
+class OpenVLAOFTConfig:
+    """An OpenVLA network's shape, and what OFT adds to it."""
+
+    vla: OpenVLAConfig  # with the number of images, without proprioception: OFT's projector stands beside it
+    chunk_size: int = 8  # actions predicted at once; 8 for the published LIBERO checkpoints
+    proprioception_dim: int = 8  # 0: the network is not told
+
+    def __post_init__(self) -> None:
+        if self.chunk_size < 1:
+            raise ModelConfigError(f"chunk_size is {self.chunk_size}; expected at least 1.")
+        if self.vla.proprioception_dim:
+            raise ModelConfigError("The OpenVLA network inside has a proprioception projector of its own.")
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of one action."""
+        return self.vla.action_dim
+
+    @property
+    def num_images(self) -> int:
+        """Images of one observation."""
+        return self.vla.num_images
+
+    @property
+    def num_slots(self) -> int:
+        """Decoder states that the head reads."""
+        return self.chunk_size * self.action_dim
+
+
+class OpenVLAOFT(nn.Module):
+    """Sequence: first token, patches of all images, proprioception, rest of the prompt, slots, stop token.
+
+    Slots enter the decoder as zeros and get their meaning from their position alone. Every token attends to every
+    token that is not padding. As in next-token prediction, the state that stands for a slot is the one *before* it: the
+    head reads the last token of the prompt and all slots but the last.
+    """
+
+    def __init__(self, config: OpenVLAOFTConfig, vla: OpenVLA | None = None) -> None:
+        super().__init__()
+        self.config = config
+        text_dim = config.vla.text.hidden_size
+        self.vla = OpenVLA(config.vla) if vla is None else vla
+        self.proprioception_projector = (
+            ProprioceptionProjector(config.proprioception_dim, text_dim) if config.proprioception_dim else None
+        )
+        self.action_head = L1RegressionHead(text_dim, config.action_dim)
+
+    def predict_normalised(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return normalised actions (B, chunk_size, action_dim), differentiable: OFT trains by their L1 distance.
+
+        `input_ids`, `attention_mask` (B, L) are prompts padded on the right; `pixel_values` (B, images * 6, H, W);
+        `proprioception` (B, P) is normalised. A row's actions do not depend on how far the batch was padded.
+        """
+        embeddings, mask = self._sequence(input_ids, attention_mask, pixel_values, proprioception)
+        hidden = self._bidirectional(embeddings, mask)
+        slots = self.config.num_slots
+        seen = embeddings.shape[1] - input_ids.shape[1] - slots - 1  # patches and proprioception
+        last_of_prompt = (attention_mask.sum(dim=1) - 1 + seen)[:, None, None].expand(-1, 1, hidden.shape[-1])
+        states = torch.cat([hidden.gather(1, last_of_prompt), hidden[:, -slots - 1 : -2]], dim=1)
+        return self.action_head(states)  # type: ignore[no-any-return]
+
+    def _sequence(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        proprioception: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        embed = self.vla.language_model.model.embed_tokens
+        prompt = embed(input_ids)
+        seen = [self.vla.projector(self.vla.vision_backbone(pixel_values))]
+        if self.proprioception_projector is not None:
+            if proprioception is None:
+                raise ValueError(f"This network needs {self.config.proprioception_dim} numbers of proprioception.")
+            seen.append(self.proprioception_projector(proprioception.to(prompt.dtype)))
+        slots = prompt.new_zeros(len(prompt), self.config.num_slots, prompt.shape[-1])
+        stop = embed(input_ids.new_full((len(input_ids), 1), self.config.vla.text.eos_token_id))
+        embeddings = torch.cat([prompt[:, :1], *seen, prompt[:, 1:], slots, stop], dim=1)
+        mask = functional.pad(attention_mask, (sum(part.shape[1] for part in seen), 0), value=1)
+        return embeddings, functional.pad(mask, (0, slots.shape[1] + 1), value=1)
+
+    def _bidirectional(self, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the decoder's states after its final norm; padding is neither seen nor counted in positions."""
+        bias = torch.zeros(mask.shape, dtype=embeddings.dtype, device=mask.device)
+        bias = bias.masked_fill(mask == 0, torch.finfo(embeddings.dtype).min)[:, None, None, :]
+        output = self.vla.language_model.model(
+            inputs_embeds=embeddings,
+            attention_mask=bias,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            use_cache=False,
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]

@@ -1,0 +1,136 @@
+"""pi0 checkpoint folders: transformers' layout, and LeRobot's, whose tensor names transformers translates."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoTokenizer, PI0Config, PI0ForConditionalGeneration, PreTrainedTokenizerBase
+
+from vla_bench.core.errors import CheckpointError
+from vla_bench.models.pi0.normalisation import Pi0Normalisation, read_normalisation
+from vla_bench.models.pi0.processor import Pi0Processor
+
+_LEROBOT_SIZES = {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}  # what PI0Config() builds
+_COPIED_FIELDS = ("chunk_size", "max_state_dim", "max_action_dim", "min_period", "max_period")
+
+
+@dataclass(frozen=True)
+class Pi0Checkpoint:
+    """A network with everything that gives its inputs and outputs their meaning."""
+
+    model: nn.Module  # transformers' PI0ForConditionalGeneration
+    processor: Pi0Processor
+    normalisation: Pi0Normalisation
+
+    @property
+    def config(self) -> PI0Config:
+        """The network's shape."""
+        return self.processor.config
+
+    @torch.no_grad()
+    def actions(self, inputs: dict[str, torch.Tensor], noise: torch.Tensor, steps: int | None = None) -> torch.Tensor:
+        """Return normalised, padded actions (B, chunk_size, max_action_dim) from noise of the same shape.
+
+        `steps` are those of the flow; None takes the checkpoint's number.
+        """
+        network: Any = self.model
+        return network.sample_actions(**inputs, noise=noise, num_steps=steps)  # type: ignore[no-any-return]
+
+
+def load_pi0_checkpoint(
+    folder: Path,
+    *,
+    tokenizer: Path | None = None,
+    unnorm_key: str | None = None,
+    quantiles: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Pi0Checkpoint:
+    """Return the checkpoint in `folder`, in evaluation mode.
+
+    `tokenizer` is the folder of PaliGemma's tokenizer, where the checkpoint has none. Raises `CheckpointError` naming
+    the file, tensor or field at fault; no tensor is left at random values.
+    """
+    config = _config(folder)
+    normalisation = read_normalisation(folder, unnorm_key, quantiles=quantiles)
+    _check_sizes(folder, config, normalisation)
+    processor = Pi0Processor(config, _tokenizer(folder, tokenizer))
+    return Pi0Checkpoint(_model(folder, config, dtype), processor, normalisation)
+
+
+def _config(folder: Path) -> PI0Config:
+    if not folder.is_dir():
+        raise CheckpointError(folder, "no such folder")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise CheckpointError(folder, "config.json is missing")
+    try:
+        content = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(folder, f"config.json is not valid JSON: {error}") from error
+    if content.get("model_type") == "pi0":
+        return PI0Config.from_dict(content)
+    if content.get("type") == "pi0":
+        return lerobot_config(folder, content)
+    kind = content.get("model_type", content.get("type"))
+    raise CheckpointError(folder, f"config.json describes {kind!r}, not 'pi0' (by transformers or LeRobot)")
+
+
+def lerobot_config(folder: Path, content: dict[str, Any]) -> PI0Config:
+    """Return the network's shape of LeRobot's `config.json`, which names sizes instead of giving them."""
+    for field, supported in _LEROBOT_SIZES.items():
+        if content.get(field, supported) != supported:
+            raise CheckpointError(folder, f"config.json: {field} is {content[field]!r}; supported is {supported!r}")
+    if content.get("adapt_to_pi_aloha") or content.get("use_delta_joint_actions_aloha"):
+        raise CheckpointError(folder, "config.json asks for ALOHA's joint conversion, which is not supported")
+    fields = {name: content[name] for name in _COPIED_FIELDS if name in content}
+    steps = content.get("num_inference_steps", content.get("num_steps", 10))
+    return PI0Config(**fields, num_inference_steps=steps)
+
+
+def _model(folder: Path, config: PI0Config, dtype: torch.dtype | None) -> nn.Module:
+    network: Any = PI0ForConditionalGeneration
+    try:
+        model, report = network.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype or torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+        )
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(folder, f"the weights cannot be read: {error}") from error
+    for problem, name in (("missing", "lack"), ("unexpected", "have a tensor that the network does not know,")):
+        if report[f"{problem}_keys"]:
+            raise CheckpointError(folder, f"the weights {name} {min(report[f'{problem}_keys'])}")
+    for name, found, wanted in sorted(report["mismatched_keys"]):
+        raise CheckpointError(
+            folder, f"{name} has shape {tuple(found)}, but the configuration makes it {tuple(wanted)}"
+        )
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def _tokenizer(folder: Path, elsewhere: Path | None) -> PreTrainedTokenizerBase:
+    place = folder if elsewhere is None else elsewhere
+    if not any((place / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise CheckpointError(
+            place, "tokenizer.json is missing. Name the folder of PaliGemma's tokenizer in the card's `tokenizer`"
+        )
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    if tokenizer.bos_token_id is None:
+        raise CheckpointError(place, "the tokenizer has no first token (bos_token), with which prompts of pi0 begin")
+    return tokenizer
+
+
+def _check_sizes(folder: Path, config: PI0Config, normalisation: Pi0Normalisation) -> None:
+    for name, scaling, most in (
+        ("state", normalisation.state, config.max_state_dim),
+        ("actions", normalisation.action, config.max_action_dim),
+    ):
+        if len(scaling.centre) > most:
+            size = len(scaling.centre)
+            raise CheckpointError(folder, f"its statistics of {name} have {size} numbers, the network takes {most}")

@@ -1,0 +1,157 @@
+"""Policies of kind `pi0`: a pi0 network of transformers behind a card, many episodes in one forward pass."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from vla_bench.core.errors import CheckpointError, ConventionError
+from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
+from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.conventions import (
+    AxisAngleConvention,
+    GripperConvention,
+    gripper_to_close_positive,
+    image_for_policy,
+)
+from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
+from vla_bench.policies.proprioception import ProprioceptionReader
+from vla_bench.policies.registry import policy_kind
+
+if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
+    import torch
+
+    from vla_bench.models.pi0.checkpoint import Pi0Checkpoint
+
+
+class Pi0Card(PolicyCard):
+    """A checkpoint folder in transformers' or LeRobot's layout, and how the network sees and acts."""
+
+    checkpoint: Path | None = None  # None: the user names it with --checkpoint
+    tokenizer: Path | None = None  # folder of PaliGemma's tokenizer, where the checkpoint has none
+    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")  # those it lacks are left out
+    image_size: Annotated[int, Field(ge=8)] = 224  # pixels; what the network takes
+    image_rotation_deg: Literal[0, 180] = 0  # of its training images, against right side up
+    proprioception: Annotated[tuple[str, ...], Field(min_length=1)]  # the state, in the order of training
+    axis_angle: AxisAngleConvention = "robosuite"
+    gripper: GripperConvention = "close_positive"
+    unnorm_key: str | None = None  # entry of dataset_statistics.json, where the statistics are there
+    normalisation: Literal["mean_std", "quantiles"] = "mean_std"  # by which numbers of that file
+    flow_steps: Annotated[int, Field(ge=1)] | None = None  # None: as the checkpoint says, 10 for the published
+
+    def with_checkpoint(self, checkpoint: Path) -> Self:
+        """Return the card with this checkpoint."""
+        return self.model_copy(update={"checkpoint": checkpoint})
+
+    def checkpoints(self, folder: Path) -> dict[str, Path]:
+        """Return where the checkpoint lies."""
+        return {} if self.checkpoint is None else {"checkpoint": find_file(self.checkpoint, folder)}
+
+
+@policy_kind("pi0", Pi0Card)
+def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
+    """Load the card's checkpoint."""
+    places = card.checkpoints(folder)
+    if "checkpoint" not in places:
+        raise CheckpointError(
+            "of pi0", "the card names none. Give a folder in transformers' or LeRobot's layout with --checkpoint PATH"
+        )
+    from vla_bench.models.pi0.checkpoint import load_pi0_checkpoint
+
+    checkpoint = load_pi0_checkpoint(
+        places["checkpoint"],
+        tokenizer=None if card.tokenizer is None else find_file(card.tokenizer, folder),
+        unnorm_key=card.unnorm_key,
+        quantiles=card.normalisation == "quantiles",
+    )
+    return Pi0Policy(card, checkpoint)
+
+
+class Pi0Policy(PolicyBase):
+    """Predict a chunk of actions by following the flow from noise that belongs to the episode."""
+
+    def __init__(self, card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
+        import torch
+
+        _check_card(card, checkpoint)
+        self._card, self._checkpoint = card, checkpoint
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._checkpoint.model.to(self._device)
+        self._instructions: dict[int, str] = {}  # by row
+        self._noise: dict[int, torch.Generator] = {}  # by row
+        self._reader: ProprioceptionReader | None = None
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """The card's cameras, image size and proprioception."""
+        card = self._card
+        return PolicyRequirements(card.cameras, card.image_size, card.proprioception)
+
+    def connect(self, conventions: EnvironmentConventions) -> None:
+        """Find the card's state among the environment's fields; raise `ConventionError` if they do not fit."""
+        super().connect(conventions)
+        expected = len(self._checkpoint.normalisation.state.centre)
+        self._reader = ProprioceptionReader.of(
+            self._card.proprioception, conventions.proprioception_fields, self._card.axis_angle, expected
+        )
+
+    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Remember what to do in these rows, and begin their noise anew: it depends on the episode's seed alone."""
+        import torch
+
+        self._instructions.update(zip(rows, instructions, strict=True))
+        for row, seed in zip(rows, seeds, strict=True):
+            self._noise[row] = torch.Generator().manual_seed(seed)
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        """Return the predicted chunks, (B, H, 7)."""
+        checkpoint = self._checkpoint
+        inputs = {name: value.to(self._device) for name, value in self._inputs(observations, rows).items()}
+        padded = checkpoint.actions(inputs, self._drawn(rows).to(self._device), self._card.flow_steps)
+        scaling = checkpoint.normalisation.action
+        actions = scaling.unnormalise(padded[..., : len(scaling.centre)].float().cpu().numpy())
+        return np.clip(gripper_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+
+    def _inputs(self, observations: Sequence[Observation], rows: Sequence[int]) -> "dict[str, torch.Tensor]":
+        if self._reader is None:
+            raise ConventionError("The policy was not connected to environments before it was asked to act.")
+        card, processor = self._card, self._checkpoint.processor
+        images = np.stack(
+            [
+                [image_for_policy(seen["images"][name], card.image_rotation_deg, 1.0) for name in card.cameras]
+                for seen in observations
+            ]
+        )
+        pixel_values, pixel_mask = processor.images(images)
+        ids, mask = processor.prompts([self._instructions[row] for row in rows], len(card.cameras))
+        state = self._checkpoint.normalisation.state.normalise(self._reader.read(observations))
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "pixel_values": pixel_values,
+            "pixel_attention_mask": pixel_mask,
+            "state": processor.state(state),
+        }
+
+    def _drawn(self, rows: Sequence[int]) -> "torch.Tensor":
+        import torch
+
+        config = self._checkpoint.config
+        shape = (config.chunk_size, config.max_action_dim)
+        return torch.stack([torch.randn(shape, generator=self._noise[row]) for row in rows])
+
+
+def _check_card(card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
+    problems = []
+    if card.image_size != checkpoint.processor.image_size:
+        problems.append(f"the network takes images of {checkpoint.processor.image_size} pixels, not {card.image_size}")
+    actions = len(checkpoint.normalisation.action.centre)
+    if actions != ACTION_DIM:
+        problems.append(f"its statistics are of actions of {actions} numbers, the environments take {ACTION_DIM}")
+    chunk = checkpoint.config.chunk_size
+    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > chunk:
+        problems.append(f"the network predicts {chunk} actions, the card executes {card.chunk.steps}")
+    if problems:
+        raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")
