@@ -1,5 +1,6 @@
 """`vla-bench finetune`: from demonstrations to a policy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +22,12 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def finetune(
-    demos: Annotated[list[Path], typer.Option("--demos", "-d", help="Demonstration file; repeat for several.")],
+    demos: Annotated[
+        list[Path],
+        typer.Option(
+            "--demos", "-d", help="HDF5 file of vla_bench, robomimic or LIBERO, or a LeRobot v3 folder; repeat."
+        ),
+    ],
     output: Output,
     base: Annotated[str, typer.Option(help="Name under baselines/, or a checkpoint folder.")] = "openvla-nano",
     method: Annotated[Literal["lora", "full"], typer.Option(help="What to train.")] = "lora",
@@ -40,12 +46,35 @@ def finetune(
     ] = None,
     camera: Annotated[
         list[str] | None,
-        typer.Option(help="Camera to learn from; repeat, in the base's order. [default: as the base's]"),
+        typer.Option(help="Camera to learn from, or camera=key in the demonstrations; repeat, in the base's order."),
     ] = None,
     proprioception: Annotated[
         list[str] | None,
         typer.Option(help="Field to learn from; repeat, in the base's order. [default: as the base's]"),
     ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="name:size of a part of a LeRobot state without names; repeat, in order.")
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="What the robot was told. [default: what the demonstrations say]")
+    ] = None,
+    gripper: Annotated[
+        Literal["close_positive", "open_positive", "close_one", "open_one"] | None,
+        typer.Option(help="The demonstrations' gripper commands. [default: as their format has them]"),
+    ] = None,
+    orientation: Annotated[
+        Literal["upright", "upside_down", "mirrored", "rotated_180"] | None,
+        typer.Option(help="The demonstrations' images. [default: as their format has them]"),
+    ] = None,
+    recorded_hz: Annotated[
+        int | None, typer.Option(min=1, help="Take the demonstrations as recorded at this rate, whatever they say.")
+    ] = None,
+    drop_noops: Annotated[bool, typer.Option("--drop-noops", help="Leave out steps at which nothing is done.")] = False,
+    success_only: Annotated[bool, typer.Option(help="Leave out demonstrations known to fail.")] = True,
+    validation_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Of episodes, where the demonstrations have no split.")
+    ] = 0.1,
+    image_cache_gb: Annotated[float, typer.Option(min=0, help="Images are kept in memory up to this size.")] = 4.0,
     statistics: Annotated[
         Literal["dataset", "base"], typer.Option(help="Normalise by these demonstrations, or as the base was trained.")
     ] = "dataset",
@@ -61,7 +90,20 @@ def finetune(
     from vla_bench.training import FinetuneConfig
     from vla_bench.training.finetune import finetune as run_finetune
 
-    chosen = {"targets": target, "cameras": camera, "proprioception": proprioception}
+    cameras, camera_sources = named_cameras(camera or ())
+    chosen = {"targets": target, "cameras": cameras, "proprioception": proprioception}
+    data = {
+        "camera_sources": camera_sources,
+        "state_fields": state or (),
+        "instruction": instruction,
+        "gripper": gripper,
+        "orientation": orientation,
+        "recorded_hz": recorded_hz,
+        "drop_noops": drop_noops,
+        "success_only": success_only,
+        "validation_share": validation_share,
+        "image_cache_gb": image_cache_gb,
+    }
     options = {
         "demos": demos,
         "output": output,
@@ -81,12 +123,19 @@ def finetune(
         "statistics": statistics,
         "evaluate_every": evaluate_every,
         "seed": seed,
+        **data,
         **{name: value for name, value in chosen.items() if value},
     }
     config = validated(FinetuneConfig, options, "vla-bench finetune")
     with progress_shown(method) as update:
         report = run_finetune(config, lambda progress: update(progress.step, progress.steps, state_of(progress)))
     print_finetuned(report)
+
+
+def named_cameras(given: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return our camera names, and of those given as `name=key` the demonstrations' keys."""
+    pairs = [one.partition("=") for one in given]
+    return [name for name, _, _ in pairs], {name: key for name, _, key in pairs if key}
 
 
 def state_of(progress: "TrainingProgress") -> str:

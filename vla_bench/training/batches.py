@@ -23,7 +23,7 @@ class Batch:
     attention_mask: torch.Tensor
     pixel_values: torch.Tensor
     proprioception: torch.Tensor | None
-    answer: torch.Tensor  # (B, chunk_size * action_dim) token ids
+    answer: torch.Tensor  # (B, tokens) ids: chunk_size * action_dim, and with autoregressive decoding a stop token
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
@@ -55,11 +55,22 @@ class BatchMaker:
         self._proprioception: NDArray[np.float32] | None = None
         if config.proprioception_dim and statistics.proprioception is not None:
             self._proprioception = statistics.proprioception.normalise(dataset.proprioception)
+        self._stop = _stop_token(processor)
         self._prompts = processor.actions_for(dataset.instructions) if dataset.instructions else None
 
     def actions(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the chunks that should be predicted, (B, chunk_size, 7), in the units of actions."""
         return self.dataset.chunks(frames, self._chunk_size)
+
+    def answers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the token ids that are learnt, (B, tokens).
+
+        They are the actions', and, where tokens come one by one, the `</s>` that ends them: OpenVLA takes the loss on
+        both and on nothing of the prompt (`RLDSBatchTransform`).
+        """
+        tokens = self._tokenizer.encode(self._statistics.action.normalise(self.actions(frames)))
+        rows = tokens.reshape(len(frames), -1)
+        return rows if self._stop is None else np.pad(rows, ((0, 0), (0, 1)), constant_values=self._stop)
 
     def batch(
         self,
@@ -70,18 +81,18 @@ class BatchMaker:
         """Return the batch of these frames, with changed images where an augmentation and a generator are given."""
         if self._prompts is None:
             raise ValueError("There is no frame in this data set.")
-        images = self.dataset.images[frames]
+        images = self.dataset.images_of(frames)
         if augmentation is not None and generator is not None:
             images = augmented(images, augmentation, generator)
         prompt = self.dataset.instruction_index[frames]
-        answer = self._tokenizer.encode(self._statistics.action.normalise(self.actions(frames)))
+        answer = self.answers(frames)
         proprioception = None if self._proprioception is None else torch.from_numpy(self._proprioception[frames])
         return Batch(
             input_ids=self._prompts[0][prompt],
             attention_mask=self._prompts[1][prompt],
             pixel_values=self._processor.images(images),
             proprioception=proprioception,
-            answer=torch.from_numpy(answer).flatten(1),
+            answer=torch.from_numpy(answer),
         )
 
 
@@ -97,3 +108,8 @@ def frames_of_batch(number: int, frames: int, batch_size: int, seed: int) -> NDA
         order = np.random.default_rng([seed, int(one)]).permutation(frames)
         chosen[passes == one] = order[positions[passes == one] % frames]
     return chosen
+
+
+def _stop_token(processor: Processor) -> int | None:
+    """Return what ends an answer; with parallel decoding nothing does, since its length is known."""
+    return processor.tokenizer.eos_token_id if processor.config.decoding == "autoregressive" else None

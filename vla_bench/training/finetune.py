@@ -80,7 +80,7 @@ class _Run:
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
         self._statistics = _statistics(config, base, train)
-        key = config.unnorm_key or "+".join(suites_of(config.demos))
+        key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
         self._checkpoint = replace(base, statistics={key: self._statistics})
         self._reference = BaseReference(config.base, weights_digest(base_folder))
         self._train = BatchMaker(train, base.processor, self._statistics)
@@ -165,6 +165,12 @@ def _selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection
         control_hz=config.control_hz,
         action_convention=config.action_convention,
         tasks=config.tasks,
+        options=config.source_options(),
+        success_only=config.success_only,
+        drop_noops=config.drop_noops,
+        validation_share=config.validation_share,
+        split_seed=config.seed,
+        cache_bytes=int(config.image_cache_gb * 1e9),
     )
 
 

@@ -14,8 +14,9 @@ from vla_bench.core.errors import CheckpointError, VlaBenchError
 from vla_bench.core.paths import written_whole
 from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.training.batches import BatchMaker, frames_of_batch
+from vla_bench.training.batches import Batch, BatchMaker, frames_of_batch
 from vla_bench.training.config import FinetuneConfig
+from vla_bench.training.prefetch import Prefetched
 from vla_bench.training.validation import Validation
 
 _SMOOTHING = 0.95  # of the reported loss
@@ -74,6 +75,7 @@ class Trainer:
     ) -> None:
         self._model, self._maker, self._config = model, maker, config
         self._validate, self._keep = validate, keep
+        self._batches = Prefetched(self._batch)
         self._device = next(model.parameters()).device
         self.loss = make_loss(model, config)
         self._trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -119,10 +121,7 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for part in range(options.accumulate):
-            number = step * options.accumulate + part
-            frames = frames_of_batch(number, len(self._maker.dataset), options.batch_size, self._config.seed)
-            generator = np.random.default_rng([self._config.seed, 1, number])
-            batch = self._maker.batch(frames, self._config.augmentation, generator).to(self._device)
+            batch = self._batches[step * options.accumulate + part].to(self._device)
             loss = self.loss(batch.logits(self._model), batch.answer) / options.accumulate
             loss.backward()
             total += loss.item()
@@ -133,6 +132,11 @@ class Trainer:
             group["lr"] = options.learning_rate_at(step)
         self._optimiser.step()
         return total
+
+    def _batch(self, number: int) -> Batch:
+        config = self._config
+        frames = frames_of_batch(number, len(self._maker.dataset), config.optimiser.batch_size, config.seed)
+        return self._maker.batch(frames, config.augmentation, np.random.default_rng([config.seed, 1, number]))
 
     def _checkpoint(self, state_path: Path) -> None:
         validation = self._validate()

@@ -56,8 +56,9 @@ def _errors(
     tokens = ActionTokenizer(config.vocab_end, config.n_action_bins)
     decode = tokens.expected_action if config.decoding == "parallel" else tokens.most_likely_action
     wanted = maker.actions(frames)
-    predicted = statistics.action.unnormalise(decode(logits).cpu().numpy().reshape(wanted.shape))
-    accuracy = (logits.argmax(dim=-1) == batch.answer).float().mean().item()
+    said, right = logits[:, : wanted[0].size], batch.answer[:, : wanted[0].size]  # without a stop token
+    predicted = statistics.action.unnormalise(decode(said).cpu().numpy().reshape(wanted.shape))
+    accuracy = (said.argmax(dim=-1) == right).float().mean().item()
     return len(frames), loss(logits, batch.answer).item(), float(np.abs(predicted - wanted).mean()), accuracy
 
 
