@@ -230,7 +230,12 @@ def _run(recipe: Recipe, data: PretrainingData, output: Path, stop_after: int = 
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    return checkpoint.model.state_dict()
+    """Return the weights, the class token with its place added: published files hold only that sum."""
+    weights = dict(checkpoint.model.state_dict())
+    embeddings = "vision_backbone.featurizer.embeddings."
+    places = weights.pop(f"{embeddings}position_embeddings")
+    weights[f"{embeddings}cls_token"] = weights[f"{embeddings}cls_token"] + places[:, :1]
+    return {**weights, "places of patches": places[:, 1:]}
 
 
 def _assert_same(first: Checkpoint, second: Checkpoint) -> None:
