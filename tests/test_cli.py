@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
+from tests.training.trained import logits, train
 from vla_bench import __version__
 from vla_bench.cli import app
+from vla_bench.models.adapters import load_finetuned
 from vla_bench.results.ledger import read_ledger
 
-COMMANDS = ["generate-demos", "inspect", "run", "leaderboard", "list"]
+COMMANDS = ["generate-demos", "inspect", "finetune", "merge", "run", "leaderboard", "list"]
 EVALUATE = ["run", "--policy", "random", "--suite", "tabletop_pick", "--output", "{output}"]
 GENERATE = ["generate-demos", "--suite", "tabletop_pick", "--output", "{output}"]
 
@@ -51,6 +54,10 @@ def test_help_explains_every_command(command: str) -> None:
         ([*EVALUATE, "--policy", "nowhere.toml"], "No policy card nowhere.toml"),
         ([*EVALUATE, "--checkpoint", "no/such/folder"], "Checkpoint no/such/folder: there is no such folder"),
         (["inspect", "no_such_file.hdf5"], "no_such_file.hdf5"),
+        (["merge", "no_such_adapter", "--output", "{output}"], "Checkpoint no_such_adapter: no such folder"),
+        (["finetune", "--plan", "--method", "loar"], "No fine-tuning method named 'loar'. Did you mean 'lora'"),
+        (["finetune", "--plan", "--base", "openvla-8b"], "named 'openvla-8b'. Did you mean 'openvla-7b'"),
+        (["finetune", "--plan", "--target", "q_prj"], "named 'q_prj'. Did you mean 'q_proj'"),
         (["leaderboard", "no_such_run", "--output", "{output}"], "no_such_run is not a readable run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -148,3 +155,17 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
     assert "are kept in" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.glob("demos.hdf5.parts/*.hdf5"))
+
+
+@pytest.mark.parametrize(
+    ("method", "text"), [("dora", "a full checkpoint"), ("adapter", "adapter and base side by side")]
+)
+def test_merge_says_what_it_wrote_and_writes_it_once(method: str, text: str, tmp_path: Path) -> None:
+    network = train(tmp_path, method)
+    result = _invoke("merge", network.output, "--output", tmp_path / "merged")
+    assert result.exit_code == 0, result.output
+    assert text in result.output
+    assert torch.equal(logits(load_finetuned(tmp_path / "merged")).argmax(-1), logits(network.checkpoint).argmax(-1))
+    again = _invoke("merge", network.output, "--output", tmp_path / "merged")
+    assert again.exit_code == 2
+    assert "merged exists already and is left as it is" in again.output

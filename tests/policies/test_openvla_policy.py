@@ -12,9 +12,11 @@ from peft import LoraConfig
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.core.types import Observation, ProprioceptionField
-from vla_bench.models.adapters import BaseReference, save_adapter
+from vla_bench.models.adapters import BaseReference, merge, save_adapter
+from vla_bench.models.adapters.forms.bottleneck import BottleneckAdapter, BottleneckConfig
 from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
-from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
+from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
 FIELDS = (
@@ -184,6 +186,31 @@ def test_an_adapter_of_the_card_or_given_as_checkpoint_changes_the_actions(folde
     given.connect(CONVENTIONS)
     np.testing.assert_array_equal(acted(given, seen), by_card)
     assert not np.allclose(acted(base, seen), by_card)
+
+
+def test_an_adapter_kept_apart_acts_as_one_merged(folder: Path) -> None:
+    seen = observations(3)
+    adapter_for(folder)
+    merged, apart = (loaded(folder, f'adapter = "adapter"\nmerge_adapter = {word}\n') for word in ("true", "false"))
+    np.testing.assert_allclose(acted(apart, seen), acted(merged, seen), atol=1e-5)
+
+
+def test_a_merged_folder_of_adapter_and_base_acts_without_the_card_s_network(folder: Path, tmp_path: Path) -> None:
+    seen = observations(3)
+    checkpoint = load_checkpoint(folder / "network")
+    made = BottleneckAdapter(checkpoint.model, BottleneckConfig(4))
+    for parameter in checkpoint.model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    (folder / "bottleneck").mkdir()
+    reference = BaseReference(str(folder / "network"), weights_digest(folder / "network"))
+    save_adapter(folder / "bottleneck", made, reference, checkpoint)
+    expected = acted(loaded(folder, 'adapter = "bottleneck"'), seen)
+    merge(folder / "bottleneck", tmp_path / "bundle")
+    save_checkpoint(folder / "network", small_checkpoint(seed=1))  # the card's own has become another
+    given = load_policy(str(folder / "small.toml"), tmp_path / "bundle")
+    given.connect(CONVENTIONS)
+    np.testing.assert_array_equal(acted(given, seen), expected)
 
 
 def test_an_adapter_of_another_base_is_an_error(folder: Path) -> None:

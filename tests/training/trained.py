@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from tests.models.small import inputs, small_checkpoint
 from vla_bench.models.adapters import BaseReference
-from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, weights_digest
+from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.config import Decoding
+from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.training.methods import METHODS, MethodOptions, Trained
 from vla_bench.training.methods.method import put_on
 
@@ -29,7 +30,12 @@ class TrainedNetwork:
 
 
 def train(
-    folder: Path, method: str, decoding: Decoding = "parallel", dtype: torch.dtype = torch.float32, **options: Any
+    folder: Path,
+    method: str,
+    decoding: Decoding = "parallel",
+    dtype: torch.dtype = torch.float32,
+    count: int = STEPS,
+    **options: Any,
 ) -> TrainedNetwork:
     """Take a few steps of `method` on random answers, in evaluation mode, and save what was trained."""
     base, output = folder / "base", folder / method
@@ -40,7 +46,7 @@ def train(
     torch.manual_seed(0)
     chosen = MethodOptions(method=method, **{"rank": 4, "alpha": 16, **CHANGES.get(method, {}), **options})
     trained = put_on(checkpoint.model, chosen)
-    steps(checkpoint, STEPS)
+    steps(checkpoint, count)
     output.mkdir()
     reference = BaseReference(str(base), weights_digest(base), METHODS[method].quantisation)
     trained.save(output, reference, checkpoint)
@@ -64,9 +70,9 @@ def steps(checkpoint: Checkpoint, count: int) -> None:
         optimiser.step()
 
 
-def logits(checkpoint: Checkpoint) -> torch.Tensor:
-    """Return the network's logits of the actions in three situations that it was not trained on, in float32."""
-    batch = inputs(checkpoint, 3, seed=7)
+def logits(checkpoint: Checkpoint, *, learnt: bool = False) -> torch.Tensor:
+    """Return the network's logits of actions, in float32, in situations that it was trained on or others."""
+    batch = inputs(checkpoint, 4) if learnt else inputs(checkpoint, 3, seed=7)
     batch = {
         name: value.to(precision(checkpoint)) if value.is_floating_point() else value for name, value in batch.items()
     }

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli.model_options import ModelOptions
+from vla_bench.cli.plan import print_plan
 from vla_bench.cli.progress import progress_shown
 from vla_bench.core.validation import read_toml, validated
 from vla_bench.training.config import FinetuneConfig
@@ -46,6 +47,9 @@ def finetune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --output; an error where there is none.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print parameters, memory and steps; needs no weights, --demos or --output.")
+    ] = False,
     **options: Any,
 ) -> None:
     """Fine-tune a base on demonstrations.
@@ -54,6 +58,9 @@ def finetune(
 
     Example: `vla-bench finetune --base openvla-nano --method lora --demos demos.hdf5 --output checkpoints/x`
     """
+    if plan:
+        _plan(config, options)
+        return
     from vla_bench.training.finetune import finetune as run_finetune
 
     chosen = _configuration(config, resume, options)
@@ -75,6 +82,17 @@ def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> 
     content = {} if path is None else read_toml(path)
     source = "vla-bench finetune" if path is None else path
     return validated(FinetuneConfig, _OPTIONS.laid_over(content, options), source)
+
+
+def _plan(path: Path | None, options: dict[str, Any]) -> None:
+    """Print what a run would train and take."""
+    from vla_bench.training.plan import PlannedRun
+    from vla_bench.training.plan import plan as plan_run
+
+    content = {} if path is None else read_toml(path)
+    source = "vla-bench finetune --plan" if path is None else path
+    planned = validated(PlannedRun, _OPTIONS.laid_over(content, options), source)
+    print_plan(planned, plan_run(planned))
 
 
 def state_of(progress: "TrainingProgress") -> str:

@@ -13,8 +13,9 @@ from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismat
 from vla_bench.core.locks import claimed
 from vla_bench.models.adapters import BaseReference
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
-from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint, weights_digest
+from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
 from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.training.augmentation.pipeline import Pipeline
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.checkpoints import keep_checkpoint
@@ -85,7 +86,7 @@ class _Run:
         self._config, self._processes = config, processes
         base_folder = find_base(config.base)
         base = load_checkpoint(base_folder)
-        selection = _selection(config, base.config)
+        selection = frame_selection(config, base.config)
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
         pipeline = _pipeline(config, selection, train)
@@ -204,7 +205,8 @@ def _says_finished(output: Path) -> bool:
         return False
 
 
-def _selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+def frame_selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+    """Return what of the demonstrations `network` learns from. Raises `ConventionError` where they cannot fit."""
     if len(config.cameras) != network.num_images:
         names = ", ".join(config.cameras)
         raise ConventionError(f"The base {config.base!r} takes {network.num_images} images; the cameras are {names}.")

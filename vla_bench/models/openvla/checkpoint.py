@@ -1,6 +1,5 @@
 """Checkpoint folders in the published layout: one file missing, misnamed or misshapen is an error that names it."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -100,12 +99,6 @@ def load_weights(folder: Path, model: OpenVLA) -> None:
     if unexpected:
         raise CheckpointError(folder, f"{WEIGHTS_FILE} has a tensor that the network does not know: {unexpected[0]}")
     model.load_state_dict(tensors, strict=False)
-
-
-def weights_digest(folder: Path) -> str:
-    """Return the SHA-256 of the weights in `folder`, which tells one checkpoint from another."""
-    with (folder / WEIGHTS_FILE).open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def find_base(name: str) -> Path:

@@ -1,0 +1,174 @@
+"""How much memory a training step takes, found by taking one on tensors that have shapes but no data.
+
+The network is built on the meta device, the method put on it, and one forward and backward pass run under torch's
+`FakeTensorMode`, while every storage that comes into being is counted until it is freed. No weights are needed, and
+what a formula over layers (such as Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models",
+2022) would have to assume about kernels, frozen layers and adapters is what the real modules do. AdamW's two averages
+take twice the trained parameters (Loshchilov and Hutter, 2019), from the first step to the last; a linear layer in NF4
+takes 4 bits a weight, 8 bits a block of 64 weights and 32 bits for 256 such blocks (Dettmers et al., 2023).
+
+Not counted: the CUDA context and libraries (0.5 to 1 GB), what the allocator holds in reserve, and data in workers.
+"""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers.initialization import no_init_weights
+
+from vla_bench.models.adapters.quantisation import linear_layer_names
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.vision import CHANNELS_PER_IMAGE
+from vla_bench.training.batches import Batch
+from vla_bench.training.config import OptimiserConfig, Precision
+from vla_bench.training.methods.method import METHODS, Trained, put_on_as_held
+from vla_bench.training.methods.options import MethodOptions
+from vla_bench.training.objectives import objective_for
+from vla_bench.training.precision import checkpoint_gradients, computing, hold_weights
+
+_NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight
+_ADAMW_AVERAGES = 2
+_PROMPT_TOKENS = 32  # of a prompt where the network does not say: "In: What action should the robot take to ...?\nOut:"
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What one step is made of."""
+
+    batch_size: int
+    precision: Precision
+    gradient_checkpointing: bool
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes. The peak is not the sum of the others: as activations are freed, gradients and their like are made."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int  # what the pass forward keeps and makes, at its largest
+    peak: int
+
+
+def estimate(config: OpenVLAConfig, options: MethodOptions, step: StepShape) -> tuple[Trained, MemoryEstimate]:
+    """Return what the method would train of a network of that shape, and what memory a step would take."""
+    model, trained, weights = _planned_network(config, options, step)
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    gradients = sum(value.numel() * value.element_size() for value in parameters)
+    optimiser = _ADAMW_AVERAGES * gradients
+    activations, moving = _highest(model, config, step)
+    peak = weights + optimiser + max(moving, gradients)
+    return trained, MemoryEstimate(weights, gradients, optimiser, activations, peak)
+
+
+def _planned_network(config: OpenVLAConfig, options: MethodOptions, step: StepShape) -> tuple[OpenVLA, Trained, int]:
+    """Return a network on the meta device with the method on it, and the bytes of its weights."""
+    with torch.device("meta"), no_init_weights():
+        model = OpenVLA(config)
+    hold_weights(model, step.precision)
+    total = sum(value.numel() for value in model.parameters())
+    quantised = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantisation else []
+    saved = _computing_as_quantised(model, quantised, step)
+    with torch.device("meta"):
+        trained = put_on_as_held(model, options, total)
+    if step.gradient_checkpointing:
+        checkpoint_gradients(model)
+    tensors = {id(value): value for value in (*model.parameters(), *model.buffers())}
+    held = sum(value.numel() * value.element_size() for value in tensors.values())
+    return model.train(), trained, held - saved
+
+
+def _computing_as_quantised(model: OpenVLA, names: Sequence[str], step: StepShape) -> int:
+    """Put the layers `names`, held in NF4, into what they compute in; return by how many bytes less they are held.
+
+    bitsandbytes makes the weights anew at each use, so none are kept for the way back.
+    """
+    saved = 0.0
+    for name in names:
+        layer = model.get_submodule(name)
+        if step.precision != "float32":
+            layer.to(torch.bfloat16)
+        assert isinstance(layer.weight, torch.Tensor)
+        saved += layer.weight.numel() * (layer.weight.element_size() - _NF4_BYTES)
+    return round(saved)
+
+
+def _highest(model: OpenVLA, config: OpenVLAConfig, step: StepShape) -> tuple[int, int]:
+    """Return the most bytes live at once during the forward pass, and during forward and backward, without weights."""
+    with FakeTensorMode():
+        _give_storages(model)
+        batch = _batch(config, step)
+        objective = objective_for(model, OptimiserConfig())
+        with LiveBytes() as live:
+            with computing(step.precision, torch.device("cpu")):
+                loss = objective.loss(objective.answer(model, batch), batch)
+            forward = live.highest
+            loss.backward()
+    return forward, live.highest
+
+
+class LiveBytes(TorchDispatchMode):
+    """Count the bytes of every storage made within, until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = 0
+        self.highest = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and take note of what it made."""
+        given = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage(), given)
+        return made
+
+    def _count(self, storage: torch.UntypedStorage, given: set[int]) -> None:
+        if storage in self._known or id(storage) in given:
+            return
+        size = storage.nbytes()
+        self._known.add(storage)
+        weakref.finalize(storage, self._free, size)
+        self.now += size
+        self.highest = max(self.highest, self.now)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
+
+
+def _give_storages(model: nn.Module) -> None:
+    """Put the parameters and buffers of `model` on the processor, as tensors without data; shared ones stay shared."""
+    made: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, value in table.items():
+                if value is None:
+                    continue
+                if id(value) not in made:
+                    empty = torch.empty(value.shape, dtype=value.dtype, device="cpu")
+                    is_parameter = isinstance(value, nn.Parameter)
+                    made[id(value)] = nn.Parameter(empty, value.requires_grad) if is_parameter else empty
+                table[name] = made[id(value)]  # type: ignore[assignment]
+
+
+def _batch(config: OpenVLAConfig, step: StepShape) -> Batch:
+    rows, size = step.batch_size, config.image_size
+    ids = torch.zeros(rows, config.prompt_length or _PROMPT_TOKENS, dtype=torch.long)
+    return Batch(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        pixel_values=torch.zeros(rows, config.num_images * CHANNELS_PER_IMAGE, size, size),
+        proprioception=torch.zeros(rows, config.proprioception_dim) if config.proprioception_dim else None,
+        answer=torch.zeros(rows, config.num_slots, dtype=torch.long),
+        actions=torch.zeros(rows, config.chunk_size, config.action_dim),
+    )

@@ -1,0 +1,99 @@
+"""What a fine-tuning run would train and take, found without training and without weights."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.models.openvla.checkpoint import CONFIG_FILE, find_base
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.presets import openvla_7b_config, openvla_nano_config
+from vla_bench.training.config import FinetuneConfig
+from vla_bench.training.dataset import load_demonstrations
+from vla_bench.training.finetune import frame_selection
+from vla_bench.training.memory import MemoryEstimate, StepShape, estimate
+
+ARCHITECTURES: Mapping[str, Callable[[], OpenVLAConfig]] = {
+    "openvla-7b": openvla_7b_config,
+    "openvla-nano": openvla_nano_config,
+}
+"""Networks that can be planned for by name where no checkpoint of them is at hand."""
+
+
+class PlannedRun(FinetuneConfig):
+    """A run that may lack demonstrations and a place to write to."""
+
+    demos: Annotated[tuple[Path, ...], Field()] = ()
+    output: Path = Path()
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """How often a run sees its demonstrations."""
+
+    frames: int  # to learn from
+    steps_per_epoch: int
+    epochs: float  # in all steps
+
+
+@dataclass(frozen=True)
+class FinetunePlan:
+    """What a run would train and take."""
+
+    trainable_parameters: int
+    total_parameters: int  # what the method adds among them
+    percentage: float
+    step: StepShape
+    memory: MemoryEstimate
+    total_steps: int | None  # None: so many epochs of demonstrations that are not known
+    epochs: Epochs | None  # None without demonstrations
+
+
+def plan(config: PlannedRun) -> FinetunePlan:
+    """Return the plan of `config`, whose base may be a checkpoint or one of `ARCHITECTURES`.
+
+    Raises `UnknownNameError` for a base that is neither, `CheckpointError` for one without a readable configuration.
+    """
+    network = network_config(config.base)
+    options = config.optimiser
+    step = StepShape(options.batch_size, config.precision, config.gradient_checkpointing)
+    trained, memory = estimate(network, config, step)
+    epochs = _epochs(config, network) if config.demos else None
+    known = epochs is not None or options.epochs is None
+    return FinetunePlan(
+        trainable_parameters=trained.trainable_parameters,
+        total_parameters=trained.total_parameters,
+        percentage=trained.percentage,
+        step=step,
+        memory=memory,
+        total_steps=options.total_steps(epochs.steps_per_epoch if epochs else 1) if known else None,
+        epochs=epochs,
+    )
+
+
+def network_config(base: str) -> OpenVLAConfig:
+    """Return the shape of the network called `base`: of a checkpoint's `config.json`, or one of `ARCHITECTURES`."""
+    try:
+        folder = find_base(base)
+    except UnknownNameError as error:
+        if base not in ARCHITECTURES:
+            raise UnknownNameError("base checkpoint or architecture", base, ARCHITECTURES) from error
+        return ARCHITECTURES[base]()
+    try:
+        return OpenVLAConfig.from_json(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CheckpointError(folder, f"{CONFIG_FILE} is missing") from None
+    except (json.JSONDecodeError, ModelConfigError) as error:
+        raise CheckpointError(folder, f"{CONFIG_FILE}: {error}") from error
+
+
+def _epochs(config: FinetuneConfig, network: OpenVLAConfig) -> Epochs:
+    frames = len(load_demonstrations(config.demos, frame_selection(config, network), "train"))
+    options = config.optimiser
+    steps_per_epoch = math.ceil(frames / (options.batch_size * options.accumulate))
+    return Epochs(frames, steps_per_epoch, options.total_steps(steps_per_epoch) / max(1, steps_per_epoch))
