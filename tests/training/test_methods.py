@@ -196,6 +196,26 @@ def test_an_unknown_method_is_named_with_the_nearest() -> None:
         MethodOptions(method="loar")
 
 
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_a_part_can_be_trained_whole_besides(method: str, tmp_path: Path) -> None:
+    part = "proprioception_projector"
+    network = train(tmp_path, method, train_whole=(part,))
+    parts = small_checkpoint().model.get_submodule(part).state_dict()
+    without = put(method)[0]
+    assert network.trained.total_parameters <= without.total_parameters
+    assert network.trained.trainable_parameters > without.trainable_parameters
+    base, learnt = load_checkpoint(network.base), logits(network.checkpoint)
+    merge(network.output, tmp_path / "merged")
+    for checkpoint in (load_finetuned(network.output, merge=False), load_finetuned(tmp_path / "merged")):
+        assert torch.allclose(logits(checkpoint), learnt, **_CLOSE)
+    folded = load_finetuned(network.output).model.get_submodule(part).state_dict()
+    assert folded.keys() == parts.keys()
+    for name, value in base.model.get_submodule(part).state_dict().items():
+        assert not torch.equal(folded[name], value)
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{part}'"):
+        put(method, train_whole=("proprioception_projektor",))
+
+
 def test_dora_trains_lengths_besides() -> None:
     trained, names = put("dora")
     assert any("magnitude" in name for name in names)

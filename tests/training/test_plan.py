@@ -97,7 +97,12 @@ def test_the_peak_is_no_less_than_what_is_held_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("method", "trained", "peak"),
-    [("full", 100.0, 60.5), ("lora", 1.46, 19.0), ("adapter", 1.76, 18.2), ("qlora", 1.46, 8.3)],
+    [
+        ("full", 100.0, 60.5),
+        ("lora", 1.46, 19.0),
+        pytest.param("adapter", 1.76, 18.2, marks=pytest.mark.slow),
+        pytest.param("qlora", 1.46, 8.3, marks=pytest.mark.slow),
+    ],
 )
 def test_the_published_size_is_planned_without_weights(method: str, trained: float, peak: float) -> None:
     step = StepShape(1, "bf16-weights", gradient_checkpointing=False)

@@ -11,6 +11,7 @@ Not counted: the CUDA context and libraries (0.5 to 1 GB), what the allocator ho
 """
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,8 @@ def _planned_network(config: OpenVLAConfig, options: MethodOptions, step: StepSh
         model = OpenVLA(config)
     hold_weights(model, step.precision)
     total = sum(value.numel() for value in model.parameters())
-    saved = _computing_as_quantised(model, step) if METHODS[options.method].quantisation else 0
+    quantised = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantisation else []
+    saved = _computing_as_quantised(model, quantised, step)
     with torch.device("meta"):
         trained = put_on_as_held(model, options, total)
     if step.gradient_checkpointing:
@@ -84,13 +86,13 @@ def _planned_network(config: OpenVLAConfig, options: MethodOptions, step: StepSh
     return model.train(), trained, held - saved
 
 
-def _computing_as_quantised(model: OpenVLA, step: StepShape) -> int:
-    """Put the layers that are held in NF4 into what they compute in, and return by how many bytes less they are held.
+def _computing_as_quantised(model: OpenVLA, names: Sequence[str], step: StepShape) -> int:
+    """Put the layers `names`, held in NF4, into what they compute in; return by how many bytes less they are held.
 
     bitsandbytes makes the weights anew at each use, so none are kept for the way back.
     """
     saved = 0.0
-    for name in linear_layer_names(model):
+    for name in names:
         layer = model.get_submodule(name)
         if step.precision != "float32":
             layer.to(torch.bfloat16)

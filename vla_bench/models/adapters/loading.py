@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.adapters.adapter import Adapter, attach_saved
+from vla_bench.models.adapters.adapter import Adapter, attach_saved, read_adapter_config
 from vla_bench.models.adapters.folder import (
     ADAPTER_CONFIG_FILE,
     BaseReference,
@@ -53,7 +53,8 @@ def attach(checkpoint: Checkpoint, folder: Path, *, apart: bool) -> tuple[Checkp
         problem = f"it was trained on other weights of {base.name!r} than those in {checkpoint.folder}"
         raise CheckpointError(folder, f"{problem}; load it with the base that it was made from, or make it again")
     if base.quantisation is not None:
-        (quantise if apart else round_to)(checkpoint.model, base.quantisation)
+        whole = read_adapter_config(folder).get("modules_to_save") or ()  # parts in PEFT's words; those were not
+        (quantise if apart else round_to)(checkpoint.model, base.quantisation, whole)
     adapter = attach_saved(checkpoint.model, folder)
     adapter.assign(read_tensors(folder, adapter.tensors()))
     model = checkpoint.model.eval().requires_grad_(False)

@@ -4,6 +4,7 @@ The output layer keeps its precision, as in transformers' own 4-bit loading, whi
 """
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -14,23 +15,24 @@ QUANTISATIONS = ("nf4",)
 _OUTPUT_LAYER = "lm_head"
 
 
-def quantise(model: nn.Module, kind: str) -> None:
-    """Hold the linear layers of `model` in 4 bits, in place; they compute in the precision that they had.
+def quantise(model: nn.Module, kind: str, kept: Sequence[str] = ()) -> None:
+    """Hold the linear layers of `model` but those in the parts `kept` in 4 bits, in place.
 
+    They compute in the precision that they had.
     Raises `MissingExtraError` without bitsandbytes.
     """
     library = _bitsandbytes(kind)
-    for name in linear_layer_names(model):
+    for name in linear_layer_names(model, kept):
         layer = model.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         model.set_submodule(name, _quantised(library, layer, kind))
     model.is_loaded_in_4bit = True  # type: ignore[assignment]  # PEFT asks for it, as transformers sets it
 
 
-def round_to(model: nn.Module, kind: str) -> None:
+def round_to(model: nn.Module, kind: str, kept: Sequence[str] = ()) -> None:
     """Round the linear layers of `model` to the values that `quantise` would give them, held in full precision."""
     functional = _bitsandbytes(kind).functional
-    for name in linear_layer_names(model):
+    for name in linear_layer_names(model, kept):
         layer = model.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         weight = layer.weight.data
@@ -38,12 +40,15 @@ def round_to(model: nn.Module, kind: str) -> None:
         layer.weight.data = functional.dequantize_4bit(packed, state).to(weight.dtype)
 
 
-def linear_layer_names(model: nn.Module) -> list[str]:
-    """Return the names of all linear layers but the output layer."""
+def linear_layer_names(model: nn.Module, kept: Sequence[str] = ()) -> list[str]:
+    """Return the names of all linear layers but the output layer and those in the parts `kept`."""
+    kept_inside = tuple(f"{part}." for part in kept)
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] != _OUTPUT_LAYER
+        if isinstance(module, nn.Linear)
+        and name.rsplit(".", 1)[-1] != _OUTPUT_LAYER
+        and not f"{name}.".startswith(kept_inside)
     ]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.registry import Registry
 from vla_bench.training.methods.options import MethodOptions
 
@@ -59,6 +60,15 @@ class Trained:
             save_adapter(folder, self.adapter, base, checkpoint)
 
 
+def parts_named(model: "nn.Module", names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `names`, all of which must be parts of `model`. Raises `UnknownNameError`."""
+    known = [name for name, _ in model.named_modules() if name]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("part of the network", name, known)
+    return names
+
+
 def put_on(model: "nn.Module", options: MethodOptions) -> Trained:
     """Prepare `model`, in place, for the method chosen in `options`: from here on what it trains wants a gradient.
 
@@ -69,12 +79,14 @@ def put_on(model: "nn.Module", options: MethodOptions) -> Trained:
     total = sum(value.numel() for value in model.parameters())  # before two weights share a byte
     quantisation = METHODS[options.method].quantisation
     if quantisation is not None:
-        quantise(model, quantisation)
+        quantise(model, quantisation, parts_named(model, options.train_whole))
     return put_on_as_held(model, options, total)
 
 
 def put_on_as_held(model: "nn.Module", options: MethodOptions, total: int) -> Trained:
     """Put the method on `model`, of `total` parameters, in place, however its weights are held."""
+    parts = parts_named(model, options.train_whole)
+    whole = sum(value.numel() for name in parts for value in model.get_submodule(name).parameters())
     adapter = METHODS[options.method].put_on(model, options)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    return Trained(adapter, trainable, total if adapter is None else total + trainable)
+    return Trained(adapter, trainable, total if adapter is None else total + trainable - whole)

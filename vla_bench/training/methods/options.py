@@ -58,6 +58,10 @@ class MethodOptions(BaseModel):
         Literal["all-linear"] | tuple[str, ...] | None,
         Field(description="Linear layer that LoRA adapts, q_proj or language_model.q_proj; repeat."),
     ] = None
+    train_whole: Annotated[
+        tuple[str, ...],
+        Field(description="Part trained whole beside the method, such as proprioception_projector; repeat."),
+    ] = ()
     reduction: Annotated[int, Field(ge=1, description="Of bottleneck adapters: the network's width over theirs.")] = 16
     adapt_vision: Annotated[bool, Field(description="Bottleneck adapters in the vision towers too.")] = False
 

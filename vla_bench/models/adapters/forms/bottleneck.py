@@ -30,6 +30,7 @@ class BottleneckConfig:
 
     reduction: int = 16  # width of the network over width of the bottleneck
     parts: tuple[str, ...] = (_DECODER,)  # parts of the network whose blocks get adapters
+    whole: tuple[str, ...] = ()  # parts that are trained whole besides
 
     def __post_init__(self) -> None:
         if self.reduction < 1:
@@ -40,9 +41,9 @@ class BottleneckConfig:
         return max(1, width // self.reduction)
 
     @classmethod
-    def of(cls, reduction: int, *, vision: bool) -> "BottleneckConfig":
+    def of(cls, reduction: int, *, vision: bool, whole: tuple[str, ...] = ()) -> "BottleneckConfig":
         """Return adapters in the decoder, and where `vision` in both vision towers too."""
-        return cls(reduction, (_DECODER, _VISION) if vision else (_DECODER,))
+        return cls(reduction, (_DECODER, _VISION) if vision else (_DECODER,), whole)
 
 
 class Bottleneck(nn.Module):
@@ -90,28 +91,30 @@ class BottleneckAdapter:
         """
         model.requires_grad_(False)
         self._config = config
-        self._adapters: dict[str, Bottleneck] = {}
+        self._trained: dict[str, nn.Module] = {}  # by the name in the network
         for name, block in list(_blocks(model, config.parts)):
             width, device = _width(block)
             for child in _sublayers(block):
                 adapter = Bottleneck(width, config.size(width), device)
                 setattr(block, child, Adapted(getattr(block, child), adapter))
-                self._adapters[f"{name}.{child}.adapter"] = adapter
-        if not self._adapters:
+                self._trained[f"{name}.{child}.adapter"] = adapter
+        if not self._trained:
             raise ValueError(f"the network has no transformer blocks in {' or '.join(config.parts)}")
+        for name in config.whole:
+            self._trained[name] = model.get_submodule(name).requires_grad_(True)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the adapters' tensors, on the CPU, by the names that they have in the network."""
         return {
             f"{name}.{key}": value.detach().cpu().contiguous()
-            for name, adapter in self._adapters.items()
-            for key, value in adapter.state_dict().items()
+            for name, module in self._trained.items()
+            for key, value in module.state_dict().items()
         }
 
     def assign(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take over `tensors`."""
-        for name, adapter in self._adapters.items():
-            adapter.load_state_dict({key: tensors[f"{name}.{key}"] for key in adapter.state_dict()})
+        for name, module in self._trained.items():
+            module.load_state_dict({key: tensors[f"{name}.{key}"] for key in module.state_dict()})
 
     def write_config(self, folder: Path, base: BaseReference) -> None:
         """Write `adapter_config.json`."""
@@ -128,16 +131,17 @@ def attach(model: nn.Module, folder: Path) -> BottleneckAdapter:
     """Put bottleneck adapters as `folder` describes them on `model`."""
     content = read_adapter_config(folder)
     try:
-        config = BottleneckConfig(int(content["reduction"]), tuple(map(str, content["parts"])))
+        reduction = int(content["reduction"])
+        parts, whole = (tuple(map(str, content[name])) for name in ("parts", "whole"))
     except KeyError as error:
         raise ValueError(f"field {error} is missing") from None
-    return BottleneckAdapter(model, config)
+    return BottleneckAdapter(model, BottleneckConfig(reduction, parts, whole))
 
 
 def _blocks(model: nn.Module, parts: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
     """Yield name and module of the transformer blocks in `parts`: what holds an attention and an MLP side by side."""
     for name, module in model.named_modules():
-        if name.startswith(tuple(f"{part}." for part in parts)) and len(_sublayers(module)) == 2:
+        if set(parts) & set(name.split(".")) and len(_sublayers(module)) == 2:
             yield name, module
 
 

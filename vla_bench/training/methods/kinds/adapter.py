@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vla_bench.training.methods.method import METHODS
+from vla_bench.training.methods.method import METHODS, parts_named
 from vla_bench.training.methods.options import MethodOptions
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ class BottleneckAdapters:
         """Freeze `model` and put bottleneck adapters on it."""
         from vla_bench.models.adapters.forms.bottleneck import BottleneckAdapter, BottleneckConfig
 
-        return BottleneckAdapter(model, BottleneckConfig.of(options.reduction, vision=options.adapt_vision))
+        whole = parts_named(model, options.train_whole)
+        config = BottleneckConfig.of(options.reduction, vision=options.adapt_vision, whole=whole)
+        return BottleneckAdapter(model, config)
 
 
 METHODS.register(BottleneckAdapters(), name="adapter")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.training.methods.method import METHODS
+from vla_bench.training.methods.method import METHODS, parts_named
 from vla_bench.training.methods.options import ALL_LINEAR, MethodOptions
 
 if TYPE_CHECKING:
@@ -26,8 +26,12 @@ class LowRank:
         from peft import LoraConfig
 
         from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
+        from vla_bench.models.adapters.quantisation import linear_layer_names
 
         settings = options.low_rank()
+        whole = {
+            name: linear_layer_names(model.get_submodule(name)) for name in parts_named(model, options.train_whole)
+        }
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -35,6 +39,8 @@ class LowRank:
             target_modules=target_modules(model, settings.targets),
             init_lora_weights="gaussian" if settings.gaussian else True,
             use_dora=self.decomposed,
+            modules_to_save=list(options.train_whole) or None,
+            exclude_modules=[f"{part}.{name}" for part, names in whole.items() for name in names] or None,
         )
         return LowRankAdapter(model, config)
 
@@ -60,9 +66,10 @@ def target_modules(model: "nn.Module", targets: str | tuple[str, ...]) -> list[s
 
 
 def _ways_to_name(layer: str) -> list[str]:
-    """Return the layer's whole name and, for each part that it lies in, the part's name with the layer's last."""
+    """Return the layer's whole name and, for every run of parts that it lies in, their names with the layer's last."""
     *path, last = layer.split(".")
-    return [layer, *(".".join([*path[: depth + 1], last]) for depth in range(len(path)))]
+    runs = [path[first:end] for first in range(len(path)) for end in range(first + 1, len(path) + 1)]
+    return [layer, *(".".join([*run, last]) for run in runs)]
 
 
 def _all_ways(layers: list[str]) -> set[str]:
