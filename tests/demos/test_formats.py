@@ -7,6 +7,7 @@ from functools import partial
 import h5py
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tests.demos.foreign import (
     CAMERAS,
@@ -62,9 +63,8 @@ def test_facts(source):
     assert facts.image_size == (24, 24)
     assert facts.control_hz == CONTROL_HZ
     assert facts.action_convention == ACTION_CONVENTION
-    assert {field.name: field.size for field in facts.proprioception_fields} == {
-        field.name: field.size for field in FIELDS
-    }
+    sizes = {field.name: field.size for field in facts.proprioception_fields}
+    assert {field.name: field.size for field in FIELDS}.items() <= sizes.items()
 
 
 def test_episodes(source):
@@ -81,6 +81,36 @@ def test_arrays_are_in_our_conventions(source):
         assert read.dtype == np.float32
         assert np.allclose(read, expected.proprioception, atol=1e-5)
     assert np.linalg.norm(EPISODES[0].axis_angle, axis=1).max() > np.pi  # the quaternion's sign mattered
+
+
+@pytest.mark.parametrize("write", [write_libero, write_robomimic])
+def test_the_hand_s_orientation_is_kept_as_stored(tmp_path, write):
+    with open_source(write(tmp_path, EPISODES)) as source:
+        read = source.proprioception("demo_0", ("hand_axis_angle",))
+    assert np.allclose(read, EPISODES[0].hand_axis_angle, atol=1e-5)
+
+
+def test_the_grip_site_is_preferred_where_robosuite_observed_it(tmp_path):
+    path = write_robomimic(tmp_path, EPISODES)
+    with h5py.File(path, "r+") as file:
+        for number, demo in enumerate(file["data"].values()):
+            hand = Rotation.from_quat(EPISODES[number].hand_quat_xyzw)
+            site = hand * Rotation.from_euler("z", -90, degrees=True)
+            demo["obs/robot0_eef_quat_site"] = site.as_quat(canonical=True).astype(np.float32)
+            del demo["obs/robot0_eef_quat"]
+    with open_source(path) as source:
+        read = source.proprioception("demo_2", ("end_effector_axis_angle",))
+    assert np.allclose(read, EPISODES[2].axis_angle, atol=1e-4)
+
+
+def test_the_hand_of_another_robot_is_not_taken_for_a_panda_s(tmp_path):
+    path = write_robomimic(tmp_path, EPISODES)
+    with h5py.File(path, "r+") as file:
+        env_args = json.loads(file["data"].attrs["env_args"])
+        env_args["env_kwargs"]["robots"] = ["Sawyer"]
+        file["data"].attrs["env_args"] = json.dumps(env_args)
+    with open_source(path) as source, pytest.raises(DemonstrationFileError, match="field end_effector_axis_angle; it"):
+        source.require(proprioception=("end_effector_axis_angle",))
 
 
 def test_fields_come_in_the_order_asked_for(source):

@@ -3,14 +3,25 @@
 Images are stored as OpenGL renders them, rows from the bottom up; a vertical flip turns them right side up. (OpenVLA's
 RLDS data rotates them by 180 degrees instead, which also swaps left and right.) In the published files row t of the
 observations was seen after action t (LIBERO's `create_dataset.py`), in the regenerated ones before it; both are read
-as they are, as everybody trains on them.
+as they are, as everybody trains on them. `ee_ori` is the hand's orientation, which is turned to that of the point
+between the fingertips, as our environments give it; as stored it is `hand_axis_angle`.
 """
 
 import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from vla_bench.demos.foreign_hdf5 import ForeignHdf5Source, ObservationField
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.types import FloatArray
+from vla_bench.demos.conversions import (
+    axis_angles_to_quats_xyzw,
+    panda_hand_to_grip_site,
+    quats_xyzw_to_axis_angle,
+    signed_as_from_matrix,
+)
+from vla_bench.demos.foreign_hdf5 import GRIP_SITE, HAND, ForeignHdf5Source, ObservationField
 from vla_bench.demos.hdf5 import data_attributes, first_observations
 from vla_bench.demos.sources import FORMATS
 
@@ -19,18 +30,24 @@ _LANGUAGE = re.compile(r"\(:language\s+([^)]*)\)")
 _FILE_END = "_demo"
 
 
+def _of_hand(axis_angles: FloatArray) -> NDArray[np.float32]:
+    quats_xyzw = panda_hand_to_grip_site(axis_angles_to_quats_xyzw(axis_angles))
+    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
+
+
 @FORMATS.named("libero")
 class LiberoSource(ForeignHdf5Source):
-    """One task a file; the gripper is -1 open and +1 close, axis-angles keep the quaternion's sign: as ours."""
+    """One task a file; the gripper is -1 open and +1 close, axis-angles keep the quaternion's sign, as ours do."""
 
     format = "libero"
     orientation = "upside_down"
     usual_cameras: ClassVar = {"agentview_rgb": "agentview", "eye_in_hand_rgb": "wrist"}
     fields = (
         ObservationField("end_effector_position", "ee_pos", "m, world frame, point between the fingertips"),
-        ObservationField("end_effector_axis_angle", "ee_ori", "rad, world frame, robosuite's sign convention"),
+        ObservationField("end_effector_axis_angle", "ee_ori", GRIP_SITE, _of_hand),
         ObservationField("gripper_position", "gripper_states", "m, finger joints"),
         ObservationField("joint_positions", "joint_states", "rad"),
+        ObservationField("hand_axis_angle", "ee_ori", HAND),
     )
 
     @classmethod
