@@ -172,8 +172,9 @@ def test_a_missing_instruction_is_asked_for(tmp_path):
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
             del demo.attrs["ep_meta"]
-    with pytest.raises(DemonstrationFileError, match=r"give the instruction \(`--instruction`\)"):
-        open_source(path)
+    message = r"in demo_0: give the instruction \(`--instruction`\)"
+    with open_source(path) as source, pytest.raises(DemonstrationFileError, match=message):
+        source.require()
     with open_source(path, SourceOptions(instruction="lift the cube")) as source:
         assert source.episodes[0].instruction == "lift the cube"
 
@@ -247,8 +248,9 @@ def test_older_lerobot_versions_name_the_converter(tmp_path):
 
 
 def test_lerobot_s_gripper_must_be_stated(tmp_path):
-    with pytest.raises(ConventionError, match=r"do not say which way the gripper closes\. State it"):
-        open_source(lerobot_with(tmp_path))
+    message = r"nothing says which way the gripper closes\. State it"
+    with open_source(lerobot_with(tmp_path)) as source, pytest.raises(ConventionError, match=message):
+        source.require()
 
 
 def test_joint_actions_are_refused(tmp_path):
@@ -272,6 +274,28 @@ def test_a_state_without_names_can_be_told_its_fields(tmp_path):
         assert np.array_equal(source.proprioception("episode_0", ("end_effector_position",)), EPISODES[0].position)
     with pytest.raises(DemonstrationFileError, match="has 15 numbers, the fields stated for it have more"):
         open_source(path, replace(OPTIONS["lerobot"], state=(("end_effector_position", 16),)))
+
+
+def test_the_state_of_lerobot_s_libero_is_known(tmp_path):
+    need_lerobot()
+    as_hand = [replace(one, axis_angle=one.hand_axis_angle, joints=np.zeros_like(one.joints)) for one in EPISODES]
+    path = write_lerobot(tmp_path, as_hand)
+    info = json.loads((path / "meta/info.json").read_text())
+    names = ["x", "y", "z", "roll", "pitch", "yaw", "gripper", "gripper"]
+    info["features"]["observation.state"] |= {"names": {"motors": names}, "shape": [8]}
+    (path / "meta/info.json").write_text(json.dumps(info))
+    table = parquet_of(path)
+    table["observation.state"] = [row[:8] for row in table["observation.state"]]
+    table.to_parquet(path / "data/chunk-000/file-000.parquet")
+    with open_source(path, OPTIONS["lerobot"]) as source:
+        read = source.proprioception("episode_1", ("hand_axis_angle", "end_effector_axis_angle"))
+    assert np.allclose(read, np.hstack([EPISODES[1].hand_axis_angle, EPISODES[1].axis_angle]), atol=1e-5)
+
+
+def parquet_of(path):
+    import pyarrow.parquet as parquet
+
+    return parquet.read_table(path / "data/chunk-000/file-000.parquet").to_pandas()
 
 
 def test_nothing_at_a_path_is_said(tmp_path):

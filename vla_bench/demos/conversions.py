@@ -72,6 +72,12 @@ def panda_hand_to_grip_site(hand_quats_xyzw: FloatArray) -> FloatArray:
     return turned
 
 
+def panda_hand_to_grip_site_axis_angle(axis_angles: FloatArray) -> NDArray[np.float32]:
+    """Return the grip site's rotation vectors (T, 3) [rad], as our environments give them, from the hand's."""
+    quats_xyzw = panda_hand_to_grip_site(axis_angles_to_quats_xyzw(axis_angles))
+    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
+
+
 def signed_as_from_matrix(quats_xyzw: FloatArray) -> FloatArray:
     """Return unit quaternions (T, 4) with the signs that MuJoCo gives those of a site, which come from its matrix.
 

@@ -11,16 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vla_bench.core.types import FloatArray
-from vla_bench.demos.conversions import (
-    axis_angles_to_quats_xyzw,
-    panda_hand_to_grip_site,
-    quats_xyzw_to_axis_angle,
-    signed_as_from_matrix,
-)
+from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle
 from vla_bench.demos.foreign_hdf5 import GRIP_SITE, HAND, ForeignHdf5Source, ObservationField
 from vla_bench.demos.hdf5 import data_attributes, first_observations
 from vla_bench.demos.sources import FORMATS
@@ -28,11 +19,6 @@ from vla_bench.demos.sources import FORMATS
 _SCENE = re.compile(r"^[A-Z_]+_SCENE\d+_")
 _LANGUAGE = re.compile(r"\(:language\s+([^)]*)\)")
 _FILE_END = "_demo"
-
-
-def _of_hand(axis_angles: FloatArray) -> NDArray[np.float32]:
-    quats_xyzw = panda_hand_to_grip_site(axis_angles_to_quats_xyzw(axis_angles))
-    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
 
 
 @FORMATS.named("libero")
@@ -44,7 +30,7 @@ class LiberoSource(ForeignHdf5Source):
     usual_cameras: ClassVar = {"agentview_rgb": "agentview", "eye_in_hand_rgb": "wrist"}
     fields = (
         ObservationField("end_effector_position", "ee_pos", "m, world frame, point between the fingertips"),
-        ObservationField("end_effector_axis_angle", "ee_ori", GRIP_SITE, _of_hand),
+        ObservationField("end_effector_axis_angle", "ee_ori", GRIP_SITE, panda_hand_to_grip_site_axis_angle),
         ObservationField("gripper_position", "gripper_states", "m, finger joints"),
         ObservationField("joint_positions", "joint_states", "rad"),
         ObservationField("hand_axis_angle", "ee_ori", HAND),
