@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from tests.demos.made_up import demonstration, header
+from vla_bench.core.rotations import quat_wxyz_to_axis_angle
 from vla_bench.core.types import ProprioceptionField
 from vla_bench.demos import write_demonstrations
 from vla_bench.demos.sources import SourceOptions
@@ -35,7 +38,8 @@ class Content:
     instruction: str
     images: dict[str, NDArray[np.uint8]]
     position: NDArray[np.float32]
-    quat_xyzw: NDArray[np.float64]
+    hand_quat_xyzw: NDArray[np.float64]  # as robosuite observes it
+    hand_axis_angle: NDArray[np.float32]
     axis_angle: NDArray[np.float32]
     fingers: NDArray[np.float32]
     joints: NDArray[np.float32]
@@ -53,14 +57,16 @@ def content(index: int = 0, instruction: str = "reach for the cube", steps: int 
     half_angle = draw.uniform(0.1, np.pi - 0.1, steps)  # beyond pi / 2 the quaternion's w is negative
     axis = draw.normal(size=(steps, 3))
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    quat = np.concatenate([axis * np.sin(half_angle)[:, None], np.cos(half_angle)[:, None]], axis=1)
     actions = draw.uniform(-1, 1, (steps, 7)).astype(np.float32)
     actions[:, 6] = np.where(np.arange(steps) < steps // 2, -1, 1)
     return Content(
         instruction=instruction,
         images={name: _pictures(steps, index, shade) for name, shade in zip(CAMERAS, (40, 90), strict=True)},
         position=draw.normal(size=(steps, 3)).astype(np.float32),
-        quat_xyzw=np.concatenate([axis * np.sin(half_angle)[:, None], np.cos(half_angle)[:, None]], axis=1),
-        axis_angle=(axis * 2 * half_angle[:, None]).astype(np.float32),
+        hand_quat_xyzw=quat,
+        hand_axis_angle=(axis * 2 * half_angle[:, None]).astype(np.float32),
+        axis_angle=np.array([_grip_site_axis_angle(one) for one in quat], dtype=np.float32),
         fingers=draw.uniform(0, 0.04, (steps, 2)).astype(np.float32),
         joints=draw.normal(size=(steps, 7)).astype(np.float32),
         actions=actions,
@@ -103,7 +109,7 @@ def write_robomimic(folder: Path, episodes: Sequence[Content], **changes: Any) -
                 "agentview_image": one.images["agentview"],
                 "robot0_eye_in_hand_image": one.images["wrist"],
                 "robot0_eef_pos": one.position.astype(np.float64),
-                "robot0_eef_quat": one.quat_xyzw,
+                "robot0_eef_quat": one.hand_quat_xyzw,
                 "robot0_gripper_qpos": one.fingers.astype(np.float64),
                 "robot0_joint_pos": one.joints.astype(np.float64),
             }
@@ -129,8 +135,8 @@ def write_libero(folder: Path, episodes: Sequence[Content]) -> Path:
                 "agentview_rgb": one.images["agentview"][:, ::-1],
                 "eye_in_hand_rgb": one.images["wrist"][:, ::-1],
                 "ee_pos": one.position,
-                "ee_ori": one.axis_angle,
-                "ee_states": np.concatenate([one.position, one.axis_angle], axis=1),
+                "ee_ori": one.hand_axis_angle,
+                "ee_states": np.concatenate([one.position, one.hand_axis_angle], axis=1),
                 "gripper_states": one.fingers,
                 "joint_states": one.joints,
             }
@@ -203,6 +209,14 @@ WRITERS: dict[str, Callable[[Path, Sequence[Content]], Path]] = {
     "lerobot": write_lerobot,
 }
 OPTIONS = {"lerobot": SourceOptions(gripper="close_one")}
+
+
+def _grip_site_axis_angle(hand_quat_xyzw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what our environments observe: the site's matrix by way of MuJoCo's and our own functions."""
+    site = Rotation.from_quat(hand_quat_xyzw) * Rotation.from_euler("z", -90, degrees=True)
+    quat_wxyz = np.zeros(4)
+    mujoco.mju_mat2Quat(quat_wxyz, site.as_matrix().ravel())
+    return quat_wxyz_to_axis_angle(quat_wxyz)
 
 
 def _pictures(steps: int, index: int, shade: int) -> NDArray[np.uint8]:

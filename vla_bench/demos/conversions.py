@@ -52,6 +52,44 @@ def quats_xyzw_to_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
     return axis_angle
 
 
+def axis_angles_to_quats_xyzw(axis_angles: FloatArray) -> FloatArray:
+    """Return unit quaternions (T, 4) of rotation vectors (T, 3) [rad]; angles beyond pi give a negative w."""
+    vectors = np.asarray(axis_angles, dtype=np.float64)
+    angles = np.linalg.norm(vectors, axis=1, keepdims=True)
+    axes = vectors / np.maximum(angles, 1e-12)
+    quats: FloatArray = np.concatenate([axes * np.sin(angles / 2), np.cos(angles / 2)], axis=1)
+    return quats
+
+
+def panda_hand_to_grip_site(hand_quats_xyzw: FloatArray) -> FloatArray:
+    """Return the orientation of the point between a Panda's fingertips, (T, 4), from that of its hand, (T, 4).
+
+    robosuite observes the hand's body (`robot0_eef_quat`, and with it LIBERO's `ee_ori`), our environments the grip
+    site, which is turned by -90 degrees about the axis of the hand.
+    """
+    x, y, z, w = np.asarray(hand_quats_xyzw, dtype=np.float64).T
+    turned: FloatArray = np.stack([x - y, y + x, z - w, w + z], axis=1) / np.sqrt(2.0)
+    return turned
+
+
+def panda_hand_to_grip_site_axis_angle(axis_angles: FloatArray) -> NDArray[np.float32]:
+    """Return the grip site's rotation vectors (T, 3) [rad], as our environments give them, from the hand's."""
+    quats_xyzw = panda_hand_to_grip_site(axis_angles_to_quats_xyzw(axis_angles))
+    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
+
+
+def signed_as_from_matrix(quats_xyzw: FloatArray) -> FloatArray:
+    """Return unit quaternions (T, 4) with the signs that MuJoCo gives those of a site, which come from its matrix.
+
+    The scalar part is positive where it is above one half, otherwise the largest of the others is (`mju_mat2Quat`).
+    """
+    quats = np.asarray(quats_xyzw, dtype=np.float64)
+    largest = np.abs(quats[:, :3]).argmax(axis=1)
+    leading = np.where(np.abs(quats[:, 3]) > 0.5, quats[:, 3], quats[np.arange(len(quats)), largest])
+    signed: FloatArray = quats * np.where(leading < 0, -1.0, 1.0)[:, None]
+    return signed
+
+
 def gripper_to_close_positive(gripper: FloatArray, convention: GripperConvention) -> FloatArray:
     """Return gripper commands of any shape as -1 open to +1 close; between the two ends it is linear."""
     if convention == "open_positive":

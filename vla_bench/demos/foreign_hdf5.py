@@ -30,6 +30,8 @@ from vla_bench.demos.sources import (
 )
 
 _DELTA_SCALES = [MAX_DELTA_POSITION_M] * 3 + [MAX_DELTA_ROTATION_RAD] * 3
+GRIP_SITE = "rad, world frame, point between the fingertips, robosuite's sign convention"
+HAND = "rad, world frame, the hand's body as robosuite observes it, robosuite's sign convention"
 _SUCCESS_REWARD = 1.0  # robosuite's reward of a reached goal, sparse or shaped
 
 
@@ -42,6 +44,7 @@ class ObservationField:
     description: str
     convert: Callable[[NDArray[Any]], NDArray[np.float32]] = lambda values: np.asarray(values, dtype=np.float32)
     size: int | None = None  # as stored, where None
+    robot: str | None = None  # the only one of which the conversion is true
 
 
 class ForeignHdf5Source(DemonstrationSource):
@@ -50,7 +53,7 @@ class ForeignHdf5Source(DemonstrationSource):
     format: ClassVar[str]
     orientation: ClassVar[Orientation]
     usual_cameras: ClassVar[Mapping[str, str]]  # the file's key -> our name
-    fields: ClassVar[tuple[ObservationField, ...]]
+    fields: ClassVar[tuple[ObservationField, ...]]  # of one name, the first that the file has counts
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self.path = path
@@ -84,7 +87,7 @@ class ForeignHdf5Source(DemonstrationSource):
 
     def stored_field(self, name: str, field: str) -> NDArray[np.float32]:
         """Return one field, converted."""
-        known = next(one for one in self.fields if one.name == field)
+        known = self._fields[field]
         values = known.convert(self._dataset(name, f"obs/{known.key}")[:])
         steps = self._dataset(name, "actions").shape[0]
         if len(values) != steps:
@@ -116,14 +119,14 @@ class ForeignHdf5Source(DemonstrationSource):
         if not images:
             raise self.fault(f"there are no images in it. {self.without_images()}")
         self._require_delta_controller()
+        self._fields = self._fields_in(observations)
         return SourceFacts(
             format=self.format,
             cameras=cameras_by_our_names(self.path, images, self.usual_cameras, self._options.cameras),
             image_size=observations[images[0]].shape[1:3],
             proprioception_fields=tuple(
                 ProprioceptionField(one.name, one.size or int(observations[one.key].shape[1]), one.description)
-                for one in self.fields
-                if one.key in observations
+                for one in self._fields.values()
             ),
             control_hz=self._options.control_hz or self._control_hz(),
             action_convention=ACTION_CONVENTION,
@@ -131,10 +134,18 @@ class ForeignHdf5Source(DemonstrationSource):
             orientation=self._options.orientation or self.orientation,
         )
 
+    def _fields_in(self, observations: Mapping[str, Any]) -> dict[str, ObservationField]:
+        robots = self._env_args.get("env_kwargs", {}).get("robots", [])
+        robots = [robots] if isinstance(robots, str) else robots
+        found: dict[str, ObservationField] = {}
+        for one in self.fields:
+            fits = one.robot is None or all(one.robot in robot for robot in robots)
+            if one.key in observations and fits:
+                found.setdefault(one.name, one)
+        return found
+
     def _episode(self, name: str) -> EpisodeFacts:
-        instruction = self._options.instruction or self.instruction(name)
-        if not instruction:
-            raise self.fault("it does not say what the robot was told to do: give the instruction (`--instruction`)")
+        instruction = self._options.instruction or self.instruction(name) or ""
         suite, task = self.suite_and_task()
         rewards = self._data[name].get("rewards")
         success = None if rewards is None else bool((np.asarray(rewards[:]) >= _SUCCESS_REWARD).any())

@@ -41,7 +41,7 @@ class SourceFacts:
     proprioception_fields: tuple[ProprioceptionField, ...]  # in our conventions
     control_hz: int
     action_convention: str
-    gripper: GripperConvention  # as stored; what is read is ours
+    gripper: GripperConvention | None  # as stored, what is read is ours; None where nothing says it
     orientation: Orientation  # as stored; what is read is upright
 
 
@@ -50,7 +50,7 @@ class EpisodeFacts:
     """What is known about an episode without reading its arrays."""
 
     name: str
-    instruction: str
+    instruction: str  # empty where nothing says it
     steps: int
     suite: str
     task: str
@@ -108,7 +108,7 @@ class DemonstrationSource(ABC):
         if actions.ndim != 2 or actions.shape[1] != ACTION_DIM:
             raise self.fault(f"{name}: actions have shape {actions.shape}, expected (T, {ACTION_DIM})")
         self._require_finite(name, "actions", actions)
-        gripper = gripper_to_close_positive(actions[:, -1:], self.facts.gripper)
+        gripper = gripper_to_close_positive(actions[:, -1:], self._gripper())
         converted: NDArray[np.float32] = np.concatenate([actions[:, :-1], gripper], axis=1).astype(np.float32)
         return converted
 
@@ -123,7 +123,7 @@ class DemonstrationSource(ABC):
         return np.concatenate(columns, axis=1)
 
     def require(self, *, cameras: Iterable[str] = (), proprioception: Iterable[str] = ()) -> None:
-        """Raise unless the source has episodes with these cameras and proprioception fields."""
+        """Raise unless the source has episodes with these cameras and proprioception fields, and says what they are."""
         if missing := [camera for camera in cameras if camera not in self.facts.cameras]:
             raise self.fault(f"no images of camera {', '.join(missing)}; it has {self._cameras_shown()}")
         fields = [field.name for field in self.facts.proprioception_fields]
@@ -131,6 +131,10 @@ class DemonstrationSource(ABC):
             raise self.fault(f"no proprioception field {', '.join(unknown)}; it has {', '.join(fields) or 'none'}")
         if not self.episodes:
             raise self.fault("there is no demonstration in it")
+        if silent := [episode.name for episode in self.episodes if not episode.instruction]:
+            problem = f"nothing says what the robot was told to do in {silent[0]}"
+            raise self.fault(f"{problem}: give the instruction (`--instruction`)")
+        self._gripper()
 
     def require_conventional_actions(self, actions: NDArray[np.float32], gripper: NDArray[np.float32]) -> None:
         """Raise `ConventionError` where an arm's actions or the stored gripper commands of a source cannot be right."""
@@ -143,7 +147,7 @@ class DemonstrationSource(ABC):
                 f"{self.path}: actions reach {largest:g}; expected end-effector deltas scaled to -1..1, "
                 "as robosuite's OSC_POSE controller takes them."
             )
-        if problem := gripper_problem(gripper, self.facts.gripper):
+        if problem := gripper_problem(gripper, self._gripper()):
             raise ConventionError(f"{self.path}: {problem}. State the right one (`--gripper`).")
 
     def fault(self, problem: str) -> DemonstrationFileError:
@@ -157,6 +161,14 @@ class DemonstrationSource(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _gripper(self) -> GripperConvention:
+        if self.facts.gripper is None:
+            raise ConventionError(
+                f"{self.path}: nothing says which way the gripper closes. State it (`--gripper`): "
+                "close_positive (-1 open, +1 close), open_positive, close_one (0 open, 1 close) or open_one."
+            )
+        return self.facts.gripper
 
     def _require_finite(self, name: str, what: str, values: NDArray[np.float32]) -> None:
         rows = np.flatnonzero(~np.isfinite(values).all(axis=1))

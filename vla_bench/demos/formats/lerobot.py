@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError, DemonstrationFileError, MissingExtraError
 from vla_bench.core.types import ImageArray, ProprioceptionField
-from vla_bench.demos.conversions import upright
+from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle, upright
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import (
     FORMATS,
@@ -33,8 +33,9 @@ _IMAGE_PREFIXES = ("observation.images.", "observation.")
 _USUAL_CAMERAS = {"image": "agentview", "image2": "wrist", "wrist_image": "wrist", "top": "agentview"}
 _ACTION_KEYS, _STATE_KEYS = ("action", "actions"), ("observation.state", "state")
 _TABLES_IN_MEMORY = 4
-# The state of LeRobot's LIBERO environment and data sets.
-_LIBERO_STATE = (("end_effector_position", 3), ("end_effector_axis_angle", 3), ("gripper_position", 2))
+# The state of LeRobot's LIBERO environment and data sets; the orientation is the hand's.
+_HAND, _GRIP_SITE = "hand_axis_angle", "end_effector_axis_angle"
+_LIBERO_STATE = (("end_effector_position", 3), (_HAND, 3), ("gripper_position", 2))
 _LIBERO_NAMES = ("x", "y", "z")
 _JOINT_NAME = re.compile(r"joint|shoulder|elbow|wrist_(flex|roll)|waist|motor_\d", re.IGNORECASE)
 
@@ -69,7 +70,10 @@ class LerobotSource(DemonstrationSource):
     def stored_field(self, name: str, field: str) -> NDArray[np.float32]:
         """Return one span of the state vector."""
         assert self._state_key is not None
-        return self._column(name, self._state_key)[:, self._state[field]]
+        state = self._column(name, self._state_key)
+        if field in self._state:
+            return state[:, self._state[field]]
+        return panda_hand_to_grip_site_axis_angle(state[:, self._state[_HAND]])
 
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return frames out of the video, or images out of the table."""
@@ -119,11 +123,6 @@ class LerobotSource(DemonstrationSource):
 
     def _facts(self) -> SourceFacts:
         self._require_delta_names()
-        if self._options.gripper is None:
-            raise ConventionError(
-                f"{self.path}: LeRobot datasets do not say which way the gripper closes. State it (`--gripper`): "
-                "close_positive (-1 open, +1 close), open_positive, close_one (0 open, 1 close) or open_one."
-            )
         keys = [key for key, feature in self._features.items() if feature.get("dtype") in ("image", "video")]
         if not keys:
             raise self.fault(f"there are no images in it; its features are {', '.join(self._features)}")
@@ -132,6 +131,8 @@ class LerobotSource(DemonstrationSource):
             ProprioceptionField(name, span.stop - span.start, "as the dataset states it")
             for name, span in self._state.items()
         )
+        if _HAND in self._state and _GRIP_SITE not in self._state:
+            fields += (ProprioceptionField(_GRIP_SITE, 3, "of the hand's, for a Panda"),)
         return SourceFacts(
             format="lerobot",
             cameras=cameras_by_our_names(self.path, keys, usual, self._options.cameras),
@@ -170,8 +171,6 @@ class LerobotSource(DemonstrationSource):
         tasks = row.get("tasks") or []
         instruction = self._options.instruction or (str(tasks[0]) if tasks else "")
         name = f"episode_{row['episode_index']}"
-        if not instruction:
-            raise self.fault(f"{name} has no task: give the instruction (`--instruction`)")
         task = re.sub(r"\W+", "_", str(tasks[0]).lower()).strip("_") if tasks else self.path.name
         return EpisodeFacts(name, instruction, int(row["length"]), self.path.name, task, self._success(name))
 

@@ -3,14 +3,16 @@
 Images are stored as OpenGL renders them, rows from the bottom up; a vertical flip turns them right side up. (OpenVLA's
 RLDS data rotates them by 180 degrees instead, which also swaps left and right.) In the published files row t of the
 observations was seen after action t (LIBERO's `create_dataset.py`), in the regenerated ones before it; both are read
-as they are, as everybody trains on them.
+as they are, as everybody trains on them. `ee_ori` is the hand's orientation, which is turned to that of the point
+between the fingertips, as our environments give it; as stored it is `hand_axis_angle`.
 """
 
 import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from vla_bench.demos.foreign_hdf5 import ForeignHdf5Source, ObservationField
+from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle
+from vla_bench.demos.foreign_hdf5 import GRIP_SITE, HAND, ForeignHdf5Source, ObservationField
 from vla_bench.demos.hdf5 import data_attributes, first_observations
 from vla_bench.demos.sources import FORMATS
 
@@ -21,16 +23,17 @@ _FILE_END = "_demo"
 
 @FORMATS.named("libero")
 class LiberoSource(ForeignHdf5Source):
-    """One task a file; the gripper is -1 open and +1 close, axis-angles keep the quaternion's sign: as ours."""
+    """One task a file; the gripper is -1 open and +1 close, axis-angles keep the quaternion's sign, as ours do."""
 
     format = "libero"
     orientation = "upside_down"
     usual_cameras: ClassVar = {"agentview_rgb": "agentview", "eye_in_hand_rgb": "wrist"}
     fields = (
         ObservationField("end_effector_position", "ee_pos", "m, world frame, point between the fingertips"),
-        ObservationField("end_effector_axis_angle", "ee_ori", "rad, world frame, robosuite's sign convention"),
+        ObservationField("end_effector_axis_angle", "ee_ori", GRIP_SITE, panda_hand_to_grip_site_axis_angle),
         ObservationField("gripper_position", "gripper_states", "m, finger joints"),
         ObservationField("joint_positions", "joint_states", "rad"),
+        ObservationField("hand_axis_angle", "ee_ori", HAND),
     )
 
     @classmethod

@@ -4,11 +4,23 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
-from vla_bench.demos.conversions import quats_xyzw_to_axis_angle
-from vla_bench.demos.foreign_hdf5 import ForeignHdf5Source, ObservationField
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.types import FloatArray
+from vla_bench.demos.conversions import panda_hand_to_grip_site, quats_xyzw_to_axis_angle, signed_as_from_matrix
+from vla_bench.demos.foreign_hdf5 import GRIP_SITE, HAND, ForeignHdf5Source, ObservationField
 from vla_bench.demos.hdf5 import data_attributes, first_observations
 from vla_bench.demos.header import FORMAT
 from vla_bench.demos.sources import FORMATS
+
+
+def _of_site(quats_xyzw: FloatArray) -> NDArray[np.float32]:
+    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
+
+
+def _of_hand(quats_xyzw: FloatArray) -> NDArray[np.float32]:
+    return _of_site(panda_hand_to_grip_site(quats_xyzw))
 
 
 @FORMATS.named("robomimic")
@@ -20,16 +32,12 @@ class RobomimicSource(ForeignHdf5Source):
     usual_cameras: ClassVar = {"agentview_image": "agentview", "robot0_eye_in_hand_image": "wrist"}
     fields = (
         ObservationField("end_effector_position", "robot0_eef_pos", "m, world frame, point between the fingertips"),
-        ObservationField(
-            "end_effector_axis_angle",
-            "robot0_eef_quat",  # xyzw
-            "rad, world frame, robosuite's sign convention",
-            quats_xyzw_to_axis_angle,
-            size=3,
-        ),
+        ObservationField("end_effector_axis_angle", "robot0_eef_quat_site", GRIP_SITE, _of_site, size=3),
+        ObservationField("end_effector_axis_angle", "robot0_eef_quat", GRIP_SITE, _of_hand, size=3, robot="Panda"),
         ObservationField("gripper_position", "robot0_gripper_qpos", "m, finger joints"),
         ObservationField("joint_positions", "robot0_joint_pos", "rad"),
         ObservationField("joint_velocities", "robot0_joint_vel", "rad/s"),
+        ObservationField("hand_axis_angle", "robot0_eef_quat", HAND, quats_xyzw_to_axis_angle, size=3),
     )
 
     @classmethod
