@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation, ProprioceptionField
-from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
@@ -184,7 +184,6 @@ def _check_card(card: OpenVLACard, checkpoint: "Checkpoint") -> None:
         )
     if card.proprioception and _statistics(card, checkpoint).proprioception is None:
         problems.append("the statistics have no entry for proprioception")
-    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > config.chunk_size:
-        problems.append(f"the network predicts {config.chunk_size} actions, the card executes {card.chunk.steps}")
+    problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

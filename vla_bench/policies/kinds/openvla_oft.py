@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation
-from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
@@ -108,13 +108,13 @@ class OpenVLAOFTPolicy(PolicyBase):
 
         images = np.stack([self._images(observation) for observation in observations])
         with torch.inference_mode():
-            pixel_values = self._checkpoint.processor.images(torch.from_numpy(images).to(self._device))
+            pixel_values = self._checkpoint.processor.images(images)
             ids, mask = self._checkpoint.processor.actions_for([self._instructions[row] for row in rows])
             weight = self._checkpoint.model.action_head.model.fc1.weight
             normalised = self._checkpoint.model.predict_normalised(
                 ids.to(self._device),
                 mask.to(self._device),
-                pixel_values.to(weight.dtype),
+                pixel_values.to(self._device, weight.dtype),
                 self._proprioception(observations),
             )
         actions = unnormalised_actions(self._statistics.action, normalised.float().cpu().numpy())
@@ -151,7 +151,6 @@ def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistic
         )
     if card.proprioception and not has_statistics:
         problems.append("the statistics have no entry for proprioception")
-    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > config.chunk_size:
-        problems.append(f"the network predicts {config.chunk_size} actions, the card executes {card.chunk.steps}")
+    problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
-from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
@@ -150,8 +150,6 @@ def _check_card(card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
     actions = len(checkpoint.normalisation.action.centre)
     if actions != ACTION_DIM:
         problems.append(f"its statistics are of actions of {actions} numbers, the environments take {ACTION_DIM}")
-    chunk = checkpoint.config.chunk_size
-    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > chunk:
-        problems.append(f"the network predicts {chunk} actions, the card executes {card.chunk.steps}")
+    problems += card.chunk_problems(checkpoint.config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")
