@@ -28,7 +28,8 @@ class OpenVLAPredictor(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
-        return self.network.language_model.lm_head.weight.device
+        device: torch.device = self.network.language_model.lm_head.weight.device
+        return device
 
     def forward(
         self,

@@ -121,7 +121,7 @@ class ImagePreparation:
 def checked_images(images: Any) -> NDArray[np.uint8]:
     """Return one image (H, W, 3), uint8, of a PIL image or an array; raise `ImageError` for any other type or range."""
     if isinstance(images, Image.Image):
-        return np.asarray(images.convert("RGB"))  # as the original does with any mode
+        return np.array(images.convert("RGB"))  # as the original does with any mode
     array = np.asarray(images)
     wanted = "expected uint8 of 0..255 and shape (H, W, 3), or a PIL image"
     if array.dtype != np.uint8:

@@ -1,6 +1,6 @@
 """Named sizes of the OpenVLA architecture."""
 
-from typing import Any
+from dataclasses import replace
 
 from vla_bench.models.openvla.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
 
@@ -19,16 +19,11 @@ def openvla_nano_config(
     decoding: Decoding = "parallel",
 ) -> OpenVLAConfig:
     """Return the size that trains and runs on two CPU cores: 1.3 million parameters, chunks decoded in parallel."""
-    tower: dict[str, Any] = {
-        "hidden_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "intermediate_size": 128,
-    }
+    tower = TowerConfig(64, 3, 2, 128, patch_size=16)
     return OpenVLAConfig(
         image_size=image_size,
-        featurizer=TowerConfig(**tower, patch_size=16, num_register_tokens=1),
-        fused_featurizer=TowerConfig(**tower, patch_size=16),
+        featurizer=replace(tower, num_register_tokens=1),
+        fused_featurizer=tower,
         text=TextConfig(
             vocab_size=NANO_VOCABULARY,
             hidden_size=128,

@@ -1,7 +1,7 @@
 """Weights of 8 or 4 bits by bitsandbytes: LLM.int8() (Dettmers et al., 2022) and NF4 (QLoRA, 2023), set while loading.
 
-The decoder's linear layers are quantised, which hold 95 % of the 7B network; towers, projector, embeddings and the output
-layer are kept in the floating type.
+The decoder's linear layers are quantised, which hold 95 % of the 7B network; towers, projector, embeddings and the
+output layer are kept in the floating type.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint folder: one safetensors file or shards with an index, read and written tensor by tensor."""
+"""The weights of a checkpoint folder: one safetensors file or shards with an index, read tensor by tensor."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -120,7 +120,7 @@ def built_tensors(model: OpenVLA) -> dict[str, torch.Tensor]:
 
 
 def _plan(folder: Path, model: OpenVLA, files: Mapping[str, StoredTensor]) -> dict[PublishedTensor, str]:
-    """Return every tensor that the network needs and its name in the file, having checked that nothing else is there."""
+    """Return every tensor that the network needs and its name in the file; raise where one lacks or is unknown."""
     ours: dict[str, Shape] = {name: tuple(value.shape) for name, value in built_tensors(model).items()}
     old = has_our_names(files)
     wanted = same_tensors(ours) if old else published_tensors(model.config, ours)
@@ -160,7 +160,7 @@ def _stored(folder: Path, file: str) -> dict[str, StoredTensor]:
 
 
 def _read(folder: Path, file: str, name: str) -> torch.Tensor:
-    """Return one tensor. The file is opened anew for each, so that its pages are not held until the last one is read."""
+    """Return one tensor. The file is opened anew for each, so that its pages are not kept in memory."""
     try:
         with safe_open(folder / file, framework="pt") as handle:
             return handle.get_tensor(name)  # type: ignore[no-any-return]
