@@ -20,8 +20,9 @@ import torch
 from vla_bench.core.paths import written_whole
 from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
 from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint, load_oft_checkpoint
-from vla_bench.models.openvla_oft.images import centre_cropped, evaluation_image, jpeg_round_trip, lanczos_resized
+from vla_bench.models.openvla_oft.images import evaluation_image, jpeg_round_trip, lanczos_resized
 from vla_bench.models.openvla_oft.normalisation import unnormalised_actions
+from vla_bench.policies.conventions import image_for_policy
 
 _REFERENCE = Path(__file__).with_name("openvla_oft_reference.py")
 _ENTRY = "made_up"
@@ -60,8 +61,8 @@ def compared_images(folder: Path) -> list[tuple[str, str]]:
         for step, ours, theirs in (
             ("JPEG round trip", jpeg_round_trip(image), decoded),
             ("Lanczos resize of the same decoded image", lanczos_resized(decoded, 224), resized),
-            ("crop of the same resized image", centre_cropped(resized, 0.9), saved[f"{name}_final"]),
-            ("all three", evaluation_image(image, 224), saved[f"{name}_final"]),
+            ("crop of the same resized image", image_for_policy(resized, 0, 0.9), saved[f"{name}_final"]),
+            ("all three", image_for_policy(evaluation_image(image, 224), 0, 0.9), saved[f"{name}_final"]),
         ):
             difference = np.abs(ours.astype(int) - theirs)
             rows.append((f"{name} image, {step}", f"{difference.max()} / {difference.mean():.5f}"))

@@ -109,7 +109,7 @@ def test_noise_belongs_to_the_episode(folder: Path) -> None:
 def test_half_precision_gives_nearly_the_same_actions(folder: Path) -> None:
     seen = observations(1)
     whole = begun(loaded(folder), [2]).act(seen, rows=[0])
-    half = begun(loaded(folder, 'precision = "bfloat16"\n'), [2]).act(seen, rows=[0])
+    half = begun(loaded(folder, 'dtype = "bfloat16"\n'), [2]).act(seen, rows=[0])
     assert half == pytest.approx(whole, abs=0.1)
     assert not np.array_equal(half, whole)
 

@@ -39,7 +39,7 @@ class Pi0Card(PolicyCard):
     gripper: GripperConvention = "close_positive"
     unnorm_key: str | None = None  # entry of dataset_statistics.json, where the statistics are there
     normalisation: Literal["mean_std", "quantiles"] = "mean_std"  # by which numbers of that file
-    precision: Literal["float32", "bfloat16"] = "float32"  # of weights and computation
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights and computation
     flow_steps: Annotated[int, Field(ge=1)] | None = None  # None: as the checkpoint says, 10 for the published
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
@@ -68,7 +68,7 @@ def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
         tokenizer=None if card.tokenizer is None else find_file(card.tokenizer, folder),
         unnorm_key=card.unnorm_key,
         quantiles=card.normalisation == "quantiles",
-        dtype=getattr(torch, card.precision),
+        dtype=getattr(torch, card.dtype),
     )
     return Pi0Policy(card, checkpoint)
 
