@@ -1,12 +1,29 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNameError, VlaBenchError
+from tests.models.small_oft import small_oft_checkpoint
+from vla_bench.core.errors import (
+    CheckpointError,
+    ConfigurationError,
+    ConventionError,
+    UnknownNameError,
+    VlaBenchError,
+)
 from vla_bench.core.paths import data_folder
-from vla_bench.policies import find_policy, load_policy, policy_descriptions, policy_names
+from vla_bench.core.types import Observation
+from vla_bench.models.openvla_oft.checkpoint import save_oft_checkpoint
+from vla_bench.policies import EnvironmentConventions, find_policy, load_policy, policy_descriptions, policy_names
 
 NOOP = 'kind = "noop"\ndescription = "mine"\n'
+OFT = """
+kind = "openvla_oft"
+description = "mine"
+checkpoint = "network"
+image_size = 32
+chunk_size = 4
+"""
 
 
 def card(folder: Path, text: str) -> str:
@@ -16,7 +33,7 @@ def card(folder: Path, text: str) -> str:
 
 
 def test_every_card_of_the_package_is_valid_and_described() -> None:
-    assert {"random", "noop", "expert", "openvla-nano", "lora-openvla"} <= set(policy_names())
+    assert {"random", "noop", "expert", "openvla-nano", "lora-openvla", "openvla-oft", "pi0"} <= set(policy_names())
     assert set(policy_descriptions()) == {path.stem for path in data_folder("policies").glob("*.toml")}
 
 
@@ -34,7 +51,12 @@ def test_an_unknown_policy_names_the_nearest() -> None:
         ('kind = "random"\ndescripton = "mine"\ndescription = "mine"', r"`descripton`: is not a known.* 'description'"),
         ('kind = "random"\ndescription = 3', r"field `description`: 3: Input should be a valid string"),
         (f'{NOOP}chunk = {{ execution = "open_loop", steps = 0 }}', r"field `chunk\.open_loop\.steps`: 0: .*greater"),
-        (f'{NOOP}chunk = {{ execution = "never" }}', r"field `chunk`: .*'open_loop'"),
+        (
+            f'{NOOP}chunk = {{ execution = "never" }}',
+            r"field `chunk`: .*'open_loop', 'receding_horizon', 'temporal_ens",
+        ),
+        (f'{NOOP}chunk = {{ execution = "receding_horizon" }}', r"field `chunk\.receding_horizon\.steps`: is missing"),
+        (f'{NOOP}chunk = {{ execution = "temporal_ensemble", decay = -1 }}', r"field `chunk\.temporal.*\.decay`: -1"),
         ('kind = "openvla"\ndescription = "mine"\nimage_size = 96', r"field `checkpoint`: is missing"),
         (
             'kind = "openvla"\ndescription = "mine"\nimage_size = 96\ncheckpoint = "x"\ngripper = "open"',
@@ -97,3 +119,34 @@ def test_an_adapter_given_as_checkpoint_keeps_the_card_s_base(tmp_path: Path) ->
     fingerprints = find_policy("lora-openvla", tmp_path).describe()["fingerprints"]
     assert "adapter" in fingerprints
     assert fingerprints.get("checkpoint") == find_policy("openvla-nano").describe()["fingerprints"].get("checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("chunk", "shape"),
+    [
+        ('chunk = { execution = "open_loop", steps = 4 }', (1, 4, 7)),
+        ('chunk = { execution = "receding_horizon", steps = 3 }', (1, 3, 7)),
+        ('chunk = { execution = "temporal_ensemble", decay = 0.1 }', (1, 1, 7)),
+        ("", (1, 4, 7)),
+    ],
+)
+def test_a_card_chooses_how_chunks_are_executed(tmp_path: Path, chunk: str, shape: tuple[int, ...]) -> None:
+    # An untrained network that predicts 4 actions at once: only the shape of what is executed matters here.
+    save_small_oft(tmp_path / "network")
+    policy = load_policy(card(tmp_path, OFT + chunk))
+    policy.connect(EnvironmentConventions(("agentview", "wrist"), 32, ()))
+    policy.reset(["reach"], rows=[0], seeds=[0])
+    images = {name: np.zeros((32, 32, 3), np.uint8) for name in ("agentview", "wrist")}
+    seen: Observation = {"images": images, "proprioception": np.zeros(0, np.float32), "instruction": "reach"}
+    assert policy.act([seen], rows=[0]).shape == shape
+
+
+def test_a_receding_horizon_longer_than_the_predictions_is_said_when_loading(tmp_path: Path) -> None:
+    save_small_oft(tmp_path / "network")
+    chunk = 'chunk = { execution = "receding_horizon", steps = 4 }'
+    with pytest.raises(ConventionError, match="fewer than the 4 predicted, not 4"):
+        load_policy(card(tmp_path, OFT + chunk))
+
+
+def save_small_oft(folder: Path) -> None:
+    save_oft_checkpoint(folder, small_oft_checkpoint(proprioception_dim=0, chunk_size=4))

@@ -1,4 +1,5 @@
 import numpy as np
+from scipy.ndimage import map_coordinates
 import pytest
 
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle, quat_wxyz_to_matrix
@@ -44,8 +45,13 @@ def test_images_are_rotated_not_flipped() -> None:
 
 
 def test_the_crop_keeps_its_share_of_the_area_at_the_centre() -> None:
-    image = np.zeros((224, 224, 3), np.uint8)
-    image[112, 112] = 255
-    cropped = image_for_policy(image, 0, 0.9)
-    assert cropped.shape == (213, 213, 3)  # 224 sqrt 0.9 = 212.5
-    assert cropped[107, 107, 0] == 255
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    border = (1 - 0.9**0.5) / 2 * 223  # pixels, of each side
+    at = border + np.arange(224) * (223 - 2 * border) / 223
+    grid = np.meshgrid(at, at, indexing="ij")
+    expected = np.stack([map_coordinates(image[..., c].astype(float), grid, order=1) for c in range(3)], axis=-1)
+    cropped = image_for_policy(image, 0, 0.9).astype(float)
+    difference = np.abs(cropped - np.floor(expected / 255 * 255.5))  # TensorFlow's rounding to 8 bits
+    assert difference.shape == (224, 224, 3)
+    assert difference.max() <= 1
+    assert difference.mean() < 1e-3

@@ -12,6 +12,7 @@ from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint, save_oft_checkpoint
 from vla_bench.models.openvla_oft.images import evaluation_image
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
+from vla_bench.policies.conventions import image_for_policy
 
 FIELDS = (
     ProprioceptionField("joint_positions", 7, "rad"),
@@ -80,11 +81,14 @@ def test_actions_are_those_of_the_network_in_the_environment_s_units(folder: Pat
     state = np.concatenate([given[10:13], given[7:10], given[13:15]])
     q01, q99 = statistics.proprioception.q01, statistics.proprioception.q99
     state = np.clip(2 * (state - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)
-    prepared = np.stack([evaluation_image(images[name], 24) for name in ("agentview", "wrist")])[None]
+    prepared = [image_for_policy(evaluation_image(images[name], 24), 0, 0.9) for name in ("agentview", "wrist")]
     ids, mask = checkpoint.processor.actions_for([INSTRUCTIONS[0]])
     with torch.no_grad():
         normalised = checkpoint.model.predict_normalised(
-            ids, mask, checkpoint.processor.images(prepared), torch.tensor(state[None], dtype=torch.float32)
+            ids,
+            mask,
+            checkpoint.processor.images(np.stack(prepared)[None]),
+            torch.tensor(state[None], dtype=torch.float32),
         )[0].numpy()
     low, high = statistics.action.q01, statistics.action.q99
     moved = 0.5 * (normalised + 1) * (high - low + 1e-8) + low
@@ -99,6 +103,13 @@ def test_a_row_acts_the_same_alone_and_among_others(folder: Path) -> None:
     alone = loaded(folder)
     alone.reset([seen[3]["instruction"]], rows=[7], seeds=[0])
     assert alone.act([seen[3]], rows=[7])[0] == pytest.approx(together[3], abs=1e-5)
+
+
+def test_half_precision_gives_nearly_the_same_actions(folder: Path) -> None:
+    seen = observations(1)
+    whole, half = acted(loaded(folder), seen), acted(loaded(folder, 'dtype = "bfloat16"\n'), seen)
+    assert half[..., :6] == pytest.approx(whole[..., :6], abs=0.1)
+    assert not np.array_equal(half, whole)
 
 
 def test_compression_and_crop_are_the_card_s(folder: Path) -> None:

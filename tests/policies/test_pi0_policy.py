@@ -106,6 +106,14 @@ def test_noise_belongs_to_the_episode(folder: Path) -> None:
     assert not np.allclose(first, other)
 
 
+def test_half_precision_gives_nearly_the_same_actions(folder: Path) -> None:
+    seen = observations(1)
+    whole = begun(loaded(folder), [2]).act(seen, rows=[0])
+    half = begun(loaded(folder, 'dtype = "bfloat16"\n'), [2]).act(seen, rows=[0])
+    assert half == pytest.approx(whole, abs=0.1)
+    assert not np.array_equal(half, whole)
+
+
 def test_the_card_chooses_flow_steps_and_how_much_is_executed(folder: Path) -> None:
     seen = observations(1)
     as_saved = begun(loaded(folder), [1]).act(seen, rows=[0])

@@ -39,6 +39,9 @@ def run(
 
     A run that was stopped goes on where it stopped, with the same command.
 
+    The card of a policy also says how predicted chunks of actions are executed: `open_loop`, `receding_horizon` or
+    `temporal_ensemble` (docs/policies.md).
+
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
     from vla_bench.evaluation.protocol import EvaluationProtocol

@@ -1,6 +1,6 @@
 """Who acts: the `Policy` protocol, the cards that describe policies, and what loads them. Knows no environment."""
 
-from vla_bench.policies.chunking import OpenLoop, TemporalEnsemble
+from vla_bench.policies.chunking import OpenLoop, RecedingHorizon, TemporalEnsemble
 from vla_bench.policies.loading import PolicySource, find_policy, load_policy, policy_descriptions, policy_names
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyBase, PolicyRequirements
 
@@ -11,6 +11,7 @@ __all__ = [
     "PolicyBase",
     "PolicyRequirements",
     "PolicySource",
+    "RecedingHorizon",
     "TemporalEnsemble",
     "find_policy",
     "load_policy",

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import data_folder
+from vla_bench.policies.chunking import OpenLoop, RecedingHorizon, TemporalEnsemble
+from vla_bench.policies.policy import Policy
 
 Card = TypeVar("Card", bound="PolicyCard")
 
@@ -17,11 +19,37 @@ _READ_WHOLE_BYTES = 64 << 20
 
 
 class OpenLoopExecution(BaseModel):
-    """Execute the first `steps` actions of each chunk."""
+    """Execute the first `steps` actions of each chunk, up to all of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     execution: Literal["open_loop"]
     steps: Annotated[int, Field(ge=1)]
+
+    def wrapped(self, policy: Policy) -> Policy:
+        """Return `policy`, executed this way."""
+        return OpenLoop(policy, self.steps)
+
+    def problem(self, predicted: int) -> str | None:
+        """Return what is wrong with this for chunks of `predicted` actions."""
+        fits = self.steps <= predicted
+        return None if fits else f"the network predicts {predicted} actions, the card executes {self.steps}"
+
+
+class RecedingHorizonExecution(BaseModel):
+    """Execute the first `steps` actions of each chunk, fewer than are predicted, then look and predict again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    execution: Literal["receding_horizon"]
+    steps: Annotated[int, Field(ge=1)]
+
+    def wrapped(self, policy: Policy) -> Policy:
+        """Return `policy`, executed this way."""
+        return RecedingHorizon(policy, self.steps)
+
+    def problem(self, predicted: int) -> str | None:
+        """Return what is wrong with this for chunks of `predicted` actions."""
+        fits = self.steps < predicted
+        return None if fits else f"a receding horizon executes fewer than the {predicted} predicted, not {self.steps}"
 
 
 class TemporalEnsembleExecution(BaseModel):
@@ -29,10 +57,20 @@ class TemporalEnsembleExecution(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     execution: Literal["temporal_ensemble"]
-    decay: Annotated[float, Field(ge=0)] = 0.01
+    decay: Annotated[float, Field(ge=0)] = 0.01  # per step: the newest of n predictions weighs exp(-decay (n - 1))
+
+    def wrapped(self, policy: Policy) -> Policy:
+        """Return `policy`, executed this way."""
+        return TemporalEnsemble(policy, self.decay)
+
+    def problem(self, predicted: int) -> str | None:
+        """Return nothing: an ensemble works with chunks of any length."""
+        return None
 
 
-ChunkExecution = Annotated[OpenLoopExecution | TemporalEnsembleExecution, Field(discriminator="execution")]
+ChunkExecution = Annotated[
+    OpenLoopExecution | RecedingHorizonExecution | TemporalEnsembleExecution, Field(discriminator="execution")
+]
 
 
 class PolicyCard(BaseModel):
@@ -42,6 +80,11 @@ class PolicyCard(BaseModel):
     kind: str
     description: Annotated[str, Field(min_length=3)]
     chunk: ChunkExecution | None = None  # None: execute every predicted action
+
+    def chunk_problems(self, predicted: int) -> list[str]:
+        """Return what is wrong with the card's way of executing chunks of `predicted` actions."""
+        problem = None if self.chunk is None else self.chunk.problem(predicted)
+        return [] if problem is None else [problem]
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
         """Return this card with another checkpoint in place of its own."""

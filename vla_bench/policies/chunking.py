@@ -30,7 +30,7 @@ class _Wrapper:
 
 
 class OpenLoop(_Wrapper):
-    """Execute the first `execute` actions of every predicted chunk, then predict again."""
+    """Execute the first `execute` actions of every predicted chunk, as many as all of them, then predict again."""
 
     def __init__(self, policy: Policy, execute: int) -> None:
         super().__init__(policy)
@@ -46,15 +46,35 @@ class OpenLoop(_Wrapper):
         return chunks[:, : self._execute]
 
 
+class RecedingHorizon(OpenLoop):
+    """Execute fewer actions than are predicted, then predict again, as in Diffusion Policy (Chi et al., 2023).
+
+    What lies beyond the executed actions is only looked ahead to. A policy that predicts no more than is executed is an
+    error: it has no horizon to recede.
+    """
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        """Return the first actions of the predicted chunks, (B, execute, 7)."""
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        if chunks.shape[1] <= self._execute:
+            raise VlaBenchError(
+                f"A receding horizon executes fewer actions than are predicted, not {self._execute} of "
+                f"{chunks.shape[1]}. To execute whole chunks, use open_loop."
+            )
+        return chunks[:, : self._execute]
+
+
 class TemporalEnsemble(_Wrapper):
     """Predict at every step and execute the weighted mean of all predictions made for that step.
 
-    A prediction made i steps after the oldest one that still covers the step weighs exp(-decay * i), as in ACT:
-    with a positive decay the oldest prediction weighs most, which smooths the motion.
+    Of the predictions for a step, oldest first, number i weighs exp(-decay * i), as in ACT (Zhao et al., 2023): with a
+    positive decay the oldest weighs most, which smooths the motion.
     """
 
     def __init__(self, policy: Policy, decay: float = 0.01) -> None:
         super().__init__(policy)
+        if not decay >= 0:
+            raise VlaBenchError(f"The decay of a temporal ensemble is {decay}; expected 0 or more.")
         self._decay = decay
         self._pending: dict[int, list[FloatArray]] = {}  # row -> what is left of its chunks, oldest first, each (h, 7)
 

@@ -43,9 +43,25 @@ def axis_angle_from_robosuite(axis_angle: FloatArray, convention: AxisAngleConve
 
 
 def image_for_policy(image: ImageArray, rotation_deg: Literal[0, 180], crop_area: float) -> ImageArray:
-    """Return the image (H, W, 3) rotated as the policy's training images were, and its centre of `crop_area` (0..1]."""
+    """Return the image (H, W, 3) rotated as the policy's training images, its centre of `crop_area` (0..1] enlarged.
+
+    The crop has fractional borders and is enlarged to the image's own size between pixels, as OpenVLA's evaluation does
+    with `tf.image.crop_and_resize`.
+    """
     if rotation_deg == 180:
         image = image[::-1, ::-1]
-    side = max(1, round(image.shape[0] * crop_area**0.5))
-    start = (image.shape[0] - side) // 2
-    return image[start : start + side, start : start + side]
+    return image if crop_area == 1.0 else _centre_enlarged(image, crop_area)
+
+
+def _centre_enlarged(image: ImageArray, crop_area: float) -> ImageArray:
+    """Return the centre, between the middles of the outer pixels, interpolated to the whole size."""
+    pixels = image.astype(np.float32) / 255.0
+    for axis in (0, 1):
+        last, share = image.shape[axis] - 1, crop_area**0.5
+        position = np.linspace((1.0 - share) / 2.0 * last, (1.0 + share) / 2.0 * last, last + 1)
+        below = np.floor(position).astype(np.intp)
+        weight = (position - below).astype(np.float32)[:, None] if axis else (position - below)[:, None, None]
+        upper = np.take(pixels, np.minimum(below + 1, last), axis=axis)
+        lower = np.take(pixels, below, axis=axis)
+        pixels = (lower + (upper - lower) * weight).astype(np.float32)
+    return (np.clip(pixels, 0.0, 1.0) * 255.5).astype(np.uint8)  # TensorFlow's rounding to 8 bits

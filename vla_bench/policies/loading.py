@@ -9,12 +9,7 @@ from pydantic import BaseModel
 from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNameError, VlaBenchError
 from vla_bench.core.paths import data_folder
 from vla_bench.core.validation import read_toml, validated
-from vla_bench.policies.cards import (
-    OpenLoopExecution,
-    PolicyCard,
-    fingerprint,
-)
-from vla_bench.policies.chunking import OpenLoop, TemporalEnsemble
+from vla_bench.policies.cards import PolicyCard, fingerprint
 from vla_bench.policies.policy import Policy
 from vla_bench.policies.registry import policy_kinds
 from vla_bench.policies.user import make_user_policy
@@ -56,11 +51,7 @@ class CardSource:
     def load(self) -> Policy:
         """Build the policy and wrap it in the card's way of executing chunks."""
         policy = policy_kinds[self.card.kind].build(self._card_in_use(), self.path.parent)
-        if self.card.chunk is None:
-            return policy
-        if isinstance(self.card.chunk, OpenLoopExecution):
-            return OpenLoop(policy, self.card.chunk.steps)
-        return TemporalEnsemble(policy, self.card.chunk.decay)
+        return policy if self.card.chunk is None else self.card.chunk.wrapped(policy)
 
     def _card_in_use(self) -> PolicyCard:
         return self.card if self.checkpoint is None else self.card.with_checkpoint(self.checkpoint.resolve())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vla_bench.models.openvla_oft.images import centre_cropped, evaluation_image, jpeg_round_trip, lanczos_resized
+from vla_bench.models.openvla_oft.images import evaluation_image, jpeg_round_trip, lanczos_resized
 
 
 def smooth_image(side: int) -> np.ndarray:
@@ -32,26 +32,15 @@ def test_resizing_is_the_lanczos_filter_by_its_definition(side, size):
     assert np.abs(lanczos_resized(image, size)[size // 2, :, 0].astype(int) - expected).max() <= 1
 
 
-def test_the_crop_keeps_the_centre_s_area():
-    # A ramp of x: the crop's first and last columns lie (1 - sqrt(0.9)) / 2 of the way in from the borders.
-    ramp = np.repeat(np.arange(224, dtype=np.uint8)[None, :, None].repeat(224, axis=0), 3, axis=2)
-    margin = (1 - 0.9**0.5) / 2 * 223
-    cropped = centre_cropped(ramp, 0.9)
-    assert cropped.shape == (224, 224, 3)
-    assert cropped[100, 0, 0] == pytest.approx(margin, abs=1)
-    assert cropped[100, -1, 0] == pytest.approx(223 - margin, abs=1)
-    assert np.array_equal(centre_cropped(ramp, 1.0), ramp)
-
-
 def test_compression_changes_a_smooth_image_little():
     image = smooth_image(256)
     error = np.abs(jpeg_round_trip(image).astype(int) - image)
     assert 0 < error.max() <= 12
 
 
-def test_an_image_of_the_right_size_is_only_cropped():
+def test_an_image_of_the_right_size_is_left_alone():
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    assert np.array_equal(evaluation_image(image, 224), centre_cropped(image, 0.9))
-    assert np.array_equal(evaluation_image(image, 224, crop_area=1.0), image)
+    assert np.array_equal(evaluation_image(image, 224), image)
     large = smooth_image(256)
-    assert np.array_equal(evaluation_image(large, 224, jpeg=False), centre_cropped(lanczos_resized(large, 224), 0.9))
+    assert np.array_equal(evaluation_image(large, 224, jpeg=False), lanczos_resized(large, 224))
+    assert np.array_equal(evaluation_image(large, 224), lanczos_resized(jpeg_round_trip(large), 224))

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import nn
@@ -40,6 +39,7 @@ class OFTCheckpoint:
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
     folder: Path | None = None  # where it was loaded from
+    unbuilt_from: Path | None = None  # folder with the published tensors that the network does not build
 
     @property
     def config(self) -> OpenVLAOFTConfig:
@@ -72,7 +72,7 @@ def load_oft_checkpoint(
     if any(name.startswith(_DIFFUSION_KEY) for name in head):
         raise CheckpointError(folder, f"{head_file.name} is a diffusion head; only the L1 regression head is supported")
     projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
-    base = _load_base(folder, dtype=dtype, device=None if str(device) == "cpu" else device)
+    base = _load_base(folder, dtype, device)
     vla = with_images(base.model, num_images)
     config = OpenVLAOFTConfig(vla.config, chunk_size, 0 if projector is None else _input_size(folder, projector))
     with torch.device("meta"):
@@ -82,14 +82,17 @@ def load_oft_checkpoint(
     if model.proprioception_projector is not None and projector is not None:
         _fill(folder, PROPRIOCEPTION_PROJECTOR, model.proprioception_projector, projector, like)
     processor = replace(base.processor, config=vla.config)
-    return OFTCheckpoint(model.eval(), processor, base.statistics, folder)
+    return OFTCheckpoint(model.eval(), processor, base.statistics, folder, base.unbuilt_from)
 
 
 def save_oft_checkpoint(folder: Path, checkpoint: OFTCheckpoint, step: int | str = "latest") -> None:
     """Write `checkpoint` to `folder` in the published layout; it appears whole or not at all."""
     model = checkpoint.model
     with folder_written_whole(folder) as temporary:
-        write_checkpoint_files(temporary, Checkpoint(model.vla, checkpoint.processor, checkpoint.statistics))
+        base = Checkpoint(
+            model.vla, checkpoint.processor, checkpoint.statistics, checkpoint.folder, checkpoint.unbuilt_from
+        )
+        write_checkpoint_files(temporary, base)
         parts = {ACTION_HEAD: model.action_head, PROPRIOCEPTION_PROJECTOR: model.proprioception_projector}
         for name, module in parts.items():
             if module is not None:
@@ -106,9 +109,9 @@ def with_images(vla: OpenVLA, num_images: int) -> OpenVLA:
     return vla
 
 
-def _load_base(folder: Path, **options: Any) -> Checkpoint:
+def _load_base(folder: Path, dtype: torch.dtype | None, device: torch.device | str) -> Checkpoint:
     try:
-        return load_checkpoint(folder, **{name: value for name, value in options.items() if value is not None})
+        return load_checkpoint(folder, dtype=dtype, device=device)
     except CheckpointError as error:
         if (folder / "lora_adapter").is_dir() and not list(folder.glob("*.safetensors")):
             raise CheckpointError(

@@ -35,10 +35,15 @@ class Pi0Checkpoint:
     def actions(self, inputs: dict[str, torch.Tensor], noise: torch.Tensor, steps: int | None = None) -> torch.Tensor:
         """Return normalised, padded actions (B, chunk_size, max_action_dim) from noise of the same shape.
 
-        `steps` are those of the flow; None takes the checkpoint's number.
+        `steps` are those of the flow; None takes the checkpoint's number. Inputs take the network's device and type.
         """
         network: Any = self.model
-        return network.sample_actions(**inputs, noise=noise, num_steps=steps)  # type: ignore[no-any-return]
+        floats = {"device": network.device, "dtype": network.dtype}
+        placed = {
+            name: value.to(**floats) if value.is_floating_point() else value.to(network.device)
+            for name, value in inputs.items()
+        }
+        return network.sample_actions(**placed, noise=noise.to(**floats), num_steps=steps)  # type: ignore[no-any-return]
 
 
 def load_pi0_checkpoint(
@@ -47,7 +52,7 @@ def load_pi0_checkpoint(
     tokenizer: Path | None = None,
     unnorm_key: str | None = None,
     quantiles: bool = False,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Pi0Checkpoint:
     """Return the checkpoint in `folder`, in evaluation mode.
 
@@ -91,13 +96,13 @@ def lerobot_config(folder: Path, content: dict[str, Any]) -> PI0Config:
     return PI0Config(**fields, num_inference_steps=steps)
 
 
-def _model(folder: Path, config: PI0Config, dtype: torch.dtype | None) -> nn.Module:
+def _model(folder: Path, config: PI0Config, dtype: torch.dtype) -> nn.Module:
     network: Any = PI0ForConditionalGeneration
     try:
         model, report = network.from_pretrained(
             folder,
             config=config,
-            dtype=dtype or torch.float32,
+            dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, by name

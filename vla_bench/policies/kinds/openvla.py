@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation, ProprioceptionField
-from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
@@ -36,6 +36,7 @@ class OpenVLACard(PolicyCard):
     """A checkpoint folder, perhaps an adapter on it, and how the network sees and acts."""
 
     checkpoint: Path  # folder in OpenVLA's layout
+    checkpoint_source: str | None = None  # where it is to be had, said where it is not there
     adapter: Path | None = None  # folder that `vla-bench finetune` wrote, all but the method `full`
     merge_adapter: bool = True  # into the weights, where it can be: faster; false: kept apart, as it was trained
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview",)
@@ -47,6 +48,9 @@ class OpenVLACard(PolicyCard):
     gripper: GripperConvention = "close_positive"
     unnorm_key: str | None = None  # entry of dataset_statistics.json; may be left out where there is one only
     action_from: Literal["most_likely", "expected"] = "most_likely"  # the likeliest bin, or the mean over the bins
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: the checkpoint's
+    quantise: Literal["8bit", "4bit"] | None = None  # the decoder's weights, by bitsandbytes
+    compile: bool = False  # by torch.compile, at the first prediction
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
         """Return the card with this adapter, or with this checkpoint and no adapter."""
@@ -73,9 +77,7 @@ def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
             "there is no such folder. Make one with `vla-bench finetune --method lora --output PATH`, "
             "and give it with `--checkpoint PATH`",
         )
-    from vla_bench.models.openvla.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(places["checkpoint"])
+    checkpoint = _load(card, places["checkpoint"])
     if "adapter" in places:
         from vla_bench.models.adapters import load_adapter
 
@@ -83,17 +85,39 @@ def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
     return OpenVLAPolicy(card, checkpoint)
 
 
+def _load(card: OpenVLACard, folder: Path) -> "Checkpoint":
+    if not folder.is_dir():
+        how = f"Download {card.checkpoint_source}" if card.checkpoint_source else "Make one with `vla-bench finetune`"
+        raise CheckpointError(folder, f"there is no such folder. {how}, and give it with `--checkpoint PATH`")
+    if card.quantise is not None and card.adapter is not None:
+        raise ConventionError("The card names an adapter and `quantise`, but adapters are merged into whole weights.")
+    import torch
+
+    from vla_bench.models.openvla.checkpoint import load_checkpoint
+
+    dtype = None if card.dtype is None else getattr(torch, card.dtype)
+    return load_checkpoint(folder, dtype=dtype, device=_device(), quantise=card.quantise)
+
+
+def _device() -> "torch.device":
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class OpenVLAPolicy(PolicyBase):
     """Predict a chunk of actions from images, proprioception and instruction."""
 
     def __init__(self, card: OpenVLACard, checkpoint: "Checkpoint") -> None:
-        import torch
-
         self._card, self._checkpoint = card, checkpoint
         self._statistics = _statistics(card, checkpoint)
         _check_card(card, checkpoint)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = _device()
         self._checkpoint.model.to(self._device).eval()
+        if card.compile:
+            from vla_bench.models.openvla.compiling import compile_network
+
+            compile_network(self._checkpoint.model)
         self._instructions: dict[int, str] = {}  # by row
         self._proprioception_indices: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._rotation_at: int | None = None  # where the axis-angle begins among the selected numbers
@@ -189,7 +213,6 @@ def _check_card(card: OpenVLACard, checkpoint: "Checkpoint") -> None:
         )
     if card.proprioception and _statistics(card, checkpoint).proprioception is None:
         problems.append("the statistics have no entry for proprioception")
-    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > config.chunk_size:
-        problems.append(f"the network predicts {config.chunk_size} actions, the card executes {card.chunk.steps}")
+    problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation
-from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
@@ -39,6 +39,7 @@ class OpenVLAOFTCard(PolicyCard):
     axis_angle: AxisAngleConvention = "robosuite"
     gripper: GripperConvention = "open_one"
     unnorm_key: str | None = None  # entry of dataset_statistics.json; may be left out where there is one only
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: the checkpoint's
     chunk_size: Annotated[int, Field(ge=1)] = 8  # actions predicted at once: no published file says it
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
@@ -58,9 +59,17 @@ def build_openvla_oft(card: OpenVLAOFTCard, folder: Path) -> "OpenVLAOFTPolicy":
         raise CheckpointError(
             "of openvla-oft", "the card names none. Give a folder in OpenVLA-OFT's layout with --checkpoint PATH"
         )
+    import torch
+
     from vla_bench.models.openvla_oft.checkpoint import load_oft_checkpoint
 
-    checkpoint = load_oft_checkpoint(places["checkpoint"], num_images=len(card.cameras), chunk_size=card.chunk_size)
+    checkpoint = load_oft_checkpoint(
+        places["checkpoint"],
+        num_images=len(card.cameras),
+        chunk_size=card.chunk_size,
+        dtype=None if card.dtype is None else getattr(torch, card.dtype),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
     return OpenVLAOFTPolicy(card, checkpoint)
 
 
@@ -68,15 +77,12 @@ class OpenVLAOFTPolicy(PolicyBase):
     """Predict a chunk of actions from images, proprioception and instruction, in one pass."""
 
     def __init__(self, card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint") -> None:
-        import torch
-
         from vla_bench.models.normalization import statistics_for
 
         self._card, self._checkpoint = card, checkpoint
         self._statistics = statistics_for(checkpoint.statistics, card.unnorm_key)
         _check_card(card, checkpoint, self._statistics.proprioception is not None)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._checkpoint.model.to(self._device).eval()
+        self._weight = checkpoint.model.action_head.model.fc1.weight  # says device and type of all others
         self._instructions: dict[int, str] = {}  # by row
         self._reader: ProprioceptionReader | None = None
 
@@ -108,13 +114,12 @@ class OpenVLAOFTPolicy(PolicyBase):
 
         images = np.stack([self._images(observation) for observation in observations])
         with torch.inference_mode():
-            pixel_values = self._checkpoint.processor.images(torch.from_numpy(images).to(self._device))
+            pixel_values = self._checkpoint.processor.images(images)
             ids, mask = self._checkpoint.processor.actions_for([self._instructions[row] for row in rows])
-            weight = self._checkpoint.model.action_head.model.fc1.weight
             normalised = self._checkpoint.model.predict_normalised(
-                ids.to(self._device),
-                mask.to(self._device),
-                pixel_values.to(weight.dtype),
+                ids.to(self._weight.device),
+                mask.to(self._weight.device),
+                pixel_values.to(self._weight.device, self._weight.dtype),
                 self._proprioception(observations),
             )
         actions = unnormalised_actions(self._statistics.action, normalised.float().cpu().numpy())
@@ -125,9 +130,8 @@ class OpenVLAOFTPolicy(PolicyBase):
 
         card, size = self._card, self._checkpoint.config.vla.image_size
         turned = [image_for_policy(observation["images"][name], card.image_rotation_deg, 1.0) for name in card.cameras]
-        return np.stack(
-            [evaluation_image(image, size, crop_area=card.image_crop_area, jpeg=card.image_jpeg) for image in turned]
-        )
+        resized = [evaluation_image(image, size, jpeg=card.image_jpeg) for image in turned]
+        return np.stack([image_for_policy(image, 0, card.image_crop_area) for image in resized])
 
     def _proprioception(self, observations: Sequence[Observation]) -> "torch.Tensor | None":
         import torch
@@ -137,7 +141,7 @@ class OpenVLAOFTPolicy(PolicyBase):
             return None
         if self._reader is None:
             raise ConventionError("The policy was not connected to environments before it was asked to act.")
-        return torch.from_numpy(statistics.normalise(self._reader.read(observations))).to(self._device)
+        return torch.from_numpy(statistics.normalise(self._reader.read(observations))).to(self._weight.device)
 
 
 def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistics: bool) -> None:
@@ -151,7 +155,6 @@ def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistic
         )
     if card.proprioception and not has_statistics:
         problems.append("the statistics have no entry for proprioception")
-    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > config.chunk_size:
-        problems.append(f"the network predicts {config.chunk_size} actions, the card executes {card.chunk.steps}")
+    problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
-from vla_bench.policies.cards import OpenLoopExecution, PolicyCard, find_file
+from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
@@ -39,6 +39,7 @@ class Pi0Card(PolicyCard):
     gripper: GripperConvention = "close_positive"
     unnorm_key: str | None = None  # entry of dataset_statistics.json, where the statistics are there
     normalisation: Literal["mean_std", "quantiles"] = "mean_std"  # by which numbers of that file
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights and computation
     flow_steps: Annotated[int, Field(ge=1)] | None = None  # None: as the checkpoint says, 10 for the published
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
@@ -58,6 +59,8 @@ def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
         raise CheckpointError(
             "of pi0", "the card names none. Give a folder in transformers' or LeRobot's layout with --checkpoint PATH"
         )
+    import torch
+
     from vla_bench.models.pi0.checkpoint import load_pi0_checkpoint
 
     checkpoint = load_pi0_checkpoint(
@@ -65,6 +68,7 @@ def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
         tokenizer=None if card.tokenizer is None else find_file(card.tokenizer, folder),
         unnorm_key=card.unnorm_key,
         quantiles=card.normalisation == "quantiles",
+        dtype=getattr(torch, card.dtype),
     )
     return Pi0Policy(card, checkpoint)
 
@@ -77,8 +81,7 @@ class Pi0Policy(PolicyBase):
 
         _check_card(card, checkpoint)
         self._card, self._checkpoint = card, checkpoint
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._checkpoint.model.to(self._device)
+        self._checkpoint.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self._instructions: dict[int, str] = {}  # by row
         self._noise: dict[int, torch.Generator] = {}  # by row
         self._reader: ProprioceptionReader | None = None
@@ -108,8 +111,7 @@ class Pi0Policy(PolicyBase):
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""
         checkpoint = self._checkpoint
-        inputs = {name: value.to(self._device) for name, value in self._inputs(observations, rows).items()}
-        padded = checkpoint.actions(inputs, self._drawn(rows).to(self._device), self._card.flow_steps)
+        padded = checkpoint.actions(self._inputs(observations, rows), self._drawn(rows), self._card.flow_steps)
         scaling = checkpoint.normalisation.action
         actions = scaling.unnormalise(padded[..., : len(scaling.centre)].float().cpu().numpy())
         return np.clip(gripper_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
@@ -150,8 +152,6 @@ def _check_card(card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
     actions = len(checkpoint.normalisation.action.centre)
     if actions != ACTION_DIM:
         problems.append(f"its statistics are of actions of {actions} numbers, the environments take {ACTION_DIM}")
-    chunk = checkpoint.config.chunk_size
-    if isinstance(card.chunk, OpenLoopExecution) and card.chunk.steps > chunk:
-        problems.append(f"the network predicts {chunk} actions, the card executes {card.chunk.steps}")
+    problems += card.chunk_problems(checkpoint.config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")
