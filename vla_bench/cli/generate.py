@@ -67,7 +67,7 @@ def generate_demos(
 
 
 def inspect_demos(
-    demos: Annotated[Path, typer.Argument(help="Demonstration file.")],
+    demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
     sheet: Annotated[
         Path | None, typer.Option(help="Where to write the contact sheet. [default: beside the file, .png]")
     ] = None,
@@ -75,12 +75,19 @@ def inspect_demos(
     frames: Annotated[int, typer.Option(min=2, help="Moments of each.")] = 8,
     videos: Annotated[Path | None, typer.Option(help="Folder for an mp4 of each demonstration.")] = None,
 ) -> None:
-    """Summarise a demonstration file and write a contact sheet of it.
+    """Summarise demonstrations and, of a file of ours, write a contact sheet.
 
     Example: `vla-bench inspect demos.hdf5 --videos videos/`
     """
     from vla_bench.demos import summarise, write_contact_sheet, write_videos
+    from vla_bench.demos.source_summary import source_lines
+    from vla_bench.demos.sources import open_source
 
+    if demos.exists():
+        with open_source(demos) as source:
+            if source.facts.format != "ours":
+                typer.echo("\n".join(source_lines(source)))
+                return
     typer.echo("\n".join(summarise(demos).lines()))
     picture = write_contact_sheet(demos, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
     typer.echo(f"contact sheet   {picture}")

@@ -1,6 +1,5 @@
 """Reading demonstration files: robomimic-compatible HDF5. Needs no simulator."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.core.types import ACTION_DIM, ImageArray
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_rows
 from vla_bench.demos.header import FileHeader
 
 _ARRAYS = ("actions", "executed_actions", "rewards", "dones", "states", "phases")
@@ -23,12 +23,12 @@ class DemonstrationFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._file = _opened(self.path)
+        self._file = open_hdf5(self.path)
         self._models: dict[str, str] = {}
         try:
             self._data = self._group("data")
             self.header = FileHeader.from_attributes(self.path, dict(self._data.attrs))
-            self.names: tuple[str, ...] = tuple(sorted(self._data, key=_number))  # demo_2 before demo_10
+            self.names: tuple[str, ...] = tuple(sorted(self._data, key=episode_number))  # demo_2 before demo_10
         except BaseException:
             self._file.close()
             raise
@@ -84,6 +84,15 @@ class DemonstrationFile:
             model_xml=self._model_xml(name),
         )
 
+    def array(self, name: str, key: str) -> NDArray[Any]:
+        """Return one whole array of a demonstration, such as `actions`."""
+        return self._array(name, key, self.summary(name).steps)
+
+    def rows(self, name: str, key: str, steps: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of an array at these steps, in any order."""
+        self._attributes(name)
+        return read_rows(self.path, self._dataset(name, key), steps)
+
     def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
         """Return the images of one step, camera name -> (H, W, 3), reading no more of the file than needed."""
         chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
@@ -97,7 +106,7 @@ class DemonstrationFile:
         """Return the demonstrations of one subset, in order."""
         if subset not in self.masks():
             raise self._fault(f"no subset {subset!r}; it has {', '.join(self.masks()) or 'none'}")
-        return tuple(sorted((name.decode() for name in self._file[f"mask/{subset}"][:]), key=_number))
+        return tuple(sorted((name.decode() for name in self._file[f"mask/{subset}"][:]), key=episode_number))
 
     def require(
         self, *, cameras: Iterable[str] = (), proprioception: Iterable[str] = (), action_dim: int = ACTION_DIM
@@ -172,28 +181,3 @@ class DemonstrationFile:
 
     def _fault(self, problem: str) -> DemonstrationFileError:
         return DemonstrationFileError(self.path, problem)
-
-
-def _number(name: str) -> tuple[int, str]:
-    """Sort demo_2 before demo_10."""
-    digits = re.search(r"(\d+)$", name)
-    return (int(digits[1]) if digits else -1, name)
-
-
-def _opened(path: Path) -> Any:
-    if not path.is_file():
-        raise DemonstrationFileError(path, "there is no such file")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DemonstrationFileError(path, _unreadable(path, str(error))) from error
-
-
-def _unreadable(path: Path, reason: str) -> str:
-    size = path.stat().st_size
-    if truncated := re.search(r"stored_eof = (\d+)", reason):
-        whole = int(truncated[1])
-        return f"it is truncated, {size:,} of {whole:,} bytes are there: copy it again, or make it again"
-    if "signature not found" in reason:
-        return f"not an HDF5 file ({size:,} bytes): expected a file that `vla-bench generate-demos` wrote"
-    return f"cannot be opened as HDF5 ({reason})"

@@ -77,9 +77,9 @@ class Summary:
             f"actions         {header.action_convention}, {header.control_hz} Hz",
             f"made by         {header.env_args.get('env_name')} {header.env_args.get('env_version')}",
             "",
-            *_columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
+            *columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
             "",
-            *_columns(["action", "min", "1 %", "median", "99 %", "max"], self._action_rows()),
+            *columns(["action", "min", "1 %", "median", "99 %", "max"], self._action_rows()),
             "",
             f"noise           moved the robot at {self.disturbed:.0%} of the steps",
             f"phases          {_shares(self.phases)}",
@@ -172,7 +172,7 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
 
 
-def _columns(titles: list[str], rows: list[list[str]]) -> list[str]:
+def columns(titles: list[str], rows: list[list[str]]) -> list[str]:
     """Return rows of text in columns; numbers are set to the right."""
     table = [titles, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(titles))]

@@ -25,7 +25,7 @@ class Batch:
     attention_mask: torch.Tensor
     pixel_values: torch.Tensor
     proprioception: torch.Tensor | None
-    answer: torch.Tensor  # (B, chunk_size * action_dim) token ids
+    answer: torch.Tensor  # (B, tokens) ids: chunk_size * action_dim, and with autoregressive decoding a stop token
     actions: torch.Tensor | None = None  # (B, chunk_size, 7), normalised; None: the answer is not about actions
 
     def __len__(self) -> int:
@@ -65,6 +65,7 @@ class BatchMaker:
         self._chunk_size = config.chunk_size
         self._tokenizer = ActionTokenizer(config.vocab_end, config.n_action_bins)
         self._sees_proprioception = bool(config.proprioception_dim) and statistics.proprioception is not None
+        self._stop = _stop_token(processor)
         texts = pipeline.texts(dataset.instructions)
         self._prompt_rows = {text: row for row, text in enumerate(texts)}
         self._prompts = processor.actions_for(texts) if texts else None
@@ -72,6 +73,14 @@ class BatchMaker:
     def actions(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the chunks that should be predicted, (B, chunk_size, 7), in the units of actions."""
         return self.dataset.chunks(frames, self._chunk_size)
+
+    def answers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the token ids that are learnt of frames as they were recorded, (B, tokens).
+
+        They are the actions', and, where tokens come one by one, the `</s>` that ends them: OpenVLA takes the loss on
+        both and on nothing of the prompt (`RLDSBatchTransform`).
+        """
+        return self._answers(self._statistics.action.normalise(self.actions(frames)))
 
     def batch(self, frames: NDArray[np.int64], draw: Draw | None = None) -> Batch:
         """Return the batch of these frames, augmented by the numbers of `draw` where it is given."""
@@ -87,7 +96,7 @@ class BatchMaker:
             attention_mask=self._prompts[1][prompt],
             pixel_values=self._processor.images(samples.images),
             proprioception=self._normalised(samples.proprioception),
-            answer=torch.from_numpy(self._tokenizer.encode(actions)).flatten(1),
+            answer=torch.from_numpy(self._answers(actions)),
             actions=torch.from_numpy(actions),
         )
 
@@ -102,6 +111,10 @@ class BatchMaker:
             self._statistics.action.unnormalise(value.float().cpu().numpy()) for value in (predicted, batch.actions)
         )
         return float(np.abs(np.subtract(*pair)).mean())
+
+    def _answers(self, normalised: NDArray[np.float32]) -> NDArray[np.int64]:
+        rows = self._tokenizer.encode(normalised).reshape(len(normalised), int(np.prod(normalised.shape[1:])))
+        return rows if self._stop is None else np.pad(rows, ((0, 0), (0, 1)), constant_values=self._stop)
 
     def _samples(self, frames: NDArray[np.int64]) -> Samples:
         dataset = self.dataset
@@ -134,3 +147,8 @@ def frames_at(positions: NDArray[np.int64], frames: int, seed: int) -> NDArray[n
         order = np.random.default_rng([seed, int(one)]).permutation(frames)
         chosen[passes == one] = order[positions[passes == one] % frames]
     return chosen
+
+
+def _stop_token(processor: Processor) -> int | None:
+    """Return what ends an answer; with parallel decoding nothing does, since its length is known."""
+    return processor.tokenizer.eos_token_id if processor.config.decoding == "autoregressive" else None

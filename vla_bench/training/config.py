@@ -10,6 +10,7 @@ from vla_bench.core.toml import to_toml
 from vla_bench.core.types import CONTROL_HZ
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.training.augmentation.config import AugmentationConfig
+from vla_bench.training.data_options import DataOptions
 from vla_bench.training.methods.options import MethodOptions
 
 __all__ = ["AugmentationConfig", "FinetuneConfig", "OptimiserConfig", "Precision"]
@@ -19,7 +20,7 @@ Precision = Literal["float32", "bf16", "bf16-weights"]
 _DEFAULT_STEPS = 600
 _DEFAULT_WARMUP = 20
 # What changes neither the weights nor which of them are kept: a run may be continued with others.
-_NOT_DECISIVE = {"output", "tracker", "project", "log_every", "keep_checkpoints"}
+_NOT_DECISIVE = {"output", "tracker", "project", "log_every", "keep_checkpoints", "image_cache_gb"}
 
 
 class OptimiserConfig(BaseModel):
@@ -77,10 +78,13 @@ class OptimiserConfig(BaseModel):
         return min(_DEFAULT_WARMUP, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
 
 
-class FinetuneConfig(MethodOptions):
+class FinetuneConfig(MethodOptions, DataOptions):
     """Everything that decides a fine-tuned policy, and where it goes."""
 
-    demos: Annotated[tuple[Path, ...], Field(min_length=1, description="Demonstration file; repeat for several.")]
+    demos: Annotated[
+        tuple[Path, ...],
+        Field(min_length=1, description="HDF5 file of ours, robomimic or LIBERO, or LeRobot v3 folder; repeat."),
+    ]
     output: Annotated[Path, Field(description="Where to write; one that was begun is continued.")]
     base: Annotated[str, Field(description="Name under baselines/, or a checkpoint folder.")] = "openvla-nano"
     tasks: Annotated[
@@ -88,7 +92,11 @@ class FinetuneConfig(MethodOptions):
     ] = ()
 
     cameras: Annotated[
-        tuple[str, ...], Field(min_length=1, description="Camera to learn from; repeat, in the base's order.")
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description="Camera to learn from, or camera=key of the demonstrations; repeat, in the base's order.",
+        ),
     ] = ("agentview", "wrist")
     proprioception: Annotated[
         tuple[str, ...],

@@ -1,23 +1,24 @@
-"""Demonstrations in memory: frames, chunks of actions and prompts, split by episode."""
+"""Demonstrations as a data set: frames, chunks of actions and prompts, split by episode."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ACTION_DIM, ImageArray
-from vla_bench.demos.header import FileHeader
-from vla_bench.demos.store import DemonstrationFile
+from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOptions, open_source
+from vla_bench.training.images import CachedImages, ImageStore, LazyImages
+from vla_bench.training.noops import steps_with_effect
+from vla_bench.training.split import Subset, episodes_of
 
-Subset = Literal["train", "valid"]
-_RESIZED_AT_ONCE = 64  # frames
+N = TypeVar("N", bound=np.generic)
+
+_CACHE_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,47 @@ class FrameSelection:
     control_hz: int
     action_convention: str
     tasks: tuple[str, ...] = ()  # none: all
+    options: SourceOptions = field(default_factory=SourceOptions)  # what the sources do not say themselves
+    success_only: bool = True
+    drop_noops: bool = False
+    validation_share: float = 0.1  # of each task's episodes, where a source has no subsets of its own
+    split_seed: int = 0
+    cache_bytes: int = _CACHE_BYTES  # images are kept in memory up to this size, read on demand beyond
 
 
 @dataclass(frozen=True, eq=False)
 class DemonstrationDataset:
-    """All frames of some episodes, one after the other."""
+    """All frames of some episodes, one after the other. Everything but images is in memory."""
 
-    images: ImageArray  # (frames, cameras, H, W, 3)
+    image_store: ImageStore
     proprioception: NDArray[np.float32]  # (frames, P), as recorded
     actions: NDArray[np.float32]  # (frames, 7), as recorded
     last_frame: NDArray[np.int64]  # (frames,), where the frame's episode ends
     instruction_index: NDArray[np.int64]  # (frames,)
     instructions: tuple[str, ...]
     episodes: int
-    sources: tuple[tuple[str, int], ...] = ()  # of each episode: file and demonstration, and its first frame
+    sources: tuple[str, ...] = ()  # of each episode: file and demonstration
+    origin: NDArray[np.int64] | None = None  # (frames, 2): episode, and step in it as it is stored
 
     def __len__(self) -> int:
         return len(self.actions)
 
+    @property
+    def images(self) -> ImageArray:
+        """All images in memory, (frames, cameras, H, W, 3); they are read first where they are not there yet."""
+        store = self.image_store
+        return store.images if isinstance(store, CachedImages) else store.of(np.arange(len(self)))
+
     def images_of(self, frames: NDArray[np.int64]) -> ImageArray:
-        """Return the images of `frames`, (B, cameras, H, W, 3)."""
-        return self.images[frames]
+        """Return the images of `frames` in any order, (B, cameras, H, W, 3)."""
+        return self.image_store.of(frames)
 
     def origin_of(self, frame: int) -> str:
         """Return file, demonstration and step of a frame, for messages."""
-        name, first = max((source for source in self.sources if source[1] <= frame), key=lambda source: source[1])
-        return f"{name} step {frame - first}"
+        if self.origin is None:
+            return f"frame {frame}"
+        episode, step = self.origin[frame].tolist()
+        return f"{self.sources[episode]} step {step}"
 
     def chunks(self, frames: NDArray[np.int64], chunk_size: int) -> NDArray[np.float32]:
         """Return the actions from each frame on, (B, chunk_size, 7).
@@ -71,93 +87,118 @@ class DemonstrationDataset:
 
 
 def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset: Subset) -> DemonstrationDataset:
-    """Return the episodes of one subset of all files. Raises where a file does not fit `selection`."""
+    """Return the episodes of one subset of all sources, of any format. Raises where a source does not fit."""
     with ExitStack() as stack:
-        files = [stack.enter_context(DemonstrationFile(path)) for path in paths]
-        for file in files:
-            _check(file, selection)
-        chosen = [(file, name) for file in files for name in _names(file, selection, subset)]
+        sources = [stack.enter_context(open_source(path, selection.options)) for path in paths]
+        for source in sources:
+            _check(source, selection)
+        chosen = [
+            (number, episode)
+            for number, source in enumerate(sources)
+            for episode in episodes_of(
+                source,
+                subset,
+                tasks=selection.tasks,
+                success_only=selection.success_only,
+                validation_share=selection.validation_share,
+                seed=selection.split_seed,
+            )
+        ]
         if not chosen and subset == "train":
-            wanted = f" of {', '.join(selection.tasks)}" if selection.tasks else ""
-            raise ConventionError(f"{', '.join(map(str, paths))}: there is no demonstration to train on{wanted}.")
-        return _filled(chosen, selection)
+            raise ConventionError(f"{', '.join(map(str, paths))}: {_why_none(sources, selection)}.")
+        return _filled(sources, chosen, selection)
 
 
-def suites_of(paths: Sequence[Path]) -> tuple[str, ...]:
+def suites_of(paths: Sequence[Path], options: SourceOptions | None = None) -> tuple[str, ...]:
     """Return the suites that the demonstrations come from."""
     suites: set[str] = set()
     for path in paths:
-        with DemonstrationFile(path) as file:
-            suites |= {file.summary(name).identity.suite for name in file.names}
+        with open_source(path, options) as source:
+            suites |= {episode.suite for episode in source.episodes}
     return tuple(sorted(suites))
 
 
-def _check(file: DemonstrationFile, selection: FrameSelection) -> None:
-    """Raise where the file lacks something or was recorded in other conventions."""
-    file.require(cameras=selection.cameras, proprioception=selection.proprioception)
-    header = file.header
+def _check(source: DemonstrationSource, selection: FrameSelection) -> None:
+    """Raise where the source lacks something or was recorded in other conventions."""
+    source.require(cameras=selection.cameras, proprioception=selection.proprioception)
+    facts = source.facts
     problems = []
-    if header.control_hz != selection.control_hz:
-        problems.append(f"recorded at {header.control_hz} Hz, the policy acts at {selection.control_hz} Hz")
-    if header.action_convention != selection.action_convention:
-        problems.append(f"actions are {header.action_convention!r}, the policy's {selection.action_convention!r}")
-    width = len(_columns(header, selection.proprioception))
+    if facts.control_hz != selection.control_hz:
+        problems.append(f"recorded at {facts.control_hz} Hz, the policy acts at {selection.control_hz} Hz")
+    if facts.action_convention != selection.action_convention:
+        problems.append(f"actions are {facts.action_convention!r}, the policy's {selection.action_convention!r}")
+    sizes = {field.name: field.size for field in facts.proprioception_fields}
+    width = sum(sizes[name] for name in selection.proprioception)
     if width != selection.proprioception_dim:
         names = ", ".join(selection.proprioception) or "none"
         problems.append(
             f"{names} are {width} numbers of proprioception, the network takes {selection.proprioception_dim}"
         )
     if problems:
-        raise ConventionError(f"{file.path} does not fit the policy: {'; '.join(problems)}.")
+        raise ConventionError(f"{source.path} does not fit the policy: {'; '.join(problems)}.")
 
 
-def _names(file: DemonstrationFile, selection: FrameSelection, subset: Subset) -> list[str]:
-    names = file.mask(subset) if subset in file.masks() else ()
-    return [name for name in names if not selection.tasks or file.summary(name).identity.task_id in selection.tasks]
+def _why_none(sources: Sequence[DemonstrationSource], selection: FrameSelection) -> str:
+    wanted = f" of {', '.join(selection.tasks)}" if selection.tasks else ""
+    episodes = [
+        one for source in sources for one in source.episodes if not selection.tasks or one.task_id in selection.tasks
+    ]
+    if episodes and selection.success_only and all(one.success is False for one in episodes):
+        return f"all {len(episodes)} demonstrations{wanted} are failures (`success_only = false` takes them)"
+    known = sorted({one.task_id for source in sources for one in source.episodes})
+    return f"there is no demonstration to train on{wanted}; there are {', '.join(known)}"
 
 
-def _filled(chosen: Sequence[tuple[DemonstrationFile, str]], selection: FrameSelection) -> DemonstrationDataset:
-    """Copy the chosen episodes into arrays that are allocated once: images are most of the memory."""
-    ends = np.cumsum([file.summary(name).steps for file, name in chosen], dtype=np.int64)
-    frames = int(ends[-1]) if len(ends) else 0
-    side = selection.image_size
-    images = np.empty((frames, len(selection.cameras), side, side, 3), dtype=np.uint8)
-    proprioception = np.empty((frames, selection.proprioception_dim), dtype=np.float32)
-    actions = np.empty((frames, ACTION_DIM), dtype=np.float32)
-    last_frame, instruction_index = np.empty(frames, dtype=np.int64), np.empty(frames, dtype=np.int64)
-    instructions: dict[str, int] = {}
-    for (file, name), end in zip(chosen, ends, strict=True):
-        demonstration = file.read(name, selection.cameras)
-        where = slice(int(end) - demonstration.steps, int(end))
-        for number, camera in enumerate(selection.cameras):
-            images[where, number] = _resized(demonstration.images[camera], side)
-        columns = _columns(file.header, selection.proprioception)
-        proprioception[where] = demonstration.proprioception[:, columns]
-        actions[where], last_frame[where] = demonstration.actions, end - 1
-        instruction_index[where] = instructions.setdefault(demonstration.instruction, len(instructions))
-    starts = (0, *ends[:-1].tolist())
-    sources = tuple((f"{file.path} {name}", start) for (file, name), start in zip(chosen, starts, strict=False))
+def _filled(
+    sources: Sequence[DemonstrationSource], chosen: Sequence[tuple[int, EpisodeFacts]], selection: FrameSelection
+) -> DemonstrationDataset:
+    actions = [sources[number].actions(episode.name) for number, episode in chosen]
+    _check_actions(sources, chosen, actions)
+    kept = [steps_with_effect(rows) if selection.drop_noops else np.arange(len(rows)) for rows in actions]
+    lengths = np.array([len(steps) for steps in kept], dtype=np.int64)
+    fields = [
+        sources[number].proprioception(episode.name, selection.proprioception)[steps]
+        for (number, episode), steps in zip(chosen, kept, strict=True)
+    ]
+    instructions = {episode.instruction: None for _, episode in chosen}
+    numbers = {text: number for number, text in enumerate(instructions)}
+    lazy = LazyImages(
+        paths=[source.path for source in sources],
+        options=selection.options,
+        cameras=selection.cameras,
+        side=selection.image_size,
+        episodes=[(number, episode.name) for number, episode in chosen],
+        episode_of_frame=np.repeat(np.arange(len(chosen)), lengths),
+        step_of_frame=_joined(kept, np.empty(0, dtype=np.int64)),
+    )
     return DemonstrationDataset(
-        images, proprioception, actions, last_frame, instruction_index, tuple(instructions), len(chosen), sources
+        image_store=lazy.cached() if lazy.size_bytes <= selection.cache_bytes else lazy,
+        proprioception=_joined(fields, np.empty((0, selection.proprioception_dim), dtype=np.float32)),
+        actions=_joined(
+            [rows[steps] for rows, steps in zip(actions, kept, strict=True)], np.empty((0, ACTION_DIM), np.float32)
+        ),
+        last_frame=np.repeat(np.cumsum(lengths) - 1, lengths),
+        instruction_index=np.repeat(
+            np.array([numbers[episode.instruction] for _, episode in chosen], dtype=np.int64), lengths
+        ),
+        instructions=tuple(instructions),
+        episodes=len(chosen),
+        sources=tuple(f"{sources[number].path} {episode.name}" for number, episode in chosen),
+        origin=np.stack([lazy.episode_of_frame, lazy.step_of_frame], axis=1),
     )
 
 
-def _columns(header: FileHeader, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the columns of the named proprioception fields, in the order named."""
-    starts = np.cumsum([0, *(field.size for field in header.proprioception_fields)])
-    spans = {
-        field.name: np.arange(start, start + field.size)
-        for field, start in zip(header.proprioception_fields, starts, strict=False)
-    }
-    return np.concatenate([np.empty(0, dtype=np.int64), *(spans[name] for name in names)])
+def _check_actions(
+    sources: Sequence[DemonstrationSource],
+    chosen: Sequence[tuple[int, EpisodeFacts]],
+    actions: Sequence[NDArray[np.float32]],
+) -> None:
+    for number, source in enumerate(sources):
+        here = [index for index, (of_source, _) in enumerate(chosen) if of_source == number]
+        if here:
+            gripper = np.concatenate([source.stored_actions(chosen[index][1].name)[:, -1] for index in here])
+            source.require_conventional_actions(np.concatenate([actions[index] for index in here]), gripper)
 
 
-def _resized(images: ImageArray, side: int) -> ImageArray:
-    if images.shape[1:3] == (side, side):
-        return images
-    parts = []
-    for start in range(0, len(images), _RESIZED_AT_ONCE):
-        pixels = torch.from_numpy(images[start : start + _RESIZED_AT_ONCE]).permute(0, 3, 1, 2).float()
-        pixels = functional.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
-        parts.append(pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
-    return np.concatenate(parts)
+def _joined(parts: Sequence[NDArray[N]], none: NDArray[N]) -> NDArray[N]:
+    return np.concatenate([none, *parts])

@@ -91,7 +91,7 @@ class _Run:
         valid = load_demonstrations(config.demos, selection, "valid")
         pipeline = _pipeline(config, selection, train)
         statistics = _statistics(config, base, train, pipeline)
-        key = config.unnorm_key or "+".join(suites_of(config.demos))
+        key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
         self._checkpoint = replace(base, statistics={key: statistics})
         quantisation = METHODS[config.method].quantisation
         self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)
@@ -218,6 +218,12 @@ def frame_selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSele
         control_hz=config.control_hz,
         action_convention=config.action_convention,
         tasks=config.tasks,
+        options=config.source_options(),
+        success_only=config.success_only,
+        drop_noops=config.drop_noops,
+        validation_share=config.validation_share,
+        split_seed=config.seed,
+        cache_bytes=int(config.image_cache_gb * 1e9),
     )
 
 
@@ -238,7 +244,7 @@ def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: Demonstr
     """Return the augmentations; raise where one could not be true to the action."""
     scene = None
     if config.augmentation.moves_the_scene:
-        fields = proprioception_fields_of(config.demos[0], selection.proprioception)
+        fields = proprioception_fields_of(config.demos[0], selection)
         scene = scene_of(config.augmentation, config.demos, selection.cameras, fields)
     pipeline = Pipeline.of(config.augmentation, scene)
     pipeline.check(train.proprioception)

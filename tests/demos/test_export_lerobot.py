@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from tests.demos.foreign import CAMERAS, FIELDS, content, write_libero, write_ours
+from tests.demos.test_formats import need_lerobot
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.demos.export_lerobot import export_lerobot
+from vla_bench.demos.sources import SourceOptions, open_source
+
+EPISODES = (content(0), content(1, "put the cube in the basket", steps=9))
+
+
+@pytest.mark.parametrize("write", [write_ours, write_libero])
+def test_what_was_exported_reads_the_same(tmp_path, write):
+    need_lerobot()
+    fields = [field.name for field in FIELDS]
+    with open_source(write(tmp_path, EPISODES)) as source:
+        folder = export_lerobot(source, tmp_path / "exported")
+        with open_source(folder, SourceOptions(gripper="close_positive")) as again:
+            for before, after in zip(source.episodes, again.episodes, strict=True):
+                assert (before.instruction, before.steps) == (after.instruction, after.steps)
+                assert np.array_equal(source.actions(before.name), again.actions(after.name))
+                first, second = (
+                    one.proprioception(name, fields) for one, name in ((source, before.name), (again, after.name))
+                )
+                assert np.array_equal(first, second)
+                steps = np.arange(before.steps)
+                for camera in CAMERAS:
+                    images = (source.images(before.name, camera, steps), again.images(after.name, camera, steps))
+                    assert np.abs(images[0].astype(float) - images[1]).mean() < 6  # H.264
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    with open_source(write_libero(tmp_path, EPISODES)) as source, pytest.raises(VlaBenchError, match="exists already"):
+        export_lerobot(source, tmp_path)

@@ -1,0 +1,1 @@
+"""Formats that demonstrations can be read from; each module registers one."""

@@ -1,0 +1,65 @@
+"""LIBERO's HDF5 files: the published ones, and those that OpenVLA's `regenerate_libero_dataset.py` makes of them.
+
+Images are stored as OpenGL renders them, rows from the bottom up; a vertical flip turns them right side up. (OpenVLA's
+RLDS data rotates them by 180 degrees instead, which also swaps left and right.) In the published files row t of the
+observations was seen after action t (LIBERO's `create_dataset.py`), in the regenerated ones before it; both are read
+as they are, as everybody trains on them. `ee_ori` is the hand's orientation, which is turned to that of the point
+between the fingertips, as our environments give it; as stored it is `hand_axis_angle`.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle
+from vla_bench.demos.foreign_hdf5 import GRIP_SITE, HAND, ForeignHdf5Source, ObservationField
+from vla_bench.demos.hdf5 import data_attributes, first_observations
+from vla_bench.demos.sources import FORMATS
+
+_SCENE = re.compile(r"^[A-Z_]+_SCENE\d+_")
+_LANGUAGE = re.compile(r"\(:language\s+([^)]*)\)")
+_FILE_END = "_demo"
+
+
+@FORMATS.named("libero")
+class LiberoSource(ForeignHdf5Source):
+    """One task a file; the gripper is -1 open and +1 close, axis-angles keep the quaternion's sign, as ours do."""
+
+    format = "libero"
+    orientation = "upside_down"
+    usual_cameras: ClassVar = {"agentview_rgb": "agentview", "eye_in_hand_rgb": "wrist"}
+    fields = (
+        ObservationField("end_effector_position", "ee_pos", "m, world frame, point between the fingertips"),
+        ObservationField("end_effector_axis_angle", "ee_ori", GRIP_SITE, panda_hand_to_grip_site_axis_angle),
+        ObservationField("gripper_position", "gripper_states", "m, finger joints"),
+        ObservationField("joint_positions", "joint_states", "rad"),
+        ObservationField("hand_axis_angle", "ee_ori", HAND),
+    )
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Return whether the file has LIBERO's attributes or observations."""
+        observations = first_observations(path)
+        return "problem_info" in data_attributes(path) or bool(observations & {"agentview_rgb", "eye_in_hand_rgb"})
+
+    def instruction(self, name: str) -> str | None:
+        """Return what `problem_info` says, else the BDDL text, else the file's name, as LIBERO itself takes it."""
+        said = self._json("problem_info").get("language_instruction")
+        if isinstance(said, list):
+            said = "".join(said)
+        if not said and (found := _LANGUAGE.search(str(self._data.attrs.get("bddl_file_content", "")))):
+            said = found[1]
+        if not said and self.path.stem.endswith(_FILE_END):
+            said = _SCENE.sub("", self.path.stem.removesuffix(_FILE_END)).replace("_", " ")
+        return str(said).strip().strip('"') or None if said else None
+
+    def suite_and_task(self) -> tuple[str, str]:
+        """Return the BDDL file's folder and name, else those of this file."""
+        bddl = PurePosixPath(str(self._data.attrs.get("bddl_file_name", "")))
+        if bddl.name:
+            return bddl.parent.name or "libero", bddl.stem
+        return "libero", self.path.stem.removesuffix(_FILE_END)
+
+    def without_images(self) -> str:
+        """Name LIBERO's own way to images."""
+        return "Make it again with LIBERO's `scripts/create_dataset.py --use-camera-obs`."

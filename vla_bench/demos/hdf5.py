@@ -1,0 +1,73 @@
+"""What HDF5 files of demonstrations have in common, whoever wrote them: `data/demo_N` with `obs` and `actions`."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.errors import DemonstrationFileError
+
+
+def episode_number(name: str) -> tuple[int, str]:
+    """Return a key that sorts demo_2 before demo_10."""
+    digits = re.search(r"(\d+)$", name)
+    return (int(digits[1]) if digits else -1, name)
+
+
+def open_hdf5(path: Path) -> Any:
+    """Open a file for reading; raise `DemonstrationFileError` that says what is wrong with it."""
+    if not path.is_file():
+        raise DemonstrationFileError(path, "there is no such file")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DemonstrationFileError(path, _unreadable(path, str(error))) from error
+
+
+def read_rows(path: Path, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return `dataset[rows]` for rows in any order, decompressing neighbouring rows once."""
+    order = np.unique(rows)
+    found = np.empty((len(order), *dataset.shape[1:]), dtype=dataset.dtype)
+    runs = np.split(np.arange(len(order)), np.flatnonzero(np.diff(order) != 1) + 1)
+    try:
+        for run in runs:
+            if len(run):
+                found[run[0] : run[-1] + 1] = dataset[int(order[run[0]]) : int(order[run[-1]]) + 1]
+    except (OSError, ValueError) as error:
+        raise DemonstrationFileError(path, f"{dataset.name} is damaged and cannot be read ({error})") from error
+    return found[np.searchsorted(order, rows)]
+
+
+def data_attributes(path: Path) -> Mapping[str, Any]:
+    """Return the attributes of the group `data`; none where there is no such thing to read."""
+    try:
+        with h5py.File(path, "r") as file:
+            return dict(file["data"].attrs) if isinstance(file.get("data"), h5py.Group) else {}
+    except OSError:
+        return {}
+
+
+def first_observations(path: Path) -> set[str]:
+    """Return the names of what the first demonstration observed; none where there is no such thing to read."""
+    try:
+        with h5py.File(path, "r") as file:
+            data = file.get("data")
+            first = next(iter(data.values()), None) if isinstance(data, h5py.Group) else None
+            observations = first.get("obs") if isinstance(first, h5py.Group) else None
+            return set(observations) if isinstance(observations, h5py.Group) else set()
+    except OSError:
+        return set()
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    size = path.stat().st_size
+    if truncated := re.search(r"stored_eof = (\d+)", reason):
+        whole = int(truncated[1])
+        return f"it is truncated, {size:,} of {whole:,} bytes are there: copy it again, or make it again"
+    if "signature not found" in reason:
+        return f"not an HDF5 file ({size:,} bytes): expected a file that `vla-bench generate-demos` wrote"
+    return f"cannot be opened as HDF5 ({reason})"

@@ -1,0 +1,120 @@
+"""The images of a data set: kept in memory where they fit, read on demand where they do not."""
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from vla_bench.core.types import ImageArray
+from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_source
+
+_AT_ONCE = 64  # frames that are read or resized in one go
+_CHANNELS = 3
+
+
+class ImageStore(Protocol):
+    """Images by frame."""
+
+    def of(self, frames: NDArray[np.int64]) -> ImageArray:
+        """Return the images of `frames` in any order, (B, cameras, H, W, 3)."""
+
+
+@dataclass(frozen=True, eq=False)
+class CachedImages:
+    """Images in memory."""
+
+    images: ImageArray  # (frames, cameras, H, W, 3)
+
+    def of(self, frames: NDArray[np.int64]) -> ImageArray:
+        """Return a copy of these images."""
+        return self.images[frames]
+
+
+@dataclass(eq=False)
+class LazyImages:
+    """Images that are read when they are asked for.
+
+    Sources are opened by the process that reads, at its first read; so this can be pickled, survives a fork, and may
+    be read from several threads.
+    """
+
+    paths: Sequence[Path]
+    options: SourceOptions
+    cameras: tuple[str, ...]
+    side: int  # pixels
+    episodes: Sequence[tuple[int, str]]  # number of the path, name of the episode
+    episode_of_frame: NDArray[np.int64]  # (frames,)
+    step_of_frame: NDArray[np.int64]  # (frames,), in the episode as it is stored
+    _opened: dict[int, DemonstrationSource] = field(default_factory=dict, init=False, repr=False)
+    _process: int = field(default=0, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all images take in memory."""
+        return len(self.step_of_frame) * len(self.cameras) * self.side * self.side * _CHANNELS
+
+    def of(self, frames: NDArray[np.int64]) -> ImageArray:
+        """Read these images, episode by episode, and resize them."""
+        images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
+        episodes = self.episode_of_frame[frames]
+        self._forget_another_process()
+        with self._lock:
+            for episode in np.unique(episodes):
+                rows = np.flatnonzero(episodes == episode)
+                path, name = self.episodes[episode]
+                steps = self.step_of_frame[frames[rows]]
+                for number, camera in enumerate(self.cameras):
+                    images[rows, number] = resized(self._source(path).images(name, camera, steps), self.side)
+        return images
+
+    def cached(self) -> CachedImages:
+        """Read all images into memory."""
+        frames = np.arange(len(self.step_of_frame))
+        images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
+        for start in range(0, len(frames), _AT_ONCE):
+            images[start : start + _AT_ONCE] = self.of(frames[start : start + _AT_ONCE])
+        self.close()
+        return CachedImages(images)
+
+    def close(self) -> None:
+        """Close what is open; the next read opens it again."""
+        for source in self._opened.values():
+            source.close()
+        self._opened.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}, "_process": 0, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _source(self, number: int) -> DemonstrationSource:
+        if number not in self._opened:
+            self._opened[number] = open_source(self.paths[number], self.options)
+        return self._opened[number]
+
+    def _forget_another_process(self) -> None:
+        """Leave what the parent of this process opened to the parent: files and videos cannot be shared."""
+        if self._process != os.getpid():
+            self._opened, self._process, self._lock = {}, os.getpid(), threading.Lock()
+
+
+def resized(images: ImageArray, side: int) -> ImageArray:
+    """Return images (N, H, W, 3) at `side` by `side` pixels (bicubic, antialiased)."""
+    if images.shape[1:3] == (side, side):
+        return images
+    parts = []
+    for start in range(0, len(images), _AT_ONCE):
+        pixels = torch.from_numpy(images[start : start + _AT_ONCE]).permute(0, 3, 1, 2).float()
+        pixels = functional.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
+        parts.append(pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
