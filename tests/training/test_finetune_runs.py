@@ -10,11 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.demos.made_up import demonstration, header
 from tests.training.demonstrations import PROPRIOCEPTION, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError
-from vla_bench.demos import write_demonstrations
 from vla_bench.models.adapters import load_finetuned
+from vla_bench.training import finetune as runs
 from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.augmentation.scene import AugmentationRefusedError
 from vla_bench.training.batches import BatchMaker
@@ -157,18 +156,20 @@ def test_what_is_only_told_may_differ_when_a_run_goes_on(tmp_path):
     assert finetune(finetune_config(tmp_path, log_every=3, project="other")) == report
 
 
-def _damaged_demonstrations(folder: Path) -> None:
-    """Write five demonstrations of which the first has one action that is no number."""
-    made = [demonstration(index, task=("reach", "put")[index % 2], steps=9 + index) for index in range(5)]
-    made[0].proprioception[4, 1] = np.nan
-    write_demonstrations(folder / "demos.hdf5", header(), made)
+def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
+    """Files with such numbers are refused when they are read, so it is put in afterwards."""
+    load = runs.load_demonstrations
 
+    def damaged(paths, selection, subset):
+        dataset = load(paths, selection, subset)
+        if subset == "train":
+            dataset.proprioception[4, 1] = np.nan  # the fifth step of the first episode
+        return dataset
 
-def test_a_sample_that_gives_no_number_is_named(tmp_path):
+    monkeypatch.setattr(runs, "load_demonstrations", damaged)
     config = finetune_config(
         tmp_path, statistics="base", optimiser=OptimiserConfig(epochs=1, batch_size=8, accumulate=2)
     )
-    _damaged_demonstrations(tmp_path)
     with pytest.raises(TrainingDivergedError) as caught:
         finetune(config)
     text = str(caught.value)

@@ -1,6 +1,7 @@
 """`vla-bench finetune`: from demonstrations to a policy."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +93,7 @@ def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> 
         path = output / CONFIG_FILE
     content = {} if path is None else read_toml(path)
     source = "vla-bench finetune" if path is None else path
-    return validated(FinetuneConfig, _OPTIONS.laid_over(content, options), source)
+    return validated(FinetuneConfig, _merged(content, options), source)
 
 
 def _plan(path: Path | None, options: dict[str, Any]) -> None:
@@ -102,8 +103,18 @@ def _plan(path: Path | None, options: dict[str, Any]) -> None:
 
     content = {} if path is None else read_toml(path)
     source = "vla-bench finetune --plan" if path is None else path
-    planned = validated(PlannedRun, _OPTIONS.laid_over(content, options), source)
+    planned = validated(PlannedRun, _merged(content, options), source)
     print_plan(planned, plan_run(planned))
+
+
+def _merged(content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the file's fields with the options laid over; of cameras given as `name=key`, the key is a field apart."""
+    merged = _OPTIONS.laid_over(content, options)
+    pairs = [one.partition("=") for one in options["cameras"] or ()]
+    if pairs:
+        merged["cameras"] = [name for name, _, _ in pairs]
+        merged["camera_sources"] = {name: key for name, _, key in pairs if key}
+    return merged
 
 
 def state_of(progress: "TrainingProgress") -> str:

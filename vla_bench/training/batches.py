@@ -74,6 +74,14 @@ class BatchMaker:
         """Return the chunks that should be predicted, (B, chunk_size, 7), in the units of actions."""
         return self.dataset.chunks(frames, self._chunk_size)
 
+    def answers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the token ids that are learnt of frames as they were recorded, (B, tokens).
+
+        They are the actions', and, where tokens come one by one, the `</s>` that ends them: OpenVLA takes the loss on
+        both and on nothing of the prompt (`RLDSBatchTransform`).
+        """
+        return self._answers(self._statistics.action.normalise(self.actions(frames)))
+
     def batch(self, frames: NDArray[np.int64], draw: Draw | None = None) -> Batch:
         """Return the batch of these frames, augmented by the numbers of `draw` where it is given."""
         if self._prompts is None:
@@ -104,13 +112,8 @@ class BatchMaker:
         )
         return float(np.abs(np.subtract(*pair)).mean())
 
-    def _answers(self, actions: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the token ids that are learnt of normalised `actions` (B, chunk_size, 7), (B, tokens).
-
-        They are the actions', and, where tokens come one by one, the `</s>` that ends them: OpenVLA takes the loss on
-        both and on nothing of the prompt (`RLDSBatchTransform`).
-        """
-        rows = self._tokenizer.encode(actions).reshape(len(actions), -1)
+    def _answers(self, normalised: NDArray[np.float32]) -> NDArray[np.int64]:
+        rows = self._tokenizer.encode(normalised).reshape(len(normalised), int(np.prod(normalised.shape[1:])))
         return rows if self._stop is None else np.pad(rows, ((0, 0), (0, 1)), constant_values=self._stop)
 
     def _samples(self, frames: NDArray[np.int64]) -> Samples:

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.toml import to_toml
+from vla_bench.core.types import CONTROL_HZ
+from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.data_options import DataOptions
 from vla_bench.training.methods.options import MethodOptions
@@ -81,11 +83,29 @@ class FinetuneConfig(MethodOptions, DataOptions):
 
     demos: Annotated[
         tuple[Path, ...],
-        Field(min_length=1, description="HDF5 file of vla_bench, robomimic or LIBERO, or a LeRobot v3 folder; repeat."),
+        Field(min_length=1, description="HDF5 file of ours, robomimic or LIBERO, or LeRobot v3 folder; repeat."),
     ]
     output: Annotated[Path, Field(description="Where to write; one that was begun is continued.")]
     base: Annotated[str, Field(description="Name under baselines/, or a checkpoint folder.")] = "openvla-nano"
+    tasks: Annotated[
+        tuple[str, ...], Field(description="suite.task to learn; repeat. [default: all in the files]")
+    ] = ()
 
+    cameras: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description="Camera to learn from, or camera=key of the demonstrations; repeat, in the base's order.",
+        ),
+    ] = ("agentview", "wrist")
+    proprioception: Annotated[
+        tuple[str, ...],
+        Field(description="Field to learn from; repeat, in the base's order. [default: as the base's]"),
+    ] = ()
+    control_hz: Annotated[int, Field(ge=1, description="Rate that the demonstrations must have.")] = CONTROL_HZ
+    action_convention: Annotated[str, Field(description="Convention that the demonstrations must have.")] = (
+        ACTION_CONVENTION
+    )
     statistics: Annotated[
         Literal["dataset", "base"], Field(description="Normalise by these demonstrations, or as the base was trained.")
     ] = "dataset"

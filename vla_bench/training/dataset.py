@@ -50,17 +50,12 @@ class DemonstrationDataset:
     last_frame: NDArray[np.int64]  # (frames,), where the frame's episode ends
     instruction_index: NDArray[np.int64]  # (frames,)
     instructions: tuple[str, ...]
-    names: tuple[str, ...]  # of the episodes: file and demonstration
-    episode_of_frame: NDArray[np.int64]  # (frames,)
-    step_of_frame: NDArray[np.int64]  # (frames,), in the episode as it is stored
+    episodes: int
+    sources: tuple[str, ...] = ()  # of each episode: file and demonstration
+    origin: NDArray[np.int64] | None = None  # (frames, 2): episode, and step in it as it is stored
 
     def __len__(self) -> int:
         return len(self.actions)
-
-    @property
-    def episodes(self) -> int:
-        """How many episodes there are."""
-        return len(self.names)
 
     @property
     def images(self) -> ImageArray:
@@ -74,7 +69,10 @@ class DemonstrationDataset:
 
     def origin_of(self, frame: int) -> str:
         """Return file, demonstration and step of a frame, for messages."""
-        return f"{self.names[self.episode_of_frame[frame]]} step {self.step_of_frame[frame]}"
+        if self.origin is None:
+            return f"frame {frame}"
+        episode, step = self.origin[frame].tolist()
+        return f"{self.sources[episode]} step {step}"
 
     def chunks(self, frames: NDArray[np.int64], chunk_size: int) -> NDArray[np.float32]:
         """Return the actions from each frame on, (B, chunk_size, 7).
@@ -164,15 +162,14 @@ def _filled(
     ]
     instructions = {episode.instruction: None for _, episode in chosen}
     numbers = {text: number for number, text in enumerate(instructions)}
-    episode_of_frame, step_of_frame = np.repeat(np.arange(len(chosen)), lengths), _joined(kept, np.empty(0, np.int64))
     lazy = LazyImages(
         paths=[source.path for source in sources],
         options=selection.options,
         cameras=selection.cameras,
         side=selection.image_size,
         episodes=[(number, episode.name) for number, episode in chosen],
-        episode_of_frame=episode_of_frame,
-        step_of_frame=step_of_frame,
+        episode_of_frame=np.repeat(np.arange(len(chosen)), lengths),
+        step_of_frame=_joined(kept, np.empty(0, dtype=np.int64)),
     )
     return DemonstrationDataset(
         image_store=lazy.cached() if lazy.size_bytes <= selection.cache_bytes else lazy,
@@ -185,9 +182,9 @@ def _filled(
             np.array([numbers[episode.instruction] for _, episode in chosen], dtype=np.int64), lengths
         ),
         instructions=tuple(instructions),
-        names=tuple(f"{sources[number].path} {episode.name}" for number, episode in chosen),
-        episode_of_frame=episode_of_frame,
-        step_of_frame=step_of_frame,
+        episodes=len(chosen),
+        sources=tuple(f"{sources[number].path} {episode.name}" for number, episode in chosen),
+        origin=np.stack([lazy.episode_of_frame, lazy.step_of_frame], axis=1),
     )
 
 

@@ -244,7 +244,7 @@ def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: Demonstr
     """Return the augmentations; raise where one could not be true to the action."""
     scene = None
     if config.augmentation.moves_the_scene:
-        fields = proprioception_fields_of(config.demos[0], selection.proprioception)
+        fields = proprioception_fields_of(config.demos[0], selection)
         scene = scene_of(config.augmentation, config.demos, selection.cameras, fields)
     pipeline = Pipeline.of(config.augmentation, scene)
     pipeline.check(train.proprioception)

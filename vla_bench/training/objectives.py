@@ -60,12 +60,12 @@ class TokenCrossEntropy:
     def predicted_actions(self, answer: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return what the network would do: as its decoding reads logits."""
         wanted = _actions(batch)
-        return self._decode(answer[:, : wanted[0].numel()]).reshape(wanted.shape)  # without a stop token
+        return self._decode(answer[:, : wanted[0].numel()]).reshape(wanted.shape)
 
     def token_accuracy(self, answer: torch.Tensor, batch: Batch) -> float | None:
-        """Return the share of tokens that are right."""
-        tokens = _actions(batch)[0].numel()  # without a stop token
-        return float((answer[:, :tokens].argmax(dim=-1) == batch.answer[:, :tokens]).float().mean())
+        """Return the share of the actions' tokens that are right; one that ends the answer is not counted."""
+        said = answer.argmax(dim=-1) == batch.answer
+        return float(said[:, : _actions(batch)[0].numel()].float().mean())
 
 
 @objectives.named("l1")

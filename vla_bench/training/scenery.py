@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from vla_bench.core.cameras import CameraGeometry
-from vla_bench.core.errors import ConventionError
+from vla_bench.core.errors import ConventionError, DemonstrationFileError
 from vla_bench.core.types import ProprioceptionField
+from vla_bench.demos.sources import open_source
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.augmentation.mjcf import camera_in_mjcf, robot_base_in_mjcf
 from vla_bench.training.augmentation.robots import robots
 from vla_bench.training.augmentation.scene import SceneGeometry
+from vla_bench.training.dataset import FrameSelection
 
 T = TypeVar("T")
 
@@ -44,18 +46,25 @@ def scene_of(
     )
 
 
-def proprioception_fields_of(path: Path, names: Sequence[str]) -> tuple[ProprioceptionField, ...]:
-    """Return the named fields as the demonstrations at `path` describe them, in the order named."""
-    with DemonstrationFile(path) as file:
-        fields = {field.name: field for field in file.header.proprioception_fields}
-    return tuple(fields[name] for name in names)
+def proprioception_fields_of(path: Path, selection: FrameSelection) -> tuple[ProprioceptionField, ...]:
+    """Return the selected fields as the demonstrations at `path` describe them, in their order."""
+    with open_source(path, selection.options) as source:
+        fields = {field.name: field for field in source.facts.proprioception_fields}
+    return tuple(fields[name] for name in selection.proprioception)
 
 
 def _models(paths: Iterable[Path]) -> dict[str, str]:
-    """Return every different scene in the files, and the demonstration that it was first seen in."""
+    """Return every different scene in the files, and the demonstration it was first seen in; none where one has none.
+
+    Only our own files hold scenes.
+    """
     models: dict[str, str] = {}
     for path in paths:
-        with DemonstrationFile(path) as file:
+        try:
+            file = DemonstrationFile(path)
+        except DemonstrationFileError:  # of another format: what is damaged was refused when the data was loaded
+            return {}
+        with file:
             for name in file.names:
                 models.setdefault(file.read(name, ()).model_xml, f"{path} {name}")
     return models

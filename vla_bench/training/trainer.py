@@ -19,7 +19,7 @@ from vla_bench.training.batches import Batch, BatchMaker
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.divergence import TrainingDivergedError, culprits_of
 from vla_bench.training.objectives import Objective
-from vla_bench.training.order import MicroBatch, SampleOrder
+from vla_bench.training.order import SampleOrder
 from vla_bench.training.precision import computing
 from vla_bench.training.prefetch import Prefetched
 from vla_bench.training.processes import SINGLE, Processes
@@ -112,7 +112,7 @@ class Trainer:
             config.seed,
             whole_epochs=options.epochs is not None,
         )
-        self._batches = Prefetched(self._numbered_batch)
+        self._batches = Prefetched(self._made)
         self.total_steps = options.total_steps(self._order.steps_per_epoch)
         self._schedule = Schedule(options, self.total_steps)
         self.state = TrainingState()
@@ -132,18 +132,15 @@ class Trainer:
     def run(self, state_path: Path, tracker: Tracker, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
         """Train to the end, keeping the state at `state_path` beside each checkpoint."""
         self._model.train()
-        try:
-            while not self.finished:
-                began = time.perf_counter()
-                result = self.train_step(self.state.step)
-                seconds = time.perf_counter() - began
-                self._advance(result, seconds)
-                rate = self._order.samples_per_step / seconds
-                validated = self._check(state_path)
-                self._log(tracker, result, rate, validated)
-                on_progress(self._progress(rate))
-        finally:
-            self._batches.close()
+        while not self.finished:
+            began = time.perf_counter()
+            result = self.train_step(self.state.step)
+            seconds = time.perf_counter() - began
+            self._advance(result, seconds)
+            rate = self._order.samples_per_step / seconds
+            validated = self._check(state_path)
+            self._log(tracker, result, rate, validated)
+            on_progress(self._progress(rate))
         return self.state
 
     def train_step(self, step: int) -> StepResult:
@@ -166,8 +163,8 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         measured = (step + 1) % self._config.log_every == 0
         sums = np.zeros(3)
-        for index, part in enumerate(self._order.share(step, self._processes.rank)):
-            batch = self._batches[step * self._config.optimiser.accumulate + index].to(self._device)
+        for part in self._order.share(step, self._processes.rank):
+            batch = self._batches[part.number].to(self._device)
             with computing(self._config.precision, self._device):
                 answer = self._objective.answer(self._model, batch)
                 loss = self._objective.loss(answer, batch) * part.weight
@@ -178,12 +175,13 @@ class Trainer:
         total, action_l1, accuracy = self._processes.summed(sums)
         return StepResult(total, math.nan, action_l1, accuracy)
 
-    def _numbered_batch(self, number: int) -> Batch:
-        step, index = divmod(number, self._config.optimiser.accumulate)
-        return self._batch(self._order.share(step, self._processes.rank)[index])
-
-    def _batch(self, part: MicroBatch) -> Batch:
-        generator = np.random.default_rng([self._config.seed, 1, part.number])
+    def _made(self, number: int) -> Batch:
+        """Return this process's share of the batch `number`; an empty one where it has none."""
+        shares = self._order.share(number // self._config.optimiser.accumulate, self._processes.rank)
+        part = next((share for share in shares if share.number == number), None)
+        if part is None:  # guessed ahead beyond the end of a pass
+            return self._maker.batch(np.empty(0, dtype=np.int64))
+        generator = np.random.default_rng([self._config.seed, 1, number])
         return self._maker.batch(part.frames, Draw(generator, part.rows, part.start))
 
     def _measured(self, answer: torch.Tensor, batch: Batch) -> tuple[float, float]:
@@ -253,7 +251,7 @@ class Trainer:
         samples = 0
         for part in self._order.share(step, self._processes.rank):
             names = [self._maker.dataset.origin_of(int(frame)) for frame in part.frames]
-            found += culprits_of(self._batch(part).to(self._device), self._loss_of, names)
+            found += culprits_of(self._made(part.number).to(self._device), self._loss_of, names)
             samples += len(names)
         shares = self._processes.gathered((samples, found))
         culprits = [name for share in shares for name in share[1]]
