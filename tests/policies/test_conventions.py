@@ -1,6 +1,6 @@
 import numpy as np
-from scipy.ndimage import map_coordinates
 import pytest
+from scipy.ndimage import map_coordinates
 
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle, quat_wxyz_to_matrix
 from vla_bench.policies.conventions import (

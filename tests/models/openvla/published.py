@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def random_tensors(backbone: str) -> Tensors:
             tensors[f"vision_backbone.{name}.{key}"] = _drawn(key, shape, generator)
     vision, width = sum(WIDTHS[kind][0] for kind in kinds), LLAMA["hidden_size"]
     sizes = (vision, 4 * vision, width, width) if len(kinds) == 2 else (vision, width, width)
-    for number, (into, out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for number, (into, out) in enumerate(pairwise(sizes), start=1):
         tensors[f"projector.fc{number}.weight"] = _drawn("fc.weight", (out, into), generator)
         tensors[f"projector.fc{number}.bias"] = _drawn("fc.bias", (out,), generator)
     for key, value in llama().state_dict().items():

@@ -25,6 +25,7 @@ from vla_bench.models.openvla import load, weights
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.models.openvla.prompt import action_prompt
 
 
 def image(seed: int = 0, size: tuple[int, int] = (28, 28)) -> np.ndarray:
@@ -65,6 +66,8 @@ def test_a_save_keeps_every_published_tensor(tmp_path: Path, monkeypatch: pytest
     saved = load_file(tmp_path / "again" / "model.safetensors")
     assert saved.keys() == tensors.keys()
     assert all(torch.equal(saved[name], value) for name, value in tensors.items())
+    for name in ("tokenizer.json", "tokenizer_config.json"):  # as they were: older libraries read them
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "net" / name).read_bytes()
     content = json.loads((tmp_path / "again" / "config.json").read_text())
     for key in ("vision_backbone_id", "llm_backbone_id", "n_action_bins", "norm_stats", "use_fused_vision_backbone"):
         assert key in content
@@ -129,7 +132,7 @@ def test_a_missing_or_damaged_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"shard model-00002-of-00003\.safetensors is missing, with \d+ tensors"):
         load(tmp_path / "net")
     shard.write_bytes((tmp_path / "net" / "model-00001-of-00003.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match="index.json and the shards differ"):
+    with pytest.raises(CheckpointError, match=r"index\.json and the shards differ"):
         load(tmp_path / "net")
 
 
@@ -211,7 +214,7 @@ def test_published_names_stand_for_the_published_sizes() -> None:
     [
         (
             {"vision_backbone_id": "in1k-vit-l"},
-            "vision_backbone_id 'in1k-vit-l' is not one that this code builds: clip",
+            "vision_backbone_id 'in1k-vit-l' is not one that this code builds",
         ),
         ({"llm_backbone_id": "phi-2-3b"}, "llm_backbone_id 'phi-2-3b' is not one"),
         ({"arch_specifier": "no-align+linear"}, r"'no-align\+linear'; 'dinosiglip.*' has 'no-align\+fused-gelu-mlp'"),
@@ -234,3 +237,19 @@ def test_prompts_end_with_the_empty_token_and_are_padded_with_the_published_id(t
     assert ids[0, :short].tolist() == lower[0].tolist()
     assert ids[0, short - 1] == ids[1, -1] == EMPTY
     assert set(ids[0, short:].tolist()) == {PAD}
+
+
+def test_a_sentencepiece_file_takes_the_place_of_the_tokenizer_s_json(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    write_published(tmp_path / "net")
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join([action_prompt(instruction) for instruction in INSTRUCTIONS] * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(tmp_path / "net" / "tokenizer"), vocab_size=340, model_type="bpe",
+        byte_fallback=True, hard_vocab_limit=False, minloglevel=2, pad_id=-1,
+    )  # fmt: skip
+    (tmp_path / "net" / "tokenizer.json").unlink()
+    write_json(tmp_path / "net" / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
+    ids, _ = load(tmp_path / "net").checkpoint.processor.actions_for(["Reach for the cube"])
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "net" / "tokenizer.model"))
+    assert ids[0].tolist() == [1, *pieces.encode(action_prompt("reach for the cube")), EMPTY]

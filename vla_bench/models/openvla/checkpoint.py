@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 from transformers.models.llama.tokenization_llama import LlamaTokenizer
 
@@ -49,7 +50,9 @@ class Checkpoint:
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
     folder: Path | None = None  # where it was loaded from
-    unbuilt_from: Path | None = None  # folder with the published tensors that the network does not build
+    unbuilt_from: Path | None = (
+        None  # published folder: a save copies from it its tokenizer and tensors that are not built
+    )
 
     @property
     def config(self) -> OpenVLAConfig:
@@ -74,7 +77,7 @@ def write_checkpoint_files(folder: Path, checkpoint: Checkpoint) -> None:
     published = {} if config.vision_backbone_id is None else {"norm_stats": statistics_json(checkpoint.statistics)}
     _write_json(folder / CONFIG_FILE, {**config.to_json(), **published})
     _write_json(folder / PREPROCESSOR_FILE, checkpoint.processor.image_preparation.to_json())
-    checkpoint.processor.tokenizer.save_pretrained(folder)
+    _write_tokenizer(folder, checkpoint)
     write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
     save_weights(folder, checkpoint.model, unbuilt_from=checkpoint.unbuilt_from)
 
@@ -145,6 +148,16 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
 
 
+def _write_tokenizer(folder: Path, checkpoint: Checkpoint) -> None:
+    """Copy a published tokenizer as it is, since older libraries do not read what newer ones write; else write ours."""
+    if checkpoint.unbuilt_from is None:
+        checkpoint.processor.tokenizer.save_pretrained(folder)
+        return
+    for name in (*TOKENIZER_FILES, SENTENCEPIECE_FILE, "special_tokens_map.json", "added_tokens.json"):
+        if (checkpoint.unbuilt_from / name).is_file():
+            shutil.copyfile(checkpoint.unbuilt_from / name, folder / name)
+
+
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Return the tokenizer in `folder`, without looking anywhere else."""
     converted = (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILES[0]).is_file()
@@ -153,9 +166,14 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             raise CheckpointError(folder, f"{name} is missing")
     kind = LlamaTokenizer if converted else PreTrainedTokenizerFast
     try:
-        return kind.from_pretrained(folder, local_files_only=True)  # type: ignore[no-any-return]
+        tokenizer: PreTrainedTokenizerFast = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers raises plain exceptions
         raise CheckpointError(folder, f"its tokenizer cannot be read: {error}") from error
+    if converted:  # sentencepiece's file does not say that texts begin with the first token
+        start = (str(tokenizer.bos_token), tokenizer.bos_token_id)
+        template = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
+        tokenizer.backend_tokenizer.post_processor = template
+    return tokenizer
 
 
 def _statistics(folder: Path, config: Mapping[str, Any]) -> Mapping[str, DatasetStatistics]:

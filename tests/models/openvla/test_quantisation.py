@@ -1,0 +1,34 @@
+"""Weights of 8 and 4 bits, where bitsandbytes is installed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.models.openvla.published import write_published
+from vla_bench.core.errors import MissingExtraError
+from vla_bench.models.openvla import load, quantisation
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("bits", "stored", "limit"), [("8bit", torch.int8, 0.02), ("4bit", torch.uint8, 0.15)])
+def test_the_decoder_is_quantised_and_the_rest_is_not(tmp_path: Path, bits, stored, limit: float) -> None:
+    pytest.importorskip("bitsandbytes")
+    write_published(tmp_path / "net")
+    full, small = load(tmp_path / "net").network, load(tmp_path / "net", quantise=bits).network
+    layer, kept = small.language_model.model.layers[1].self_attn.q_proj, full.language_model.model.layers[1].self_attn.q_proj
+    assert layer.weight.dtype == stored
+    assert small.projector.fc1.weight.dtype == small.language_model.lm_head.weight.dtype == torch.float32
+    given = torch.randn(64, 32)
+    with torch.no_grad():
+        expected = functional.linear(given, kept.weight)
+        error = (layer(given) - expected).norm() / expected.norm()
+    assert 0 < error < limit
+
+
+def test_without_bitsandbytes_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_published(tmp_path / "net")
+    monkeypatch.setattr(quantisation.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"Loading in 4 bits needs bitsandbytes: .*vla-bench\[quantised\]"):
+        load(tmp_path / "net", quantise="4bit")
