@@ -3,9 +3,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.openvla.published import write_published
 from tests.models.small_oft import oft_inputs, small_oft_checkpoint
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.openvla_oft.checkpoint import is_oft_checkpoint, load_oft_checkpoint, save_oft_checkpoint
+from vla_bench.models.openvla.checkpoint import load_checkpoint
+from vla_bench.models.openvla_oft.checkpoint import (
+    is_oft_checkpoint,
+    load_oft_checkpoint,
+    oft_config,
+    save_oft_checkpoint,
+)
+from vla_bench.models.openvla_oft.network import OpenVLAOFT
 
 
 @pytest.fixture
@@ -99,3 +107,26 @@ def test_an_unmerged_adapter_is_named(folder):
     (folder / "lora_adapter").mkdir()
     with pytest.raises(CheckpointError, match=r"unmerged lora_adapter and no merged weights\. Merge"):
         load_oft_checkpoint(folder)
+
+
+def test_the_published_layout_loads_and_is_saved_again(tmp_path):
+    # Shards with timm's names, no statistics but those in config.json; the parts as the original saves them.
+    folder = tmp_path / "published"
+    write_published(folder, shards=3)
+    base = load_checkpoint(folder)
+    torch.manual_seed(0)
+    parts = OpenVLAOFT(oft_config(base.config))
+    torch.save(parts.action_head.state_dict(), folder / "action_head--5_checkpoint.pt")
+    torch.save(parts.proprioception_projector.state_dict(), folder / "proprio_projector--5_checkpoint.pt")
+    loaded = load_oft_checkpoint(folder)
+    assert torch.equal(loaded.model.vla.projector.fc1.weight, base.model.projector.fc1.weight)
+    ids, mask = loaded.processor.actions_for(["reach for the cube"])
+    size = loaded.config.vla.image_size
+    pixels = loaded.processor.images(torch.zeros(1, 2, size, size, 3, dtype=torch.uint8))
+    inputs = (ids, mask, pixels, torch.ones(1, 8))
+    save_oft_checkpoint(tmp_path / "again", loaded)
+    again = load_oft_checkpoint(tmp_path / "again")
+    with torch.no_grad():
+        expected = loaded.model.predict_normalised(*inputs)
+        assert expected.shape == (1, 8, 7)
+        assert torch.equal(again.model.predict_normalised(*inputs), expected)

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, ConventionError
-from vla_bench.core.types import FloatArray, ImageArray, Observation, ProprioceptionField
+from vla_bench.core.types import FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
     GripperConvention,
-    axis_angle_from_robosuite,
     gripper_to_close_positive,
     image_for_policy,
 )
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
+from vla_bench.policies.proprioception import ProprioceptionReader
 from vla_bench.policies.registry import policy_kind
 
 if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
@@ -29,7 +28,6 @@ if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _BUNDLED_BASE = "base"
-_ROTATION_FIELD = "end_effector_axis_angle"
 
 
 class OpenVLACard(PolicyCard):
@@ -119,8 +117,7 @@ class OpenVLAPolicy(PolicyBase):
 
             compile_network(self._checkpoint.model)
         self._instructions: dict[int, str] = {}  # by row
-        self._proprioception_indices: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
-        self._rotation_at: int | None = None  # where the axis-angle begins among the selected numbers
+        self._reader: ProprioceptionReader | None = None
 
     @property
     def requirements(self) -> PolicyRequirements:
@@ -131,16 +128,12 @@ class OpenVLAPolicy(PolicyBase):
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
         super().connect(conventions)
-        slices = _slices(conventions.proprioception_fields)
-        chosen = [slices[name] for name in self._card.proprioception]
-        self._proprioception_indices = np.concatenate([np.zeros(0, dtype=np.intp), *chosen])
-        if _ROTATION_FIELD in self._card.proprioception:
-            before = self._card.proprioception[: self._card.proprioception.index(_ROTATION_FIELD)]
-            self._rotation_at = sum(len(slices[name]) for name in before)
-        expected = self._checkpoint.config.proprioception_dim
-        if len(self._proprioception_indices) != expected:
-            sizes = ", ".join(f"{name} ({len(slices[name])})" for name in self._card.proprioception) or "none"
-            raise ConventionError(f"The network takes {expected} numbers of proprioception, the card names {sizes}.")
+        self._reader = ProprioceptionReader.of(
+            self._card.proprioception,
+            conventions.proprioception_fields,
+            self._card.axis_angle,
+            self._checkpoint.config.proprioception_dim,
+        )
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Remember what to do in these rows."""
@@ -171,22 +164,15 @@ class OpenVLAPolicy(PolicyBase):
         statistics = self._statistics.proprioception
         if not self._card.proprioception or statistics is None:
             return None
-        values = np.stack([observation["proprioception"][self._proprioception_indices] for observation in observations])
-        if self._rotation_at is not None:
-            rotation = slice(self._rotation_at, self._rotation_at + 3)
-            values[:, rotation] = axis_angle_from_robosuite(values[:, rotation], self._card.axis_angle)
-        return torch.from_numpy(statistics.normalise(values)).to(self._device)
+        if self._reader is None:
+            raise ConventionError("The policy was not connected to environments before it was asked to act.")
+        return torch.from_numpy(statistics.normalise(self._reader.read(observations))).to(self._device)
 
     def _decoded(self, logits: "torch.Tensor") -> FloatArray:
         tokens = self._checkpoint.action_tokenizer
         decode = tokens.most_likely_action if self._card.action_from == "most_likely" else tokens.expected_action
         decoded: FloatArray = decode(logits).cpu().numpy()
         return decoded
-
-
-def _slices(fields: Sequence[ProprioceptionField]) -> dict[str, NDArray[np.intp]]:
-    ends = np.cumsum([field.size for field in fields])
-    return {field.name: np.arange(end - field.size, end) for field, end in zip(fields, ends, strict=True)}
 
 
 def _statistics(card: OpenVLACard, checkpoint: "Checkpoint") -> "DatasetStatistics":
