@@ -91,6 +91,13 @@ class Trainer:
         if state_path.is_file():
             self._restore(state_path)
         self._model.train()
+        try:
+            self._train(state_path, on_progress)
+        finally:
+            self._batches.close()
+        return self.state
+
+    def _train(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> None:
         for seconds in self._steps():
             state, options = self.state, self._config.optimiser
             if state.step % self._config.evaluate_every == 0 or state.step == options.steps:
@@ -99,7 +106,6 @@ class Trainer:
             loss = math.nan if state.loss is None else state.loss
             learning_rate = options.learning_rate_at(state.step - 1)
             on_progress(TrainingProgress(state.step, options.steps, loss, learning_rate, rate, state.latest_validation))
-        return self.state
 
     def _steps(self) -> Iterator[float]:
         """Train one step after the other and yield the seconds that each took."""
