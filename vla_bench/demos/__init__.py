@@ -10,6 +10,7 @@ from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.pictures import write_contact_sheet, write_videos
 from vla_bench.demos.recording import record_episode
+from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_source
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.summary import Summary, summarise
 from vla_bench.demos.writing import write_demonstrations
@@ -22,11 +23,14 @@ __all__ = [
     "CollectReport",
     "Demonstration",
     "DemonstrationFile",
+    "DemonstrationSource",
     "DemonstrationSummary",
     "FileHeader",
     "NoiseOptions",
+    "SourceOptions",
     "Summary",
     "collect",
+    "open_source",
     "record_episode",
     "summarise",
     "write_contact_sheet",

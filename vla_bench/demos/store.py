@@ -90,7 +90,7 @@ class DemonstrationFile:
 
     def rows(self, name: str, key: str, steps: NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of an array at these steps, in any order."""
-        self._attributes(name)
+        self._require_known(name)
         return read_rows(self.path, self._dataset(name, key), steps)
 
     def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
@@ -139,10 +139,13 @@ class DemonstrationFile:
         return tuple(cameras)
 
     def _attributes(self, name: str) -> dict[str, Any]:
+        self._require_known(name)
+        return dict(self._data[name].attrs)
+
+    def _require_known(self, name: str) -> None:
         if name not in self.names:
             span = f"{self.names[0]} to {self.names[-1]}" if self.names else "none"
             raise self._fault(f"no demonstration {name!r}; it has {span}")
-        return dict(self._data[name].attrs)
 
     def _model_xml(self, name: str) -> str:
         """Return the model's XML, which demonstrations share."""

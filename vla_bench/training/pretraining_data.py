@@ -1,5 +1,6 @@
 """The data of a pretraining run: made where it is missing, then read into memory."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def read_data(recipe: DataRecipe, training: Recipe, folder: Path) -> Pretraining
         image_size=recipe.image_size,
         control_hz=CONTROL_HZ,
         action_convention=ACTION_CONVENTION,
+        cache_bytes=sys.maxsize,  # grounding draws from all images in memory anyway
     )
     dataset = load_demonstrations(paths, selection, "train")
     scenes = read_scenes(folder / _SCENE_FILE)
