@@ -61,8 +61,8 @@ def compared_images(folder: Path) -> list[tuple[str, str]]:
         for step, ours, theirs in (
             ("JPEG round trip", jpeg_round_trip(image), decoded),
             ("Lanczos resize of the same decoded image", lanczos_resized(decoded, 224), resized),
-            ("crop of the same resized image", image_for_policy(resized, 0, 0.9), saved[f"{name}_final"]),
-            ("all three", image_for_policy(evaluation_image(image, 224), 0, 0.9), saved[f"{name}_final"]),
+            ("crop of the same resized image", image_for_policy(resized, "upright", 0.9), saved[f"{name}_final"]),
+            ("all three", image_for_policy(evaluation_image(image, 224), "upright", 0.9), saved[f"{name}_final"]),
         ):
             difference = np.abs(ours.astype(int) - theirs)
             rows.append((f"{name} image, {step}", f"{difference.max()} / {difference.mean():.5f}"))

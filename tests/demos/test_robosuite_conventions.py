@@ -4,12 +4,12 @@ import mujoco
 import numpy as np
 import pytest
 
+from vla_bench.core.conventions import turned
 from vla_bench.core.rotations import quat_wxyz_to_axis_angle
 from vla_bench.demos.conversions import (
     panda_hand_to_grip_site,
     quats_xyzw_to_axis_angle,
     signed_as_from_matrix,
-    upright,
 )
 
 pytestmark = pytest.mark.slow
@@ -45,9 +45,9 @@ def test_raw_images_are_upside_down_and_not_mirrored(env):
         renderer.update_scene(env.sim.data._data, camera=camera, scene_option=visible)
         right_side_up = renderer.render().astype(float)
         raw = observed[f"{camera}_image"]
-        assert np.array_equal(upright(raw, "upside_down"), right_side_up)
+        assert np.array_equal(turned(raw, "upside_down"), right_side_up)
         for other in ("upright", "mirrored", "rotated_180"):
-            assert np.abs(upright(raw, other) - right_side_up).mean() > 2
+            assert np.abs(turned(raw, other) - right_side_up).mean() > 2
     renderer.close()
 
 

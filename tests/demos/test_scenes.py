@@ -49,7 +49,7 @@ def test_a_scene_file_holds_images_and_their_truth(scenes: Scenes) -> None:
     assert dict(zip(scenes.items, scenes.colours, strict=True))["milk_box"] == "white"
     assert scenes.images.shape == (_COUNT, 2, _SIZE, _SIZE, 3)
     assert scenes.segments.shape == (_COUNT, 2, _SIZE, _SIZE)
-    assert scenes.proprioception.shape == (_COUNT, 22)
+    assert scenes.proprioception.shape == (_COUNT, 25)
     assert scenes.positions_world.shape == (_COUNT, len(scenes.items), 3)
     assert scenes.images.std() > 20
 

@@ -200,15 +200,19 @@ def test_images_do_not_depend_on_the_mesh_quality_for_physics_or_layout() -> Non
 
 
 def test_proprioception_is_what_robosuite_observes(lift: RobosuiteSimulation) -> None:
+    from robosuite.utils import transform_utils as transforms
+
     _rollout(lift, 6, _actions(4))
     observed = lift._env._get_observations(force_update=True)
     values, begin = {}, 0
     for field in lift.proprioception_fields:
         values[field.name] = lift.proprioception()[begin : begin + field.size]
         begin += field.size
-    assert begin == lift.proprioception().size == 22
+    assert begin == lift.proprioception().size == 25
     assert lift.proprioception().dtype == np.float32
     assert np.allclose(values["end_effector_position"], observed["robot0_eef_pos"], atol=1e-6)
+    hand = transforms.quat2axisangle(observed["robot0_eef_quat"].copy())
+    assert np.allclose(values["hand_axis_angle"], hand, atol=1e-5)
     assert np.allclose(values["gripper_position"], observed["robot0_gripper_qpos"], atol=1e-6)
     assert np.allclose(values["joint_positions"], observed["robot0_joint_pos"], atol=1e-6)
     assert np.allclose(values["joint_velocities"], observed["robot0_joint_vel"], atol=1e-5)

@@ -81,7 +81,7 @@ def test_actions_are_those_of_the_network_in_the_environment_s_units(folder: Pat
     state = np.concatenate([given[10:13], given[7:10], given[13:15]])
     q01, q99 = statistics.proprioception.q01, statistics.proprioception.q99
     state = np.clip(2 * (state - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)
-    prepared = [image_for_policy(evaluation_image(images[name], 24), 0, 0.9) for name in ("agentview", "wrist")]
+    prepared = [image_for_policy(evaluation_image(images[name], 24), "upright", 0.9) for name in ("agentview", "wrist")]
     ids, mask = checkpoint.processor.actions_for([INSTRUCTIONS[0]])
     with torch.no_grad():
         normalised = checkpoint.model.predict_normalised(

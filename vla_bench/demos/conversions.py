@@ -1,42 +1,16 @@
-"""From other tools' conventions to ours, all in one place: images, rotations, grippers.
+"""From other tools' rotations to ours, and whether gripper commands are what is said of them.
 
 Ours are those of `vla_bench.core.types`: images right side up, axis-angle with the quaternion's sign kept, gripper -1
 open and +1 close.
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.types import FloatArray, ImageArray
+from vla_bench.core.conventions import GripperConvention
+from vla_bench.core.types import FloatArray
 
-GripperConvention = Literal[
-    "close_positive",  # -1 open, +1 close: ours, robosuite's, LIBERO's
-    "open_positive",  # -1 close, +1 open: CALVIN's, WidowX's
-    "close_one",  # 0 open, 1 close
-    "open_one",  # 0 close, 1 open: OpenVLA's training data
-]
-Orientation = Literal[
-    "upright",
-    "upside_down",  # rows from the bottom up, as OpenGL renders: robosuite's and LIBERO's raw images
-    "mirrored",  # left and right swapped: raw images rotated by 180 degrees, as OpenVLA's LIBERO data
-    "rotated_180",
-]
-
-_FLIPS: dict[Orientation, tuple[slice, slice]] = {
-    "upright": (slice(None), slice(None)),
-    "upside_down": (slice(None, None, -1), slice(None)),
-    "mirrored": (slice(None), slice(None, None, -1)),
-    "rotated_180": (slice(None, None, -1), slice(None, None, -1)),
-}
 _TOLERANCE = 1e-3
-
-
-def upright(images: ImageArray, orientation: Orientation) -> ImageArray:
-    """Return images (..., H, W, 3) right side up."""
-    rows, columns = _FLIPS[orientation]
-    return np.ascontiguousarray(images[..., rows, columns, :])
 
 
 def quats_xyzw_to_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
@@ -88,17 +62,6 @@ def signed_as_from_matrix(quats_xyzw: FloatArray) -> FloatArray:
     leading = np.where(np.abs(quats[:, 3]) > 0.5, quats[:, 3], quats[np.arange(len(quats)), largest])
     signed: FloatArray = quats * np.where(leading < 0, -1.0, 1.0)[:, None]
     return signed
-
-
-def gripper_to_close_positive(gripper: FloatArray, convention: GripperConvention) -> FloatArray:
-    """Return gripper commands of any shape as -1 open to +1 close; between the two ends it is linear."""
-    if convention == "open_positive":
-        return -gripper
-    if convention == "close_one":
-        return 2.0 * gripper - 1.0
-    if convention == "open_one":
-        return 1.0 - 2.0 * gripper
-    return gripper
 
 
 def gripper_problem(gripper: FloatArray, convention: GripperConvention) -> str | None:

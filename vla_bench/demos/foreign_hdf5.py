@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.conventions import Orientation, turned
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import (
     CONTROL_HZ,
@@ -18,7 +19,6 @@ from vla_bench.core.types import (
     ImageArray,
     ProprioceptionField,
 )
-from vla_bench.demos.conversions import Orientation, upright
 from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_rows
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import (
@@ -97,7 +97,7 @@ class ForeignHdf5Source(DemonstrationSource):
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return images, turned right side up."""
         dataset = self._dataset(name, f"obs/{self.facts.cameras[camera]}")
-        return upright(read_rows(self.path, dataset, steps), self.facts.orientation)
+        return turned(read_rows(self.path, dataset, steps), self.facts.orientation)
 
     def subset(self, subset: str) -> tuple[str, ...] | None:
         """Return a mask of the file."""

@@ -11,10 +11,11 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.conventions import GripperConvention, Orientation, gripper_to_close_positive
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
 from vla_bench.core.registry import Registry
 from vla_bench.core.types import ACTION_DIM, ImageArray, ProprioceptionField
-from vla_bench.demos.conversions import GripperConvention, Orientation, gripper_problem, gripper_to_close_positive
+from vla_bench.demos.conversions import gripper_problem
 
 _LARGEST_ACTION = 1.0 + 1e-3  # robomimic refuses data beyond it, too
 

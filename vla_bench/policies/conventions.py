@@ -8,26 +8,23 @@ from typing import Literal
 
 import numpy as np
 
+from vla_bench.core.conventions import GripperConvention, Orientation, gripper_to_close_positive, turned
 from vla_bench.core.types import FloatArray, ImageArray
 
-GripperConvention = Literal[
-    "close_positive",  # -1 open, +1 close: ours, robosuite's, LIBERO's
-    "open_positive",  # -1 close, +1 open: CALVIN's, WidowX's
-    "open_one",  # 0 close, 1 open: OpenVLA's training data
-]
 AxisAngleConvention = Literal[
     "robosuite",  # angle in 0..2 pi: the quaternion's sign is kept
     "shortest",  # angle in 0..pi
 ]
 
 
-def gripper_to_close_positive(actions: FloatArray, convention: GripperConvention) -> FloatArray:
-    """Return actions (..., 7) whose last number is -1 for open and +1 for close."""
-    gripper = actions[..., -1:]
-    if convention == "open_positive":
-        gripper = -gripper
-    elif convention == "open_one":
-        gripper = -np.sign(2.0 * gripper - 1.0)  # as OpenVLA's LIBERO evaluation does
+def actions_to_close_positive(actions: FloatArray, convention: GripperConvention) -> FloatArray:
+    """Return actions (..., 7) whose last number is -1 for open and +1 for close.
+
+    Commands of 0 to 1 are decided for one or the other, as OpenVLA's LIBERO evaluation does.
+    """
+    gripper = gripper_to_close_positive(actions[..., -1:], convention)
+    if convention.endswith("_one"):
+        gripper = np.sign(gripper)
     converted: FloatArray = np.concatenate([actions[..., :-1], gripper], axis=-1)
     return converted.astype(np.float32)
 
@@ -42,14 +39,13 @@ def axis_angle_from_robosuite(axis_angle: FloatArray, convention: AxisAngleConve
     return shortest.astype(axis_angle.dtype)
 
 
-def image_for_policy(image: ImageArray, rotation_deg: Literal[0, 180], crop_area: float) -> ImageArray:
-    """Return the image (H, W, 3) rotated as the policy's training images, its centre of `crop_area` (0..1] enlarged.
+def image_for_policy(image: ImageArray, orientation: Orientation, crop_area: float) -> ImageArray:
+    """Return the image (H, W, 3) turned as the policy's training images, its centre of `crop_area` (0..1] enlarged.
 
     The crop has fractional borders and is enlarged to the image's own size between pixels, as OpenVLA's evaluation does
     with `tf.image.crop_and_resize`.
     """
-    if rotation_deg == 180:
-        image = image[::-1, ::-1]
+    image = turned(image, orientation)
     return image if crop_area == 1.0 else _centre_enlarged(image, crop_area)
 
 

@@ -10,7 +10,7 @@ from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.policies.conventions import AxisAngleConvention, axis_angle_from_robosuite
 
-_ROTATION_FIELD = "end_effector_axis_angle"
+_ROTATION_FIELDS = ("end_effector_axis_angle", "hand_axis_angle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class ProprioceptionReader:
     """Reads chosen numbers of an observation, in the order and convention of training."""
 
     indices: NDArray[np.intp]
-    rotation: slice | None  # where the axis-angle stands among them
+    rotations: tuple[slice, ...]  # where axis-angles stand among them
     convention: AxisAngleConvention
 
     @classmethod
@@ -36,16 +36,16 @@ class ProprioceptionReader:
         if len(indices) != expected:
             sizes = ", ".join(f"{name} ({len(places[name])})" for name in names) or "none"
             raise ConventionError(f"The network takes {expected} numbers of proprioception, the card names {sizes}.")
-        rotation = None
-        if _ROTATION_FIELD in names:
-            start = sum(len(places[name]) for name in names[: list(names).index(_ROTATION_FIELD)])
-            rotation = slice(start, start + 3)
-        return cls(indices, rotation, convention)
+        starts = np.cumsum([0, *(len(places[name]) for name in names)])
+        rotations = tuple(
+            slice(start, start + 3) for name, start in zip(names, starts, strict=False) if name in _ROTATION_FIELDS
+        )
+        return cls(indices, rotations, convention)
 
     def read(self, observations: Sequence[Observation]) -> NDArray[np.float32]:
         """Return (B, P), in the environments' units."""
         values = np.stack([observation["proprioception"][self.indices] for observation in observations])
-        if self.rotation is not None:
-            values[:, self.rotation] = axis_angle_from_robosuite(values[:, self.rotation], self.convention)
+        for rotation in self.rotations:
+            values[:, rotation] = axis_angle_from_robosuite(values[:, rotation], self.convention)
         result: NDArray[np.float32] = values.astype(np.float32)
         return result

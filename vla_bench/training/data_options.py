@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from vla_bench.demos.conversions import GripperConvention, Orientation
+from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.demos.sources import SourceOptions
 
 

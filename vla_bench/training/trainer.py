@@ -2,36 +2,33 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
-from vla_bench.core.errors import CheckpointError, VlaBenchError
+from vla_bench.core.errors import CheckpointError
 from vla_bench.core.paths import written_whole
-from vla_bench.models.losses import SmoothedTokenLoss
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.training.batches import Batch, BatchMaker, frames_of_batch
+from vla_bench.training.augmentation.samples import Draw
+from vla_bench.training.batches import Batch, BatchMaker
 from vla_bench.training.config import FinetuneConfig
+from vla_bench.training.divergence import TrainingDivergedError, culprits_of
+from vla_bench.training.objectives import Objective
+from vla_bench.training.order import SampleOrder
+from vla_bench.training.precision import computing
 from vla_bench.training.prefetch import Prefetched
+from vla_bench.training.processes import SINGLE, Processes
+from vla_bench.training.schedule import Schedule
+from vla_bench.training.trackers import Tracker
 from vla_bench.training.validation import Validation
 
 _SMOOTHING = 0.95  # of the reported loss
-
-
-class TrainingDivergedError(VlaBenchError):
-    """A loss that is no number."""
-
-    def __init__(self, step: int, kept_step: int, output: Path) -> None:
-        kept = (
-            f"the checkpoint of step {kept_step} is kept in {output}"
-            if kept_step
-            else "no checkpoint had been kept yet"
-        )
-        super().__init__(f"The loss became infinite at step {step}; {kept}. Lower the learning rate and start again.")
+_RANK_SEED = 1_000_003  # keeps the dropout of processes apart
 
 
 @dataclass(frozen=True)
@@ -54,108 +51,232 @@ class TrainingState:
     loss: float | None = None  # smoothed
     elapsed_s: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry for each validation
+    best_step: int | None = None  # of the least action error of all validations
+    kept_step: int = 0  # of the last checkpoint
+    stopped: bool = False  # before its last step, since nothing improved any more
 
     @property
     def latest_validation(self) -> Validation | None:
         """The last validation made."""
-        entry = self.history[-1]["validation"] if self.history else None
-        return None if entry is None else Validation(**entry)
+        return _validation(self.history[-1]) if self.history else None
+
+    @property
+    def best_validation(self) -> Validation | None:
+        """The validation with the least action error."""
+        return next((_validation(entry) for entry in self.history if entry["step"] == self.best_step), None)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Means over the samples of one optimiser step; NaN where they were not measured."""
+
+    loss: float
+    gradient_norm: float
+    action_l1: float
+    token_accuracy: float
 
 
 class Trainer:
-    """Train the parameters of `model` that want a gradient."""
+    """Train the parameters of `model` that want a gradient.
+
+    `validate` judges the network; `keep` writes the checkpoint, told whether it is the best so far.
+    """
 
     def __init__(
         self,
         model: OpenVLA,
         maker: BatchMaker,
+        objective: Objective,
         config: FinetuneConfig,
         validate: Callable[[], Validation | None],
-        keep: Callable[[], None],
+        keep: Callable[[bool], None],
+        processes: Processes = SINGLE,
     ) -> None:
-        self._model, self._maker, self._config = model, maker, config
-        self._validate, self._keep = validate, keep
-        self._batches = Prefetched(self._batch)
+        self._model, self._maker, self._objective, self._config = model, maker, objective, config
+        self._validate, self._keep, self._processes = validate, keep, processes
         self._device = next(model.parameters()).device
-        self.loss = make_loss(model, config)
         self._trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         options = config.optimiser
         self._optimiser = torch.optim.AdamW(
-            self._trained.values(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+            parameter_groups(self._trained.values(), options.weight_decay),
+            lr=options.learning_rate,
+            betas=options.betas,
+            eps=options.epsilon,
+            fused=True,
         )
+        self._order = SampleOrder(
+            len(maker.dataset),
+            options.batch_size,
+            options.accumulate,
+            processes.count,
+            config.seed,
+            whole_epochs=options.epochs is not None,
+        )
+        self._batches = Prefetched(self._made)
+        self.total_steps = options.total_steps(self._order.steps_per_epoch)
+        self._schedule = Schedule(options, self.total_steps)
         self.state = TrainingState()
 
-    def run(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
-        """Train to the last step, going on from the state at `state_path` where there is one."""
-        torch.manual_seed(self._config.seed)
-        if state_path.is_file():
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.state.stopped or self.state.step >= self.total_steps
+
+    def restore(self, state_path: Path) -> None:
+        """Begin anew, or go on from the state at `state_path` where there is one."""
+        torch.manual_seed(self._config.seed + _RANK_SEED * self._processes.rank)
+        self._processes.share_weights(self._trained.values())
+        if self._processes.from_main(state_path.is_file):
             self._restore(state_path)
+
+    def run(self, state_path: Path, tracker: Tracker, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
+        """Train to the end, keeping the state at `state_path` beside each checkpoint."""
         self._model.train()
         try:
-            self._train(state_path, on_progress)
+            while not self.finished:
+                began = time.perf_counter()
+                result = self.train_step(self.state.step)
+                seconds = time.perf_counter() - began
+                self._advance(result, seconds)
+                rate = self._order.samples_per_step / seconds
+                validated = self._check(state_path)
+                self._log(tracker, result, rate, validated)
+                on_progress(self._progress(rate))
         finally:
             self._batches.close()
         return self.state
 
-    def _train(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> None:
-        for seconds in self._steps():
-            state, options = self.state, self._config.optimiser
-            if state.step % self._config.evaluate_every == 0 or state.step == options.steps:
-                self._checkpoint(state_path)
-            rate = options.batch_size * options.accumulate / seconds
-            loss = math.nan if state.loss is None else state.loss
-            learning_rate = options.learning_rate_at(state.step - 1)
-            on_progress(TrainingProgress(state.step, options.steps, loss, learning_rate, rate, state.latest_validation))
+    def train_step(self, step: int) -> StepResult:
+        """Take optimiser step `step`: its batches' gradients, weighted by their samples, summed and clipped.
 
-    def _steps(self) -> Iterator[float]:
-        """Train one step after the other and yield the seconds that each took."""
-        while self.state.step < self._config.optimiser.steps:
-            began = time.perf_counter()
-            loss = self._step(self.state.step)
-            if not math.isfinite(loss):
-                kept = self.state.history[-1]["step"] if self.state.history else 0
-                raise TrainingDivergedError(self.state.step + 1, kept, self._config.output)
-            previous = self.state.loss
-            self.state.loss = loss if previous is None else _SMOOTHING * previous + (1 - _SMOOTHING) * loss
-            self.state.step += 1
-            seconds = time.perf_counter() - began
-            self.state.elapsed_s += seconds
-            yield seconds
-
-    def _step(self, step: int) -> float:
+        Raises `TrainingDivergedError`, with the weights as they were, where loss or gradient is no number.
+        """
         options = self._config.optimiser
-        self._optimiser.zero_grad(set_to_none=True)
-        total = 0.0
-        for part in range(options.accumulate):
-            batch = self._batches[step * options.accumulate + part].to(self._device)
-            loss = self.loss(batch.logits(self._model), batch.answer) / options.accumulate
-            loss.backward()
-            total += loss.item()
-        norm = torch.nn.utils.clip_grad_norm_(self._trained.values(), options.gradient_clip)
-        if not math.isfinite(total) or not math.isfinite(float(norm)):
-            return math.nan  # and the weights stay as they were
+        result = self.accumulate(step)
+        norm = torch.nn.utils.clip_grad_norm_(self._trained.values(), options.gradient_clip or math.inf)
+        if not math.isfinite(result.loss) or not math.isfinite(float(norm)):
+            self._raise_diverged(step)
         for group in self._optimiser.param_groups:
-            group["lr"] = options.learning_rate_at(step)
+            group["lr"] = self._schedule.learning_rate_at(step)
         self._optimiser.step()
-        return total
+        return StepResult(result.loss, float(norm), result.action_l1, result.token_accuracy)
 
-    def _batch(self, number: int) -> Batch:
-        config = self._config
-        frames = frames_of_batch(number, len(self._maker.dataset), config.optimiser.batch_size, config.seed)
-        return self._maker.batch(frames, config.augmentation, np.random.default_rng([config.seed, 1, number]))
+    def accumulate(self, step: int) -> StepResult:
+        """Leave the gradient of the mean loss over all samples of `step` in the parameters."""
+        self._optimiser.zero_grad(set_to_none=True)
+        measured = (step + 1) % self._config.log_every == 0
+        sums = np.zeros(3)
+        for part in self._order.share(step, self._processes.rank):
+            batch = self._batches[part.number].to(self._device)
+            with computing(self._config.precision, self._device):
+                answer = self._objective.answer(self._model, batch)
+                loss = self._objective.loss(answer, batch) * part.weight
+            loss.backward()
+            errors = self._measured(answer.detach(), batch) if measured else (math.nan, math.nan)
+            sums += [loss.item(), errors[0] * part.weight, errors[1] * part.weight]
+        self._processes.sum_gradients(self._trained.values())
+        total, action_l1, accuracy = self._processes.summed(sums)
+        return StepResult(total, math.nan, action_l1, accuracy)
 
-    def _checkpoint(self, state_path: Path) -> None:
-        validation = self._validate()
-        entry = {"step": self.state.step, "loss": self.state.loss}
-        self.state.history.append({**entry, "validation": None if validation is None else asdict(validation)})
+    def _made(self, number: int) -> Batch:
+        """Return this process's share of the batch `number`; an empty one where it has none."""
+        shares = self._order.share(number // self._config.optimiser.accumulate, self._processes.rank)
+        part = next((share for share in shares if share.number == number), None)
+        if part is None:  # guessed ahead beyond the end of a pass
+            return self._maker.batch(np.empty(0, dtype=np.int64))
+        generator = np.random.default_rng([self._config.seed, 1, number])
+        return self._maker.batch(part.frames, Draw(generator, part.rows, part.start))
+
+    def _measured(self, answer: torch.Tensor, batch: Batch) -> tuple[float, float]:
+        """Return the mean action error, in the units of actions, and the token accuracy of an answer."""
+        accuracy = self._objective.token_accuracy(answer, batch)
+        predicted = self._objective.predicted_actions(answer, batch)
+        return self._maker.action_error(predicted, batch), math.nan if accuracy is None else accuracy
+
+    def _advance(self, result: StepResult, seconds: float) -> None:
+        previous = self.state.loss
+        self.state.loss = result.loss if previous is None else _SMOOTHING * previous + (1 - _SMOOTHING) * result.loss
+        self.state.step += 1
+        self.state.elapsed_s += seconds
+
+    def _check(self, state_path: Path) -> bool:
+        """Validate and keep a checkpoint where they are due; return whether the network was validated."""
+        state, is_last = self.state, self.state.step == self.total_steps
+        validates = state.step % self._config.evaluate_every == 0 or is_last
+        improved = self._validated() if validates else False
+        if improved or self.finished or state.step % self._config.interval_of_checkpoints == 0:
+            state.kept_step = state.step
+            self._processes.from_main(lambda: self._keep(improved))
+            self._save(state_path)
+        return validates
+
+    def _validated(self) -> bool:
+        """Validate, and return whether the network has never been better."""
+        state, validation = self.state, self._validate()
+        entry = {"step": state.step, "loss": state.loss}
+        best = state.best_validation
+        state.history.append({**entry, "validation": None if validation is None else asdict(validation)})
+        improved = validation is not None and (best is None or validation.action_l1 < best.action_l1)
+        if improved:
+            state.best_step = state.step
+        since = sum(entry["step"] > (state.best_step or 0) for entry in state.history)
+        patience = self._config.patience
+        state.stopped = patience is not None and validation is not None and since >= patience
+        return improved
+
+    def _log(self, tracker: Tracker, result: StepResult, rate: float, validated: bool) -> None:
+        state = self.state
+        if not validated and state.step % self._config.log_every and not self.finished:
+            return
+        values = {
+            "train/loss": result.loss,
+            "train/action_l1": result.action_l1,
+            "train/token_accuracy": result.token_accuracy,
+            "train/gradient_norm": result.gradient_norm,
+            "train/learning_rate": self._schedule.learning_rate_at(state.step - 1),
+            "train/epoch": state.step / self._order.steps_per_epoch,
+            "train/samples_per_s": rate,
+        }
+        validation = state.latest_validation if validated else None
+        if validation is not None:
+            named = {f"validation/{name}": value for name, value in asdict(validation).items() if name != "frames"}
+            values |= {name: value for name, value in named.items() if value is not None}
+        tracker.log(state.step, {name: value for name, value in values.items() if not math.isnan(value)})
+
+    def _progress(self, rate: float) -> TrainingProgress:
+        state = self.state
+        loss = math.nan if state.loss is None else state.loss
+        learning_rate = self._schedule.learning_rate_at(state.step - 1)
+        return TrainingProgress(state.step, self.total_steps, loss, learning_rate, rate, state.latest_validation)
+
+    def _raise_diverged(self, step: int) -> None:
+        found: list[str] = []
+        samples = 0
+        for part in self._order.share(step, self._processes.rank):
+            names = [self._maker.dataset.origin_of(int(frame)) for frame in part.frames]
+            found += culprits_of(self._made(part.number).to(self._device), self._loss_of, names)
+            samples += len(names)
+        shares = self._processes.gathered((samples, found))
+        culprits = [name for share in shares for name in share[1]]
+        total = sum(share[0] for share in shares)
+        raise TrainingDivergedError(step + 1, self.state.kept_step, self._config.output, total, culprits)
+
+    def _loss_of(self, batch: Batch) -> torch.Tensor:
+        with computing(self._config.precision, self._device):
+            return self._objective.loss(self._objective.answer(self._model, batch), batch)
+
+    def _save(self, state_path: Path) -> None:
+        """Write what a resumed run needs; every process adds its random numbers."""
+        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+        random = self._processes.gathered((torch.get_rng_state(), cuda))
+        if not self._processes.is_main:
+            return
         content = {
-            "config": self._config.decisive(),
             "state": asdict(self.state),
             "weights": {name: value.detach().cpu() for name, value in self._trained.items()},
             "optimiser": self._optimiser.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": random,
         }
-        self._keep()
         with written_whole(state_path) as temporary:
             torch.save(content, temporary)
 
@@ -166,14 +287,28 @@ class Trainer:
                 for name, value in self._trained.items():
                     value.copy_(content["weights"][name])
             self._optimiser.load_state_dict(content["optimiser"])
-            torch.set_rng_state(content["random"])
             self.state = TrainingState(**content["state"])
-        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+            random = content["random"]
+        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, UnpicklingError) as error:
             raise CheckpointError(state_path, f"cannot be resumed ({error}); delete it to start anew") from error
+        if len(random) != self._processes.count:
+            problem = f"it was trained by {len(random)} processes, and is resumed by {self._processes.count}"
+            raise CheckpointError(state_path, f"{problem}; start as many, or delete it to start anew")
+        host, cuda = random[self._processes.rank]
+        torch.set_rng_state(host)
+        if cuda is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(cuda, self._device)
 
 
-def make_loss(model: OpenVLA, config: FinetuneConfig) -> SmoothedTokenLoss:
-    """Return the loss of a run, on the network's device."""
-    shape = model.config
-    loss = SmoothedTokenLoss(shape.vocab_end, shape.n_action_bins, config.optimiser.sigma_bins)
-    return loss.to(next(model.parameters()).device)
+def parameter_groups(parameters: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups: matrices decay; biases, norms and other vectors do not, as in Prismatic's training."""
+    every = list(parameters)
+    groups = [
+        {"params": [value for value in every if value.ndim > 1], "weight_decay": weight_decay},
+        {"params": [value for value in every if value.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _validation(entry: dict[str, Any]) -> Validation | None:
+    return None if entry["validation"] is None else Validation(**entry["validation"])

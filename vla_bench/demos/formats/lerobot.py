@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.conventions import turned
 from vla_bench.core.errors import ConventionError, DemonstrationFileError, MissingExtraError
 from vla_bench.core.types import ImageArray, ProprioceptionField
-from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle, upright
+from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import (
     FORMATS,
@@ -85,7 +86,7 @@ class LerobotSource(DemonstrationSource):
             reader = self._video(key, row)
             first = float(row[f"videos/{key}/from_timestamp"])
             images = reader.frames(first + steps / float(self._info["fps"]))
-        return upright(images, self.facts.orientation)
+        return turned(images, self.facts.orientation)
 
     def close(self) -> None:
         """Close the videos."""

@@ -46,6 +46,7 @@ class RobosuiteSimulation:
         self.data: mujoco.MjData = self._env.sim.data._data
         self._robot = self._env.robots[0]
         self._gripper = self._robot.gripper[_ARM]
+        self._hand: int = self._model.body(self._robot.robot_model.eef_name[_ARM]).id
         self._world = RobosuiteWorld(self._env, task.objects)
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._xml: str = self._env.sim.model.get_xml()
@@ -106,6 +107,7 @@ class RobosuiteSimulation:
             data.qpos[robot._ref_gripper_joint_pos_indexes[_ARM]],
             data.qpos[robot._ref_joint_pos_indexes],
             data.qvel[robot._ref_joint_vel_indexes],
+            quat_wxyz_to_axis_angle(data.xquat[self._hand]),
         )
         return np.concatenate(parts, dtype=np.float32)
 
@@ -238,4 +240,5 @@ def _proprioception_fields() -> tuple[ProprioceptionField, ...]:
         ProprioceptionField("gripper_position", 2, "m, finger joints"),
         ProprioceptionField("joint_positions", 7, "rad"),
         ProprioceptionField("joint_velocities", 7, "rad/s"),
+        ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
     )

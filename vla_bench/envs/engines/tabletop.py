@@ -43,6 +43,7 @@ class TabletopSimulation:
         self._open, self._closed = np.array(gripper.open_m), np.array(gripper.closed_m)
         self._site = site = model.site(tool + gripper.end_effector_site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
+        self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
         self._controller = OperationalSpaceController(model, site, joints, actuators)
         fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
         self._world = MujocoWorld(self._compiled, self.data, fingers, site)
@@ -141,6 +142,7 @@ class TabletopSimulation:
             self.data.qpos[self._finger_qpos],
             self.data.qpos[self._joint_qpos],
             self.data.qvel[self._joint_dof],
+            quat_wxyz_to_axis_angle(self.data.xquat[self._hand]),
         )
         return np.concatenate(parts, dtype=np.float32)
 
@@ -192,4 +194,5 @@ def _proprioception_fields(joints: int, fingers: int) -> tuple[ProprioceptionFie
         ProprioceptionField("gripper_position", fingers, "m, finger joints"),
         ProprioceptionField("joint_positions", joints, "rad"),
         ProprioceptionField("joint_velocities", joints, "rad/s"),
+        ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
     )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
-    GripperConvention,
-    gripper_to_close_positive,
+    actions_to_close_positive,
     image_for_policy,
 )
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
@@ -39,7 +39,7 @@ class OpenVLACard(PolicyCard):
     merge_adapter: bool = True  # into the weights, where it can be: faster; false: kept apart, as it was trained
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview",)
     image_size: Annotated[int, Field(ge=16)]  # pixels of the images it was trained on; the network resizes them
-    image_rotation_deg: Literal[0, 180] = 0  # of those images, against right side up
+    image_orientation: Orientation = "upright"  # of its training images, against the environments'
     image_crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the image that is kept, at its centre
     proprioception: tuple[str, ...] = ()  # names of the environment's fields, in the order of training
     axis_angle: AxisAngleConvention = "robosuite"
@@ -151,12 +151,12 @@ class OpenVLAPolicy(PolicyBase):
                 ids.to(self._device), mask.to(self._device), pixel_values, self._proprioception(observations)
             )
             actions = self._statistics.action.unnormalise(self._decoded(logits))
-        return np.clip(gripper_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+        return np.clip(actions_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
 
     def _images(self, observation: Observation) -> ImageArray:
         card = self._card
         images = [observation["images"][name] for name in card.cameras]
-        return np.stack([image_for_policy(image, card.image_rotation_deg, card.image_crop_area) for image in images])
+        return np.stack([image_for_policy(image, card.image_orientation, card.image_crop_area) for image in images])
 
     def _proprioception(self, observations: Sequence[Observation]) -> "torch.Tensor | None":
         import torch

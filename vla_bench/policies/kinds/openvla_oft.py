@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
-    GripperConvention,
-    gripper_to_close_positive,
+    actions_to_close_positive,
     image_for_policy,
 )
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
@@ -32,7 +32,7 @@ class OpenVLAOFTCard(PolicyCard):
     checkpoint: Path | None = None  # None: the user names it with --checkpoint
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")  # in the order of training
     image_size: Annotated[int, Field(ge=16)]  # pixels, as rendered; the network's own size is its checkpoint's
-    image_rotation_deg: Literal[0, 180] = 0  # of its training images, against right side up
+    image_orientation: Orientation = "upright"  # of its training images, against the environments'
     image_jpeg: bool = True  # compress before resizing, as its training images were
     image_crop_area: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of the resized image kept at its centre
     proprioception: tuple[str, ...] = ()  # names of the environment's fields, in the order of training
@@ -123,15 +123,15 @@ class OpenVLAOFTPolicy(PolicyBase):
                 self._proprioception(observations),
             )
         actions = unnormalised_actions(self._statistics.action, normalised.float().cpu().numpy())
-        return np.clip(gripper_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+        return np.clip(actions_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
 
     def _images(self, observation: Observation) -> ImageArray:
         from vla_bench.models.openvla_oft.images import evaluation_image
 
         card, size = self._card, self._checkpoint.config.vla.image_size
-        turned = [image_for_policy(observation["images"][name], card.image_rotation_deg, 1.0) for name in card.cameras]
+        turned = [image_for_policy(observation["images"][name], card.image_orientation, 1.0) for name in card.cameras]
         resized = [evaluation_image(image, size, jpeg=card.image_jpeg) for image in turned]
-        return np.stack([image_for_policy(image, 0, card.image_crop_area) for image in resized])
+        return np.stack([image_for_policy(image, "upright", card.image_crop_area) for image in resized])
 
     def _proprioception(self, observations: Sequence[Observation]) -> "torch.Tensor | None":
         import torch

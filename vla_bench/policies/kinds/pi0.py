@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from pydantic import Field
 
+from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
-    GripperConvention,
-    gripper_to_close_positive,
+    actions_to_close_positive,
     image_for_policy,
 )
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
@@ -33,7 +33,7 @@ class Pi0Card(PolicyCard):
     tokenizer: Path | None = None  # folder of PaliGemma's tokenizer, where the checkpoint has none
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")  # those it lacks are left out
     image_size: Annotated[int, Field(ge=8)] = 224  # pixels; what the network takes
-    image_rotation_deg: Literal[0, 180] = 0  # of its training images, against right side up
+    image_orientation: Orientation = "upright"  # of its training images, against the environments'
     proprioception: Annotated[tuple[str, ...], Field(min_length=1)]  # the state, in the order of training
     axis_angle: AxisAngleConvention = "robosuite"
     gripper: GripperConvention = "close_positive"
@@ -114,7 +114,7 @@ class Pi0Policy(PolicyBase):
         padded = checkpoint.actions(self._inputs(observations, rows), self._drawn(rows), self._card.flow_steps)
         scaling = checkpoint.normalisation.action
         actions = scaling.unnormalise(padded[..., : len(scaling.centre)].float().cpu().numpy())
-        return np.clip(gripper_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+        return np.clip(actions_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
 
     def _inputs(self, observations: Sequence[Observation], rows: Sequence[int]) -> "dict[str, torch.Tensor]":
         if self._reader is None:
@@ -122,7 +122,7 @@ class Pi0Policy(PolicyBase):
         card, processor = self._card, self._checkpoint.processor
         images = np.stack(
             [
-                [image_for_policy(seen["images"][name], card.image_rotation_deg, 1.0) for name in card.cameras]
+                [image_for_policy(seen["images"][name], card.image_orientation, 1.0) for name in card.cameras]
                 for seen in observations
             ]
         )
