@@ -99,7 +99,12 @@ def _reference(python: str, part: str, options: argparse.Namespace, folder: Path
         sys.exit(f"The original code failed ({part}):\n{run.stderr[-3000:]}")
 
 
-def _page(network: Sequence[tuple[str, str]], images: Sequence[tuple[str, str]]) -> str:
+def _commit(repository: Path) -> str:
+    command = ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _page(original: str, network: Sequence[tuple[str, str]], images: Sequence[tuple[str, str]]) -> str:
     lines = [
         "# OpenVLA-OFT beside the original code",
         "",
@@ -108,7 +113,7 @@ def _page(network: Sequence[tuple[str, str]], images: Sequence[tuple[str, str]])
         "",
         "Full-size DINOv2 and SigLIP towers, two images, 8-number proprioception, a decoder of 3 blocks of width 128, "
         "the L1 head; random weights, saved by the original in the published layout and loaded by both. The original "
-        "runs at batch 1 with its own transformers fork.",
+        f"runs at batch 1: {original}.",
         "",
         "| | |",
         "|---|---|",
@@ -147,7 +152,9 @@ def main() -> None:
         if options.tensorflow_python:
             _reference(options.tensorflow_python, "images", options, folder)
             images = compared_images(folder)
-    page = _page(network, images)
+    original = f"moojink/openvla-oft at {_commit(options.reference_repo)}, "
+    original += f"moojink/transformers-openvla-oft at {_commit(options.reference_transformers)}"
+    page = _page(original, network, images)
     with written_whole(options.output) as temporary:
         temporary.write_text(page)
     print(page)
