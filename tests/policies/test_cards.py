@@ -97,3 +97,12 @@ def test_an_adapter_given_as_checkpoint_keeps_the_card_s_base(tmp_path: Path) ->
     fingerprints = find_policy("lora-openvla", tmp_path).describe()["fingerprints"]
     assert "adapter" in fingerprints
     assert fingerprints.get("checkpoint") == find_policy("openvla-nano").describe()["fingerprints"].get("checkpoint")
+
+
+@pytest.mark.parametrize("name", ["openvla-7b", "openvla-7b-libero"])
+def test_a_published_checkpoint_that_is_not_here_says_where_it_is_to_be_had(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"no such folder\. Download huggingface\.co/openvla/.*--checkpoint PATH"):
+        load_policy(name)
