@@ -150,3 +150,12 @@ def test_a_receding_horizon_longer_than_the_predictions_is_said_when_loading(tmp
 
 def save_small_oft(folder: Path) -> None:
     save_oft_checkpoint(folder, small_oft_checkpoint(proprioception_dim=0, chunk_size=4))
+
+
+@pytest.mark.parametrize("name", ["openvla-7b", "openvla-7b-libero"])
+def test_a_published_checkpoint_that_is_not_here_says_where_it_is_to_be_had(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"no such folder\. Download huggingface\.co/openvla/.*--checkpoint PATH"):
+        load_policy(name)
