@@ -83,20 +83,32 @@ def statistics_for(statistics: Mapping[str, DatasetStatistics], unnorm_key: str 
 
 def write_statistics(path: Path, statistics: Mapping[str, DatasetStatistics]) -> None:
     """Write `dataset_statistics.json` in the published layout."""
-    content = {name: _entry(entry) for name, entry in statistics.items()}
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(statistics_json(statistics), indent=2) + "\n")
+
+
+def statistics_json(statistics: Mapping[str, DatasetStatistics]) -> dict[str, Any]:
+    """Return the content of a `dataset_statistics.json`, which is also that of a configuration's `norm_stats`."""
+    return {name: _entry(entry) for name, entry in statistics.items()}
 
 
 def read_statistics(path: Path) -> dict[str, DatasetStatistics]:
     """Return the entries of a `dataset_statistics.json`. Raises `CheckpointError` when it is missing or malformed."""
     try:
         content = json.loads(path.read_text())
-        return {name: _parsed(entry) for name, entry in content.items()}
     except FileNotFoundError:
         raise CheckpointError(path.parent, f"{path.name} is missing") from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except json.JSONDecodeError as error:
         raise CheckpointError(path.parent, f"{path.name} is malformed: {error!r}") from error
+    return parse_statistics(content, path)
+
+
+def parse_statistics(content: Any, path: Path) -> dict[str, DatasetStatistics]:
+    """Return the entries in `content`, which stood in the file `path`. Raises `CheckpointError` when malformed."""
+    try:
+        return {name: _parsed(entry) for name, entry in content.items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(path.parent, f"{path.name}: statistics are malformed: {error!r}") from error
 
 
 def _entry(entry: DatasetStatistics) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tests.models.small import inputs, small_checkpoint
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
 from vla_bench.models.openvla.checkpoint import CHECKPOINT_FILES, find_base, load_checkpoint, save_checkpoint
-from vla_bench.models.openvla.processor import IMAGENET_MEAN, IMAGENET_STD
+from vla_bench.models.openvla.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.fixture

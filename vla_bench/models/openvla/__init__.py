@@ -1,1 +1,5 @@
 """The OpenVLA architecture: network, processor, action tokens, and its checkpoint folders in the published layout."""
+
+from vla_bench.models.openvla.predictor import OpenVLAPredictor, load
+
+__all__ = ["OpenVLAPredictor", "load"]

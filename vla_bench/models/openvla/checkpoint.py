@@ -3,29 +3,40 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
+from transformers.models.llama.tokenization_llama import LlamaTokenizer
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.core.paths import data_folder
-from vla_bench.models.normalization import STATISTICS_FILE, DatasetStatistics, read_statistics, write_statistics
+from vla_bench.models.normalization import (
+    STATISTICS_FILE,
+    DatasetStatistics,
+    parse_statistics,
+    read_statistics,
+    statistics_json,
+    write_statistics,
+)
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
+from vla_bench.models.openvla.building import build_on_meta, compute_buffers, tensors_left_empty
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.models.openvla.processor import IMAGENET_MEAN, IMAGENET_STD, SIGLIP_MEAN, SIGLIP_STD, Processor
+from vla_bench.models.openvla.preprocessing import ImagePreparation
+from vla_bench.models.openvla.processor import Processor
+from vla_bench.models.openvla.quantisation import Quantisation, QuantisedPlacement
+from vla_bench.models.openvla.weights import WEIGHTS_FILE, load_weights, put_parameter, save_weights, tensor_files
 
-WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+Read = TypeVar("Read")
+SENTENCEPIECE_FILE = "tokenizer.model"  # takes the place of tokenizer.json
 CHECKPOINT_FILES = (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, *TOKENIZER_FILES, STATISTICS_FILE)
 
 
@@ -37,6 +48,7 @@ class Checkpoint:
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
     folder: Path | None = None  # where it was loaded from
+    unbuilt_from: Path | None = None  # folder with the published tensors that the network does not build
 
     @property
     def config(self) -> OpenVLAConfig:
@@ -58,47 +70,45 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def write_checkpoint_files(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the files of `checkpoint` into the existing `folder`."""
     config = checkpoint.config
-    _write_json(folder / CONFIG_FILE, config.to_json())
-    _write_json(folder / PREPROCESSOR_FILE, _preprocessor(config))
+    published = {} if config.vision_backbone_id is None else {"norm_stats": statistics_json(checkpoint.statistics)}
+    _write_json(folder / CONFIG_FILE, {**config.to_json(), **published})
+    _write_json(folder / PREPROCESSOR_FILE, checkpoint.processor.image_preparation.to_json())
     checkpoint.processor.tokenizer.save_pretrained(folder)
     write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
-    save_file(_tensors(checkpoint.model), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_weights(folder, checkpoint.model, unbuilt_from=checkpoint.unbuilt_from)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Return the checkpoint in `folder`. Raises `CheckpointError` naming the file or tensor at fault."""
+def load_checkpoint(
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    quantise: Quantisation | None = None,
+) -> Checkpoint:
+    """Return the checkpoint in `folder`: one of ours, or a published one (`openvla/openvla-7b` and its kind).
+
+    Weights go to `device` one by one, so that memory never holds them twice; `dtype` None keeps the file's type.
+    Raises `CheckpointError` naming the file or tensor at fault.
+    """
     if not folder.is_dir():
         raise CheckpointError(folder, "no such folder")
-    for name in CHECKPOINT_FILES:
-        if not (folder / name).is_file():
-            raise CheckpointError(folder, f"{name} is missing")
-    try:
-        config = OpenVLAConfig.from_json(json.loads((folder / CONFIG_FILE).read_text()))
-    except (json.JSONDecodeError, ModelConfigError) as error:
-        raise CheckpointError(folder, f"{CONFIG_FILE}: {error}") from error
-    model = OpenVLA(config)
-    load_weights(folder, model)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    return Checkpoint(model.eval(), Processor(config, tokenizer), read_statistics(folder / STATISTICS_FILE), folder)
-
-
-def load_weights(folder: Path, model: OpenVLA) -> None:
-    """Fill `model` from the weights in `folder`; every tensor must be there, no other, all of the right shape."""
-    try:
-        tensors = load_file(folder / WEIGHTS_FILE)
-    except SafetensorError as error:
-        raise CheckpointError(folder, f"{WEIGHTS_FILE} is damaged: {error}") from error
-    wanted = _tensors(model)
-    for name, tensor in wanted.items():
-        if name not in tensors:
-            raise CheckpointError(folder, f"{WEIGHTS_FILE} lacks the tensor {name}")
-        if tensors[name].shape != tensor.shape:
-            shapes = f"{tuple(tensors[name].shape)}, but the configuration makes it {tuple(tensor.shape)}"
-            raise CheckpointError(folder, f"{WEIGHTS_FILE}: {name} has shape {shapes}")
-    unexpected = sorted(set(tensors) - set(wanted))
-    if unexpected:
-        raise CheckpointError(folder, f"{WEIGHTS_FILE} has a tensor that the network does not know: {unexpected[0]}")
-    model.load_state_dict(tensors, strict=False)
+    content = _read_json(folder, CONFIG_FILE)
+    tensor_files(folder)  # a missing shard is said before the rest is looked at
+    config = _named(folder, CONFIG_FILE, lambda: OpenVLAConfig.from_json(content))
+    settings = _read_json(folder, PREPROCESSOR_FILE)
+    preparation = _named(folder, PREPROCESSOR_FILE, lambda: ImagePreparation.from_json(settings, config))
+    processor = Processor(config, _tokenizer(folder), preparation)
+    statistics = _statistics(folder, content)
+    model = build_on_meta(config)
+    place = put_parameter if quantise is None else QuantisedPlacement(model, quantise, dtype)
+    load_weights(folder, model, dtype=dtype, device=device, place=place)
+    model.language_model.tie_weights()
+    compute_buffers(model, device)
+    empty = tensors_left_empty(model)
+    if empty:
+        raise CheckpointError(folder, f"it leaves {empty[0]} of the network without a value")
+    unbuilt_from = None if config.vision_backbone_id is None else folder
+    return Checkpoint(model.eval(), processor, statistics, folder, unbuilt_from)
 
 
 def find_base(name: str) -> Path:
@@ -128,26 +138,44 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
 
 
-def _tensors(model: OpenVLA) -> dict[str, torch.Tensor]:
-    tied = model.config.text.tie_word_embeddings
-    state = model.state_dict()
-    return {
-        name: value.detach().cpu().contiguous() for name, value in state.items() if not (tied and "lm_head" in name)
-    }
+def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Return the tokenizer in `folder`, without looking anywhere else."""
+    converted = (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILES[0]).is_file()
+    for name in TOKENIZER_FILES[converted:]:
+        if not (folder / name).is_file():
+            raise CheckpointError(folder, f"{name} is missing")
+    kind = LlamaTokenizer if converted else PreTrainedTokenizerFast
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)  # type: ignore[no-any-return]
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise CheckpointError(folder, f"its tokenizer cannot be read: {error}") from error
 
 
-def _preprocessor(config: OpenVLAConfig) -> dict[str, Any]:
-    size = [3, config.image_size, config.image_size]
-    return {
-        "image_processor_type": "PrismaticImageProcessor",
-        "processor_class": "PrismaticProcessor",
-        "image_resize_strategy": "resize-naive",
-        "use_fused_vision_backbone": True,
-        "input_sizes": [size, size],
-        "interpolations": ["bicubic", "bicubic"],
-        "means": [IMAGENET_MEAN, SIGLIP_MEAN],
-        "stds": [IMAGENET_STD, SIGLIP_STD],
-    }
+def _statistics(folder: Path, config: Mapping[str, Any]) -> Mapping[str, DatasetStatistics]:
+    """Return what stands in the file, else in the configuration; published bases have the latter alone."""
+    if config.get("norm_stats") and not (folder / STATISTICS_FILE).is_file():
+        return parse_statistics(config["norm_stats"], folder / CONFIG_FILE)
+    return read_statistics(folder / STATISTICS_FILE)
+
+
+def _read_json(folder: Path, name: str) -> Mapping[str, Any]:
+    if not (folder / name).is_file():
+        raise CheckpointError(folder, f"{name} is missing")
+    try:
+        content = json.loads((folder / name).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(folder, f"{name}: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(folder, f"{name} holds no table of fields")
+    return content
+
+
+def _named(folder: Path, name: str, read: Callable[[], Read]) -> Read:
+    """Return what `read` returns; an error of the configuration becomes one that names the file."""
+    try:
+        return read()
+    except ModelConfigError as error:
+        raise CheckpointError(folder, f"{name}: {str(error).removesuffix(chr(46))}") from error
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

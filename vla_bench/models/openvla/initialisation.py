@@ -8,11 +8,12 @@ finds the patches that resemble it before any attention has been learned.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
-from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.network import OpenVLA
 
 _EMBEDDING_STD = 0.7
@@ -32,7 +33,10 @@ def initialise(model: OpenVLA, seed: int) -> None:
     for name, module in model.named_modules():
         _initialise_module(name, module, generator)
     config = model.config
-    first, second = model.vision_backbone.featurizer.embeddings, model.vision_backbone.fused_featurizer.embeddings
+    if config.fused_featurizer is None:
+        raise ModelConfigError("First weights are made for two towers, DINOv2 and SigLIP.")
+    first: Any = model.vision_backbone.featurizer.embeddings
+    second: Any = model.vision_backbone.fused_featurizer.embeddings
     first.position_embeddings[:, 1:] = _sines(config, config.featurizer.hidden_size)
     second.position_embedding.weight.copy_(_sines(config, config.fused_featurizer.hidden_size))
     _smooth_bins(model.language_model.lm_head.weight, config, generator)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers import DynamicCache, LlamaForCausalLM
 
 from vla_bench.models.openvla.config import OpenVLAConfig
-from vla_bench.models.openvla.projector import FusedProjector, ProprioceptionProjector
+from vla_bench.models.openvla.projector import FusedProjector, PlainProjector, ProprioceptionProjector
 from vla_bench.models.openvla.vision import FusedVisionBackbone
 
 IGNORED_LABEL = -100
@@ -35,7 +35,8 @@ class OpenVLA(nn.Module):
         self.config = config
         text_dim = config.text.hidden_size
         self.vision_backbone = FusedVisionBackbone(config)
-        self.projector = FusedProjector(self.vision_backbone.output_dim, text_dim)
+        projector = PlainProjector if config.fused_featurizer is None else FusedProjector
+        self.projector = projector(self.vision_backbone.output_dim, text_dim)
         self.proprioception_projector = (
             ProprioceptionProjector(config.proprioception_dim, text_dim) if config.proprioception_dim else None
         )
@@ -149,7 +150,7 @@ class OpenVLA(nn.Module):
         if self.proprioception_projector is not None:
             if proprioception is None:
                 raise ValueError(f"This network needs {self.config.proprioception_dim} numbers of proprioception.")
-            parts.append(self.proprioception_projector(proprioception))
+            parts.append(self.proprioception_projector(proprioception.to(text.dtype)))
         embeddings = torch.cat([*parts, text[:, 1:]], dim=1)
         seen = embeddings.shape[1] - text.shape[1]
         mask = torch.cat(

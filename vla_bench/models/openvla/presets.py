@@ -1,5 +1,7 @@
 """Named sizes of the OpenVLA architecture."""
 
+from typing import Any
+
 from vla_bench.models.openvla.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
 
 NANO_VOCABULARY = 1024
@@ -17,7 +19,12 @@ def openvla_nano_config(
     decoding: Decoding = "parallel",
 ) -> OpenVLAConfig:
     """Return the size that trains and runs on two CPU cores: 1.3 million parameters, chunks decoded in parallel."""
-    tower = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 128}
+    tower: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+    }
     return OpenVLAConfig(
         image_size=image_size,
         featurizer=TowerConfig(**tower, patch_size=16, num_register_tokens=1),
@@ -48,7 +55,9 @@ def openvla_7b_config() -> OpenVLAConfig:
     return OpenVLAConfig(
         image_size=224,
         featurizer=TowerConfig(1024, 24, 16, 4096, patch_size=14, num_register_tokens=4),
-        fused_featurizer=TowerConfig(1152, 27, 16, 4304, patch_size=14),
+        fused_featurizer=TowerConfig(1152, 27, 16, 4304, patch_size=14, activation="gelu"),
         text=TextConfig(32064, 4096, 11008, 32, 32, 32),
         empty_token_id=29871,
+        vision_backbone_id="dinosiglip-vit-so-224px",
+        llm_backbone_id="llama2-7b-pure",
     )

@@ -21,6 +21,20 @@ class FusedProjector(nn.Module):
         return self.fc3(hidden)  # type: ignore[no-any-return]
 
 
+class PlainProjector(nn.Module):
+    """The two-layer projector of a single tower's patch features."""
+
+    def __init__(self, vision_dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(vision_dim, text_dim)
+        self.fc2 = nn.Linear(text_dim, text_dim)
+        self.act_fn1 = nn.GELU()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return (B, patches, text_dim) of features (B, patches, vision_dim)."""
+        return self.fc2(self.act_fn1(self.fc1(features)))  # type: ignore[no-any-return]
+
+
 class ProprioceptionProjector(nn.Module):
     """OpenVLA-OFT's two-layer projector: the whole proprioception becomes one token."""
 

@@ -1,43 +1,107 @@
-"""The fused vision backbone: DINOv2 with registers and SigLIP, patch features side by side on the channel."""
+"""Vision towers, their patch features side by side on the channel: one or two of DINOv2 with registers, SigLIP, CLIP.
+
+What timm and transformers do differently is settled here, so that a published checkpoint, made with timm, gives the
+same features: features are those of a block before the last, without the final norm and without class and register
+tokens; the activation is the configuration's.
+"""
+
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import Dinov2WithRegistersModel, SiglipVisionModel
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
-from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig, TowerConfig
 
-CHANNELS_PER_IMAGE = 6  # three normalised for DINOv2, then the same three normalised for SigLIP
+Tower = Dinov2WithRegistersModel | SiglipVisionModel | CLIPVisionModel
+CHANNELS_PER_TOWER = 3  # each tower sees the same three channels in its own normalisation
 
 
 class FusedVisionBackbone(nn.Module):
-    """Two towers over each image. Class, register tokens and final norms are left out, as in OpenVLA."""
+    """Towers over each image: `featurizer` and, where there are two, `fused_featurizer`."""
 
     def __init__(self, config: OpenVLAConfig) -> None:
         super().__init__()
         self.num_images = config.num_images
-        self.output_dim = config.featurizer.hidden_size + config.fused_featurizer.hidden_size
-        self.featurizer = Dinov2WithRegistersModel(config.dinov2())
-        self.fused_featurizer = SiglipVisionModel(config.siglip())
-        self.featurizer.layernorm = nn.Identity()  # type: ignore[assignment]  # features are taken before the final norm
-        self.fused_featurizer.post_layernorm = nn.Identity()  # type: ignore[assignment]
-        del self.featurizer.embeddings.mask_token  # only pretraining of DINOv2 itself uses it
-        self._prefix = 1 + config.featurizer.num_register_tokens
+        self.output_dim = sum(tower.hidden_size for tower in config.towers)
+        self.featurizer = build_tower(config.featurizer, config.image_size)
+        if config.fused_featurizer is not None:
+            self.fused_featurizer = build_tower(config.fused_featurizer, config.image_size)
+        self._prefixes = [_prefix_tokens(tower) for tower in config.towers]
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Return features (B, images * patches, output_dim) of `pixel_values` (B, images * 6, H, W)."""
+        """Return features (B, images * patches, output_dim) of `pixel_values` (B, images * towers * 3, H, W)."""
         batch, channels, height, width = pixel_values.shape
-        if channels != self.num_images * CHANNELS_PER_IMAGE:
-            raise ValueError(
-                f"{channels} channels; expected {CHANNELS_PER_IMAGE} for each of {self.num_images} images."
-            )
-        images = pixel_values.reshape(batch * self.num_images, CHANNELS_PER_IMAGE, height, width)
-        first = _features(self.featurizer, images[:, :3])[:, self._prefix :]
-        second = _features(self.fused_featurizer, images[:, 3:])
-        return torch.cat([first, second], dim=-1).reshape(batch, -1, self.output_dim)
+        per_image = CHANNELS_PER_TOWER * len(self._prefixes)
+        if channels != self.num_images * per_image:
+            raise ValueError(f"{channels} channels; expected {per_image} for each of {self.num_images} images.")
+        images = pixel_values.reshape(batch * self.num_images, per_image, height, width)
+        towers = [self.featurizer] if len(self._prefixes) == 1 else [self.featurizer, self.fused_featurizer]
+        features = [
+            _features(tower, part)[:, prefix:]
+            for tower, part, prefix in zip(towers, images.split(CHANNELS_PER_TOWER, dim=1), self._prefixes, strict=True)
+        ]
+        return torch.cat(features, dim=-1).reshape(batch, -1, self.output_dim)
 
 
-def _features(tower: Dinov2WithRegistersModel | SiglipVisionModel, images: torch.Tensor) -> torch.Tensor:
+def build_tower(tower: TowerConfig, image_size: int) -> Tower:
+    """Return transformers' module, cut to the blocks that contribute, final norm and pretraining's parts left out."""
+    if tower.architecture == "dinov2":
+        return _dinov2(tower, image_size)
+    common: dict[str, Any] = {
+        "hidden_size": tower.hidden_size,
+        "intermediate_size": tower.intermediate_size,
+        "num_hidden_layers": tower.built_layers,
+        "num_attention_heads": tower.num_attention_heads,
+        "image_size": image_size,
+        "patch_size": tower.patch_size,
+        "hidden_act": tower.activation,
+    }
+    if tower.architecture == "siglip":
+        siglip = SiglipVisionModel(SiglipVisionConfig(**common, vision_use_head=False))
+        siglip.post_layernorm = nn.Identity()  # type: ignore[assignment]  # features are taken before the final norm
+        return siglip
+    if tower.architecture == "clip":
+        clip = CLIPVisionModel(CLIPVisionConfig(**common))
+        clip.post_layernorm = nn.Identity()  # type: ignore[assignment]
+        return clip
+    raise ModelConfigError(f"There is no tower of architecture {tower.architecture!r}.")
+
+
+def _dinov2(tower: TowerConfig, image_size: int) -> Dinov2WithRegistersModel:
+    model = Dinov2WithRegistersModel(
+        Dinov2WithRegistersConfig(
+            hidden_size=tower.hidden_size,
+            num_hidden_layers=tower.built_layers,
+            num_attention_heads=tower.num_attention_heads,
+            mlp_ratio=tower.intermediate_size // tower.hidden_size,
+            image_size=image_size,
+            patch_size=tower.patch_size,
+            num_register_tokens=tower.num_register_tokens,
+            hidden_act=str(tower.activation),
+        )
+    )
+    model.layernorm = nn.Identity()  # type: ignore[assignment]
+    del model.embeddings.mask_token  # only pretraining of DINOv2 itself uses it
+    return model
+
+
+def _prefix_tokens(tower: TowerConfig) -> int:
+    """Return how many tokens stand before the patches."""
+    return 0 if tower.architecture == "siglip" else 1 + tower.num_register_tokens
+
+
+def _features(tower: Tower, images: torch.Tensor) -> torch.Tensor:
     hidden: torch.Tensor = tower.embeddings(images)
+    if isinstance(tower, CLIPVisionModel):
+        hidden = tower.pre_layrnorm(hidden)
     layers = tower.encoder.layer if isinstance(tower, Dinov2WithRegistersModel) else tower.encoder.layers
     for layer in layers:
         hidden = layer(hidden, None)

@@ -1,0 +1,198 @@
+"""The weights of a checkpoint folder: one safetensors file or shards with an index, read and written tensor by tensor."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from vla_bench.core.errors import CheckpointError
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.keys import (
+    PublishedTensor,
+    Shape,
+    has_our_names,
+    is_unneeded,
+    published_tensors,
+    same_tensors,
+)
+from vla_bench.models.openvla.network import OpenVLA
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+SHARD_BYTES = 5_000_000_000
+Place = Callable[[nn.Module, str, torch.Tensor], None]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a tensor lies."""
+
+    file: str  # in the checkpoint folder
+    shape: Shape
+
+
+def put_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Set the parameter `name` of `module` to `tensor`, which is not copied."""
+    wants_gradient = module.get_parameter(name).requires_grad and tensor.is_floating_point()
+    setattr(module, name, nn.Parameter(tensor, requires_grad=wants_gradient))
+
+
+def load_weights(
+    folder: Path,
+    model: OpenVLA,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    place: Place = put_parameter,
+) -> None:
+    """Fill `model`, which may lie on the meta device, from the weights in `folder`, one tensor at a time.
+
+    Names, shapes and completeness are checked before the first tensor is read; `CheckpointError` names what is wrong.
+    `dtype` None keeps the type of the embedding table in the file. `place` puts each tensor where it belongs.
+    """
+    files = tensor_files(folder)
+    plan = _plan(folder, model, files)
+    kind = dtype or _stored_dtype(folder, files)
+    for wanted, published in plan.items():
+        tensor = _read(folder, files[published].file, published)
+        for name, part in zip(wanted.fills, wanted.split(tensor), strict=True):
+            module, _, parameter = name.rpartition(".")
+            copied = part.to(device=device, dtype=kind, copy=True, memory_format=torch.contiguous_format)
+            place(model.get_submodule(module), parameter, copied)
+
+
+def tensor_files(folder: Path) -> dict[str, StoredTensor]:
+    """Return which file of `folder` holds each tensor. Raises `CheckpointError` for a missing or damaged file."""
+    if (folder / WEIGHTS_FILE).is_file():
+        return _stored(folder, WEIGHTS_FILE)
+    if not (folder / INDEX_FILE).is_file():
+        raise CheckpointError(folder, f"{WEIGHTS_FILE} is missing, and so is {INDEX_FILE} of a checkpoint in shards")
+    try:
+        files: dict[str, str] = json.loads((folder / INDEX_FILE).read_text())["weight_map"]
+        shards = sorted(set(files.values()))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(folder, f"{INDEX_FILE} is malformed: {error!r}") from error
+    for shard in shards:
+        if not (folder / shard).is_file():
+            missing = sum(file == shard for file in files.values())
+            raise CheckpointError(
+                folder, f"the shard {shard} is missing, with {missing} tensors that {INDEX_FILE} lists"
+            )
+    held = {name: tensor for shard in shards for name, tensor in _stored(folder, shard).items()}
+    for name in sorted(files.keys() ^ held.keys()):
+        where = f"{files[name]} lacks the tensor {name}" if name in files else f"{held[name].file} has {name}"
+        raise CheckpointError(folder, f"{INDEX_FILE} and the shards differ: {where}")
+    return held
+
+
+def unneeded_tensors(folder: Path, config: OpenVLAConfig) -> dict[str, StoredTensor]:
+    """Return the tensors in `folder` that the network does not build, and the files that hold them."""
+    return {name: tensor for name, tensor in tensor_files(folder).items() if is_unneeded(config, name)}
+
+
+def save_weights(folder: Path, model: OpenVLA, *, unbuilt_from: Path | None = None) -> None:
+    """Write the weights of `model` under the published names, in shards where they are more than `SHARD_BYTES`.
+
+    Tensors that the network does not build (the towers' last blocks and heads) are copied from `unbuilt_from`.
+    """
+    shard: dict[str, torch.Tensor] = {}
+    stored: list[list[str]] = []
+    size = total = 0
+    for name, tensor in _published(model, unbuilt_from):
+        if shard and size + tensor.nbytes > SHARD_BYTES:
+            stored.append(_write_shard(folder, len(stored), shard))
+            shard, size = {}, 0
+        shard[name] = tensor
+        size, total = size + tensor.nbytes, total + tensor.nbytes
+    stored.append(_write_shard(folder, len(stored), shard))
+    _name_shards(folder, stored, total)
+
+
+def built_tensors(model: OpenVLA) -> dict[str, torch.Tensor]:
+    """Return the tensors of `model` that a file holds, by our names: a tied output layer is not stored twice."""
+    tied = model.config.text.tie_word_embeddings
+    return {name: value for name, value in model.state_dict().items() if not (tied and "lm_head" in name)}
+
+
+def _plan(folder: Path, model: OpenVLA, files: Mapping[str, StoredTensor]) -> dict[PublishedTensor, str]:
+    """Return every tensor that the network needs and its name in the file, having checked that nothing else is there."""
+    ours: dict[str, Shape] = {name: tuple(value.shape) for name, value in built_tensors(model).items()}
+    old = has_our_names(files)
+    wanted = same_tensors(ours) if old else published_tensors(model.config, ours)
+    plan = {}
+    for tensor in wanted:
+        name = next((name for name in tensor.names if name in files), None)
+        if name is None:
+            raise CheckpointError(folder, f"{_where(folder)} lacks the tensor {tensor.name}")
+        if files[name].shape != tensor.shape:
+            shapes = f"{files[name].shape}, but the configuration makes it {tensor.shape}"
+            raise CheckpointError(folder, f"{files[name].file}: {name} has shape {shapes}")
+        plan[tensor] = name
+    known = set(plan.values())
+    unknown = sorted(name for name in files if name not in known and (old or not is_unneeded(model.config, name)))
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        problem = f"{files[unknown[0]].file} has a tensor that the network does not know: {unknown[0]}{more}"
+        raise CheckpointError(folder, problem)
+    return plan
+
+
+def _where(folder: Path) -> str:
+    return WEIGHTS_FILE if (folder / WEIGHTS_FILE).is_file() else "the set of shards"
+
+
+def _stored_dtype(folder: Path, files: Mapping[str, StoredTensor]) -> torch.dtype:
+    name = "language_model.model.embed_tokens.weight"
+    return _read(folder, files[name].file, name).dtype
+
+
+def _stored(folder: Path, file: str) -> dict[str, StoredTensor]:
+    try:
+        with safe_open(folder / file, framework="pt") as handle:
+            return {name: StoredTensor(file, tuple(handle.get_slice(name).get_shape())) for name in handle.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(folder, f"{file} is damaged: {error}") from error
+
+
+def _read(folder: Path, file: str, name: str) -> torch.Tensor:
+    """Return one tensor. The file is opened anew for each, so that its pages are not held until the last one is read."""
+    try:
+        with safe_open(folder / file, framework="pt") as handle:
+            return handle.get_tensor(name)  # type: ignore[no-any-return]
+    except SafetensorError as error:
+        raise CheckpointError(folder, f"{file} is damaged at the tensor {name}: {error}") from error
+
+
+def _published(model: OpenVLA, unbuilt_from: Path | None) -> Iterator[tuple[str, torch.Tensor]]:
+    state = built_tensors(model)
+    shapes: dict[str, Shape] = {name: tuple(value.shape) for name, value in state.items()}
+    for tensor in published_tensors(model.config, shapes):
+        joined = tensor.join(*(state[name] for name in tensor.takes))
+        yield tensor.name, joined.detach().cpu().contiguous()
+    if unbuilt_from is not None:
+        for name, stored in unneeded_tensors(unbuilt_from, model.config).items():
+            yield name, _read(unbuilt_from, stored.file, name)
+
+
+def _write_shard(folder: Path, number: int, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    save_file(dict(tensors), folder / f".shard-{number}", metadata={"format": "pt"})
+    return list(tensors)
+
+
+def _name_shards(folder: Path, stored: list[list[str]], total: int) -> None:
+    """Give the written shards their final names, which say how many there are, and write the index."""
+    if len(stored) == 1:
+        (folder / ".shard-0").rename(folder / WEIGHTS_FILE)
+        return
+    files: dict[str, str] = {}
+    for number, names in enumerate(stored):
+        file = f"model-{number + 1:05d}-of-{len(stored):05d}.safetensors"
+        (folder / f".shard-{number}").rename(folder / file)
+        files.update(dict.fromkeys(names, file))
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(files.items()))}
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
