@@ -25,7 +25,7 @@ from transformers.initialization import no_init_weights
 from vla_bench.models.adapters.quantisation import linear_layer_names
 from vla_bench.models.openvla.config import OpenVLAConfig
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.models.openvla.vision import CHANNELS_PER_IMAGE
+from vla_bench.models.openvla.vision import CHANNELS_PER_TOWER
 from vla_bench.training.batches import Batch
 from vla_bench.training.config import OptimiserConfig, Precision
 from vla_bench.training.methods.method import METHODS, Trained, put_on_as_held
@@ -167,7 +167,7 @@ def _batch(config: OpenVLAConfig, step: StepShape) -> Batch:
     return Batch(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        pixel_values=torch.zeros(rows, config.num_images * CHANNELS_PER_IMAGE, size, size),
+        pixel_values=torch.zeros(rows, config.num_images * len(config.towers) * CHANNELS_PER_TOWER, size, size),
         proprioception=torch.zeros(rows, config.proprioception_dim) if config.proprioception_dim else None,
         answer=torch.zeros(rows, config.num_slots, dtype=torch.long),
         actions=torch.zeros(rows, config.chunk_size, config.action_dim),
