@@ -1,5 +1,6 @@
 """`vla-bench finetune`: from demonstrations to a policy."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +56,8 @@ def finetune(
     """Fine-tune a base on demonstrations.
 
     A run that was stopped goes on from its last checkpoint, with the same command, or with `--resume --output PATH`.
+    The output folder is the last checkpoint; `best` within it is the one with the least validation action error. Under
+    `torchrun --nproc-per-node N -m vla_bench finetune ...` several processes share each step.
 
     Example: `vla-bench finetune --base openvla-nano --method lora --demos demos.hdf5 --output checkpoints/x`
     """
@@ -64,12 +67,20 @@ def finetune(
     from vla_bench.training.finetune import finetune as run_finetune
 
     chosen = _configuration(config, resume, options)
+    if not _is_main_process():
+        run_finetune(chosen, resume=resume)
+        return
     typer.echo(chosen.to_toml(), err=True)
     with progress_shown(chosen.method) as update:
         report = run_finetune(
             chosen, lambda progress: update(progress.step, progress.steps, state_of(progress)), resume=resume
         )
     print_finetuned(report)
+
+
+def _is_main_process() -> bool:
+    """Return whether this process speaks for those that torchrun started together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> FinetuneConfig:
@@ -112,4 +123,7 @@ def print_finetuned(report: "FinetuneReport") -> None:
         f"{report.steps} steps in {report.elapsed_s:.0f} s, loss {report.loss:.3f}{error}",
         report.output,
     ]
+    if report.best_step is not None and report.best_validation is not None:
+        best = f"best validation action error {report.best_validation.action_l1:.3f} at step {report.best_step}"
+        lines.append(f"{best}: {report.output}/best")
     Console(highlight=False).print("\n".join(lines), soft_wrap=True)

@@ -36,8 +36,9 @@ def checkpoint_gradients(model: nn.Module) -> None:
     parts = list(_outermost(model))
     if not parts:
         raise VlaBenchError(f"{type(model).__name__} has no part that can compute its activations again.")
-    for part in parts:
-        part.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for part in parts:  # the first name is transformers' new one, the second goes with its version 6
+        enable = getattr(part, "activation_checkpointing_enable", None) or part.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 def _outermost(module: nn.Module) -> Iterator[PreTrainedModel]:
