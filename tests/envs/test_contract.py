@@ -24,6 +24,7 @@ _FIELDS = {
     "gripper_position": 2,
     "joint_positions": 7,
     "joint_velocities": 7,
+    "hand_axis_angle": 3,
 }
 _FIRST_OF_EACH_SUITE = [tasks_of(suite)[0].id for suite in suites()]
 

@@ -60,7 +60,7 @@ def test_an_unknown_policy_names_the_nearest() -> None:
         ('kind = "openvla"\ndescription = "mine"\nimage_size = 96', r"field `checkpoint`: is missing"),
         (
             'kind = "openvla"\ndescription = "mine"\nimage_size = 96\ncheckpoint = "x"\ngripper = "open"',
-            r"field `gripper`: 'open': .*'close_positive', 'open_positive' or 'open_one'",
+            r"field `gripper`: 'open': .*'close_positive', 'open_positive', 'close_one' or 'open_one'",
         ),
         ("kind = random", r"field `\(whole file\)`: is not valid TOML"),
     ],
