@@ -1,5 +1,6 @@
 """Off-screen rendering. One context a process and image size, shared by all environments that use the same model."""
 
+import atexit
 from functools import lru_cache
 
 import mujoco
@@ -58,4 +59,8 @@ class Renderer:
 @lru_cache(maxsize=8)
 def shared_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
     """Return this process's renderer for a model (by identity) and size; made on first use."""
-    return Renderer(model, image_size, rendering)
+    renderer = Renderer(model, image_size, rendering)
+    # What is registered last runs first: renderers must be freed while the OpenGL that MuJoCo loaded for them is there.
+    atexit.unregister(shared_renderer.cache_clear)
+    atexit.register(shared_renderer.cache_clear)
+    return renderer
