@@ -37,6 +37,21 @@ class OpenVLAOFTConfig:
         return self.vla.num_images
 
     @property
+    def image_size(self) -> int:
+        """Pixels of an image, square."""
+        return self.vla.image_size
+
+    @property
+    def proprioception_fields(self) -> tuple[str, ...]:
+        """None: which fields the numbers are is not recorded."""
+        return ()
+
+    @property
+    def action_head(self) -> str:
+        """How the network is trained: the name of an objective."""
+        return "l1"
+
+    @property
     def num_slots(self) -> int:
         """Decoder states that the head reads."""
         return self.chunk_size * self.action_dim
