@@ -49,4 +49,4 @@ def read_record(folder: Path) -> NetworkRecord | None:
 
 
 def _conventions(content: Mapping[str, Any]) -> Conventions:
-    return Conventions(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+    return Conventions(tuple(content["cameras"]), int(content["image_size"]), tuple(content["proprioception"]))

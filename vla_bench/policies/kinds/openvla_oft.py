@@ -110,7 +110,9 @@ def _adapted(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
 
     checkpoint = load_finetuned(folder)
     if not isinstance(checkpoint, OFTCheckpoint):
-        raise CheckpointError(folder, "its adapter belongs to a network without OpenVLA-OFT's head: use `--policy` of it")
+        raise CheckpointError(
+            folder, "its adapter belongs to a network without OpenVLA-OFT's head; take another policy"
+        )
     checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
     if card.dtype is not None:
         checkpoint.model.to(getattr(torch, card.dtype))
