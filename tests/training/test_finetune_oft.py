@@ -22,6 +22,7 @@ from vla_bench.models.openvla_oft.normalisation import unnormalised_actions
 from vla_bench.policies import EnvironmentConventions, load_policy
 from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimiserConfig
 from vla_bench.training.finetune import _Run, finetune
+from vla_bench.training.plan import PlannedRun, plan
 from vla_bench.training.processes import SINGLE
 
 METHODS = ("full", "lora", "dora", "adapter", "qlora")
@@ -197,3 +198,21 @@ def test_statistics_of_the_demonstrations_are_saved(tmp_path: Path) -> None:
     statistics = load_finetuned(config.output).statistics["made_up"]
     assert isinstance(statistics.proprioception, VectorStatistics)
     assert len(statistics.proprioception.mean) == 5
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_plan_counts_what_training_trains(tmp_path: Path, method: str) -> None:
+    config = oft_config(tmp_path, method=method)
+    made = plan(PlannedRun(**config.model_dump()))
+    report = finetune(config)
+    assert made.trainable_parameters == report.trained_parameters
+    assert made.total_parameters == report.total_parameters
+    assert made.memory.activations > 0
+
+
+def test_a_new_head_can_be_planned_by_name() -> None:
+    plain, new = (
+        plan(PlannedRun(base="openvla-7b", cameras=("agentview", "wrist"), proprioception=PROPRIOCEPTION, **head))
+        for head in ({}, {"action_head": "l1"})
+    )
+    assert new.total_parameters - plain.total_parameters > 100e6

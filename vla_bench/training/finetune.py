@@ -101,8 +101,7 @@ class _Run:
         hold_weights(base.model, config.precision)
         self._model = base.model.to(processes.device)
         torch.manual_seed(config.seed)  # the adapters' first weights
-        whole = tuple(dict.fromkeys((*config.train_whole, *base.new_parts)))
-        self._trained = put_on(self._model, config.model_copy(update={"train_whole": whole}))
+        self._trained = put_on(self._model, config.beside(base.config.new_parts))
         if config.gradient_checkpointing:
             checkpoint_gradients(self._model)
         _check_prompts(config, base, pipeline.texts(train.instructions))

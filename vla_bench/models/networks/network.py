@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, TypeVar
 from vla_bench.core.registry import Registry
 from vla_bench.models.networks.record import Conventions, NetworkRecord, read_record
 from vla_bench.models.normalization import DatasetStatistics
+from vla_bench.models.openvla.config import OpenVLAConfig, TowerConfig
 from vla_bench.models.openvla.processor import Processor
 
 
@@ -34,6 +35,29 @@ class NetworkShape(Protocol):
     def proprioception_fields(self) -> tuple[str, ...]:
         """Which fields those numbers are, where that is recorded."""
 
+    @property
+    def action_dim(self) -> int:
+        """Numbers of one action."""
+
+    @property
+    def num_slots(self) -> int:
+        """Action tokens, or what stands for them, of one chunk."""
+
+    @property
+    def towers(self) -> tuple[TowerConfig, ...]:
+        """The vision towers."""
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens that prompts are padded to; 0: only to the longest of the batch."""
+
+    @property
+    def new_parts(self) -> tuple[str, ...]:
+        """Parts that are trained whole beside an adapter, since the base's files need not hold them."""
+
+    def build(self) -> Any:
+        """Return a network of this shape, a torch module."""
+
 
 class NetworkCheckpoint(Protocol):
     """A network with everything that gives its inputs and outputs their meaning."""
@@ -59,10 +83,6 @@ class NetworkCheckpoint(Protocol):
         """The network's shape."""
 
     @property
-    def new_parts(self) -> tuple[str, ...]:
-        """Parts that are trained whole beside an adapter, since the base's files need not hold them."""
-
-    @property
     def record(self) -> NetworkRecord | None:
         """What has to stand in `network.json` beside an adapter; None: the base's files say everything."""
 
@@ -73,6 +93,7 @@ class NetworkCheckpoint(Protocol):
         """Write all files of a checkpoint that needs no other into the existing `folder`."""
 
 
+_PLAIN = "openvla"
 AnyCheckpoint = TypeVar("AnyCheckpoint", bound=NetworkCheckpoint)
 
 
@@ -96,6 +117,9 @@ class NetworkKind(Protocol):
     def holds(self, folder: Path) -> bool:
         """Return whether the checkpoint in `folder` is of this kind."""
 
+    def shape(self, folder: Path | None, vla: OpenVLAConfig, request: Request) -> NetworkShape:
+        """Return the shape of the network on `vla`, that of the `config.json` in `folder`, without its weights."""
+
     def load(self, folder: Path, request: Request) -> NetworkCheckpoint:
         """Return the network with the weights in `folder`; parts that these lack get first weights."""
 
@@ -103,10 +127,12 @@ class NetworkKind(Protocol):
 NETWORKS: Registry[NetworkKind] = Registry("kind of network", "vla_bench.models.networks.kinds")
 
 
-def kind_of(folder: Path, action_head: str | None = None) -> NetworkKind:
+def kind_of(folder: Path | None, action_head: str | None = None) -> NetworkKind:
     """Return the kind of network with `action_head`; where that is None, the kind of the checkpoint in `folder`."""
     if action_head is not None:
         return next(kind for kind in NETWORKS.values() if kind.action_head == action_head)
+    if folder is None:
+        return NETWORKS[_PLAIN]
     return next(kind for kind in NETWORKS.values() if kind.holds(folder))
 
 
@@ -114,7 +140,7 @@ def load_base(base: Path, adapter: Path) -> NetworkCheckpoint:
     """Return the network that the adapter in the folder `adapter` was trained on, with the weights in `base`."""
     record = read_record(adapter)
     if record is None:
-        return NETWORKS["openvla"].load(base, Request(1))
+        return NETWORKS[_PLAIN].load(base, Request(1))
     request = Request(record.num_images, record.chunk_size, record.proprioception_dim)
     return NETWORKS[record.kind].load(base, request)
 

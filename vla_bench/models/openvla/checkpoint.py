@@ -60,11 +60,6 @@ class Checkpoint:
         return self.model.config
 
     @property
-    def new_parts(self) -> tuple[str, ...]:
-        """None: a base has every part."""
-        return ()
-
-    @property
     def record(self) -> None:
         """Nothing: the base's files say what network it is."""
         return None

@@ -27,7 +27,7 @@ from vla_bench.models.openvla_oft.network import OpenVLAOFT, OpenVLAOFTConfig
 ACTION_HEAD = "action_head"
 PROPRIOCEPTION_PROJECTOR = "proprio_projector"
 _KIND = "openvla_oft"
-_CHUNK_SIZE = 8  # of the published LIBERO checkpoints
+DEFAULT_CHUNK_SIZE = 8  # of the published LIBERO checkpoints
 _UNSUPPORTED = {
     "vision_backbone": "it was trained with FiLM",
     "noisy_action_projector": "it was trained with the diffusion head",
@@ -51,12 +51,6 @@ class OFTCheckpoint:
     def config(self) -> OpenVLAOFTConfig:
         """The network's shape."""
         return self.model.config
-
-    @property
-    def new_parts(self) -> tuple[str, ...]:
-        """Head and projector, which the original's fine-tuning trains whole too (`vla-scripts/finetune.py`)."""
-        names = ("action_head", "proprioception_projector")
-        return tuple(name for name in names if getattr(self.model, name) is not None)
 
     @property
     def record(self) -> NetworkRecord:
@@ -154,18 +148,37 @@ def write_oft_checkpoint_files(folder: Path, checkpoint: OFTCheckpoint, step: in
 
 def with_images(vla: OpenVLA, num_images: int) -> OpenVLA:
     """Set how many images `vla` takes, on which none of its tensors depends, and return it."""
-    if vla.config.decoding != "autoregressive" or vla.config.proprioception_dim:
-        raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
-    vla.config = replace(vla.config, num_images=num_images)
+    vla.config = _with_images(vla.config, num_images)
     vla.vision_backbone.num_images = num_images
     return vla
+
+
+def oft_shape(
+    folder: Path | None, vla: OpenVLAConfig, *, num_images: int, chunk_size: int | None, proprioception_dim: int
+) -> OpenVLAOFTConfig:
+    """Return the shape of the OFT network on `vla`, read without its weights; `folder` is that of `vla`, if any.
+
+    Where that is no OFT checkpoint, head and projector are new.
+    """
+    if folder is None or not is_oft_checkpoint(folder):
+        return OpenVLAOFTConfig(_with_images(vla, num_images), chunk_size or DEFAULT_CHUNK_SIZE, proprioception_dim)
+    recorded = _recorded(folder, num_images, chunk_size)
+    projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
+    dimension = 0 if projector is None else _input_size(folder, projector)
+    return OpenVLAOFTConfig(_with_images(vla, num_images), recorded.chunk_size, dimension)
+
+
+def _with_images(vla: OpenVLAConfig, num_images: int) -> OpenVLAConfig:
+    if vla.decoding != "autoregressive" or vla.proprioception_dim:
+        raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
+    return replace(vla, num_images=num_images)
 
 
 def _recorded(folder: Path, num_images: int, chunk_size: int | None) -> NetworkRecord:
     """Return what `network.json` says, else what the caller does; raise where they contradict each other."""
     record = read_record(folder)
     if record is None:
-        return NetworkRecord(_KIND, num_images, chunk_size or _CHUNK_SIZE, 0)
+        return NetworkRecord(_KIND, num_images, chunk_size or DEFAULT_CHUNK_SIZE, 0)
     if record.num_images != num_images:
         problem = f"it was trained with {record.num_images} images ({RECORD_FILE}), and is asked to take {num_images}"
         raise CheckpointError(folder, problem)

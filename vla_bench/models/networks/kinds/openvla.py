@@ -5,6 +5,7 @@ from pathlib import Path
 from vla_bench.core.errors import CheckpointError
 from vla_bench.models.networks.network import NETWORKS, Request
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
+from vla_bench.models.openvla.config import OpenVLAConfig
 from vla_bench.models.openvla_oft.checkpoint import is_oft_checkpoint
 
 
@@ -16,6 +17,10 @@ class OpenVLAKind:
     def holds(self, folder: Path) -> bool:
         """Return whether there is no other head in `folder`."""
         return not is_oft_checkpoint(folder)
+
+    def shape(self, folder: Path | None, vla: OpenVLAConfig, request: Request) -> OpenVLAConfig:
+        """Return `vla`."""
+        return vla
 
     def load(self, folder: Path, request: Request) -> Checkpoint:
         """Return the checkpoint, whose files say everything. Raises `CheckpointError` where another chunk is wanted."""
