@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.demos.made_up import FIELDS
+from tests.models.openvla.published import write_published
 from tests.models.small import small_checkpoint
 from tests.models.small_oft import small_oft_checkpoint
 from tests.training.demonstrations import PROPRIOCEPTION, demonstration_file, finetune_config
@@ -216,3 +217,26 @@ def test_a_new_head_can_be_planned_by_name() -> None:
         for head in ({}, {"action_head": "l1"})
     )
     assert new.total_parameters - plain.total_parameters > 100e6
+
+
+def test_a_published_base_is_merged_into_the_published_layout(tmp_path: Path) -> None:
+    # Shards with timm's names and tensors that our network does not build; the parts in the original's files.
+    write_published(tmp_path / "base", shards=3)
+    demonstration_file(tmp_path)
+    config = finetune_config(tmp_path, action_head="l1", optimiser=OptimiserConfig(steps=2, batch_size=2))
+    finetune(config)
+    merge(config.output, tmp_path / "merged")
+    stored, base = weight_names(tmp_path / "merged"), weight_names(tmp_path / "base")
+    assert stored == base
+    merged, apart = load_oft_checkpoint(tmp_path / "merged"), load_finetuned(config.output, merge=False)
+    size = merged.config.image_size
+    images = np.random.default_rng(0).integers(0, 256, (1, 2, size, size, 3), dtype=np.uint8)
+    ids, mask = merged.processor.actions_for(ASKED[:1])
+    inputs = (ids, mask, merged.processor.images(images), torch.from_numpy(FELT[:1]))
+    with torch.no_grad():
+        predicted = [made.model.predict_normalised(*inputs) for made in (merged, apart)]
+    assert torch.allclose(*predicted, atol=1e-4)
+
+
+def weight_names(folder: Path) -> set[str]:
+    return {name for file in folder.glob("*.safetensors") for name in load_file(file)}
