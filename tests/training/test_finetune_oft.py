@@ -13,7 +13,7 @@ from tests.models.openvla.published import write_published
 from tests.models.small import small_checkpoint
 from tests.models.small_oft import small_oft_checkpoint
 from tests.training.demonstrations import PROPRIOCEPTION, demonstration_file, finetune_config
-from vla_bench.core.errors import CheckpointError, ConventionError
+from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.adapters import load_finetuned, merge
 from vla_bench.models.normalization import VectorStatistics
 from vla_bench.models.openvla.checkpoint import save_checkpoint
@@ -240,3 +240,31 @@ def test_a_published_base_is_merged_into_the_published_layout(tmp_path: Path) ->
 
 def weight_names(folder: Path) -> set[str]:
     return {name for file in folder.glob("*.safetensors") for name in load_file(file)}
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> None:
+    plain, saving = (
+        finetune(oft_config(tmp_path, output=tmp_path / str(saves), gradient_checkpointing=saves))
+        for saves in (False, True)
+    )
+    assert saving.loss == pytest.approx(plain.loss, abs=1e-5)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    config = oft_config(tmp_path)
+    finetune(config)
+    record = config.output / "network.json"
+    content = record.read_text()
+    record.write_text("[")
+    with pytest.raises(CheckpointError, match=r"network\.json is malformed"):
+        load_policy("openvla-oft", config.output)
+    record.write_text(content.replace("openvla_oft", "openvla_of"))
+    with pytest.raises(UnknownNameError, match="Did you mean 'openvla_oft'"):
+        load_finetuned(config.output)
+
+
+def test_an_adapter_of_another_network_is_named(tmp_path: Path) -> None:
+    config = finetune_config(tmp_path)
+    finetune(config)
+    with pytest.raises(CheckpointError, match="belongs to a network without OpenVLA-OFT's head"):
+        load_policy("openvla-oft", config.output)
