@@ -23,7 +23,7 @@ def small_oft_checkpoint(*, proprioception_dim: int = 8, chunk_size: int = 8) ->
     generator = np.random.default_rng(0)
     statistics = DatasetStatistics(
         VectorStatistics.of(generator.uniform(-1, 1, (500, 7)), np.array([True] * 6 + [False])),
-        VectorStatistics.of(generator.normal(size=(500, 8))) if proprioception_dim else None,
+        VectorStatistics.of(generator.normal(size=(500, proprioception_dim or 8))) if proprioception_dim else None,
     )
     processor = replace(base.processor, config=config.vla)
     return OFTCheckpoint(model, processor, {"made_up": statistics})

@@ -50,8 +50,9 @@ class CardSource:
 
     def load(self) -> Policy:
         """Build the policy and wrap it in the card's way of executing chunks."""
-        policy = policy_kinds[self.card.kind].build(self._card_in_use(), self.path.parent)
-        return policy if self.card.chunk is None else self.card.chunk.wrapped(policy)
+        card = self._card_in_use()
+        policy = policy_kinds[card.kind].build(card, self.path.parent)
+        return policy if card.chunk is None else card.chunk.wrapped(policy)
 
     def _card_in_use(self) -> PolicyCard:
         return self.card if self.checkpoint is None else self.card.with_checkpoint(self.checkpoint.resolve())

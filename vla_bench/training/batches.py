@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.network import OpenVLA
@@ -58,13 +59,15 @@ class BatchMaker:
         processor: Processor,
         statistics: DatasetStatistics,
         pipeline: Pipeline = Pipeline(),  # noqa: B008  # it is frozen
+        network: NetworkShape | None = None,  # None: the processor's
     ) -> None:
         self.dataset = dataset
         self._processor, self._statistics, self._pipeline = processor, statistics, pipeline
         config = processor.config
-        self._chunk_size = config.chunk_size
+        shape = network or config
+        self._chunk_size = shape.chunk_size
         self._tokenizer = ActionTokenizer(config.vocab_end, config.n_action_bins)
-        self._sees_proprioception = bool(config.proprioception_dim) and statistics.proprioception is not None
+        self._sees_proprioception = bool(shape.proprioception_dim) and statistics.proprioception is not None
         self._stop = _stop_token(processor)
         texts = pipeline.texts(dataset.instructions)
         self._prompt_rows = {text: row for row, text in enumerate(texts)}

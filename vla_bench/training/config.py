@@ -87,6 +87,12 @@ class FinetuneConfig(MethodOptions, DataOptions):
     ]
     output: Annotated[Path, Field(description="Where to write; one that was begun is continued.")]
     base: Annotated[str, Field(description="Name under baselines/, or a checkpoint folder.")] = "openvla-nano"
+    action_head: Annotated[
+        Literal["l1"] | None, Field(description="l1: a new OpenVLA-OFT head on an OpenVLA base. [default: the base's]")
+    ] = None
+    chunk_size: Annotated[
+        int | None, Field(ge=1, description="Actions that OpenVLA-OFT predicts at once. [default: as recorded, else 8]")
+    ] = None
     tasks: Annotated[
         tuple[str, ...], Field(description="suite.task to learn; repeat. [default: all in the files]")
     ] = ()

@@ -12,11 +12,13 @@ import torch
 from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError
 from vla_bench.core.locks import claimed
 from vla_bench.models.adapters import BaseReference
+from vla_bench.models.networks.network import NetworkCheckpoint, NetworkShape
+from vla_bench.models.networks.record import Conventions
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
-from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
-from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.checkpoint import find_base
 from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.training.augmentation.pipeline import Pipeline
+from vla_bench.training.bases import load_base
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.checkpoints import keep_checkpoint
 from vla_bench.training.config import FinetuneConfig
@@ -85,27 +87,28 @@ class _Run:
     def __init__(self, config: FinetuneConfig, processes: Processes) -> None:
         self._config, self._processes = config, processes
         base_folder = find_base(config.base)
-        base = load_checkpoint(base_folder)
+        base = load_base(config, base_folder)
         selection = frame_selection(config, base.config)
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
         pipeline = _pipeline(config, selection, train)
         statistics = _statistics(config, base, train, pipeline)
         key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
-        self._checkpoint = replace(base, statistics={key: statistics})
+        shown = Conventions(config.cameras, selection.image_size, selection.proprioception)
+        self._checkpoint = base.learnt({key: statistics}, shown)
         quantisation = METHODS[config.method].quantisation
         self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)
         hold_weights(base.model, config.precision)
         self._model = base.model.to(processes.device)
         torch.manual_seed(config.seed)  # the adapters' first weights
-        self._trained = put_on(self._model, config)
+        self._trained = put_on(self._model, config.beside(base.config.new_parts))
         if config.gradient_checkpointing:
             checkpoint_gradients(self._model)
         _check_prompts(config, base, pipeline.texts(train.instructions))
-        self._train = BatchMaker(train, base.processor, statistics, pipeline)
+        self._train = BatchMaker(train, base.processor, statistics, pipeline, base.config)
         objective = objective_for(self._model, config.optimiser)
         validator = Validator(
-            BatchMaker(valid, base.processor, statistics),
+            BatchMaker(valid, base.processor, statistics, network=base.config),
             objective,
             statistics,
             config.validation_frames,
@@ -205,7 +208,7 @@ def _says_finished(output: Path) -> bool:
         return False
 
 
-def frame_selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSelection:
+def frame_selection(config: FinetuneConfig, network: NetworkShape) -> FrameSelection:
     """Return what of the demonstrations `network` learns from. Raises `ConventionError` where they cannot fit."""
     if len(config.cameras) != network.num_images:
         names = ", ".join(config.cameras)
@@ -227,7 +230,7 @@ def frame_selection(config: FinetuneConfig, network: OpenVLAConfig) -> FrameSele
     )
 
 
-def _check_prompts(config: FinetuneConfig, base: Checkpoint, instructions: Sequence[str]) -> None:
+def _check_prompts(config: FinetuneConfig, base: NetworkCheckpoint, instructions: Sequence[str]) -> None:
     """Raise where a prompt is longer than it may be: none is ever cut short."""
     if config.max_prompt_tokens is None:
         return
@@ -252,7 +255,7 @@ def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: Demonstr
 
 
 def _statistics(
-    config: FinetuneConfig, base: Checkpoint, train: DemonstrationDataset, pipeline: Pipeline
+    config: FinetuneConfig, base: NetworkCheckpoint, train: DemonstrationDataset, pipeline: Pipeline
 ) -> DatasetStatistics:
     if config.statistics == "base":
         return statistics_for(base.statistics, config.unnorm_key if config.unnorm_key in base.statistics else None)

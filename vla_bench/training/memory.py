@@ -23,8 +23,7 @@ from torch.utils._pytree import tree_leaves
 from transformers.initialization import no_init_weights
 
 from vla_bench.models.adapters.quantisation import linear_layer_names
-from vla_bench.models.openvla.config import OpenVLAConfig
-from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.openvla.vision import CHANNELS_PER_TOWER
 from vla_bench.training.batches import Batch
 from vla_bench.training.config import OptimiserConfig, Precision
@@ -58,8 +57,9 @@ class MemoryEstimate:
     peak: int
 
 
-def estimate(config: OpenVLAConfig, options: MethodOptions, step: StepShape) -> tuple[Trained, MemoryEstimate]:
+def estimate(config: NetworkShape, options: MethodOptions, step: StepShape) -> tuple[Trained, MemoryEstimate]:
     """Return what the method would train of a network of that shape, and what memory a step would take."""
+    options = options.beside(config.new_parts)
     model, trained, weights = _planned_network(config, options, step)
     parameters = [value for value in model.parameters() if value.requires_grad]
     gradients = sum(value.numel() * value.element_size() for value in parameters)
@@ -69,10 +69,10 @@ def estimate(config: OpenVLAConfig, options: MethodOptions, step: StepShape) -> 
     return trained, MemoryEstimate(weights, gradients, optimiser, activations, peak)
 
 
-def _planned_network(config: OpenVLAConfig, options: MethodOptions, step: StepShape) -> tuple[OpenVLA, Trained, int]:
+def _planned_network(config: NetworkShape, options: MethodOptions, step: StepShape) -> tuple[nn.Module, Trained, int]:
     """Return a network on the meta device with the method on it, and the bytes of its weights."""
     with torch.device("meta"), no_init_weights():
-        model = OpenVLA(config)
+        model: nn.Module = config.build()
     hold_weights(model, step.precision)
     total = sum(value.numel() for value in model.parameters())
     quantised = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantisation else []
@@ -86,7 +86,7 @@ def _planned_network(config: OpenVLAConfig, options: MethodOptions, step: StepSh
     return model.train(), trained, held - saved
 
 
-def _computing_as_quantised(model: OpenVLA, names: Sequence[str], step: StepShape) -> int:
+def _computing_as_quantised(model: nn.Module, names: Sequence[str], step: StepShape) -> int:
     """Put the layers `names`, held in NF4, into what they compute in; return by how many bytes less they are held.
 
     bitsandbytes makes the weights anew at each use, so none are kept for the way back.
@@ -101,7 +101,7 @@ def _computing_as_quantised(model: OpenVLA, names: Sequence[str], step: StepShap
     return round(saved)
 
 
-def _highest(model: OpenVLA, config: OpenVLAConfig, step: StepShape) -> tuple[int, int]:
+def _highest(model: nn.Module, config: NetworkShape, step: StepShape) -> tuple[int, int]:
     """Return the most bytes live at once during the forward pass, and during forward and backward, without weights."""
     with FakeTensorMode():
         _give_storages(model)
@@ -161,7 +161,7 @@ def _give_storages(model: nn.Module) -> None:
                 table[name] = made[id(value)]  # type: ignore[assignment]
 
 
-def _batch(config: OpenVLAConfig, step: StepShape) -> Batch:
+def _batch(config: NetworkShape, step: StepShape) -> Batch:
     rows, size = step.batch_size, config.image_size
     ids = torch.zeros(rows, config.prompt_length or _PROMPT_TOKENS, dtype=torch.long)
     return Batch(

@@ -10,9 +10,11 @@ from typing import Annotated
 from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.openvla.checkpoint import CONFIG_FILE, find_base
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.presets import openvla_7b_config, openvla_nano_config
+from vla_bench.training.bases import planned_shape
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import load_demonstrations
 from vla_bench.training.finetune import frame_selection
@@ -59,7 +61,7 @@ def plan(config: PlannedRun) -> FinetunePlan:
 
     Raises `UnknownNameError` for a base that is neither, `CheckpointError` for one without a readable configuration.
     """
-    network = network_config(config.base)
+    network = planned_shape(config, _folder(config.base), network_config(config.base))
     options = config.optimiser
     step = StepShape(options.batch_size, config.precision, config.gradient_checkpointing)
     trained, memory = estimate(network, config, step)
@@ -92,7 +94,15 @@ def network_config(base: str) -> OpenVLAConfig:
         raise CheckpointError(folder, f"{CONFIG_FILE}: {error}") from error
 
 
-def _epochs(config: FinetuneConfig, network: OpenVLAConfig) -> Epochs:
+def _folder(base: str) -> Path | None:
+    """Return the folder of a checkpoint; None for an architecture."""
+    try:
+        return find_base(base)
+    except UnknownNameError:
+        return None
+
+
+def _epochs(config: FinetuneConfig, network: NetworkShape) -> Epochs:
     frames = len(load_demonstrations(config.demos, frame_selection(config, network), "train"))
     options = config.optimiser
     steps_per_epoch = math.ceil(frames / (options.batch_size * options.accumulate))

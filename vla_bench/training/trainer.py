@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from vla_bench.core.errors import CheckpointError
 from vla_bench.core.paths import written_whole
-from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.augmentation.samples import Draw
 from vla_bench.training.batches import Batch, BatchMaker
 from vla_bench.training.config import FinetuneConfig
@@ -84,7 +84,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: OpenVLA,
+        model: nn.Module,
         maker: BatchMaker,
         objective: Objective,
         config: FinetuneConfig,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from vla_bench.models.normalization import DatasetStatistics
-from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import Precision
 from vla_bench.training.objectives import Objective
@@ -39,7 +39,7 @@ class Validator:
     precision: Precision = "float32"
     processes: Processes = SINGLE
 
-    def __call__(self, model: OpenVLA) -> Validation | None:
+    def __call__(self, model: nn.Module) -> Validation | None:
         """Return how `model` does; None where there are no validation episodes."""
         available = len(self.maker.dataset)
         if available == 0:
@@ -55,7 +55,7 @@ class Validator:
         loss, action_l1, accuracy = (value / sums[0] for value in sums[1:])
         return Validation(loss, action_l1, None if np.isnan(accuracy) else accuracy, len(chosen))
 
-    def _errors(self, model: OpenVLA, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _errors(self, model: nn.Module, frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the number of frames, then the sums over them of loss, action error and token accuracy."""
         device = next(model.parameters()).device
         batch = self.maker.batch(frames).to(device)

@@ -10,12 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vla_bench.core.errors import CheckpointError
+from vla_bench.models.networks.record import RECORD_FILE
 from vla_bench.models.normalization import STATISTICS_FILE
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 BASE_FILE = "base.json"
 ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, BASE_FILE, STATISTICS_FILE)
+FILES_OF_SOME = (RECORD_FILE,)  # where the base does not say which network the adapter sits on
 
 
 @dataclass(frozen=True)

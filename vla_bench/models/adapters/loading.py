@@ -1,6 +1,5 @@
 """Saving an adapter and loading it, kept apart from the base's weights or folded into them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from vla_bench.core.errors import CheckpointError
@@ -14,22 +13,26 @@ from vla_bench.models.adapters.folder import (
     write_tensors,
 )
 from vla_bench.models.adapters.quantisation import quantise, round_to
+from vla_bench.models.networks.network import AnyCheckpoint, NetworkCheckpoint, load_base, load_whole
+from vla_bench.models.networks.record import read_record, write_record
 from vla_bench.models.normalization import STATISTICS_FILE, read_statistics, write_statistics
-from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
+from vla_bench.models.openvla.checkpoint import find_base
 from vla_bench.models.openvla.digest import weights_digest
 
 BUNDLED_BASE = "base"  # folder, inside an adapter's, of a base that is shipped with it
 
 
-def save_adapter(folder: Path, adapter: Adapter, base: BaseReference, checkpoint: Checkpoint) -> None:
+def save_adapter(folder: Path, adapter: Adapter, base: BaseReference, checkpoint: NetworkCheckpoint) -> None:
     """Write the adapter, its base's name and the statistics of `checkpoint` into the existing `folder`."""
+    if checkpoint.record is not None:
+        write_record(folder, checkpoint.record)
     adapter.write_config(folder, base)
     write_tensors(folder, adapter.tensors())
     write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
     write_base(folder, base)
 
 
-def load_adapter(checkpoint: Checkpoint, folder: Path, *, merge: bool = True) -> Checkpoint:
+def load_adapter(checkpoint: AnyCheckpoint, folder: Path, *, merge: bool = True) -> AnyCheckpoint:
     """Put the adapter in `folder` on the network of `checkpoint`, which is changed, and take over its statistics.
 
     With `merge`, an adapter that can become part of the base's own weights does, and what cannot stays apart: the
@@ -42,7 +45,7 @@ def load_adapter(checkpoint: Checkpoint, folder: Path, *, merge: bool = True) ->
     return loaded
 
 
-def attach(checkpoint: Checkpoint, folder: Path, *, apart: bool) -> tuple[Checkpoint, Adapter]:
+def attach(checkpoint: AnyCheckpoint, folder: Path, *, apart: bool) -> tuple[AnyCheckpoint, Adapter]:
     """Return `checkpoint` with the adapter in `folder` on its network, and that adapter, not folded.
 
     A base that was held in 4 bits is so again where the adapter stays `apart` from it; otherwise its weights are
@@ -57,15 +60,17 @@ def attach(checkpoint: Checkpoint, folder: Path, *, apart: bool) -> tuple[Checkp
         (quantise if apart else round_to)(checkpoint.model, base.quantisation, whole)
     adapter = attach_saved(checkpoint.model, folder)
     adapter.assign(read_tensors(folder, adapter.tensors()))
-    model = checkpoint.model.eval().requires_grad_(False)
-    return replace(checkpoint, model=model, statistics=read_statistics(folder / STATISTICS_FILE), folder=None), adapter
+    checkpoint.model.eval().requires_grad_(False)
+    record = read_record(folder)
+    conventions = None if record is None else record.conventions
+    return checkpoint.learnt(read_statistics(folder / STATISTICS_FILE), conventions), adapter
 
 
-def load_finetuned(folder: Path, base: Path | None = None, *, merge: bool = True) -> Checkpoint:
+def load_finetuned(folder: Path, base: Path | None = None, *, merge: bool = True) -> NetworkCheckpoint:
     """Return what `finetune` or `merge` wrote: a full checkpoint, or an adapter on `base` (default: its own)."""
     if not (folder / ADAPTER_CONFIG_FILE).is_file():
-        return load_checkpoint(folder)
-    return load_adapter(load_checkpoint(base or base_folder(folder)), folder, merge=merge)
+        return load_whole(folder)
+    return load_adapter(load_base(base or base_folder(folder), folder), folder, merge=merge)
 
 
 def base_folder(folder: Path) -> Path:

@@ -5,9 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vla_bench.core.errors import CheckpointError, VlaBenchError
-from vla_bench.models.adapters.folder import ADAPTER_CONFIG_FILE, ADAPTER_FILES, read_base, write_base
+from vla_bench.models.adapters.folder import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_FILES,
+    FILES_OF_SOME,
+    read_base,
+    write_base,
+)
 from vla_bench.models.adapters.loading import BUNDLED_BASE, attach, base_folder
-from vla_bench.models.openvla.checkpoint import folder_written_whole, load_checkpoint, write_checkpoint_files
+from vla_bench.models.networks.network import load_base
+from vla_bench.models.openvla.checkpoint import folder_written_whole
 
 
 class OutputExistsError(VlaBenchError):
@@ -38,14 +45,15 @@ def merge(folder: Path, output: Path, base: Path | None = None) -> MergeReport:
         raise CheckpointError(folder, "it is a full checkpoint, with nothing to merge")
     reference = read_base(folder)
     place = base or base_folder(folder)
-    loaded, adapter = attach(load_checkpoint(place), folder, apart=False)
+    loaded, adapter = attach(load_base(place, folder), folder, apart=False)
     with folder_written_whole(output) as temporary:
         if adapter.why_not_folded is None:
             adapter.fold()
-            write_checkpoint_files(temporary, loaded)
+            loaded.write(temporary)
         else:
-            for name in ADAPTER_FILES:
-                shutil.copyfile(folder / name, temporary / name)
+            for name in (*ADAPTER_FILES, *FILES_OF_SOME):
+                if (folder / name).is_file():
+                    shutil.copyfile(folder / name, temporary / name)
             shutil.copytree(place, temporary / BUNDLED_BASE)
             write_base(temporary, replace(reference, name=BUNDLED_BASE))
     return MergeReport(output, adapter.why_not_folded)

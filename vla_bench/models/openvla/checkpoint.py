@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from transformers.models.llama.tokenization_llama import LlamaTokenizer
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.core.paths import data_folder
+from vla_bench.models.networks.record import Conventions
 from vla_bench.models.normalization import (
     STATISTICS_FILE,
     DatasetStatistics,
@@ -57,6 +58,19 @@ class Checkpoint:
     def config(self) -> OpenVLAConfig:
         """The network's shape."""
         return self.model.config
+
+    @property
+    def record(self) -> None:
+        """Nothing: the base's files say what network it is."""
+        return None
+
+    def learnt(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "Checkpoint":
+        """Return the checkpoint of the same network, no longer that of its folder; conventions stand on its card."""
+        return replace(self, statistics=statistics, folder=None)
+
+    def write(self, folder: Path) -> None:
+        """Write all files into the existing `folder`."""
+        write_checkpoint_files(folder, self)
 
     @property
     def action_tokenizer(self) -> ActionTokenizer:

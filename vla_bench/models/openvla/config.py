@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import LlamaConfig
 
 from vla_bench.core.errors import VlaBenchError
+
+if TYPE_CHECKING:
+    from vla_bench.models.openvla.network import OpenVLA
 
 Decoding = Literal["autoregressive", "parallel"]
 TowerArchitecture = Literal["dinov2", "siglip", "clip"]
@@ -153,6 +156,17 @@ class OpenVLAConfig:
     def num_slots(self) -> int:
         """Action tokens of one chunk."""
         return self.chunk_size * self.action_dim
+
+    @property
+    def new_parts(self) -> tuple[str, ...]:
+        """Parts that are trained whole beside an adapter: none, a base has them all."""
+        return ()
+
+    def build(self) -> "OpenVLA":
+        """Return a network of this shape."""
+        from vla_bench.models.openvla.network import OpenVLA  # which builds on this module
+
+        return OpenVLA(self)
 
     @property
     def vocab_end(self) -> int:

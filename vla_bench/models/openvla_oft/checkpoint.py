@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vla_bench.core.errors import CheckpointError
+from vla_bench.models.networks.record import RECORD_FILE, Conventions, NetworkRecord, read_record, write_record
 from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.models.openvla.checkpoint import (
     Checkpoint,
@@ -19,10 +20,14 @@ from vla_bench.models.openvla.checkpoint import (
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.processor import Processor
+from vla_bench.models.openvla.projector import ProprioceptionProjector
+from vla_bench.models.openvla_oft.action_head import L1RegressionHead
 from vla_bench.models.openvla_oft.network import OpenVLAOFT, OpenVLAOFTConfig
 
 ACTION_HEAD = "action_head"
 PROPRIOCEPTION_PROJECTOR = "proprio_projector"
+_KIND = "openvla_oft"
+DEFAULT_CHUNK_SIZE = 8  # of the published LIBERO checkpoints
 _UNSUPPORTED = {
     "vision_backbone": "it was trained with FiLM",
     "noisy_action_projector": "it was trained with the diffusion head",
@@ -40,11 +45,26 @@ class OFTCheckpoint:
     statistics: Mapping[str, DatasetStatistics]
     folder: Path | None = None  # where it was loaded from
     unbuilt_from: Path | None = None  # folder with the published tensors that the network does not build
+    conventions: Conventions | None = None  # of demonstrations that it was trained on here
 
     @property
     def config(self) -> OpenVLAOFTConfig:
         """The network's shape."""
         return self.model.config
+
+    @property
+    def record(self) -> NetworkRecord:
+        """What the published layout leaves out."""
+        config = self.config
+        return NetworkRecord(_KIND, config.num_images, config.chunk_size, config.proprioception_dim, self.conventions)
+
+    def learnt(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "OFTCheckpoint":
+        """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
+        return replace(self, statistics=statistics, conventions=conventions, folder=None)
+
+    def write(self, folder: Path) -> None:
+        """Write all files into the existing `folder`."""
+        write_oft_checkpoint_files(folder, self)
 
 
 def is_oft_checkpoint(folder: Path) -> bool:
@@ -56,17 +76,18 @@ def load_oft_checkpoint(
     folder: Path,
     *,
     num_images: int = 2,
-    chunk_size: int = 8,
+    chunk_size: int | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> OFTCheckpoint:
     """Return the checkpoint in `folder`, in evaluation mode.
 
-    The published layout does not record how many images and actions the network was trained with, so the caller says
-    it. Raises `CheckpointError` naming the file or tensor at fault, or what this code does not support: FiLM and the
-    diffusion head.
+    The published layout does not record how many images and actions (default: 8) the network was trained with, so the
+    caller says it; one that was trained here does, and must agree. Raises `CheckpointError` naming the file or tensor
+    at fault, or what this code does not support: FiLM and the diffusion head.
     """
     _refuse_unsupported(folder)
+    recorded = _recorded(folder, num_images, chunk_size)
     head_file = _component_file(folder, ACTION_HEAD)
     head = _tensors(head_file)
     if any(name.startswith(_DIFFUSION_KEY) for name in head):
@@ -74,7 +95,8 @@ def load_oft_checkpoint(
     projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
     base = _load_base(folder, dtype, device)
     vla = with_images(base.model, num_images)
-    config = OpenVLAOFTConfig(vla.config, chunk_size, 0 if projector is None else _input_size(folder, projector))
+    dimension = 0 if projector is None else _input_size(folder, projector)
+    config = OpenVLAOFTConfig(vla.config, recorded.chunk_size, dimension)
     with torch.device("meta"):
         model = OpenVLAOFT(config, vla)
     like = vla.language_model.model.embed_tokens.weight  # never quantised
@@ -82,31 +104,88 @@ def load_oft_checkpoint(
     if model.proprioception_projector is not None and projector is not None:
         _fill(folder, PROPRIOCEPTION_PROJECTOR, model.proprioception_projector, projector, like)
     processor = replace(base.processor, config=vla.config)
-    return OFTCheckpoint(model.eval(), processor, base.statistics, folder, base.unbuilt_from)
+    return OFTCheckpoint(model.eval(), processor, base.statistics, folder, base.unbuilt_from, recorded.conventions)
+
+
+def with_new_parts(
+    base: Checkpoint, *, num_images: int, chunk_size: int, proprioception_dim: int, seed: int
+) -> OFTCheckpoint:
+    """Return OFT on the network of `base`, which is changed: head and projector have the first weights of `seed`."""
+    vla = with_images(base.model, num_images)
+    like = vla.language_model.model.embed_tokens.weight  # never quantised
+    with torch.device("meta"):
+        model = OpenVLAOFT(OpenVLAOFTConfig(vla.config, chunk_size, proprioception_dim), vla)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.action_head = L1RegressionHead(vla.config.text.hidden_size, vla.config.action_dim).to(like)
+        if proprioception_dim:
+            projector = ProprioceptionProjector(proprioception_dim, vla.config.text.hidden_size)
+            model.proprioception_projector = projector.to(like)
+    processor = replace(base.processor, config=vla.config)
+    return OFTCheckpoint(model.eval(), processor, base.statistics, base.folder, base.unbuilt_from)
 
 
 def save_oft_checkpoint(folder: Path, checkpoint: OFTCheckpoint, step: int | str = "latest") -> None:
     """Write `checkpoint` to `folder` in the published layout; it appears whole or not at all."""
-    model = checkpoint.model
     with folder_written_whole(folder) as temporary:
-        base = Checkpoint(
-            model.vla, checkpoint.processor, checkpoint.statistics, checkpoint.folder, checkpoint.unbuilt_from
-        )
-        write_checkpoint_files(temporary, base)
-        parts = {ACTION_HEAD: model.action_head, PROPRIOCEPTION_PROJECTOR: model.proprioception_projector}
-        for name, module in parts.items():
-            if module is not None:
-                tensors = {key: value.detach().cpu() for key, value in module.state_dict().items()}
-                torch.save(tensors, temporary / f"{name}--{step}_checkpoint.pt")
+        write_oft_checkpoint_files(temporary, checkpoint, step)
+
+
+def write_oft_checkpoint_files(folder: Path, checkpoint: OFTCheckpoint, step: int | str = "latest") -> None:
+    """Write the files of `checkpoint` into the existing `folder`: the published ones, and `network.json`."""
+    model = checkpoint.model
+    base = Checkpoint(
+        model.vla, checkpoint.processor, checkpoint.statistics, checkpoint.folder, checkpoint.unbuilt_from
+    )
+    write_checkpoint_files(folder, base)
+    write_record(folder, checkpoint.record)
+    parts = {ACTION_HEAD: model.action_head, PROPRIOCEPTION_PROJECTOR: model.proprioception_projector}
+    for name, module in parts.items():
+        if module is not None:
+            tensors = {key: value.detach().cpu() for key, value in module.state_dict().items()}
+            torch.save(tensors, folder / f"{name}--{step}_checkpoint.pt")
 
 
 def with_images(vla: OpenVLA, num_images: int) -> OpenVLA:
     """Set how many images `vla` takes, on which none of its tensors depends, and return it."""
-    if vla.config.decoding != "autoregressive" or vla.config.proprioception_dim:
-        raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
-    vla.config = replace(vla.config, num_images=num_images)
+    vla.config = _with_images(vla.config, num_images)
     vla.vision_backbone.num_images = num_images
     return vla
+
+
+def oft_shape(
+    folder: Path | None, vla: OpenVLAConfig, *, num_images: int, chunk_size: int | None, proprioception_dim: int
+) -> OpenVLAOFTConfig:
+    """Return the shape of the OFT network on `vla`, read without its weights; `folder` is that of `vla`, if any.
+
+    Where that is no OFT checkpoint, head and projector are new.
+    """
+    if folder is None or not is_oft_checkpoint(folder):
+        return OpenVLAOFTConfig(_with_images(vla, num_images), chunk_size or DEFAULT_CHUNK_SIZE, proprioception_dim)
+    recorded = _recorded(folder, num_images, chunk_size)
+    projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
+    dimension = 0 if projector is None else _input_size(folder, projector)
+    return OpenVLAOFTConfig(_with_images(vla, num_images), recorded.chunk_size, dimension)
+
+
+def _with_images(vla: OpenVLAConfig, num_images: int) -> OpenVLAConfig:
+    if vla.decoding != "autoregressive" or vla.proprioception_dim:
+        raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
+    return replace(vla, num_images=num_images)
+
+
+def _recorded(folder: Path, num_images: int, chunk_size: int | None) -> NetworkRecord:
+    """Return what `network.json` says, else what the caller does; raise where they contradict each other."""
+    record = read_record(folder)
+    if record is None:
+        return NetworkRecord(_KIND, num_images, chunk_size or DEFAULT_CHUNK_SIZE, 0)
+    if record.num_images != num_images:
+        problem = f"it was trained with {record.num_images} images ({RECORD_FILE}), and is asked to take {num_images}"
+        raise CheckpointError(folder, problem)
+    if chunk_size not in (None, record.chunk_size):
+        problem = f"it was trained on chunks of {record.chunk_size} actions ({RECORD_FILE}), not {chunk_size}"
+        raise CheckpointError(folder, problem)
+    return record
 
 
 def _load_base(folder: Path, dtype: torch.dtype | None, device: torch.device | str) -> Checkpoint:

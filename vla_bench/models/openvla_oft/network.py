@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig, TowerConfig
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.projector import ProprioceptionProjector
 from vla_bench.models.openvla_oft.action_head import L1RegressionHead
@@ -35,6 +35,40 @@ class OpenVLAOFTConfig:
     def num_images(self) -> int:
         """Images of one observation."""
         return self.vla.num_images
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of an image, square."""
+        return self.vla.image_size
+
+    @property
+    def towers(self) -> tuple[TowerConfig, ...]:
+        """The vision towers."""
+        return self.vla.towers
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens that prompts are padded to; 0: only to the longest of the batch."""
+        return self.vla.prompt_length
+
+    @property
+    def new_parts(self) -> tuple[str, ...]:
+        """Head and projector: the original's `vla-scripts/finetune.py` trains them whole beside LoRA."""
+        return ("action_head", "proprioception_projector") if self.proprioception_dim else ("action_head",)
+
+    def build(self) -> "OpenVLAOFT":
+        """Return a network of this shape."""
+        return OpenVLAOFT(self)
+
+    @property
+    def proprioception_fields(self) -> tuple[str, ...]:
+        """None: which fields the numbers are is not recorded."""
+        return ()
+
+    @property
+    def action_head(self) -> str:
+        """How the network is trained: the name of an objective."""
+        return "l1"
 
     @property
     def num_slots(self) -> int:

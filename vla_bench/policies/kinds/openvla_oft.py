@@ -10,6 +10,7 @@ from pydantic import Field
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation
+from vla_bench.models.networks.record import read_record
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
@@ -24,6 +25,15 @@ if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
     import torch
 
     from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint
+
+_ADAPTER_CONFIG = "adapter_config.json"
+_OURS = {  # how training shows demonstrations, whatever their format
+    "image_orientation": "upright",
+    "image_jpeg": False,
+    "image_crop_area": 1.0,
+    "axis_angle": "robosuite",
+    "gripper": "close_positive",
+}
 
 
 class OpenVLAOFTCard(PolicyCard):
@@ -43,8 +53,22 @@ class OpenVLAOFTCard(PolicyCard):
     chunk_size: Annotated[int, Field(ge=1)] = 8  # actions predicted at once: no published file says it
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
-        """Return the card with this checkpoint."""
-        return self.model_copy(update={"checkpoint": checkpoint})
+        """Return the card with this checkpoint, and where that was trained here, with what it was shown."""
+        record = read_record(checkpoint)
+        if record is None or record.conventions is None:
+            return self.model_copy(update={"checkpoint": checkpoint})
+        shown = record.conventions
+        return self.model_copy(
+            update={
+                "checkpoint": checkpoint,
+                "chunk_size": record.chunk_size,
+                "chunk": None if self.chunk_problems(record.chunk_size) else self.chunk,
+                "cameras": shown.cameras,
+                "image_size": shown.image_size,
+                "proprioception": shown.proprioception,
+                **_OURS,
+            }
+        )
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
         """Return where the checkpoint lies."""
@@ -59,18 +83,40 @@ def build_openvla_oft(card: OpenVLAOFTCard, folder: Path) -> "OpenVLAOFTPolicy":
         raise CheckpointError(
             "of openvla-oft", "the card names none. Give a folder in OpenVLA-OFT's layout with --checkpoint PATH"
         )
+    is_adapter = (places["checkpoint"] / _ADAPTER_CONFIG).is_file()
+    return OpenVLAOFTPolicy(card, (_adapted if is_adapter else _whole)(card, places["checkpoint"]))
+
+
+def _whole(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
     import torch
 
     from vla_bench.models.openvla_oft.checkpoint import load_oft_checkpoint
 
-    checkpoint = load_oft_checkpoint(
-        places["checkpoint"],
+    return load_oft_checkpoint(
+        folder,
         num_images=len(card.cameras),
         chunk_size=card.chunk_size,
         dtype=None if card.dtype is None else getattr(torch, card.dtype),
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
-    return OpenVLAOFTPolicy(card, checkpoint)
+
+
+def _adapted(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
+    """Return the network that the adapter in `folder` was trained on, with it."""
+    import torch
+
+    from vla_bench.models.adapters import load_finetuned
+    from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint
+
+    checkpoint = load_finetuned(folder)
+    if not isinstance(checkpoint, OFTCheckpoint):
+        raise CheckpointError(
+            folder, "its adapter belongs to a network without OpenVLA-OFT's head; take another policy"
+        )
+    checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if card.dtype is not None:
+        checkpoint.model.to(getattr(torch, card.dtype))
+    return checkpoint
 
 
 class OpenVLAOFTPolicy(PolicyBase):
@@ -82,7 +128,7 @@ class OpenVLAOFTPolicy(PolicyBase):
         self._card, self._checkpoint = card, checkpoint
         self._statistics = statistics_for(checkpoint.statistics, card.unnorm_key)
         _check_card(card, checkpoint, self._statistics.proprioception is not None)
-        self._weight = checkpoint.model.action_head.model.fc1.weight  # says device and type of all others
+        self._weight = checkpoint.model.vla.language_model.model.embed_tokens.weight  # says device and type of others
         self._instructions: dict[int, str] = {}  # by row
         self._reader: ProprioceptionReader | None = None
 
@@ -155,6 +201,10 @@ def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistic
         )
     if card.proprioception and not has_statistics:
         problems.append("the statistics have no entry for proprioception")
+    if len(card.cameras) != config.num_images:
+        problems.append(f"the network takes {config.num_images} images, the card names {len(card.cameras)} cameras")
+    if card.chunk_size != config.chunk_size:
+        problems.append(f"the network predicts {config.chunk_size} actions, the card's chunk_size is {card.chunk_size}")
     problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

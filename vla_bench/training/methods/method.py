@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # methods are listed and checked without torch
     from torch import nn
 
     from vla_bench.models.adapters import Adapter, BaseReference
-    from vla_bench.models.openvla.checkpoint import Checkpoint
+    from vla_bench.models.networks.network import NetworkCheckpoint
 
 
 class Method(Protocol):
@@ -49,13 +49,12 @@ class Trained:
         """How much of the network is trained."""
         return 100.0 * self.trainable_parameters / self.total_parameters
 
-    def save(self, folder: Path, base: "BaseReference", checkpoint: "Checkpoint") -> None:
+    def save(self, folder: Path, base: "BaseReference", checkpoint: "NetworkCheckpoint") -> None:
         """Write what was trained, and no more, into the existing `folder`."""
         from vla_bench.models.adapters import save_adapter
-        from vla_bench.models.openvla.checkpoint import write_checkpoint_files
 
         if self.adapter is None:
-            write_checkpoint_files(folder, checkpoint)
+            checkpoint.write(folder)
         else:
             save_adapter(folder, self.adapter, base, checkpoint)
 

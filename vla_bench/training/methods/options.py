@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -73,6 +73,10 @@ class MethodOptions(BaseModel):
         if name not in METHODS:
             raise ValueError(str(UnknownNameError("fine-tuning method", name, METHODS)).removesuffix("."))
         return name
+
+    def beside(self, parts: tuple[str, ...]) -> Self:
+        """Return the options that train `parts` whole besides."""
+        return self.model_copy(update={"train_whole": tuple(dict.fromkeys((*self.train_whole, *parts)))})
 
     def low_rank(self) -> LowRankSettings:
         """Return the preset's updates with what was chosen in its place."""

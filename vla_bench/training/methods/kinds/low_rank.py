@@ -36,7 +36,7 @@ class LowRank:
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            target_modules=target_modules(model, settings.targets),
+            target_modules=target_modules(model, settings.targets, options.train_whole),
             init_lora_weights="gaussian" if settings.gaussian else True,
             use_dora=self.decomposed,
             modules_to_save=list(options.train_whole) or None,
@@ -45,14 +45,16 @@ class LowRank:
         return LowRankAdapter(model, config)
 
 
-def target_modules(model: "nn.Module", targets: str | tuple[str, ...]) -> list[str]:
+def target_modules(model: "nn.Module", targets: str | tuple[str, ...], whole: tuple[str, ...] = ()) -> list[str]:
     """Return what PEFT should look for: layers' last names, which hold all over the network, or whole names.
+
+    Layers in the parts `whole` are none of them.
 
     A target is a last name, such as `q_proj`, or that of a layer in one part, such as `language_model.q_proj`.
     """
     from vla_bench.models.adapters.quantisation import linear_layer_names
 
-    layers = linear_layer_names(model)
+    layers = linear_layer_names(model, whole)
     last_names = sorted({name.rsplit(".", 1)[-1] for name in layers})
     if targets == ALL_LINEAR:
         return last_names

@@ -1,0 +1,1 @@
+"""The networks that can be fine-tuned, behind one face: what a checkpoint of any of them can do."""
