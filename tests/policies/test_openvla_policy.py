@@ -15,6 +15,7 @@ from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.adapters import BaseReference, merge, save_adapter
 from vla_bench.models.adapters.forms.bottleneck import BottleneckAdapter, BottleneckConfig
 from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
+from vla_bench.models.networks.record import Conventions
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
@@ -226,3 +227,37 @@ def test_a_full_checkpoint_given_takes_the_place_of_the_card_s(folder: Path, tmp
     given = load_policy(str(folder / "small.toml"), tmp_path / "other")
     given.connect(CONVENTIONS)
     assert not np.allclose(acted(given, seen), before)
+
+
+PUBLISHED_CARD = """
+kind = "openvla"
+description = "as published"
+checkpoint = "elsewhere"
+cameras = ["front", "side"]
+image_size = 224
+image_orientation = "mirrored"
+image_crop_area = 0.9
+gripper = "open_one"
+unnorm_key = "bridge_orig"
+proprioception = ["joint_positions"]
+"""
+
+
+def test_a_network_trained_here_is_shown_what_it_was_trained_on_whatever_the_card_says(
+    folder: Path, checkpoint: Checkpoint
+) -> None:
+    shown = Conventions(("agentview", "wrist"), 32, ("end_effector_position", "gripper_position"))
+    save_checkpoint(folder / "tuned", checkpoint.learnt(checkpoint.statistics, shown))
+    (folder / "published.toml").write_text(PUBLISHED_CARD)
+    policy = load_policy(str(folder / "published.toml"), folder / "tuned")
+    policy.connect(CONVENTIONS)
+    np.testing.assert_array_equal(acted(policy, observations(3)), acted(loaded(folder), observations(3)))
+
+
+def test_an_adapter_given_finds_its_own_base(folder: Path) -> None:
+    adapter = adapter_for(folder)
+    expected = acted(loaded(folder, 'adapter = "adapter"'), observations(3))
+    (folder / "other.toml").write_text(CARD.replace('"network"', '"elsewhere"'))
+    given = load_policy(str(folder / "other.toml"), adapter)
+    given.connect(CONVENTIONS)
+    np.testing.assert_array_equal(acted(given, observations(3)), expected)

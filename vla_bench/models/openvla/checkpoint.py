@@ -16,7 +16,7 @@ from transformers.models.llama.tokenization_llama import LlamaTokenizer
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.core.paths import data_folder
-from vla_bench.models.networks.record import Conventions
+from vla_bench.models.networks.record import Conventions, NetworkRecord, read_record, write_record
 from vla_bench.models.normalization import (
     STATISTICS_FILE,
     DatasetStatistics,
@@ -53,6 +53,7 @@ class Checkpoint:
     unbuilt_from: Path | None = (
         None  # published folder: a save copies from it its tokenizer and tensors that are not built
     )
+    conventions: Conventions | None = None  # how demonstrations were shown to it; None: it was not trained here
 
     @property
     def config(self) -> OpenVLAConfig:
@@ -60,13 +61,18 @@ class Checkpoint:
         return self.model.config
 
     @property
-    def record(self) -> None:
-        """Nothing: the base's files say what network it is."""
-        return None
+    def record(self) -> NetworkRecord | None:
+        """What stands in `network.json`; None where the network was not trained here, for its card says everything."""
+        if self.conventions is None:
+            return None
+        config = self.config
+        return NetworkRecord(
+            "openvla", config.num_images, config.chunk_size, config.proprioception_dim, self.conventions
+        )
 
     def learnt(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "Checkpoint":
-        """Return the checkpoint of the same network, no longer that of its folder; conventions stand on its card."""
-        return replace(self, statistics=statistics, folder=None)
+        """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
+        return replace(self, statistics=statistics, folder=None, conventions=conventions)
 
     def write(self, folder: Path) -> None:
         """Write all files into the existing `folder`."""
@@ -92,6 +98,8 @@ def write_checkpoint_files(folder: Path, checkpoint: Checkpoint) -> None:
     _write_json(folder / PREPROCESSOR_FILE, checkpoint.processor.image_preparation.to_json())
     _write_tokenizer(folder, checkpoint)
     write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
+    if checkpoint.record is not None:
+        write_record(folder, checkpoint.record)
     save_weights(folder, checkpoint.model, unbuilt_from=checkpoint.unbuilt_from)
 
 
@@ -125,7 +133,9 @@ def load_checkpoint(
     if empty:
         raise CheckpointError(folder, f"it leaves {empty[0]} of the network without a value")
     unbuilt_from = None if config.vision_backbone_id is None else folder
-    return Checkpoint(model.eval(), processor, statistics, folder, unbuilt_from)
+    record = read_record(folder)
+    conventions = None if record is None else record.conventions
+    return Checkpoint(model.eval(), processor, statistics, folder, unbuilt_from, conventions)
 
 
 def find_base(name: str) -> Path:

@@ -1,5 +1,6 @@
 """An OpenVLA network as a policy: its checkpoint, and the conventions that its card states."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
+from vla_bench.core.paths import data_folder
 from vla_bench.core.types import FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
@@ -19,6 +21,7 @@ from vla_bench.policies.conventions import (
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
 from vla_bench.policies.proprioception import ProprioceptionReader
 from vla_bench.policies.registry import policy_kind
+from vla_bench.policies.trained_here import recorded
 
 if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
     import torch
@@ -28,6 +31,7 @@ if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _BUNDLED_BASE = "base"
+_BASE_FILE = "base.json"
 
 
 class OpenVLACard(PolicyCard):
@@ -51,18 +55,38 @@ class OpenVLACard(PolicyCard):
     compile: bool = False  # by torch.compile, at the first prediction
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
-        """Return the card with this adapter, or with this checkpoint and no adapter."""
+        """Return the card with this adapter on its base, or with this checkpoint and no adapter.
+
+        Where it was trained here, what it was shown takes the place of the card's conventions.
+        """
+        found = recorded(checkpoint)
+        update: dict[str, object] = {}
+        if found is not None:
+            record, shown = found
+            update = {"chunk": None if self.chunk_problems(record.chunk_size) else self.chunk, **shown}
         if (checkpoint / _ADAPTER_CONFIG).is_file():
-            base = checkpoint / _BUNDLED_BASE  # `vla-bench merge` writes one where it cannot merge
-            return self.model_copy(
-                update={"adapter": checkpoint, "checkpoint": base if base.is_dir() else self.checkpoint}
-            )
-        return self.model_copy(update={"checkpoint": checkpoint, "adapter": None})
+            update |= {"adapter": checkpoint, "checkpoint": _recorded_base(checkpoint) or self.checkpoint}
+        else:
+            update |= {"adapter": None, "checkpoint": checkpoint}
+        return self.model_copy(update=update)
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
         """Return where the checkpoint and the adapter lie."""
         adapter = {} if self.adapter is None else {"adapter": find_file(self.adapter, folder)}
         return {"checkpoint": find_file(self.checkpoint, folder), **adapter}
+
+
+def _recorded_base(adapter: Path) -> Path | None:
+    """Return the base that the adapter says it belongs to, where it is there: beside it, or where its name leads."""
+    bundled = adapter / _BUNDLED_BASE  # `vla-bench merge` writes one where it cannot merge
+    if bundled.is_dir():
+        return bundled
+    try:
+        name = str(json.loads((adapter / _BASE_FILE).read_text(encoding="utf-8"))["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # loading the adapter says what is wrong with it
+    places = (Path(name), data_folder("baselines") / name / "base")
+    return next((place for place in places if place.is_dir()), None)
 
 
 @policy_kind("openvla", OpenVLACard)

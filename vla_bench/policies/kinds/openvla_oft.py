@@ -10,7 +10,6 @@ from pydantic import Field
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation
-from vla_bench.models.networks.record import read_record
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
@@ -20,6 +19,7 @@ from vla_bench.policies.conventions import (
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
 from vla_bench.policies.proprioception import ProprioceptionReader
 from vla_bench.policies.registry import policy_kind
+from vla_bench.policies.trained_here import recorded
 
 if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
     import torch
@@ -27,13 +27,6 @@ if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
     from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint
 
 _ADAPTER_CONFIG = "adapter_config.json"
-_OURS = {  # how training shows demonstrations, whatever their format
-    "image_orientation": "upright",
-    "image_jpeg": False,
-    "image_crop_area": 1.0,
-    "axis_angle": "robosuite",
-    "gripper": "close_positive",
-}
 
 
 class OpenVLAOFTCard(PolicyCard):
@@ -54,19 +47,17 @@ class OpenVLAOFTCard(PolicyCard):
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
         """Return the card with this checkpoint, and where that was trained here, with what it was shown."""
-        record = read_record(checkpoint)
-        if record is None or record.conventions is None:
+        found = recorded(checkpoint)
+        if found is None:
             return self.model_copy(update={"checkpoint": checkpoint})
-        shown = record.conventions
+        record, shown = found
         return self.model_copy(
             update={
                 "checkpoint": checkpoint,
                 "chunk_size": record.chunk_size,
                 "chunk": None if self.chunk_problems(record.chunk_size) else self.chunk,
-                "cameras": shown.cameras,
-                "image_size": shown.image_size,
-                "proprioception": shown.proprioception,
-                **_OURS,
+                "image_jpeg": False,
+                **shown,
             }
         )
 
