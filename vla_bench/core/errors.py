@@ -5,6 +5,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 
+_LISTED = ("task", "suite", "policy")  # what `vla-bench list` shows
+
+
 class VlaBenchError(Exception):
     """Root of every error that the package raises on purpose; the command line prints it without a traceback."""
 
@@ -26,7 +29,8 @@ class UnknownNameError(VlaBenchError):
         names = sorted(known)
         near = get_close_matches(name, names, n=3)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else f" Known: {', '.join(names)}."
-        super().__init__(f"No {kind} named {name!r}.{hint} See `vla-bench list`.")
+        listed = " See `vla-bench list`." if kind in _LISTED else ""
+        super().__init__(f"No {kind} named {name!r}.{hint}{listed}")
 
 
 class ConfigurationError(VlaBenchError):

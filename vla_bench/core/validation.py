@@ -51,7 +51,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str,
         return field, "is missing", ""
     value = repr(details["input"])
     shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
-    return field, f"{shown}: {details['msg']}", ""
+    return field, f"{shown}: {details['msg'].removeprefix('Value error, ').removesuffix('.')}", ""
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
