@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-
 _LISTED = ("task", "suite", "policy")  # what `vla-bench list` shows
 
 
@@ -38,7 +37,8 @@ class ConfigurationError(VlaBenchError):
 
     def __init__(self, path: Path | str, field: str, problem: str, expected: str = "") -> None:
         wanted = f" Expected {expected}." if expected else ""
-        super().__init__(f"{path}: field `{field}`: {problem}.{wanted}")
+        stop = "" if problem.endswith((".", "?")) else "."
+        super().__init__(f"{path}: field `{field}`: {problem}{stop}{wanted}")
 
 
 class DemonstrationFileError(VlaBenchError):
