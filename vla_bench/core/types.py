@@ -37,12 +37,21 @@ class ProprioceptionField:
 
 @dataclass(frozen=True)
 class Joint:
-    """State of one articulated joint of a fixture, for goal predicates."""
+    """State of one articulated joint of a fixture, for goal predicates and experts.
+
+    A drawer or a door is open, a knob is turned on and a button is pressed from `open_from` on; each is the opposite
+    below `closed_below`. Between the two it is neither.
+    """
 
     name: str
-    position: float  # rad or m
+    position: float  # rad or m, growing from closed to open
     open_from: float
     closed_below: float
+    turns: bool  # a hinge; otherwise it slides
+    axis_world: FloatArray  # (3,) unit vector: where it slides, or what it turns about, as `position` grows
+    anchor_world: FloatArray  # (3,) a point on the axis of a hinge [m]
+    handle_position_world: FloatArray  # (3,) where a gripper takes or presses it [m]
+    handle_along_world: FloatArray  # (3,) unit vector along the bar of the handle; fingers close across it
 
 
 @dataclass(frozen=True)

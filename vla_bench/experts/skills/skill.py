@@ -1,0 +1,23 @@
+"""What a skill is, and the registry of those that there are."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.registry import Registry
+from vla_bench.core.types import World
+from vla_bench.tasks.task import Goal
+
+Action = NDArray[np.float32]
+
+
+class Skill(Protocol):
+    """Something that an expert knows how to do."""
+
+    def act(self, world: World) -> tuple[Action, str]:
+        """Return the next (7,) action and the phase it belongs to."""
+
+
+skills: Registry[Callable[[Goal], Skill]] = Registry("skill for the goal predicate", package="vla_bench.experts.skills")
