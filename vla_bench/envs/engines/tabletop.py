@@ -12,11 +12,12 @@ from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
-from vla_bench.envs.placement import Place, sample_places
+from vla_bench.envs.placement import sample_places
 from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
 from vla_bench.envs.world import MujocoWorld
+from vla_bench.tasks.initial import Footprint, Place
 from vla_bench.tasks.task import Relation, Task
 
 _FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -48,7 +49,7 @@ class TabletopSimulation:
         fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
         self._world = MujocoWorld(self._compiled, self.data, fingers, site)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
-        self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
+        self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
 
@@ -60,7 +61,7 @@ class TabletopSimulation:
     def reset(self, generator: np.random.Generator) -> None:
         """Place everything anew."""
         regions = self._compiled.scene.regions
-        places = sample_places(self._task.initial, regions, self._radii_m, generator)
+        places = sample_places(self._task.initial, regions, self.footprints, generator)
         arm = self._compiled.robot.arm
         noise = generator.normal(0.0, arm.start_noise_rad, len(arm.start_rad))
         self.arrange(places, np.asarray(arm.start_rad) + noise)
@@ -74,6 +75,7 @@ class TabletopSimulation:
         for item, place in places.items():
             address = self._model.joint(f"{item}/free").qposadr[0]
             height = self._compiled.scene.surface_height_m - self._world.geometry(item).bottom_m + _DROP_HEIGHT_M
+            height += place.height_m
             self.data.qpos[address : address + 3] = (*place.position, height)
             self.data.qpos[address + 3 : address + 7] = axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
         self.data.qpos[self._joint_qpos] = joint_positions
@@ -86,7 +88,7 @@ class TabletopSimulation:
         self, relations: Sequence[Relation], regions: Mapping[str, Region], generator: np.random.Generator
     ) -> None:
         """Place everything by `relations` in `regions`, the arm at its start; for still scenes."""
-        places = sample_places(relations, regions, self._radii_m, generator)
+        places = sample_places(relations, regions, self.footprints, generator)
         self.arrange(places, np.asarray(self._compiled.robot.arm.start_rad))
 
     def move_item(self, item: str, position_world: FloatArray) -> None:
@@ -171,6 +173,10 @@ class TabletopSimulation:
 
     def close(self) -> None:
         """Nothing to free: model and renderer belong to the process."""
+
+    def _footprint(self, item: str, asset: str) -> Footprint:
+        geometry = self._world.geometry(item)
+        return Footprint(horizontal_radius(self._model, item), asset, geometry.support_m - geometry.bottom_m)
 
     def _renderer(self) -> Renderer:
         return shared_renderer(self._model, self._options.image_size, self._options.rendering)
