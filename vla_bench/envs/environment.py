@@ -17,6 +17,7 @@ from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.phases import phase_of
+from vla_bench.tasks.subgoals import SubgoalRecord
 
 CAMERAS = ("agentview", "wrist")
 _STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # no motion, gripper open
@@ -40,6 +41,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         self.simulation: Simulation = engines[task.engine](task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
+        self._subgoals = SubgoalRecord(task)
         self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
         self.observation_space = _observation_space(options, self.proprioception_fields)
 
@@ -57,6 +59,8 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         for _ in range(self._wait_steps):
             self.simulation.step(_STILL)
         self._steps, self._held, self._ready = 0, 0, True
+        self._subgoals = SubgoalRecord(self.task)
+        self._subgoals.update(self.simulation.world, 0)
         info = self._info(success=False)
         info["scene_hash"] = array_hash(self.simulation.state())
         return self.observe(), info
@@ -72,7 +76,9 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             raise ConventionError("Call reset() before step(), and after an episode has ended.")
         self.simulation.step(_checked(action))
         self._steps += 1
-        self._held = self._held + 1 if self.simulation.succeeded() else 0
+        self._subgoals.update(self.simulation.world, self._steps)
+        reached = self.simulation.succeeded() and self._subgoals.in_order()
+        self._held = self._held + 1 if reached else 0
         success = self._held >= self.task.success_steps
         violated = not success and self.task.violated(self.simulation.world)
         terminated, truncated = success or violated, self._steps >= self.task.horizon
@@ -118,6 +124,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             "success": success,
             "progress": 1.0 if success else self.task.progress(world),
             "phase": phase_of(self.task, world),
+            "subgoals_reached": self._subgoals.reached(),
             "end_effector_position": world.end_effector_position_world().copy(),
         }
 
