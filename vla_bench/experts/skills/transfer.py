@@ -3,6 +3,7 @@
 import numpy as np
 
 from vla_bench.core.types import FloatArray, World
+from vla_bench.experts.clearance import free_spot, height_over
 from vla_bench.experts.grasps import carried_yaw
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards
 from vla_bench.experts.skills.pick import Pick
@@ -39,7 +40,7 @@ class Transfer:
 
     def _carry(self, world: World, release: FloatArray, lateral: float) -> tuple[Action, str]:
         tip = world.end_effector_position_world()
-        carry_m = max(release[2], self._tallest_m(world)) + _CLEARANCE_M
+        carry_m = max(release[2], self._tallest_m(world, release)) + _CLEARANCE_M
         height = release[2] + (carry_m - release[2]) * float(np.clip((lateral - 0.015) / 0.05, 0.0, 1.0))
         target = np.array([release[0], release[1], height])
         lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.03, 0.0, 1.0))
@@ -49,8 +50,8 @@ class Transfer:
         return action_towards(world, Pose(target, yaw), CLOSE), "lift" if lifted < 0.5 else "place"
 
     def _lateral_distance(self, world: World) -> float:
-        offset = world.position_world(self._pick.item) - world.position_world(self._support)
-        return float(np.linalg.norm(offset[:2]))
+        spot = free_spot(world, self._pick.item, self._support)
+        return float(np.linalg.norm(world.position_world(self._pick.item)[:2] - spot))
 
     def _release_position(self, world: World) -> FloatArray:
         """End-effector position from which the item is let go."""
@@ -60,7 +61,7 @@ class Transfer:
         grip_m = float(np.clip(grip_m, 0.01, item.top_m - item.bottom_m))
         low = base[2] + support.support_m + grip_m + 0.006
         rim = base[2] + support.top_m + 0.012
-        across = base[:2] + self._grip_offset(world)
+        across = free_spot(world, self._pick.item, self._support) + self._grip_offset(world)
         return np.array([across[0], across[1], max(low, rim)])
 
     def _grip_offset(self, world: World) -> FloatArray:
@@ -74,7 +75,8 @@ class Transfer:
         """Whether the item lies where it should, so that only letting go and leaving remain."""
         item = self._pick.item
         placed = world.inside(item, self._support) or world.in_contact(item, self._support)
-        near = self._lateral_distance(world) < world.geometry(self._support).support_radius_m
+        offset = world.position_world(item) - world.position_world(self._support)
+        near = bool(np.linalg.norm(offset[:2]) < world.geometry(self._support).support_radius_m)
         return placed and near and world.gripper_opening_m() > 0.0 and self._lowered(world)
 
     def _lowered(self, world: World) -> bool:
@@ -82,12 +84,12 @@ class Transfer:
         bottom = world.position_world(self._pick.item)[2] + item.bottom_m
         return bool(bottom < base[2] + max(world.geometry(self._support).support_m, 0.0) + 0.03)
 
-    def _tallest_m(self, world: World) -> float:
-        """Height that the end-effector must keep for the item to pass over the things that still stand."""
-        others = [name for name in world.items() if name != self._pick.item]
-        tops = [world.position_world(name)[2] + world.geometry(name).top_m for name in others]
-        item = world.geometry(self._pick.item)
-        return float(max(tops)) + item.grasp_height_m - item.bottom_m - 0.03
+    def _tallest_m(self, world: World, release: FloatArray) -> float:
+        """Height that the end-effector must keep for the item to pass over what stands on the way."""
+        item = self._pick.item
+        top_m = height_over(world, world.end_effector_position_world(), release, frozenset({item}))
+        geometry = world.geometry(item)
+        return top_m + geometry.grasp_height_m - geometry.bottom_m - 0.03
 
 
 skills.register(Transfer, name="on")
