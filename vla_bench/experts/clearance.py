@@ -40,7 +40,8 @@ def free_spot(world: World, item: str, support: str) -> FloatArray:
 
 
 def _lies_on(world: World, other: str, support: str) -> bool:
-    return world.inside(other, support) or world.in_contact(other, support)
+    above = world.position_world(other)[2] > world.position_world(support)[2]  # not what the support itself lies on
+    return world.inside(other, support) or (bool(above) and world.in_contact(other, support))
 
 
 def _gap_m(world: World, item: str, spot: FloatArray, other: str) -> float:

@@ -10,6 +10,9 @@ NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when th
 _FINGER_OFFSET_M = 0.047  # from the grasp's centre to the middle of an open finger
 _FINGER_CLEARANCE_M = 0.022  # between the middle of a finger and a neighbour, for the neighbour not to be touched
 _FINGERTIP_M = 0.015  # how far the fingers reach below the grasp
+_HAND_HEIGHT_M = 0.035  # of the hand's lower side over the grasp
+_HAND_HALF_LENGTH_M = 0.1  # along which the fingers open
+_HAND_EXTRA_M = 0.018  # that half the hand is thicker than half a finger
 _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
 _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
@@ -62,9 +65,24 @@ def _free_yaw(world: World, item: str, position: FloatArray, nearest: float) -> 
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
-    """Return the least horizontal distance between an open finger and a neighbour's body [m]."""
-    along = _FINGER_OFFSET_M * np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    return min(_room_at(world, item, position + side * along) for side in (-1.0, 1.0))
+    """Return the least horizontal distance between an open finger and a neighbour's body [m].
+
+    Where a neighbour is so tall that it meets the hand, the hand's distance counts, less what it is thicker.
+    """
+    along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    fingers = (_room_at(world, item, position + side * _FINGER_OFFSET_M * along) for side in (-1.0, 1.0))
+    return min(*fingers, _room_for_hand(world, item, position, along))
+
+
+def _room_for_hand(world: World, item: str, position: FloatArray, along: FloatArray) -> float:
+    distances = [np.inf]
+    for other in world.items():
+        geometry, place = world.geometry(other), world.position_world(other)
+        if other != item and place[2] + geometry.top_m > position[2] + _HAND_HEIGHT_M:
+            offset = (place - position)[:2]
+            share = float(np.clip(offset @ along[:2], -_HAND_HALF_LENGTH_M, _HAND_HALF_LENGTH_M))
+            distances.append(float(np.linalg.norm(offset - share * along[:2])) - geometry.support_radius_m)
+    return min(distances) - _HAND_EXTRA_M
 
 
 def _room_at(world: World, item: str, finger: FloatArray) -> float:

@@ -12,6 +12,7 @@ from vla_bench.tasks.task import Goal
 
 _CLEARANCE_M = 0.05  # between a carried item and what it is carried over
 _RELEASE_HEIGHT_M = 0.012
+_LEFT_M = 0.1  # over an item that was let go: far enough to judge whether it lies where it should
 _RISING_REACH_M = 0.04  # how far ahead a carried item is drawn while it still rises
 
 
@@ -19,6 +20,7 @@ class Transfer:
     """Pick an item up and put it on or in something."""
 
     def __init__(self, goal: Goal) -> None:
+        self._goal = goal
         item, self._support = goal.arguments
         self._pick = Pick(item)
 
@@ -42,7 +44,8 @@ class Transfer:
         tip = world.end_effector_position_world()
         carry_m = max(release[2], self._tallest_m(world, release)) + _CLEARANCE_M
         turn = abs(nearest_equal_yaw(opening_yaw(world), np.pi, self._yaw(world)) - self._yaw(world))
-        height = release[2] + (carry_m - release[2]) * float(np.clip((lateral - 0.015) / 0.05 + max(0.0, turn - 0.3), 0.0, 1.0))
+        still_high = float(np.clip((lateral - 0.015) / 0.05 + max(0.0, turn - 0.3), 0.0, 1.0))
+        height = release[2] + (carry_m - release[2]) * still_high
         target = np.array([release[0], release[1], height])
         lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.03, 0.0, 1.0))
         if lateral > 0.06 and lifted < 1.0:  # rise before travelling, so that nothing on the way is knocked over
@@ -85,7 +88,9 @@ class Transfer:
         placed = world.inside(item, self._support) or world.in_contact(item, self._support)
         offset = world.position_world(item) - world.position_world(self._support)
         near = bool(np.linalg.norm(offset[:2]) < world.geometry(self._support).support_radius_m)
-        return placed and near and world.gripper_opening_m() > 0.0 and self._lowered(world)
+        left_m = world.end_effector_position_world()[2] - world.position_world(item)[2]
+        failed = left_m > _LEFT_M and not self._goal.holds(world)  # it hangs on a rim, say: to be taken again
+        return placed and near and not failed and self._lowered(world)
 
     def _lowered(self, world: World) -> bool:
         item, base = world.geometry(self._pick.item), world.position_world(self._support)
