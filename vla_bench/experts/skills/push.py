@@ -12,7 +12,8 @@ _FINGER_HEIGHT_M = 0.016  # of the end-effector over what the item stands on
 _GAP_M = 0.035  # behind the item, where the fingers come down
 _HOVER_M = 0.07
 _LEAD_M = 0.05  # how far ahead the item is pushed
-_BESIDE_M = 0.02  # off the line of the push, from where pushing would turn it
+_BESIDE_M = 0.03  # off the line of the push, from where the fingers would slip past it
+_OVERLAP_M = 0.02  # how far between the fingers a round item may come, at least
 
 
 @skills.named("at")
@@ -33,7 +34,7 @@ class Push:
         behind[2] = floor_m + _FINGER_HEIGHT_M
         yaw = nearest_equal_yaw(float(np.arctan2(ahead[1], ahead[0])) + np.pi / 2, np.pi, _REFERENCE_YAW_RAD)
         low = tip[2] < behind[2] + 0.015
-        if low and self._is_behind(tip - centre, ahead):
+        if low and self._is_behind(world, tip - centre, ahead):
             target = tip + ahead * min(_LEAD_M, distance_m + 0.01) + self._sideways(tip - centre, ahead)
             target[2] = behind[2]
             return action_towards(world, Pose(target, yaw), OPEN), "push"
@@ -50,9 +51,10 @@ class Push:
             target[:2] = tip[:2]
         return Pose(target, pose.yaw_rad)
 
-    def _is_behind(self, offset: FloatArray, ahead: FloatArray) -> bool:
-        along = float(offset @ ahead)
-        return along < 0 and float(np.linalg.norm((offset - along * ahead)[:2])) < _BESIDE_M
+    def _is_behind(self, world: World, offset: FloatArray, ahead: FloatArray) -> bool:
+        along_m = float(offset @ ahead)
+        beside_m = float(np.linalg.norm((offset - along_m * ahead)[:2]))
+        return along_m < _OVERLAP_M - self._reach_m(world) and beside_m < _BESIDE_M
 
     def _sideways(self, offset: FloatArray, ahead: FloatArray) -> FloatArray:
         """Return the way back to the line of the push."""
