@@ -8,6 +8,7 @@ import pytest
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import data_folder
+from vla_bench.envs.descriptions import describe_object
 from vla_bench.tasks import catalogue, get_task, load_suite, predicates, suites, task_ids, tasks_of
 from vla_bench.tasks.parts import parts_of
 from vla_bench.tasks.task import Relation
@@ -67,9 +68,14 @@ def test_a_task_has_paraphrases_and_goals_that_can_be_checked(task: catalogue.Ta
 
 @pytest.mark.parametrize("task", [task for task in ALL_TASKS if task.engine == "tabletop"], ids=lambda task: task.id)
 def test_the_sentences_of_a_tabletop_task_name_what_its_goal_speaks_of(task: catalogue.Task) -> None:
-    words = {word for goal in task.goal for argument in goal.arguments for word in argument.split("_")}
+    words = {word for goal in task.goal for argument in goal.arguments for word in _noun(task, argument).split()}
     for text in (task.instruction, *task.paraphrases):
         assert words <= set(text.replace("'s", "").split()), text
+
+
+def _noun(task: catalogue.Task, argument: str) -> str:
+    """Return what an object is called, or a part of one."""
+    return describe_object(task.objects[argument]).noun if argument in task.objects else argument.replace("_", " ")
 
 
 def test_a_suite_gives_its_tasks_what_they_leave_out(tmp_path: Path) -> None:
@@ -128,6 +134,14 @@ MISTAKES = [
     ("in_region(cube, middle)", "in_region(cube)", "cube_on_plate.initial", "Expected `in_region(item, region)`."),
     ("in_region(cube, middle)", "in_region(cub, middle)", "cube_on_plate.initial", "named 'cub'. Expected 'cube'."),
     ("in_region(plate, right)", "in_region(cube, right)", "cube_on_plate.initial", "'cube' is placed twice."),
+    ("in_region(cube, middle)", "on(cube, plat)", "cube_on_plate.initial", "named 'plat'. Expected 'plate'."),
+    ("in_region(cube, middle)", "between(cube, plate)", "cube_on_plate.initial", "`between(item, first, second)`."),
+    (
+        "in_region(cube, middle)",
+        "on(cube, cube)",
+        "cube_on_plate.initial",
+        "`on(cube, cube)`: cube would have to be placed before. Expected references that are placed by something else.",
+    ),
     ("in_region(plate, right)", "opened(plate_door)", "cube_on_plate.initial", "no object is named 'plate_door'."),
     ("horizon = 100", "horizon = = 100", "(whole file)", "is not valid TOML"),
 ]

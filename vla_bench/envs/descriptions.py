@@ -25,6 +25,7 @@ class GraspDescription(Description):
 
     height_m: float = 0.0
     yaw_symmetry_deg: Annotated[float, Field(ge=0, le=360)] = 0.0
+    offset_m: Annotated[float, Field(ge=0)] = 0.0  # of a rim from the origin; 0: the fingers close on the whole object
 
 
 class JointDescription(Description):

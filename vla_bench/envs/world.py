@@ -163,6 +163,7 @@ def _geometry(model: mujoco.MjModel, item: _Item, description: ObjectDescription
         support_radius_m=float(support.size[0]),
         grasp_height_m=grasp.height_m if grasp else 0.0,
         grasp_yaw_symmetry_rad=float(np.radians(grasp.yaw_symmetry_deg)) if grasp else 0.0,
+        grasp_offset_m=grasp.offset_m if grasp else 0.0,
     )
 
 

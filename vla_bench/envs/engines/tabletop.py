@@ -13,12 +13,12 @@ from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
 from vla_bench.envs.joints import joint_starts, joints_of
 from vla_bench.envs.options import EnvOptions
-from vla_bench.envs.placement import Place, sample_places
+from vla_bench.envs.placement import sample_places
 from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
 from vla_bench.envs.world import MujocoWorld
-from vla_bench.tasks.initial import initial_relations
+from vla_bench.tasks.initial import Footprint, Place, initial_relations
 from vla_bench.tasks.task import Relation, Task
 
 _FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -50,7 +50,7 @@ class TabletopSimulation:
         fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
         self._world = MujocoWorld(self._compiled, self.data, fingers, site)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
-        self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
+        self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
 
@@ -62,7 +62,7 @@ class TabletopSimulation:
     def reset(self, generator: np.random.Generator) -> None:
         """Place everything anew."""
         regions = self._compiled.scene.regions
-        places = sample_places(_of_objects(self._task.initial), regions, self._radii_m, generator)
+        places = sample_places(self._task.initial, regions, self.footprints, generator)
         arm = self._compiled.robot.arm
         noise = generator.normal(0.0, arm.start_noise_rad, len(arm.start_rad))
         openings = self._sample_openings(generator)
@@ -81,6 +81,7 @@ class TabletopSimulation:
         mujoco.mj_resetData(self._model, self.data)
         for item, place in places.items():
             height_m = self._compiled.scene.surface_height_m - self._world.geometry(item).bottom_m
+            height_m += place.height_m
             self._put(
                 item, np.array([*place.position, height_m]), axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
             )
@@ -96,7 +97,7 @@ class TabletopSimulation:
         self, relations: Sequence[Relation], regions: Mapping[str, Region], generator: np.random.Generator
     ) -> None:
         """Place everything by `relations` in `regions`, the arm at its start; for still scenes."""
-        places = sample_places(_of_objects(relations), regions, self._radii_m, generator)
+        places = sample_places(relations, regions, self.footprints, generator)
         self.arrange(places, np.asarray(self._compiled.robot.arm.start_rad))
 
     def move_item(self, item: str, position_world: FloatArray) -> None:
@@ -179,6 +180,10 @@ class TabletopSimulation:
     def close(self) -> None:
         """Nothing to free: model and renderer belong to the process."""
 
+    def _footprint(self, item: str, asset: str) -> Footprint:
+        geometry = self._world.geometry(item)
+        return Footprint(horizontal_radius(self._model, item), asset, geometry.support_m - geometry.bottom_m)
+
     def _put(self, item: str, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
         body = self._model.body(item)
         mocap = body.mocapid[0]
@@ -208,11 +213,6 @@ class TabletopSimulation:
         target = self.data.ctrl[self._gripper_actuators] + np.sign(command) * travel
         low, high = np.minimum(self._open, self._closed), np.maximum(self._open, self._closed)
         self.data.ctrl[self._gripper_actuators] = np.clip(target, low, high)
-
-
-def _of_objects(relations: Sequence[Relation]) -> list[Relation]:
-    """Return the relations that say where objects stand."""
-    return [relation for relation in relations if not initial_relations[relation.name].arranges_joint]
 
 
 def _camera_in_model(name: str, compiled: CompiledScene) -> str:
