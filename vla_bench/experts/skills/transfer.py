@@ -3,13 +3,14 @@
 import numpy as np
 
 from vla_bench.core.types import FloatArray, World
-from vla_bench.experts.grasps import carried_yaw
-from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards
+from vla_bench.experts.grasps import NEUTRAL_YAW_RAD, carried_yaw
+from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_equal_yaw, opening_yaw
 from vla_bench.experts.skills.pick import Pick
 from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
 _CLEARANCE_M = 0.05  # between a carried item and what it is carried over
+_CORRIDOR_M = 0.15  # beside the way, from an item's centre to the edge of what must be passed over
 _RELEASE_HEIGHT_M = 0.012
 _RISING_REACH_M = 0.04  # how far ahead a carried item is drawn while it still rises
 
@@ -26,7 +27,7 @@ class Transfer:
         item = self._pick.item
         holds, lateral = self._pick.holds(world), self._lateral_distance(world)
         tip = world.end_effector_position_world()
-        release, yaw = self._release_position(world), carried_yaw(world, item)
+        release, yaw = self._release_position(world), self._yaw(world)
         if self._arrived(world):
             away = Pose(np.array([tip[0], tip[1], tip[2] + 0.08]), yaw)
             still_holding = world.in_contact(item, "gripper")
@@ -40,13 +41,21 @@ class Transfer:
     def _carry(self, world: World, release: FloatArray, lateral: float) -> tuple[Action, str]:
         tip = world.end_effector_position_world()
         carry_m = max(release[2], self._tallest_m(world)) + _CLEARANCE_M
-        height = release[2] + (carry_m - release[2]) * float(np.clip((lateral - 0.015) / 0.05, 0.0, 1.0))
+        turn = abs(nearest_equal_yaw(opening_yaw(world), np.pi, self._yaw(world)) - self._yaw(world))
+        height = release[2] + (carry_m - release[2]) * float(np.clip((lateral - 0.015) / 0.05 + turn - 0.3, 0.0, 1.0))
         target = np.array([release[0], release[1], height])
         lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.03, 0.0, 1.0))
         if lateral > 0.06 and lifted < 1.0:  # rise before travelling, so that nothing on the way is knocked over
             target[:2] = tip[:2] + lifted * _shortened(target[:2] - tip[:2], _RISING_REACH_M)
-        yaw = carried_yaw(world, self._pick.item)
-        return action_towards(world, Pose(target, yaw), CLOSE), "lift" if lifted < 0.5 else "place"
+        return action_towards(world, Pose(target, self._yaw(world)), CLOSE), "lift" if lifted < 0.5 else "place"
+
+    def _yaw(self, world: World) -> float:
+        """Return the yaw to carry at; over a drawer the hand is across it, clear of the fronts of those above."""
+        slides = [joint.axis_world for joint in world.joints(self._support) if not joint.turns]
+        if not slides:
+            return carried_yaw(world, self._pick.item)
+        across = float(np.arctan2(slides[0][1], slides[0][0])) + np.pi / 2
+        return nearest_equal_yaw(across, np.pi, NEUTRAL_YAW_RAD)
 
     def _lateral_distance(self, world: World) -> float:
         offset = world.position_world(self._pick.item) - world.position_world(self._support)
@@ -83,11 +92,18 @@ class Transfer:
         return bool(bottom < base[2] + max(world.geometry(self._support).support_m, 0.0) + 0.03)
 
     def _tallest_m(self, world: World) -> float:
-        """Height that the end-effector must keep for the item to pass over the things that still stand."""
-        others = [name for name in world.items() if name != self._pick.item]
-        tops = [world.position_world(name)[2] + world.geometry(name).top_m for name in others]
+        """Height that the end-effector must keep for the item to pass over the things that stand on its way."""
+        others = [name for name in world.items() if name != self._pick.item and self._on_the_way(world, name)]
+        tops = [world.position_world(name)[2] + world.geometry(name).top_m for name in (*others, self._support)]
         item = world.geometry(self._pick.item)
         return float(max(tops)) + item.grasp_height_m - item.bottom_m - 0.03
+
+    def _on_the_way(self, world: World, name: str) -> bool:
+        began, end = (world.position_world(place)[:2] for place in (self._pick.item, self._support))
+        way, offset = end - began, world.position_world(name)[:2] - began
+        share = float(np.clip(offset @ way / max(float(way @ way), 1e-9), 0.0, 1.0))
+        distance_m = float(np.linalg.norm(offset - share * way))
+        return distance_m < world.geometry(name).support_radius_m + _CORRIDOR_M
 
 
 skills.register(Transfer, name="on")
