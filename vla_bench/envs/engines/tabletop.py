@@ -16,9 +16,10 @@ from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.placement import Place, sample_places
 from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
-from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
+from vla_bench.envs.robot_model import GRIPPER_PREFIX
+from vla_bench.envs.scene import ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
 from vla_bench.envs.views import camera_geometry, segment_of_geoms
-from vla_bench.envs.world import MujocoWorld
+from vla_bench.envs.world import Hand, MujocoWorld
 from vla_bench.tasks.task import Relation, Task
 
 _FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -42,19 +43,21 @@ class TabletopSimulation:
         self._joint_qpos, self._joint_dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
         self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
-        self._open, self._closed = np.array(gripper.open_m), np.array(gripper.closed_m)
-        self._site = site = model.site(tool + gripper.end_effector_site).id
+        self._fingers_open, self._fingers_closed = np.array(gripper.joints_open), np.array(gripper.joints_closed)
+        self._target_open, self._target_closed = np.array(gripper.targets_open), np.array(gripper.targets_closed)
+        self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
         self._controller = OperationalSpaceController(model, site, joints, actuators)
-        fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
-        self._world = MujocoWorld(self._compiled, self.data, fingers, site)
+        self._world = MujocoWorld(self._compiled, self.data, Hand.of(model, gripper, tool))
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
         robot = model.body_rootid[self._hand]
         self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
         self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
-        self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
+        self.proprioception_fields = _proprioception_fields(
+            model, joints, [model.joint(tool + name).id for name in gripper.joints]
+        )
 
     @property
     def world(self) -> MujocoWorld:
@@ -81,8 +84,8 @@ class TabletopSimulation:
             self.data.qpos[address : address + 3] = (*place.position, height)
             self.data.qpos[address + 3 : address + 7] = axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
         self.data.qpos[self._joint_qpos] = joint_positions
-        self.data.qpos[self._finger_qpos] = self._open
-        self.data.ctrl[self._gripper_actuators] = self._open
+        self.data.qpos[self._finger_qpos] = self._fingers_open
+        self.data.ctrl[self._gripper_actuators] = self._target_open
         self._controller.hold_posture(np.asarray(self._compiled.robot.arm.start_rad))
         mujoco.mj_step1(self._model, self.data)
 
@@ -102,7 +105,7 @@ class TabletopSimulation:
     def move_gripper_to(self, position_world: FloatArray, yaw_rad: float, opening: float) -> None:
         """Put the gripper somewhere without physics, `opening` from 0 (closed) to 1; for still scenes."""
         reach_posture(self._model, self.data, self._site, self._joints, position_world, yaw_rad)
-        self.data.qpos[self._finger_qpos] = self._closed + opening * (self._open - self._closed)
+        self.data.qpos[self._finger_qpos] = self._fingers_closed + opening * (self._fingers_open - self._fingers_closed)
         mujoco.mj_step1(self._model, self.data)
 
     @property
@@ -179,9 +182,10 @@ class TabletopSimulation:
 
     def _move_gripper(self, command: float) -> None:
         # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
-        travel = (self._closed - self._open) / self._compiled.robot.gripper.closing_steps
+        opened, closed = self._target_open, self._target_closed
+        travel = (closed - opened) / self._compiled.robot.gripper.closing_steps
         target = self.data.ctrl[self._gripper_actuators] + np.sign(command) * travel
-        low, high = np.minimum(self._open, self._closed), np.maximum(self._open, self._closed)
+        low, high = np.minimum(opened, closed), np.maximum(opened, closed)
         self.data.ctrl[self._gripper_actuators] = np.clip(target, low, high)
 
 
@@ -189,12 +193,15 @@ def _camera_in_model(name: str, compiled: CompiledScene) -> str:
     return ROBOT_PREFIX + compiled.robot.arm.wrist_camera if name == "wrist" else name
 
 
-def _proprioception_fields(joints: int, fingers: int) -> tuple[ProprioceptionField, ...]:
+def _proprioception_fields(
+    model: mujoco.MjModel, joints: Sequence[int], fingers: Sequence[int]
+) -> tuple[ProprioceptionField, ...]:
+    slides = (model.jnt_type[fingers] == mujoco.mjtJoint.mjJNT_SLIDE).all()
     return (
         ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
         ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
-        ProprioceptionField("gripper_position", fingers, "m, finger joints"),
-        ProprioceptionField("joint_positions", joints, "rad"),
-        ProprioceptionField("joint_velocities", joints, "rad/s"),
+        ProprioceptionField("gripper_position", len(fingers), f"{'m' if slides else 'rad'}, finger joints"),
+        ProprioceptionField("joint_positions", len(joints), "rad"),
+        ProprioceptionField("joint_velocities", len(joints), "rad/s"),
         ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
     )
