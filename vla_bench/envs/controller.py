@@ -19,8 +19,10 @@ _NULL_KP = 10.0
 class OperationalSpaceController:
     """Turn (6,) end-effector deltas in [-1, 1] into joint torques, at every simulation step."""
 
-    def __init__(self, model: mujoco.MjModel, site: int, joints: list[int], actuators: list[int]) -> None:
-        self._model, self._site = model, site
+    def __init__(
+        self, model: mujoco.MjModel, site: int, joints: list[int], actuators: list[int], *, coupled: bool = False
+    ) -> None:
+        self._model, self._site, self._coupled = model, site, coupled
         self._qpos = model.jnt_qposadr[joints].copy()
         self._dof = model.jnt_dofadr[joints].copy()
         self._actuators = np.array(actuators)
@@ -57,6 +59,7 @@ class OperationalSpaceController:
             self._goal_matrix,
             data.site_xmat[self._site].reshape(3, 3),
             self._rest,
+            self._coupled,
         )
         data.ctrl[self._actuators] = np.clip(torque, self._low, self._high)
 
@@ -74,6 +77,7 @@ def _torque(  # type: ignore[no-untyped-def]  # arrays of float64 throughout
     goal_matrix,
     matrix,
     rest,
+    coupled,
 ):
     n = dof.shape[0]
     jacobian = np.empty((6, n))
@@ -96,8 +100,11 @@ def _torque(  # type: ignore[no-untyped-def]  # arrays of float64 throughout
     mass_inverse = np.linalg.inv(arm_mass)
     inverse = jacobian @ mass_inverse @ jacobian.T
     wrench = np.empty(6)
-    wrench[:3] = np.linalg.pinv(np.ascontiguousarray(inverse[:3, :3])) @ force
-    wrench[3:] = np.linalg.pinv(np.ascontiguousarray(inverse[3:, 3:])) @ moment
+    if coupled:
+        wrench[:] = np.linalg.pinv(inverse) @ np.concatenate((force, moment))
+    else:
+        wrench[:3] = np.linalg.pinv(np.ascontiguousarray(inverse[:3, :3])) @ force
+        wrench[3:] = np.linalg.pinv(np.ascontiguousarray(inverse[3:, 3:])) @ moment
     null_projection = np.eye(n) - jacobian.T @ (np.linalg.pinv(inverse) @ (jacobian @ mass_inverse))
     posture = arm_mass @ (_NULL_KP * (rest - joint_position) - 2.0 * np.sqrt(_NULL_KP) * joint_velocity)
     torque = jacobian.T @ wrench + null_projection @ posture

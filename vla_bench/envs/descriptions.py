@@ -66,6 +66,7 @@ class ArmDescription(Description):
     start_noise_rad: float
     joint_damping: Vector
     wrist_camera: str
+    coupled_control: bool = False  # whether the controller knows that forces turn the hand and moments move it
 
     @model_validator(mode="after")
     def _one_value_a_joint(self) -> "ArmDescription":
@@ -99,6 +100,14 @@ class FingerDescription(Description):
     depth_m: float
 
 
+class Coupling(Description):
+    """Two joints of a linkage that move together: one is `ratio` times the other."""
+
+    joint: str
+    follows: str
+    ratio: float = 1.0
+
+
 class GripperDescription(Description):
     """The gripper of a robot."""
 
@@ -109,6 +118,8 @@ class GripperDescription(Description):
     actuators: tuple[str, ...]
     targets_open: Vector  # what the actuators are set to, in their own units
     targets_closed: Vector
+    force_limits: Vector | None = None  # of the actuators, in their own units; None: as in the MJCF
+    couplings: tuple[Coupling, ...] = ()  # beside those in the MJCF
     closing_steps: Annotated[int, Field(ge=1)]
     end_effector: EndEffectorDescription
     fingers: FingerDescription
@@ -117,6 +128,8 @@ class GripperDescription(Description):
     def _one_value_a_joint(self) -> "GripperDescription":
         _check_lengths(len(self.joints), joints_open=self.joints_open, joints_closed=self.joints_closed)
         targets = {"targets_open": self.targets_open, "targets_closed": self.targets_closed}
+        if self.force_limits is not None:
+            targets["force_limits"] = self.force_limits
         _check_lengths(len(self.actuators), "actuators", **targets)
         return self
 

@@ -9,7 +9,6 @@ import mujoco
 
 from vla_bench.core.errors import ConfigurationError
 
-
 VISUAL_GROUP = 1  # robosuite's convention: only this group is drawn
 
 

@@ -1,12 +1,13 @@
 """From a robot's description to a MuJoCo specification: an arm with a gripper on it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_multiply, quat_wxyz_to_matrix
-from vla_bench.envs.descriptions import EndEffectorDescription, RobotDescription, description_path, mjcf_path
+from vla_bench.envs.descriptions import Coupling, EndEffectorDescription, RobotDescription, description_path, mjcf_path
 from vla_bench.envs.meshes import FAST_FACES, simplify_visual_meshes
 from vla_bench.envs.mjcf import VISUAL_GROUP, read_robot_mjcf, require_names
 from vla_bench.envs.options import Rendering
@@ -24,6 +25,9 @@ def robot_spec(name: str, robot: RobotDescription, rendering: Rendering) -> mujo
     for joint, damping in zip(robot.arm.joints, robot.arm.joint_damping, strict=True):
         arm.joint(joint).damping = np.full_like(arm.joint(joint).damping, damping)
     _move_site(gripper, robot.gripper.end_effector)
+    _couple(gripper, robot.gripper.couplings)
+    for actuator, limit in zip(robot.gripper.actuators, robot.gripper.force_limits or (), strict=False):
+        gripper.actuator(actuator).forcelimited, gripper.actuator(actuator).forcerange = True, (-limit, limit)
     arm.attach(gripper, frame=arm.body(robot.arm.mount_body).add_frame(), prefix=GRIPPER_PREFIX)
     return arm
 
@@ -74,13 +78,23 @@ def _check_arm(description: Path, robot: RobotDescription, spec: mujoco.MjSpec, 
 
 def _check_gripper(description: Path, robot: RobotDescription, spec: mujoco.MjSpec, path: Path) -> None:
     gripper, fingers = robot.gripper, robot.gripper.fingers
+    joints = [joint.name for joint in spec.joints]
     sites, bodies = [site.name for site in spec.sites], [body.name for body in spec.bodies]
     actuators, geoms = [actuator.name for actuator in spec.actuators], [geom.name for geom in spec.geoms]
-    require_names(description, "gripper.joints", "joint", gripper.joints, [one.name for one in spec.joints], path)
+    require_names(description, "gripper.joints", "joint", gripper.joints, joints, path)
     require_names(description, "gripper.actuators", "actuator", gripper.actuators, actuators, path)
+    coupled = [name for coupling in gripper.couplings for name in (coupling.joint, coupling.follows)]
+    require_names(description, "gripper.couplings", "joint", coupled, joints, path)
     require_names(description, "gripper.end_effector.site", "site", [gripper.end_effector.site], sites, path)
     require_names(description, "gripper.fingers.bodies", "body", fingers.bodies, bodies, path)
     require_names(description, "gripper.fingers.tips", "geom", fingers.tips, geoms, path)
+
+
+def _couple(gripper: mujoco.MjSpec, couplings: Iterable[Coupling]) -> None:
+    for coupling in couplings:
+        polynomial = [0.0, coupling.ratio, *[0.0] * 9]
+        joints = {"name1": coupling.joint, "name2": coupling.follows, "objtype": mujoco.mjtObj.mjOBJ_JOINT}
+        gripper.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, data=polynomial, **joints)
 
 
 def _move_site(gripper: mujoco.MjSpec, end_effector: EndEffectorDescription) -> None:

@@ -7,9 +7,6 @@ from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.motion import Pose, nearest_equal_yaw
 
 NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
-_FINGER_OFFSET_M = 0.047  # from the grasp's centre to the middle of an open finger
-_FINGER_CLEARANCE_M = 0.022  # between the middle of a finger and a neighbour, for the neighbour not to be touched
-_FINGERTIP_M = 0.015  # how far the fingers reach below the grasp
 _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
 
 
@@ -28,16 +25,17 @@ def _free_yaw(world: World, item: str, position: FloatArray, nearest: float) -> 
     turns = _YAW_TRIES_RAD if symmetry <= 0 else np.arange(0.0, np.pi - 1e-6, symmetry)
     yaws = [nearest_equal_yaw(nearest + turn, np.pi, NEUTRAL_YAW_RAD) for turn in turns]
     rooms = [_room_for_fingers(world, item, position, yaw) for yaw in yaws]
-    return yaws[0] if rooms[0] > _FINGER_CLEARANCE_M else yaws[int(np.argmax(rooms))]
+    return yaws[0] if rooms[0] > world.gripper().finger_clearance_m else yaws[int(np.argmax(rooms))]
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
     """Return the least horizontal distance between an open finger and a neighbour's body [m]."""
-    along = _FINGER_OFFSET_M * np.array([np.cos(yaw), np.sin(yaw)])
+    gripper = world.gripper()
+    along = gripper.finger_offset_m * np.array([np.cos(yaw), np.sin(yaw)])
     distances = [np.inf]
     for other in world.items():
         geometry, place = world.geometry(other), world.position_world(other)
-        if other != item and place[2] + geometry.top_m > position[2] - _FINGERTIP_M:
+        if other != item and place[2] + geometry.top_m > position[2] - gripper.fingertip_m:
             gaps = [np.linalg.norm(position[:2] + side * along - place[:2]) for side in (-1.0, 1.0)]
             distances.append(float(min(gaps)) - geometry.support_radius_m)
     return min(distances)
