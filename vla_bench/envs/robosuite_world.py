@@ -9,12 +9,12 @@ import numpy as np
 
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.rotations import quat_wxyz_to_matrix
-from vla_bench.core.types import FloatArray, ItemGeometry, Joint
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
+from vla_bench.envs.descriptions import describe_robot
 
 BIN_PREFIX = "bin_for:"  # an asset of this kind is the compartment that PickPlace keeps for the object named
 _BIN_FLOOR_M = 0.02  # above the bin's origin
 _BIN_DEPTH_M = 0.10  # above the bin's origin; robosuite's success check ends there, and so do the walls
-_FINGER_DEPTH_M = 0.025  # an item may rise this far above the fingertips' centre before it touches the palm
 _LEAST_GRASP_HEIGHT_M = 0.005
 _FINGERS = ("left_finger", "right_finger")  # robosuite's names for the groups of geoms
 
@@ -49,6 +49,10 @@ class RobosuiteWorld:
     def items(self) -> tuple[str, ...]:
         """Names of all items."""
         return tuple(self._items)
+
+    def item_bodies(self) -> dict[str, frozenset[int]]:
+        """Return the bodies of the model that are each item's."""
+        return {name: item.solid_bodies | {item.body} for name, item in self._items.items()}
 
     def geometry(self, item: str) -> ItemGeometry:
         """Shape facts of `item`."""
@@ -100,6 +104,10 @@ class RobosuiteWorld:
         mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._end_effector])
         return quat
 
+    def gripper(self) -> GripperGeometry:
+        """Shape facts of the gripper."""
+        return _gripper()
+
     def gripper_opening_m(self) -> float:
         """Distance that the fingers have between them."""
         return float(np.abs(self._data.qpos[self._finger_qpos]).sum())
@@ -111,6 +119,10 @@ class RobosuiteWorld:
         if item not in self._items:
             raise UnknownNameError("object in this scene", item, self._items)
         return self._items[item]
+
+
+def _gripper() -> GripperGeometry:
+    return describe_robot("panda").gripper.geometry
 
 
 def _find(env: Any, asset: str) -> _Item:
@@ -136,7 +148,7 @@ def _object_geometry(model: mujoco.MjModel, thing: Any) -> ItemGeometry:
         top_m=top_m,
         support_m=top_m,
         support_radius_m=float(thing.horizontal_radius) if box_m is None else float(min(box_m[:2])),
-        grasp_height_m=max(_LEAST_GRASP_HEIGHT_M, top_m - _FINGER_DEPTH_M),
+        grasp_height_m=max(_LEAST_GRASP_HEIGHT_M, top_m - _gripper().depth_m),
         grasp_yaw_symmetry_rad=0.0 if box_m is None else np.pi / 2,
     )
 

@@ -7,9 +7,6 @@ from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.motion import Pose, nearest_equal_yaw, opening_yaw
 
 NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
-_FINGER_OFFSET_M = 0.047  # from the grasp's centre to the middle of an open finger
-_FINGER_CLEARANCE_M = 0.022  # between the middle of a finger and a neighbour, for the neighbour not to be touched
-_FINGERTIP_M = 0.015  # how far the fingers reach below the grasp
 _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
 _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
@@ -45,7 +42,7 @@ def _rim_pose(world: World, item: str, centre: FloatArray) -> Pose:
         outwards = np.array([np.cos(angle), np.sin(angle), 0.0])
         position = centre + geometry.grasp_offset_m * outwards
         yaw = nearest_equal_yaw(angle, np.pi, NEUTRAL_YAW_RAD)
-        room = _room_at(world, item, position + _FINGER_OFFSET_M * outwards)
+        room = _room_at(world, item, position + world.gripper().finger_offset_m * outwards)
         way = float(np.linalg.norm(position[:2] - tip[:2])) + _TURN_COST_M * abs(yaw - current)
         poses.append(Pose(position, yaw))
         costs.append(way + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room))
@@ -58,12 +55,12 @@ def _free_yaw(world: World, item: str, position: FloatArray, nearest: float) -> 
     turns = _YAW_TRIES_RAD if symmetry <= 0 else np.arange(0.0, np.pi - 1e-6, symmetry)
     yaws = [nearest_equal_yaw(nearest + turn, np.pi, NEUTRAL_YAW_RAD) for turn in turns]
     rooms = [_room_for_fingers(world, item, position, yaw) for yaw in yaws]
-    return yaws[0] if rooms[0] > _FINGER_CLEARANCE_M else yaws[int(np.argmax(rooms))]
+    return yaws[0] if rooms[0] > world.gripper().finger_clearance_m else yaws[int(np.argmax(rooms))]
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
     """Return the least horizontal distance between an open finger and a neighbour's body [m]."""
-    along = _FINGER_OFFSET_M * np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    along = world.gripper().finger_offset_m * np.array([np.cos(yaw), np.sin(yaw), 0.0])
     return min(_room_at(world, item, position + side * along) for side in (-1.0, 1.0))
 
 
@@ -72,6 +69,6 @@ def _room_at(world: World, item: str, finger: FloatArray) -> float:
     distances = [np.inf]
     for other in world.items():
         geometry, place = world.geometry(other), world.position_world(other)
-        if other != item and place[2] + geometry.top_m > finger[2] - _FINGERTIP_M:
+        if other != item and place[2] + geometry.top_m > finger[2] - world.gripper().fingertip_m:
             distances.append(float(np.linalg.norm(finger[:2] - place[:2])) - geometry.support_radius_m)
     return min(distances)
