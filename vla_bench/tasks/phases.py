@@ -1,7 +1,7 @@
 """How far a task has come: the phase that the first unmet goal is in, from contacts and positions alone."""
 
 from vla_bench.core.types import World
-from vla_bench.tasks.predicates import grasped
+from vla_bench.tasks.predicates.items import grasped
 from vla_bench.tasks.task import Task
 
 PHASES = ("reach", "grasp", "carry", "release", "done")

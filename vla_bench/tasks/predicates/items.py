@@ -1,29 +1,12 @@
-"""Goal predicates: facts about the world that decide success, progress, phases and the expert's plan.
-
-A predicate is true or false of a `World`, the read-only view of object poses, contacts and joint positions that an
-environment offers. A new predicate is one decorated function here.
-"""
-
-import inspect
-from collections.abc import Callable
+"""Where items are and what they touch."""
 
 import numpy as np
 
-from vla_bench.core.registry import Registry
 from vla_bench.core.types import World
-
-Predicate = Callable[..., bool]
-predicates: Registry[Predicate] = Registry("predicate")
-
-BY_PRODUCTS = frozenset({"released"})  # no aims of their own: true from the start, and brought about by other goals
+from vla_bench.tasks.predicates.registry import predicates
 
 _LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
 _MOVED_DISTANCE_M = 0.05
-
-
-def parameters(name: str) -> tuple[str, ...]:
-    """Return what the predicate speaks of, such as ("item", "support")."""
-    return tuple(inspect.signature(predicates[name]).parameters)[1:]  # the first is the world
 
 
 @predicates.register
