@@ -22,7 +22,8 @@ class Observation(TypedDict):
     images: dict[str, ImageArray]  # camera name -> (H, W, 3)
     proprioception: NDArray[np.float32]  # fields in the order of the environment's `proprioception_fields`
     instruction: str
-    depth: NotRequired[dict[str, NDArray[np.float32]]]  # camera name -> (H, W) [m]
+    depth: NotRequired[dict[str, NDArray[np.float32]]]  # camera name -> (H, W) [m], along the optical axis
+    segmentation: NotRequired[dict[str, NDArray[np.uint8]]]  # camera name -> (H, W), places in `segment_names`
     expert_action: NotRequired[NDArray[np.float32]]  # (7,), only where a policy asked for the expert's offer
 
 

@@ -50,6 +50,10 @@ class RobosuiteWorld:
         """Names of all items."""
         return tuple(self._items)
 
+    def item_bodies(self) -> dict[str, frozenset[int]]:
+        """Return the bodies of the model that are each item's."""
+        return {name: item.solid_bodies | {item.body} for name, item in self._items.items()}
+
     def geometry(self, item: str) -> ItemGeometry:
         """Shape facts of `item`."""
         return self._known(item).geometry

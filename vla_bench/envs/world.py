@@ -31,6 +31,10 @@ class MujocoWorld:
         """Names of all items."""
         return tuple(self._bodies)
 
+    def item_bodies(self) -> dict[str, tuple[int, ...]]:
+        """Return the bodies of the model that are each item's."""
+        return {item: (body,) for item, body in self._bodies.items()}
+
     def geometry(self, item: str) -> ItemGeometry:
         """Shape facts of `item`."""
         return self._geometry[self._known(item)]

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
 from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
@@ -16,6 +17,7 @@ from vla_bench.envs.placement import Place, sample_places
 from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
+from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.envs.world import MujocoWorld
 from vla_bench.tasks.task import Relation, Task
 
@@ -48,6 +50,8 @@ class TabletopSimulation:
         fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
         self._world = MujocoWorld(self._compiled, self.data, fingers, site)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
+        robot = model.body_rootid[self._hand]
+        self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
         self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
@@ -123,16 +127,14 @@ class TabletopSimulation:
         """Render every camera's depth [m]."""
         return {name: self._renderer().depth(self.data, camera) for name, camera in self._cameras.items()}
 
-    def segments(self) -> dict[str, NDArray[np.uint8]]:
-        """Render which item each pixel of every camera shows: name -> (H, W), 0 none, k the k-th item from 1."""
-        renderer = self._renderer()
-        bodies = [self._model.body(item).id for item in self._world.items()]
-        number = np.zeros(self._model.nbody + 1, dtype=np.uint8)
-        number[bodies] = np.arange(1, len(bodies) + 1)
-        body_of_geom = np.append(self._model.geom_bodyid, self._model.nbody)  # the last serves pixels without a geom
-        return {
-            name: number[body_of_geom[renderer.geom_ids(self.data, camera)]] for name, camera in self._cameras.items()
-        }
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which segment each pixel of every camera shows."""
+        renderer, of_geom = self._renderer(), self._segment_of_geom
+        return {name: renderer.segmentation(self.data, camera, of_geom) for name, camera in self._cameras.items()}
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
