@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import data_folder, user_env_folders
 from vla_bench.core.validation import read_toml, validated
 
 Vector = tuple[float, ...]
@@ -131,7 +131,8 @@ def describe_scene(name: str) -> SceneDescription:
 def mjcf_path(folder: Folder, reference: str) -> Path:
     """Return where an MJCF lies: beside its description, or in the installed robosuite ("robosuite:path")."""
     if not reference.startswith("robosuite:"):
-        return data_folder("envs") / folder / reference
+        candidates = [root / folder / reference for root in _roots()]
+        return next((path for path in candidates if path.is_file()), candidates[0])
     from importlib.util import find_spec
 
     spec = find_spec("robosuite")
@@ -141,7 +142,15 @@ def mjcf_path(folder: Folder, reference: str) -> Path:
 
 
 def _read(folder: Folder, name: str, kind: type[D]) -> D:
-    path = data_folder("envs") / folder / f"{name}.toml"
-    if not path.is_file():
-        raise UnknownNameError(folder.removesuffix("s"), name, (file.stem for file in path.parent.glob("*.toml")))
-    return validated(kind, read_toml(path), path)
+    found = [path for root in _roots() if (path := root / folder / f"{name}.toml").is_file()]
+    if not found:
+        known = (file.stem for root in _roots() for file in (root / folder).glob("*.toml"))
+        raise UnknownNameError(folder.removesuffix("s"), name, known)
+    if len(found) > 1:
+        problem = f"{found[0]} describes another {folder.removesuffix('s')} of the name {name!r}"
+        raise ConfigurationError(found[1], "(whole file)", problem, "a name of its own")
+    return validated(kind, read_toml(found[0]), found[0])
+
+
+def _roots() -> tuple[Path, ...]:
+    return (data_folder("envs"), *user_env_folders())
