@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import TASKS_VARIABLE, data_folder, user_tasks
+from vla_bench.tasks.initial import initial_relations
+from vla_bench.tasks.parts import parts_of
 from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Goal, Relation, Task
-
-_INITIAL_RELATIONS: dict[str, tuple[str, ...]] = {"in_region": ("item", "region")}  # and what they are between
 
 
 def suites() -> tuple[str, ...]:
@@ -106,17 +106,22 @@ def build_task(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
 
 
 def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[str, str]) -> tuple[Relation, ...]:
-    found: dict[str, Relation] = {}
+    found: dict[tuple[bool, str], Relation] = {}
     where = f"{table.name}.initial"
     for text in texts:
         relation = _relation(path, table, "initial", text)
-        _check_call(path, where, "initial relation", relation, _INITIAL_RELATIONS)
+        _check_call(path, where, "initial relation", relation, _parameters_of_initial_relations())
         item = relation.arguments[0]
-        _check_known(path, where, "object", item, objects)
-        if item in found:
+        joint = initial_relations[relation.name].arranges_joint
+        _check_known(path, where, "object", item, (*objects, *parts_of(objects)) if joint else objects)
+        if (joint, item) in found:
             raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation for each object")
-        found[item] = relation
+        found[joint, item] = relation
     return tuple(found.values())
+
+
+def _parameters_of_initial_relations() -> dict[str, tuple[str, ...]]:
+    return {name: relation.parameters for name, relation in initial_relations.items()}
 
 
 def _relation(path: Path, table: TaskTable, field: str, text: str) -> Relation:
@@ -131,7 +136,7 @@ def _goal(path: Path, table: TaskTable, field: str, text: str, objects: dict[str
     where = f"{table.name}.{field}"
     _check_call(path, where, "predicate", relation, {name: parameters(name) for name in predicates})
     for argument in relation.arguments:
-        _check_known(path, where, "object", argument, objects)
+        _check_known(path, where, "object", argument, (*objects, *parts_of(objects)))
     return Goal(relation.name, relation.arguments)
 
 
