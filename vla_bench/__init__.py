@@ -4,6 +4,7 @@
 an environment. Importing this loads neither torch nor mujoco.
 """
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.paths import add_user_tasks
+from vla_bench.core.paths import TASKS_VARIABLE, add_user_tasks
 from vla_bench.tasks import task_ids
 
 if TYPE_CHECKING:
@@ -28,10 +29,15 @@ def register_tasks(*paths: Path | str) -> None:
     robots of your own stand in a folder `envs` beside the task files.
 
     Raises:
-        ConfigurationError: a file that is not there or not right, with file and field.
+        ConfigurationError: a file that is not there or not right, with file and field; nothing is added then.
     """
+    before = os.environ.get(TASKS_VARIABLE, "")
     add_user_tasks(*paths)
-    task_ids()  # says now what is wrong
+    try:
+        task_ids()
+    except VlaBenchError:
+        os.environ[TASKS_VARIABLE] = before
+        raise
     _register_environments()
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,12 @@ def test_the_expert_s_offer_is_passed_on() -> None:
     policy = load_policy("expert")
     assert policy.requirements.expert == "expert"
     assert np.array_equal(policy.act(observations, rows=[2, 0]), offers[:, None, :])
+
+
+def test_the_blind_expert_s_offer_is_another() -> None:
+    assert load_policy("blind-expert").requirements.expert == "blind-expert"
+    with pytest.raises(ConventionError, match="needs the actions of 'blind-expert', they offer those of 'expert'"):
+        load_policy("blind-expert").connect(replace(CONVENTIONS, expert="expert"))
 
 
 def test_noop_stands_still_with_the_gripper_open() -> None:
