@@ -66,7 +66,8 @@ def check_suite(
 ) -> CheckReport:
     """Check a task file, or a registered suite by its name.
 
-    `on_progress` hears how many tasks are done, of how many, and which is next. Every mistake is reported, not the first alone. Raise `UnknownNameError` for a suite that does not exist.
+    `on_progress` hears how many tasks are done, of how many, and which is next. Every mistake is reported, not the
+    first alone. Raise `UnknownNameError` for a suite that does not exist.
     """
     path = _file(file_or_suite)
     try:
