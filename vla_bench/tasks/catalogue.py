@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import TASKS_VARIABLE, data_folder, user_tasks
-from vla_bench.tasks.initial import initial_relations
+from vla_bench.tasks.initial import in_order, initial_relations
 from vla_bench.tasks.parts import parts_of
 from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
@@ -116,7 +116,14 @@ def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[s
         _check_known(path, where, "object", item, (*objects, *parts_of(objects)) if joint else objects)
         if (joint, item) in found:
             raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation for each object")
+        for name, argument in zip(initial_relations[relation.name].parameters[1:], relation.arguments[1:], strict=True):
+            if name != "region":  # which the scene knows, not the task
+                _check_known(path, where, "object", argument, objects)
         found[joint, item] = relation
+    try:
+        in_order(list(found.values()))
+    except ValueError as error:
+        raise ConfigurationError(path, where, str(error), "references that are placed by something else") from None
     return tuple(found.values())
 
 
