@@ -13,6 +13,7 @@ import shlex
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -88,7 +89,10 @@ def _run_trials(store: TrialStore, subjects: Sequence[Subject], options: argpars
     began = time.monotonic()
     with get_context("spawn").Pool(min(options.workers, len(jobs))) as pool:
         for number, (subject, trial, seconds) in enumerate(pool.imap_unordered(_run_job, jobs), start=1):
-            store.add(subject, trial, seconds, _today())
+            if isinstance(trial, Trial):
+                store.add(subject, trial, seconds, _today())
+            else:
+                print(f"\n{subject.task} {subject.expert}: {trial}")
             left_min = (time.monotonic() - began) / number * (len(jobs) - number) / 60
             print(
                 f"\r{number}/{len(jobs)} {subject.task} {subject.expert}, {left_min:.0f} min left  ", end="", flush=True
@@ -96,13 +100,17 @@ def _run_trials(store: TrialStore, subjects: Sequence[Subject], options: argpars
     print()
 
 
-def _run_job(job: Job) -> tuple[Subject, Trial, float]:
+def _run_job(job: Job) -> tuple[Subject, Trial | str, float]:
+    """Return the outcome, or what went wrong, so that one bad task does not stop the others."""
     subject, index = job
-    environment = _environment(subject.task, subject.robot)
-    identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant=_VARIANT)
-    began = time.perf_counter()
-    trial = try_expert(environment, offers[subject.expert](environment.task), identity)
-    return subject, trial, time.perf_counter() - began
+    try:
+        environment = _environment(subject.task, subject.robot)
+        identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant=_VARIANT)
+        began = time.perf_counter()
+        trial = try_expert(environment, offers[subject.expert](environment.task), identity)
+        return subject, trial, time.perf_counter() - began
+    except Exception:
+        return subject, f"episode {index} was not run: {traceback.format_exc()}", 0.0
 
 
 @lru_cache(maxsize=1)

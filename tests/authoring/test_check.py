@@ -1,5 +1,6 @@
 """Every mistake in a task file is told, each in one message with file and field; a sound file has none."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -144,7 +145,9 @@ def test_a_region_without_room_is_named_with_the_number_of_tries(tmp_path: Path)
     text = TEN_LINES.replace("{ mug =", f"{{ {crowd}, mug =").replace("initial = [", f"initial = [{places}, ")
     (problem,) = _check(tmp_path, text).errors
     assert problem.field == "mug_on_plate.initial"
-    assert "finds no free place in region 'left' after 10000 tries. Make the region larger" in problem.problem
+    assert re.search(
+        r"finds no free place in region 'left'.* after \d{4,} tries\. Make the region larger", problem.problem
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,12 @@ def _assets(task: Task, robot: str) -> Iterator[str]:
 def _code(task: Task) -> tuple[str, ...]:
     """Return the modules of ours that run in an episode of the task's expert, sorted."""
     from vla_bench.envs.engines import engines
+    from vla_bench.experts import make_expert
     from vla_bench.experts.skills import skills
 
     named = [predicates[goal.name].__module__ for goal in (*task.goal, *task.must_not)]
     named += [skills[goal.name].__module__ for goal in task.goal if goal.name in skills]
-    begin = ("vla_bench.envs.environment", "vla_bench.experts.expert", engines[task.engine].__module__, *named)
+    begin = ("vla_bench.envs.environment", make_expert.__module__, engines[task.engine].__module__, *named)
     return _closure(tuple(sorted(set(begin))))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import World
-from vla_bench.experts.expert import make_expert
+from vla_bench.experts import make_expert
 from vla_bench.tasks import Task, tasks_of
 from vla_bench.tasks.starts import sharing_start
 

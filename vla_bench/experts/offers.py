@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from vla_bench.core.registry import Registry
+from vla_bench.experts import Expert, make_expert
 from vla_bench.experts.blind import make_blind_expert
-from vla_bench.experts.expert import Expert, make_expert
 from vla_bench.tasks.task import Task
 
 offers: Registry[Callable[[Task], Expert]] = Registry("expert")
