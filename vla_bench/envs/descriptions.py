@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import data_folder, user_env_folders
 from vla_bench.core.types import GripperGeometry
 from vla_bench.core.validation import read_toml, validated
 
@@ -207,19 +207,26 @@ def describe_scene(name: str) -> SceneDescription:
 
 
 def description_path(folder: Folder, name: str) -> Path:
-    """Return the TOML file of a description."""
-    return data_folder("envs") / folder / f"{name}.toml"
+    """Return the TOML file of a description; raise `UnknownNameError`, or `ConfigurationError` where there are two."""
+    found = [path for root in _roots() if (path := root / folder / f"{name}.toml").is_file()]
+    if not found:
+        raise UnknownNameError(folder.removesuffix("s"), name, described(folder))
+    if len(found) > 1:
+        problem = f"{found[0]} describes another {folder.removesuffix('s')} of the name {name!r}"
+        raise ConfigurationError(found[1], "(whole file)", problem, "a name of its own")
+    return found[0]
 
 
 def described(folder: Folder) -> tuple[str, ...]:
     """Return the names of all descriptions of a kind."""
-    return tuple(sorted(path.stem for path in (data_folder("envs") / folder).glob("*.toml")))
+    return tuple(sorted({path.stem for root in _roots() for path in (root / folder).glob("*.toml")}))
 
 
 def mjcf_path(folder: Folder, reference: str) -> Path:
     """Return where an MJCF lies: beside its description, or in the installed robosuite ("robosuite:path")."""
     if not reference.startswith("robosuite:"):
-        return data_folder("envs") / folder / reference
+        candidates = [root / folder / reference for root in _roots()]
+        return next((path for path in candidates if path.is_file()), candidates[0])
     from importlib.util import find_spec
 
     spec = find_spec("robosuite")
@@ -230,6 +237,8 @@ def mjcf_path(folder: Folder, reference: str) -> Path:
 
 def _read(folder: Folder, name: str, kind: type[D]) -> D:
     path = description_path(folder, name)
-    if not path.is_file():
-        raise UnknownNameError(folder.removesuffix("s"), name, described(folder))
     return validated(kind, read_toml(path), path)
+
+
+def _roots() -> tuple[Path, ...]:
+    return (data_folder("envs"), *user_env_folders())

@@ -36,7 +36,7 @@ class EnvironmentSpec:
     rendering: Literal["fast", "faithful"] = "fast"
     depth: bool = False
     wait_steps: int | None = None
-    expert: bool = False  # observations carry the expert's action
+    expert: str | None = None  # whose actions the observations carry, of `vla_bench.experts.offers`
 
     def make(self, task_id: str) -> "VlaBenchEnv":
         """Return a new environment of this task."""
@@ -53,7 +53,7 @@ class EnvironmentSpec:
 
     def for_video(self) -> "EnvironmentSpec":
         """Return the specification of the environments that render videos."""
-        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=False)
+        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=None)
 
 
 class EnvironmentStock:
@@ -163,8 +163,8 @@ class Rows:
             running.camera.reset(seed=episode.scene_seed())
             running.recorder = VideoRecorder(command.video, running.camera)
             running.recorder.add(running.environment)
-        if self._spec.expert:
-            running.expert = _expert_for(running)
+        if self._spec.expert is not None:
+            running.expert = _expert_for(running, self._spec.expert)
         return Ready(command.row, _with_offer(running, observation))
 
     def _execute(self, command: Execute) -> Event:
@@ -209,10 +209,10 @@ class Rows:
         self._stock.give_back(running.episode.task_id, running.environment)
 
 
-def _expert_for(running: _Running) -> "Expert":
-    from vla_bench.experts import make_expert
+def _expert_for(running: _Running, name: str) -> "Expert":
+    from vla_bench.experts.offers import offers
 
-    expert = make_expert(running.environment.task)
+    expert = offers[name](running.environment.task)
     expert.reset(running.environment.simulation.world, running.episode.generator("expert"))
     return expert
 

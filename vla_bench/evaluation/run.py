@@ -120,7 +120,7 @@ def environment_spec(policy: Policy, image_size: int | None, protocol: Evaluatio
         rendering=protocol.rendering,
         depth=needs.depth,
         wait_steps=protocol.wait_steps,
-        expert=needs.needs_expert,
+        expert=needs.expert,
     )
 
 

@@ -20,7 +20,7 @@ class PolicyRequirements:
     cameras: tuple[str, ...] = ()
     image_size: int | None = None  # side of the square images [pixels]; None: any size will do
     proprioception: tuple[str, ...] = ()  # names of the fields it reads
-    needs_expert: bool = False  # wants `observation["expert_action"]`
+    expert: str | None = None  # whose actions it wants as `observation["expert_action"]`, of `vla_bench.experts.offers`
     depth: bool = False
 
 
@@ -32,7 +32,7 @@ class EnvironmentConventions:
     image_size: int  # side of the square images [pixels]
     proprioception_fields: tuple[ProprioceptionField, ...]
     depth: bool = False
-    expert: bool = False  # whether observations carry the expert's action
+    expert: str | None = None  # whose actions the observations carry
 
 
 class Policy(Protocol):
@@ -88,8 +88,9 @@ def check_requirements(requirements: PolicyRequirements, conventions: Environmen
         problems.append(f"it needs images of {wanted_size} pixels, they send {conventions.image_size}")
     if requirements.depth and not conventions.depth:
         problems.append("it needs depth images, they send none")
-    if requirements.needs_expert and not conventions.expert:
-        problems.append("it needs the expert's action, they offer none")
+    if requirements.expert not in (None, conventions.expert):
+        offered = "none" if conventions.expert is None else f"those of {conventions.expert!r}"
+        problems.append(f"it needs the actions of {requirements.expert!r}, they offer {offered}")
     if problems:
         raise ConventionError(f"The policy does not fit the environments: {'; '.join(problems)}.")
 
