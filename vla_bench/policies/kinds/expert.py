@@ -17,7 +17,7 @@ class ExpertPolicy(PolicyBase):
     @property
     def requirements(self) -> PolicyRequirements:
         """The expert's offer and nothing else."""
-        return PolicyRequirements(needs_expert=True)
+        return PolicyRequirements(needs_expert=True, batch_shape=None)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the expert's action of each row, (B, 1, 7)."""
