@@ -25,16 +25,45 @@ class GraspDescription(Description):
 
     height_m: float = 0.0
     yaw_symmetry_deg: Annotated[float, Field(ge=0, le=360)] = 0.0
+    offset_m: Annotated[float, Field(ge=0)] = 0.0  # of a rim from the origin; 0: the fingers close on the whole object
+
+
+class JointDescription(Description):
+    """A joint that tasks speak of: a drawer is open, a knob turned on, a button pressed from `open_from` on."""
+
+    joint: str  # in the object's MJCF
+    handle: str  # a site where a gripper takes or presses; its x axis runs along the bar that fingers close across
+    open_from: float  # m or rad
+    closed_below: float
+
+    @model_validator(mode="after")
+    def _apart(self) -> "JointDescription":
+        if self.closed_below >= self.open_from:
+            raise ValueError(f"closed_below {self.closed_below} is not below open_from {self.open_from}")
+        return self
+
+
+class PartDescription(Description):
+    """A part of an object that tasks may speak of, as `<object>_<part>`.
+
+    The object's MJCF has a body of the part's name, whose shape the sites `<part>_bottom`, `<part>_top`,
+    `<part>_support` and, of a container, `<part>_inside` state; or a site of that name: an area where things may be.
+    """
+
+    noun: str
+    joint: JointDescription | None = None
 
 
 class ObjectDescription(Description):
-    """A thing that may stand in a scene."""
+    """A thing that may stand in a scene. A fixed one stands where it was put, whatever pushes it."""
 
     noun: str
     mjcf: str
     rgba: tuple[float, float, float, float]
     colour: str
     grasp: GraspDescription | None = None
+    fixed: bool = False
+    parts: dict[str, PartDescription] = {}
 
 
 class Region(Description):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.paths import data_folder
+from vla_bench.tasks.initial import in_order, initial_relations
+from vla_bench.tasks.parts import parts_of
 from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Goal, Relation, Task
-
-_INITIAL_RELATIONS: dict[str, tuple[str, ...]] = {"in_region": ("item", "region")}  # and what they are between
 
 
 def suites() -> tuple[str, ...]:
@@ -85,17 +85,29 @@ def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
 
 
 def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[str, str]) -> tuple[Relation, ...]:
-    found: dict[str, Relation] = {}
+    found: dict[tuple[bool, str], Relation] = {}
     where = f"{table.name}.initial"
     for text in texts:
         relation = _relation(path, table, "initial", text)
-        _check_call(path, where, "initial relation", relation, _INITIAL_RELATIONS)
+        _check_call(path, where, "initial relation", relation, _parameters_of_initial_relations())
         item = relation.arguments[0]
-        _check_known(path, where, "object", item, objects)
-        if item in found:
+        joint = initial_relations[relation.name].arranges_joint
+        _check_known(path, where, "object", item, (*objects, *parts_of(objects)) if joint else objects)
+        if (joint, item) in found:
             raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation for each object")
-        found[item] = relation
+        for name, argument in zip(initial_relations[relation.name].parameters[1:], relation.arguments[1:], strict=True):
+            if name != "region":  # which the scene knows, not the task
+                _check_known(path, where, "object", argument, objects)
+        found[joint, item] = relation
+    try:
+        in_order(list(found.values()))
+    except ValueError as error:
+        raise ConfigurationError(path, where, str(error), "references that are placed by something else") from None
     return tuple(found.values())
+
+
+def _parameters_of_initial_relations() -> dict[str, tuple[str, ...]]:
+    return {name: relation.parameters for name, relation in initial_relations.items()}
 
 
 def _relation(path: Path, table: TaskTable, field: str, text: str) -> Relation:
@@ -110,7 +122,7 @@ def _goal(path: Path, table: TaskTable, field: str, text: str, objects: dict[str
     where = f"{table.name}.{field}"
     _check_call(path, where, "predicate", relation, {name: parameters(name) for name in predicates})
     for argument in relation.arguments:
-        _check_known(path, where, "object", argument, objects)
+        _check_known(path, where, "object", argument, (*objects, *parts_of(objects)))
     return Goal(relation.name, relation.arguments)
 
 
