@@ -110,12 +110,7 @@ MISTAKES = [
     ('name = "cube_on_plate"', 'name = "Cube on plate"', "task.0.name", "'Cube on plate': String should match"),
     ('goal = ["on(cube, plate)"]', "goal = []", "task.0.goal", "[]: "),
     ("on(cube, plate)", "onn(cube, plate)", "cube_on_plate.goal", "no predicate is named 'onn'. Expected 'on'."),
-    (
-        "on(cube, plate)",
-        "hovers(cube, plate)",
-        "cube_on_plate.goal",
-        "Expected one of at, closed, grasped, in, lifted, moved, on, open",
-    ),
+    ("on(cube, plate)", "hovers(cube, plate)", "cube_on_plate.goal", "Expected one of around, at, closed, "),
     ("on(cube, plate)", "on(cub, plate)", "cube_on_plate.goal", "no object is named 'cub'. Expected 'cube'."),
     ("moved(plate)", "moved(plates)", "cube_on_plate.must_not", "no object is named 'plates'. Expected 'plate'."),
     (

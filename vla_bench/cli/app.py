@@ -10,7 +10,20 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import vla_bench
-from vla_bench.cli import check, docs, evaluate, generate, listing, merge, pretrain, quickstart, train
+from vla_bench.cli import (
+    check,
+    compare,
+    demos,
+    docs,
+    doctor,
+    evaluate,
+    generate,
+    listing,
+    merge,
+    pretrain,
+    quickstart,
+    train,
+)
 from vla_bench.core.errors import VlaBenchError
 
 _MISUSE, _INTERRUPTED = 2, 130  # exit statuses
@@ -46,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (quickstart, check, generate, train, merge, evaluate, listing, docs, pretrain):
+for module in (quickstart, check, generate, demos, train, merge, evaluate, compare, doctor, listing, docs, pretrain):
     module.add_commands(app)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.rotations import quat_wxyz_to_axis_angle
 from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
@@ -19,6 +20,7 @@ from vla_bench.envs.meshes import FAST_FACES, simplified
 from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite_world import RobosuiteWorld
+from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.tasks.task import Task
 
 _CAMERAS = {"wrist": "robot0_eye_in_hand"}  # ours -> robosuite's; the others have the same name
@@ -52,6 +54,8 @@ class RobosuiteSimulation:
         self._gripper = self._robot.gripper[_ARM]
         self._hand: int = self._model.body(self._robot.robot_model.eef_name[_ARM]).id
         self._world = RobosuiteWorld(self._env, task.objects)
+        robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
+        self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._xml: str = self._env.sim.model.get_xml()
         self._drawn: tuple[mujoco.MjModel, mujoco.MjData] | None = None  # made when an image is first asked for
@@ -98,6 +102,14 @@ class RobosuiteSimulation:
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
         return self._draw(Renderer.depth)
+
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which segment each pixel of every camera shows."""
+        return self._draw(partial(Renderer.segmentation, segment_of_geom=self._segment_of_geom))
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""

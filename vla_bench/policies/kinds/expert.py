@@ -20,7 +20,7 @@ class ExpertPolicy(PolicyBase):
     @property
     def requirements(self) -> PolicyRequirements:
         """The expert's offer and nothing else."""
-        return PolicyRequirements(expert=self._expert)
+        return PolicyRequirements(expert=self._expert, batch_shape=None)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the expert's action of each row, (B, 1, 7)."""
