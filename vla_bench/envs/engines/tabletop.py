@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
-from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
@@ -51,6 +51,7 @@ class TabletopSimulation:
         self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
+        self.action_dim = ACTION_DIM
 
     @property
     def world(self) -> MujocoWorld:
