@@ -1,12 +1,14 @@
 """robosuite's own environments: its scenes, controller, rewards and success checks, with our seeds and our renderer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
@@ -16,6 +18,7 @@ from vla_bench.envs.robosuite_engine.drawing import DrawnScene
 from vla_bench.envs.robosuite_engine.hidden_state import HiddenState
 from vla_bench.envs.robosuite_engine.making import make_stock
 from vla_bench.envs.robosuite_world import RobosuiteWorld
+from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.tasks.task import Task
 
 _CAMERAS = {"wrist": "robot0_eye_in_hand"}  # ours -> robosuite's; the others have the same name
@@ -36,11 +39,17 @@ class RobosuiteSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._options = options
         self._env = make_stock(options.robot, **task.engine_options)
+        # Only now: it imports robosuite, which `make_stock` keeps quiet.
+        from vla_bench.envs.robosuite_control import RobosuiteControl
+
+        self._control = RobosuiteControl(self._env)
         self._model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self._arms = [Arm(robot, self._model, self.data) for robot in self._env.robots]
         self._hidden = HiddenState(self._env)
         self._world = RobosuiteWorld(self._env, task.objects)
+        robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
+        self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._xml: str = self._env.sim.model.get_xml()
         self._drawn = DrawnScene(self._xml, options.rendering)
@@ -74,11 +83,8 @@ class RobosuiteSimulation:
         date with the last substep, which robosuite leaves for the next step.
         """
         env, parts = self._env, np.split(np.asarray(action), len(self._arms))
-        for substep in range(int(env.control_timestep / env.model_timestep)):
-            mujoco.mj_step1(self._model, self.data)
-            for arm, part in zip(self._arms, parts, strict=True):
-                arm.control(part, new_goal=substep == 0)
-            mujoco.mj_step2(self._model, self.data)
+        native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
+        self._control.advance(np.concatenate(native))
         env.timestep += 1
         env.cur_time += env.control_timestep
         self._reward = float(env._post_action(action)[0])
@@ -92,6 +98,14 @@ class RobosuiteSimulation:
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
         return self._draw(Renderer.depth)
+
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which segment each pixel of every camera shows."""
+        return self._draw(partial(Renderer.segmentation, segment_of_geom=self._segment_of_geom))
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state, the right arm's before the left one's."""

@@ -20,16 +20,10 @@ class Arm:
         self._robot, self._model, self._data = robot, model, data
         self._hand: int = model.body(robot.robot_model.eef_name[_RIGHT]).id
 
-    def control(self, action: FloatArray, *, new_goal: bool) -> None:
-        """Write the torques, as robosuite's `FixedBaseRobot.control` does, less what it keeps for observations."""
-        controller = self._robot.composite_controller
-        controller.update_state()
-        if new_goal:
-            controller.set_goal(action[: self._robot.action_dim])
-        for part, torques in controller.run_controller(self._robot._enabled_parts).items():
-            actuators = self._robot._ref_actuators_indexes_dict[part]
-            low, high = self._model.actuator_ctrlrange[actuators].T
-            self._data.ctrl[actuators] = np.clip(torques, low, high)
+    @property
+    def action_dim(self) -> int:
+        """How many numbers of an action robosuite takes: one less than ours where the gripper cannot move."""
+        return int(self._robot.action_dim)
 
     def look_again(self) -> None:
         """Let the controllers compute everything anew at the next step."""

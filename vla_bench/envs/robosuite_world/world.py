@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.types import FloatArray, ItemGeometry, Joint, Side
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint, Side
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.envs.robosuite_world.hand import Hand, hands_of
 from vla_bench.envs.robosuite_world.item import Item, find_item
 
@@ -43,6 +44,10 @@ class RobosuiteWorld:
     def items(self) -> tuple[str, ...]:
         """Names of all items."""
         return tuple(self._items)
+
+    def item_bodies(self) -> dict[str, frozenset[int]]:
+        """Return the bodies of the model that are each item's."""
+        return {name: item.solid_bodies | {item.body} for name, item in self._items.items()}
 
     def geometry(self, item: str) -> ItemGeometry:
         """Shape facts of `item`."""
@@ -97,6 +102,10 @@ class RobosuiteWorld:
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._hand.end_effector])
         return quat
+
+    def gripper(self) -> GripperGeometry:
+        """Shape facts of the gripper."""
+        return describe_robot("panda").gripper.geometry
 
     def gripper_opening_m(self) -> float:
         """Distance that the fingers have between them."""

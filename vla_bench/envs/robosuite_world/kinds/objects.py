@@ -7,9 +7,9 @@ import numpy as np
 
 from vla_bench.core.rotations import quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, ItemGeometry
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.envs.robosuite_world.item import PLAIN, Item, asset_kinds, bodies_of, object_model
 
-_FINGER_DEPTH_M = 0.025  # an item may rise this far above the fingertips' centre before it touches the palm
 _LEAST_GRASP_HEIGHT_M = 0.005
 _WIDEST_GRASP_M = 0.065  # the fingers open to 8 cm
 _ROUND = 1.1  # a thing whose diagonal is no longer than this many times its sides is round
@@ -36,7 +36,7 @@ def _geometry(model: mujoco.MjModel, body: int, thing: Any) -> ItemGeometry:
         top_m=top_m,
         support_m=top_m,
         support_radius_m=min(along_x, along_y) / 2,
-        grasp_height_m=max(_LEAST_GRASP_HEIGHT_M, top_m - _FINGER_DEPTH_M),
+        grasp_height_m=max(_LEAST_GRASP_HEIGHT_M, top_m - describe_robot("panda").gripper.geometry.depth_m),
         grasp_yaw_symmetry_rad=0.0 if diagonal < _ROUND * min(along_x, along_y) else symmetry,
     )
 
