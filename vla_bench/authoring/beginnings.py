@@ -12,6 +12,7 @@ from vla_bench.core.types import ACTION_DIM
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.tasks.predicates import BY_PRODUCTS
 
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _STILL_STEPS = 10  # control steps without motion
 _STILL_M = 0.01  # what moves further by itself in that time was placed badly
 
@@ -65,8 +66,7 @@ def _unsteady(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
     world, task = environment.simulation.world, environment.task
     placed = {relation.arguments[0] for relation in task.initial} & set(world.items())
     before = {item: world.position_world(item).copy() for item in sorted(placed)}
-    still = np.zeros(environment.action_space.shape or (ACTION_DIM,))
-    still[-1] = -1.0
+    still = np.tile(_STILL, environment.simulation.action_dim // ACTION_DIM)
     for _ in range(_STILL_STEPS):
         environment.simulation.step(still)
     moved = [item for item, place in before.items() if np.linalg.norm(world.position_world(item) - place) > _STILL_M]
