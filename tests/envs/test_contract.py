@@ -53,14 +53,15 @@ def environment(request: pytest.FixtureRequest) -> Iterator[VlaBenchEnv]:
     made.close()
 
 
-def _actions(count: int) -> FloatArray:
-    return np.random.default_rng(1).uniform(-1, 1, (count, ACTION_DIM)).astype(np.float32)
+def _actions(environment: VlaBenchEnv, count: int) -> FloatArray:
+    size = environment.simulation.action_dim
+    return np.random.default_rng(1).uniform(-1, 1, (count, size)).astype(np.float32)
 
 
 def hashes(environment: VlaBenchEnv, seed: int) -> list[str]:
     """Return a hash of each observation of an episode under random actions, until it ends."""
     seen = [environment.reset(seed=seed)[0]]
-    for action in _actions(_LONG):
+    for action in _actions(environment, _LONG):
         observation, _, terminated, truncated, _ = environment.step(action)
         seen.append(observation)
         if terminated or truncated:
@@ -71,7 +72,7 @@ def hashes(environment: VlaBenchEnv, seed: int) -> list[str]:
 def _episode(environment: VlaBenchEnv, seed: int, steps: int = 3) -> tuple[list[Observation], list[dict[str, object]]]:
     observation, info = environment.reset(seed=seed)
     observations, infos = [observation], [info]
-    for action in _actions(steps):
+    for action in _actions(environment, steps):
         observation, _, _, _, info = environment.step(action)
         observations.append(observation)
         infos.append(info)
@@ -141,9 +142,13 @@ def test_start_states_vary(environment: VlaBenchEnv) -> None:
 
 def test_spaces_and_info_conform(environment: VlaBenchEnv) -> None:
     observations, infos = _episode(environment, seed=2)
-    assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-    assert {field.name: field.size for field in environment.proprioception_fields} == _FIELDS
-    assert list(_FIELDS) == [field.name for field in environment.proprioception_fields]
+    arms = environment.simulation.action_dim // ACTION_DIM
+    assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (arms * ACTION_DIM,), np.float32)
+    fields = [(field.name, field.size) for field in environment.proprioception_fields]
+    assert [(name.removeprefix("right_").removeprefix("left_"), size) for name, size in fields] == arms * [
+        *_FIELDS.items()
+    ]
+    assert len(dict(fields)) == len(fields)
     for observation, info in zip(observations, infos, strict=True):
         assert environment.observation_space.contains(observation)
         assert np.isfinite(observation["proprioception"]).all()
@@ -173,7 +178,7 @@ def test_both_cameras_see_something_that_changes(environment: VlaBenchEnv) -> No
 
 
 def test_state_restores_what_is_seen_and_what_follows(environment: VlaBenchEnv) -> None:
-    first, second, third = _actions(3)
+    first, second, third = _actions(environment, 3)
     environment.reset(seed=6)
     environment.step(first)
     state, seen = environment.state(), environment.observe()
@@ -187,7 +192,7 @@ def test_state_restores_what_is_seen_and_what_follows(environment: VlaBenchEnv) 
 
 
 def test_advance_is_step_without_looking(environment: VlaBenchEnv) -> None:
-    action = _actions(1)[0]
+    action = _actions(environment, 1)[0]
     environment.reset(seed=3)
     observation, *told = environment.step(action)
     environment.reset(seed=3)
@@ -201,7 +206,7 @@ def test_actions_are_clipped_to_their_range(environment: VlaBenchEnv) -> None:
     states = []
     for scale in (1.0, 3.0):
         environment.reset(seed=3)
-        environment.advance(scale * np.ones(ACTION_DIM))
+        environment.advance(scale * np.ones(environment.simulation.action_dim))
         states.append(environment.state())
     assert np.array_equal(*states)
 
@@ -252,12 +257,12 @@ def test_horizon_truncates_and_no_step_follows(task_id: str) -> None:
     task = replace(vla_bench.tasks.get_task(task_id), horizon=3)
     environment = VlaBenchEnv(task, EnvOptions(_SIZE))
     with pytest.raises(ConventionError, match=r"Call reset\(\) before step\(\)"):
-        environment.step(np.zeros(ACTION_DIM))
+        environment.step(np.zeros(environment.simulation.action_dim))
     environment.reset(seed=0)
-    ends = [environment.advance(np.zeros(ACTION_DIM))[1:3] for _ in range(3)]
+    ends = [environment.advance(np.zeros(environment.simulation.action_dim))[1:3] for _ in range(3)]
     assert ends == [(False, False), (False, False), (False, True)]
     with pytest.raises(ConventionError, match=r"after an episode has ended"):
-        environment.step(np.zeros(ACTION_DIM))
+        environment.step(np.zeros(environment.simulation.action_dim))
     environment.close()
 
 
@@ -278,10 +283,11 @@ def test_options_decide_what_is_seen(task_id: str) -> None:
 def test_wrong_actions_are_refused(task_id: str) -> None:
     environment = vla_bench.make(task_id, image_size=_SIZE)
     environment.reset(seed=0)
-    with pytest.raises(ConventionError, match=r"shape \(6,\)\. Expected \(7,\)"):
+    size = environment.simulation.action_dim
+    with pytest.raises(ConventionError, match=rf"shape \(6,\)\. Expected \({size},\)"):
         environment.step(np.zeros(6))
     with pytest.raises(ConventionError, match="not finite"):
-        environment.step(np.full(ACTION_DIM, np.nan))
+        environment.step(np.full(size, np.nan))
     environment.close()
 
 
@@ -291,7 +297,7 @@ def test_wait_steps_come_before_the_episode(task_id: str) -> None:
     waiting.reset(seed=5)
     instant.reset(seed=5)
     for _ in range(2):
-        instant.advance(np.array([0, 0, 0, 0, 0, 0, -1.0]))
+        instant.advance(np.tile([0, 0, 0, 0, 0, 0, -1.0], instant.simulation.action_dim // ACTION_DIM))
     assert np.array_equal(waiting.state(), instant.state())
     waiting.close()
     instant.close()
