@@ -48,6 +48,9 @@ def render(
     cameras: Annotated[str | None, typer.Option(help="Cameras, with commas. [default: those of the file]")] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: those of the file]")] = None,
     depth: Annotated[bool | None, typer.Option("--depth/--no-depth", help="Depth too, in metres.")] = None,
+    segmentation: Annotated[
+        bool | None, typer.Option("--segmentation/--no-segmentation", help="What each pixel shows, too.")
+    ] = None,
     rendering: Annotated[
         Literal["fast", "faithful"] | None, typer.Option(help="Quality of the images. [default: that of the file]")
     ] = None,
@@ -66,6 +69,7 @@ def render(
         cameras=None if cameras is None else tuple(name.strip() for name in cameras.split(",") if name.strip()),
         image_size=size,
         depth=depth,
+        segmentation=segmentation,
         rendering=rendering,
         workers=worker_count(workers),
     )

@@ -112,8 +112,8 @@ def rates_of(progress: "CollectProgress") -> str:
 
 def print_collected(report: "CollectReport") -> None:
     """Print what a collection ended with."""
-    rows = [(task.task, str(task.successes), f"{task.successes / task.attempts:.0%}") for task in report.tasks]
-    print_table(("task", "demonstrations", "expert success"), rows, words=1)
+    rows = [(task.task, str(task.demonstrations), f"{task.successes / task.attempts:.0%}") for task in report.tasks]
+    print_table(("task", "demonstrations", "success"), rows, words=1)
     console = Console()
     for death in report.deaths:
         console.print(death, style="yellow")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.demos.filters import without_noops
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.parts import Parts
@@ -35,7 +36,9 @@ class RecordingFactory:
         def attempt(identity: EpisodeIdentity) -> Attempted:
             demonstration = record(identity)
             header = record.header()
-            if demonstration.success or self.options.keep_failures:
+            if self.options.filters.noops is not None:
+                demonstration = without_noops(demonstration, self.options.filters.noops)
+            if demonstration.success or self.options.keep_failures or self.options.counted == "episodes":
                 parts.keep(header, demonstration)
             else:
                 parts.note_failure(identity)

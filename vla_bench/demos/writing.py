@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vla_bench.core.episode import array_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import written_whole
-from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.demonstration import LABELS, Demonstration, DemonstrationSummary
 from vla_bench.demos.header import FileHeader
 
 _LIBRARY_VERSIONS = ("v108", "v110")  # readable by every HDF5 since 1.10
@@ -107,6 +107,12 @@ def _write_one(group: Any, demonstration: Demonstration) -> None:
     for camera, depth in demonstration.depth.items():
         chunks = _chunks(depth)
         group.create_dataset(f"obs/{camera}_depth", data=depth, chunks=chunks, shuffle=True, **_COMPRESSION)
+    for camera, segments in demonstration.segmentation.items():
+        chunks = _chunks(segments)
+        group.create_dataset(f"obs/{camera}_segmentation", data=segments, chunks=chunks, **_COMPRESSION)
+    for camera, track in demonstration.cameras.items():
+        poses = group.create_dataset(f"cameras/{camera}", data=track.pose_world.astype(np.float64))
+        poses.attrs["intrinsics"] = track.intrinsics
     group.create_dataset("actions", data=demonstration.actions.astype(np.float32))
     group.create_dataset("executed_actions", data=demonstration.executed_actions.astype(np.float32))
     group.create_dataset("rewards", data=demonstration.rewards.astype(np.float32))
@@ -114,6 +120,9 @@ def _write_one(group: Any, demonstration: Demonstration) -> None:
     group.create_dataset("states", data=demonstration.states.astype(np.float64), shuffle=True, **_COMPRESSION)
     numbers = [summary.phase_names.index(phase) for phase in demonstration.phases]
     group.create_dataset("phases", data=np.array(numbers, dtype=np.uint8))
+    group.create_dataset("labels", data=np.array([LABELS.index(one) for one in demonstration.labels], dtype=np.uint8))
+    if demonstration.step_numbers is not None:
+        group.create_dataset("step_numbers", data=demonstration.step_numbers.astype(np.int32))
 
 
 def _keep_model(file: Any, xml: str) -> str:
