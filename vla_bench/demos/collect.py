@@ -157,6 +157,8 @@ class _Collection:
         if outcome.answer is None:
             self._note_death(identity, outcome.death)
             schedule.give_back(identity.index)
+        elif outcome.answer.stopped:
+            raise KeyboardInterrupt
         else:
             self._check_fits(identity, outcome.answer.header)
             schedule.finished(identity.index, success=outcome.answer.success)
@@ -173,9 +175,11 @@ class _Collection:
         if self.deaths_of[identity] >= DEATHS_PER_JOB:
             raise CollectError(f"{death} It is not the first there.", self._finished(), self.parts.folder)
 
-    def _check_fits(self, identity: EpisodeIdentity, header: FileHeader) -> None:
+    def _check_fits(self, identity: EpisodeIdentity, header: FileHeader | None) -> None:
         """Raise where what was recorded of a task cannot stand in one file with the rest."""
         self.header = self.header or header
+        if self.header is None or header is None:
+            return
         if differences := self.header.differences(header):
             problem = f"{identity.task_id} cannot share a file with the tasks before it: {'; '.join(differences)}."
             raise CollectError(f"{problem} Give it an --output of its own.", self._finished(), self.parts.folder)

@@ -15,7 +15,8 @@ class ExpertUnsuccessfulError(VlaBenchError):
     def __init__(self, task: str, attempts: int, successes: int) -> None:
         super().__init__(
             f"The expert succeeded in {successes} of {attempts} attempts at {task}, so collecting stopped. "
-            "With noise, choose less of it; else `generate-demos --keep-failures` and `inspect` show what goes wrong."
+            "With noise or slips, choose less of them; else `generate-demos --keep-failures` and `inspect` show what "
+            "goes wrong. To record a policy whatever comes of it, `record --count episodes`."
         )
 
 

@@ -43,13 +43,18 @@ class Source:
     name: str
 
 
-def write_demonstrations(path: Path | str, header: FileHeader, demonstrations: Iterable[Demonstration]) -> None:
-    """Write a whole file with the subsets `train`, `valid` and one for each task."""
+Masks = Mapping[str, Sequence[int]]  # subset -> places in the file, from 0
+
+
+def write_demonstrations(
+    path: Path | str, header: FileHeader, demonstrations: Iterable[Demonstration], masks: Masks | None = None
+) -> None:
+    """Write a whole file with the subsets `masks`, by default `train` and `valid`; each task is a subset, too."""
     with _written(Path(path)) as file:
         data = _data_group(file, header)
         for number, demonstration in enumerate(demonstrations):
             _write_one(data.create_group(f"demo_{number}"), demonstration)
-        _finish(file)
+        _finish(file, masks)
 
 
 def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> None:
@@ -65,18 +70,17 @@ def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> 
         raise DemonstrationWriteError(path, error.strerror or str(error)) from error
 
 
-def merge(output: Path, header: FileHeader, sources: Sequence[Source], extra: Mapping[str, str] | None = None) -> None:
-    """Copy the demonstrations of `sources` into one file, in order, as they are; `extra` adds attributes to `data`."""
+def merge(output: Path, header: FileHeader, sources: Sequence[Source], masks: Masks | None = None) -> None:
+    """Copy the demonstrations of `sources` into one file, in order, as they are; subsets as `write_demonstrations`."""
     _check_room(output, sources)
     with _written(output) as file:
         data = _data_group(file, header)
-        data.attrs.update(extra or {})
         for path, group in groupby(enumerate(sources), key=lambda numbered: numbered[1].path):
             with h5py.File(path, "r") as part:
                 for number, source in group:
                     part.copy(part[f"data/{source.name}"], data, name=f"demo_{number}")
                     _copy_model(part, file, part[f"data/{source.name}"].attrs["model_file"])
-        _finish(file)
+        _finish(file, masks)
 
 
 def subsets(summaries: Mapping[str, DemonstrationSummary]) -> dict[str, list[str]]:
@@ -159,13 +163,17 @@ def _data_group(file: Any, header: FileHeader) -> Any:
     return data
 
 
-def _finish(file: Any) -> None:
+def _finish(file: Any, masks: Masks | None = None) -> None:
     """Add what depends on all demonstrations: their total length and the subsets."""
     data = file["data"]
     names = sorted(data, key=lambda name: int(name.removeprefix("demo_")))
     summaries = {name: DemonstrationSummary.from_attributes(data[name].attrs) for name in names}
     data.attrs["total"] = sum(summary.steps for summary in summaries.values())
-    for subset, members in subsets(summaries).items():
+    chosen = subsets(summaries)
+    if masks is not None:
+        chosen = {name: members for name, members in chosen.items() if name not in ("train", "valid")}
+        chosen |= {name: [f"demo_{place}" for place in places] for name, places in masks.items()}
+    for subset, members in chosen.items():
         file.create_dataset(f"mask/{subset}", data=np.array([name.encode() for name in members], dtype="S"))
 
 
