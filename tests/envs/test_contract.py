@@ -24,6 +24,7 @@ from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.demos import DemonstrationFile, record_episode, write_demonstrations
+from vla_bench.demos.devices import DeviceSpec
 from vla_bench.demos.recording import header_of
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.options import EnvOptions
@@ -235,7 +236,8 @@ def test_expert_solves_all_but_one_of_a_few(environment: VlaBenchEnv) -> None:
 def test_a_demonstration_is_kept_whole_and_can_be_run_again(environment: VlaBenchEnv, tmp_path: Path) -> None:
     task = environment.task
     identity = EpisodeIdentity(task.suite, task.name, 0, variant="contract")
-    recorded = record_episode(environment, make_expert(task), identity)
+    recorded = record_episode(environment, DeviceSpec("expert").make(), identity)
+    assert recorded is not None
     write_demonstrations(tmp_path / "one.hdf5", header_of(environment), [recorded])
     with DemonstrationFile(tmp_path / "one.hdf5") as file:
         (kept,) = file
