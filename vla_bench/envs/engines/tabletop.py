@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
-from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
@@ -60,6 +60,7 @@ class TabletopSimulation:
         self.proprioception_fields = _proprioception_fields(
             model, joints, [model.joint(tool + name).id for name in gripper.joints]
         )
+        self.action_dim = ACTION_DIM
 
     @property
     def world(self) -> MujocoWorld:
