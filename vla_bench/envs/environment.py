@@ -52,6 +52,11 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return self.simulation.proprioception_fields
 
     @property
+    def action_dim(self) -> int:
+        """How many numbers an action has: 7 for each arm, the right one's first."""
+        return self.simulation.action_dim
+
+    @property
     def segment_names(self) -> tuple[str, ...]:
         """What the numbers in `observation["segmentation"]` stand for: background, robot, then every item."""
         return segment_names(self.simulation.world.items())
