@@ -117,10 +117,7 @@ class TabletopSimulation:
         """Advance one control step. Positions, velocities and contacts are up to date afterwards."""
         self._controller.set_goal(self.data, action[:6])
         self._move_gripper(float(action[6]))
-        for _ in range(self._substeps):
-            self._controller.apply(self.data)
-            mujoco.mj_step2(self._model, self.data)
-            mujoco.mj_step1(self._model, self.data)
+        self._controller.advance(self.data, self._substeps)
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
