@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -34,6 +34,7 @@ def run(
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    robot: Robot = "panda",
 ) -> None:
     """Evaluate a policy on the tasks of a suite; one record an episode.
 
@@ -59,7 +60,7 @@ def run(
         rows_per_worker=rows,
         videos=videos,
         image_size=image_size,
-        protocol=EvaluationProtocol(rendering=rendering),
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )
     with progress_shown(policy) as update:
         report = run_evaluation(options, lambda progress: update(progress.done, progress.total, rates_of(progress)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -31,6 +31,7 @@ def generate_demos(
     image_size: Annotated[int, typer.Option(min=16, help="Width and height of the images in pixels.")] = 224,
     depth: Annotated[bool, typer.Option("--depth", help="Record depth too, in metres.")] = False,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    robot: Robot = "panda",
     keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed attempts too.")] = False,
     noise: Annotated[
         Literal["none", "bursts", "drift"],
@@ -58,6 +59,7 @@ def generate_demos(
         cameras=tuple(camera),
         depth=depth,
         rendering=rendering,
+        robot=robot,
         keep_failures=keep_failures,
         noise=None if noise == "none" else NoiseOptions(noise_translation, noise_yaw, noise),
     )

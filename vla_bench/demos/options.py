@@ -8,6 +8,7 @@ from typing import Any
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.tasks import Task, tasks_of
 
 
@@ -29,6 +30,7 @@ class CollectOptions:
     cameras: tuple[str, ...] = ("agentview", "wrist")
     depth: bool = False
     rendering: str = "fast"
+    robot: str = "panda"
     keep_failures: bool = False  # keep the attempts that failed on the way, besides the successes asked for
     noise: NoiseOptions | None = None
     variant: str = "demonstration"  # of the episode identity: scenes that no evaluation of the same seed meets
@@ -37,6 +39,7 @@ class CollectOptions:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
+        describe_robot(self.robot)  # an unknown one is told before any worker starts
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
@@ -56,6 +59,7 @@ class CollectOptions:
             "cameras": self.cameras,
             "depth": self.depth,
             "rendering": self.rendering,
+            "robot": self.robot,
         }
 
     def configuration(self) -> dict[str, Any]:
@@ -76,6 +80,7 @@ class CollectOptions:
             "cameras": list(self.cameras),
             "depth": self.depth,
             "rendering": self.rendering,
+            "robot": self.robot,
             "keep_failures": self.keep_failures,
             "noise": None
             if self.noise is None

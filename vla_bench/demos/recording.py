@@ -90,6 +90,7 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         "rendering": options.rendering,
         "cameras": list(options.cameras),
         "depth": options.depth,
+        "robot": options.robot,
     }
     return FileHeader(
         cameras=tuple(options.cameras),

@@ -12,6 +12,7 @@ class EvaluationProtocol:
     """How episodes are run, whoever acts. Horizons and success rules are the tasks' own."""
 
     rendering: Literal["fast", "faithful"] = "fast"
+    robot: str = "panda"
     wait_steps: int | None = None  # steps without motion before the policy begins; None: the task's own
     horizon_rule: Literal["task"] = "task"
     success_rule: Literal["held"] = "held"  # the goal held for the task's `success_steps` ends the episode

@@ -37,6 +37,7 @@ class EnvironmentSpec:
     depth: bool = False
     wait_steps: int | None = None
     expert: bool = False  # observations carry the expert's action
+    robot: str = "panda"
 
     def make(self, task_id: str) -> "VlaBenchEnv":
         """Return a new environment of this task."""
@@ -49,6 +50,7 @@ class EnvironmentSpec:
             cameras=self.cameras,
             depth=self.depth,
             wait_steps=self.wait_steps,
+            robot=self.robot,
         )
 
     def for_video(self) -> "EnvironmentSpec":

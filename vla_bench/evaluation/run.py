@@ -13,6 +13,7 @@ from pathlib import Path
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.pool import NoWorkers, WorkerPool
 from vla_bench.evaluation.protocol import EvaluationProtocol
@@ -93,6 +94,7 @@ def run_evaluation(
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
+    describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     plan = plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed)
     source = find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
@@ -121,6 +123,7 @@ def environment_spec(policy: Policy, image_size: int | None, protocol: Evaluatio
         depth=needs.depth,
         wait_steps=protocol.wait_steps,
         expert=needs.needs_expert,
+        robot=protocol.robot,
     )
 
 
@@ -178,7 +181,7 @@ def _connected_pool(
     try:
         fields = pool.start()
         policy.connect(
-            EnvironmentConventions(spec.cameras, spec.image_size, fields, depth=spec.depth, expert=spec.expert)
+            EnvironmentConventions(spec.cameras, spec.image_size, fields, spec.depth, spec.expert, spec.robot)
         )
         yield pool
     finally:

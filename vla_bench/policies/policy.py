@@ -22,6 +22,7 @@ class PolicyRequirements:
     proprioception: tuple[str, ...] = ()  # names of the fields it reads
     needs_expert: bool = False  # wants `observation["expert_action"]`
     depth: bool = False
+    robot: str | None = None  # whose actions it learnt; None: it acts on any
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class EnvironmentConventions:
     proprioception_fields: tuple[ProprioceptionField, ...]
     depth: bool = False
     expert: bool = False  # whether observations carry the expert's action
+    robot: str = "panda"
 
 
 class Policy(Protocol):
@@ -86,6 +88,8 @@ def check_requirements(requirements: PolicyRequirements, conventions: Environmen
     wanted_size = requirements.image_size if requirements.cameras else None
     if wanted_size not in (None, conventions.image_size):
         problems.append(f"it needs images of {wanted_size} pixels, they send {conventions.image_size}")
+    if requirements.robot not in (None, conventions.robot):
+        problems.append(f"it was trained on the robot {requirements.robot!r}, theirs is {conventions.robot!r}")
     if requirements.depth and not conventions.depth:
         problems.append("it needs depth images, they send none")
     if requirements.needs_expert and not conventions.expert:
