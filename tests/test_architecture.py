@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policies": {"core", "models"},
     "results": {"core"},
     "training": {"core", "demos", "models"},
+    "authoring": {"core", "tasks", "envs", "experts", "results"},
     "evaluation": {"core", "tasks", "envs", "experts", "policies", "results"},
 }
 ON_TOP = {"cli", "quickstart", "__main__"}  # nothing below imports these

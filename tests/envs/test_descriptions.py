@@ -77,7 +77,7 @@ def test_an_object_stands_where_its_description_says(everything: TabletopSimulat
 def test_every_compiled_object_has_its_colour(everything: TabletopSimulation) -> None:
     model = everything.compiled.model
     for name in OBJECTS:
-        geoms = np.flatnonzero(model.geom_bodyid == model.body(name).id)
+        geoms = np.flatnonzero(model.body_rootid[model.geom_bodyid] == model.body(name).id)
         shown = np.array(describe_object(name).rgba)
         assert any(np.allclose(model.geom_rgba[geom], shown, atol=1e-6) for geom in geoms), name
 

@@ -65,6 +65,8 @@ class ItemGeometry:
     support_radius_m: float  # a thing whose centre is within this horizontal distance is on the item
     grasp_height_m: float = 0.0  # height over the origin at which the fingertips close
     grasp_yaw_symmetry_rad: float = 0.0  # grasps this far apart are equal; 0: any yaw will do
+    grasp_offset_m: float = 0.0  # from the origin, outwards to a rim that the fingers close on; 0: across the whole
+    opening_half_size_m: tuple[float, float] | None = None  # of a container with walls, along its own x and y
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Source: Khatib, "A unified approach for motion and force control of robot manipulators", 1987, as robosuite 1.5 has it:
 position and orientation decoupled, kp 150, critically damped, goal relative to the pose achieved, null space held at
-the starting posture. Khatib's own law has them coupled: for arms on which a force turns the hand a lot.
+the starting posture.
 """
 
 from typing import Any, NamedTuple
@@ -62,11 +62,11 @@ class OperationalSpaceController:
                 data._address,
                 data.qM.ctypes.data,
                 self._site,
+                self._coupled,
                 self._qpos,
                 self._dof,
                 self._actuators,
                 self._limits,
-                self._coupled,
                 self._rest,
                 self._goal_position,
                 self._goal_matrix,
@@ -89,11 +89,11 @@ class _Arm(NamedTuple):
     data: int
     inertia: int  # address of data.qM
     site: int
+    coupled: bool  # position and orientation are controlled together
     qpos_addresses: NDArray[np.int64]
     dof_addresses: NDArray[np.int64]
     actuators: NDArray[np.int64]
     limits: FloatArray  # (joints, 2) [N m]
-    coupled: bool  # whether a force is kept from turning the hand, and a moment from moving it
     rest: FloatArray  # (joints,) [rad]
     goal_position: FloatArray  # (3,)
     goal_matrix: FloatArray  # (3, 3)

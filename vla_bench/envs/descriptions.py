@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import data_folder, user_env_folders
 from vla_bench.core.types import GripperGeometry
 from vla_bench.core.validation import read_toml, validated
 
@@ -26,16 +26,45 @@ class GraspDescription(Description):
 
     height_m: float = 0.0
     yaw_symmetry_deg: Annotated[float, Field(ge=0, le=360)] = 0.0
+    offset_m: Annotated[float, Field(ge=0)] = 0.0  # of a rim from the origin; 0: the fingers close on the whole object
+
+
+class JointDescription(Description):
+    """A joint that tasks speak of: a drawer is open, a knob turned on, a button pressed from `open_from` on."""
+
+    joint: str  # in the object's MJCF
+    handle: str  # a site where a gripper takes or presses; its x axis runs along the bar that fingers close across
+    open_from: float  # m or rad
+    closed_below: float
+
+    @model_validator(mode="after")
+    def _apart(self) -> "JointDescription":
+        if self.closed_below >= self.open_from:
+            raise ValueError(f"closed_below {self.closed_below} is not below open_from {self.open_from}")
+        return self
+
+
+class PartDescription(Description):
+    """A part of an object that tasks may speak of, as `<object>_<part>`.
+
+    The object's MJCF has a body of the part's name, whose shape the sites `<part>_bottom`, `<part>_top`,
+    `<part>_support` and, of a container, `<part>_inside` state; or a site of that name: an area where things may be.
+    """
+
+    noun: str
+    joint: JointDescription | None = None
 
 
 class ObjectDescription(Description):
-    """A thing that may stand in a scene."""
+    """A thing that may stand in a scene. A fixed one stands where it was put, whatever pushes it."""
 
     noun: str
     mjcf: str
     rgba: tuple[float, float, float, float]
     colour: str
     grasp: GraspDescription | None = None
+    fixed: bool = False
+    parts: dict[str, PartDescription] = {}
 
 
 class Region(Description):
@@ -178,19 +207,26 @@ def describe_scene(name: str) -> SceneDescription:
 
 
 def description_path(folder: Folder, name: str) -> Path:
-    """Return the TOML file of a description."""
-    return data_folder("envs") / folder / f"{name}.toml"
+    """Return the TOML file of a description; raise `UnknownNameError`, or `ConfigurationError` where there are two."""
+    found = [path for root in _roots() if (path := root / folder / f"{name}.toml").is_file()]
+    if not found:
+        raise UnknownNameError(folder.removesuffix("s"), name, described(folder))
+    if len(found) > 1:
+        problem = f"{found[0]} describes another {folder.removesuffix('s')} of the name {name!r}"
+        raise ConfigurationError(found[1], "(whole file)", problem, "a name of its own")
+    return found[0]
 
 
 def described(folder: Folder) -> tuple[str, ...]:
     """Return the names of all descriptions of a kind."""
-    return tuple(sorted(path.stem for path in (data_folder("envs") / folder).glob("*.toml")))
+    return tuple(sorted({path.stem for root in _roots() for path in (root / folder).glob("*.toml")}))
 
 
 def mjcf_path(folder: Folder, reference: str) -> Path:
     """Return where an MJCF lies: beside its description, or in the installed robosuite ("robosuite:path")."""
     if not reference.startswith("robosuite:"):
-        return data_folder("envs") / folder / reference
+        candidates = [root / folder / reference for root in _roots()]
+        return next((path for path in candidates if path.is_file()), candidates[0])
     from importlib.util import find_spec
 
     spec = find_spec("robosuite")
@@ -201,6 +237,8 @@ def mjcf_path(folder: Folder, reference: str) -> Path:
 
 def _read(folder: Folder, name: str, kind: type[D]) -> D:
     path = description_path(folder, name)
-    if not path.is_file():
-        raise UnknownNameError(folder.removesuffix("s"), name, described(folder))
     return validated(kind, read_toml(path), path)
+
+
+def _roots() -> tuple[Path, ...]:
+    return (data_folder("envs"), *user_env_folders())

@@ -12,6 +12,7 @@ from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.descriptions import (
     ObjectDescription,
+    PartDescription,
     RobotDescription,
     SceneDescription,
     describe_object,
@@ -80,7 +81,10 @@ def _parsed(path: Path, sites: tuple[str, ...] = ()) -> mujoco.MjSpec:
 
 
 def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) -> None:
-    part = _parsed(mjcf_path("objects", description.mjcf), sites=_ITEM_SITES)
+    path = mjcf_path("objects", description.mjcf)
+    part = _parsed(path, sites=_ITEM_SITES)
+    for part_name, part_description in description.parts.items():
+        _check_part(path, part, part_name, part_description)
     for geom in part.geoms:
         geom.group = VISUAL_GROUP
         if geom.name.startswith("body"):
@@ -88,8 +92,26 @@ def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) 
     root = part.worldbody.first_body()
     body = spec.worldbody.add_frame().attach_body(root, item_prefix(name), "")
     body.name = name
-    joint = body.add_freejoint()
-    joint.name = f"{name}/free"
+    if description.fixed:
+        body.mocap = True  # so that its pose is part of the state, though nothing moves it
+    else:
+        joint = body.add_freejoint()
+        joint.name = f"{name}/free"
+
+
+def _check_part(path: Path, spec: mujoco.MjSpec, name: str, description: PartDescription) -> None:
+    """Raise `ConfigurationError` where the MJCF lacks what a part's description names."""
+    if spec.site(name) is None and spec.body(name) is None:
+        raise ConfigurationError(path, name, "no body or site has this name", "as the description's `parts` say")
+    wanted = [f"{name}_{site}" for site in _ITEM_SITES] if spec.site(name) is None else []
+    joint = description.joint
+    wanted += [joint.handle] if joint else []
+    for site in wanted:
+        if spec.site(site) is None:
+            raise ConfigurationError(path, "site", f"{site!r} is missing", f"sites {', '.join(wanted)}")
+    if joint and spec.joint(joint.joint) is None:
+        known = ", ".join(known.name for known in spec.joints)
+        raise ConfigurationError(path, "joint", f"{joint.joint!r} is missing, though part {name!r} names it", known)
 
 
 def horizontal_radius(model: mujoco.MjModel, item: str) -> float:
