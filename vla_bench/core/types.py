@@ -83,7 +83,9 @@ class GripperGeometry:
     finger_offset_m: float  # from the middle to the middle of an open finger
     finger_clearance_m: float  # between the middle of a finger and a thing, for the finger not to touch it
     fingertip_m: float  # how far the fingers reach ahead of the point between the fingertips
-    depth_m: float  # how far behind that point there is still room between the fingers, before the palm
+    depth_m: float  # how far behind that point there is still room between the fingers
+    palm_m: float  # how far behind that point the palm begins
+    palm_half_size_m: tuple[float, float]  # along x and y
 
 
 class World(Protocol):

@@ -75,6 +75,7 @@ class Summary:
             f"cameras         {', '.join(header.cameras)}, {header.image_size} x {header.image_size} pixels{depth}",
             f"proprioception  {fields}",
             f"actions         {header.action_convention}, {header.control_hz} Hz",
+            f"robot           {header.robot}",
             f"made by         {header.env_args.get('env_name')} {header.env_args.get('env_version')}",
             "",
             *columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
