@@ -14,8 +14,8 @@ from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray,
 from vla_bench.envs.engines import engines
 from vla_bench.envs.opengl import load_mujoco
 from vla_bench.envs.options import EnvOptions, Rendering
+from vla_bench.envs.segments import segment_names
 from vla_bench.envs.simulation import Simulation
-from vla_bench.envs.views import segment_names
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.phases import phase_of
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import ImageArray
+from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
-from vla_bench.envs.scene import VISUAL_GROUP
 
 
 class Renderer:

@@ -31,7 +31,7 @@ class Simulation(Protocol):
         """Render every camera's depth: name -> (H, W) [m], along the optical axis."""
 
     def segmentation(self) -> dict[str, NDArray[np.uint8]]:
-        """Render what every camera's pixels show: name -> (H, W); numbers as in `views.segment_names`."""
+        """Render what every camera's pixels show: name -> (H, W); numbers as in `segments.segment_names`."""
 
     def cameras(self) -> dict[str, CameraGeometry]:
         """Return where every camera stands now."""

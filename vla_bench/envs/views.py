@@ -7,13 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
-
-FIXED_SEGMENTS = ("background", "robot")  # the first numbers of a segmentation; items follow
-
-
-def segment_names(items: Iterable[str]) -> tuple[str, ...]:
-    """Return what the numbers of a segmentation stand for: 0 background, 1 robot, then the items in their order."""
-    return (*FIXED_SEGMENTS, *items)
+from vla_bench.envs.segments import FIXED_SEGMENTS
 
 
 def segment_of_geoms(

@@ -63,21 +63,21 @@ def csv(table: pd.DataFrame) -> str:
 
 def markdown(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     """Return a page with the compact and the full tables."""
-    parts = ["# Leaderboard", _CAPTION, "\n".join(f"- {_markdown_text(note)}" for note in notes)]
+    parts = ["# Leaderboard", _CAPTION, "\n".join(f"- {markdown_text(note)}" for note in notes)]
     for small, large in zip(compact(table), full(table), strict=True):
-        parts += [f"## {_markdown_text(small.title)}", _markdown(small), _markdown(large)]
-        parts += [_markdown_text(note) for note in dict.fromkeys((*small.footnotes, *large.footnotes))]
+        parts += [f"## {markdown_text(small.title)}", markdown_table(small), markdown_table(large)]
+        parts += [markdown_text(note) for note in dict.fromkeys((*small.footnotes, *large.footnotes))]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def latex_compact(table: pd.DataFrame) -> str:
     """Return the compact tables as LaTeX floats."""
-    return _latex_file(compact(table), "compact")
+    return latex_file(compact(table), "compact")
 
 
 def latex_full(table: pd.DataFrame) -> str:
     """Return the full tables as LaTeX floats."""
-    return _latex_file(full(table), "full")
+    return latex_file(full(table), "full")
 
 
 def success_cell(row: Row) -> str:
@@ -141,20 +141,22 @@ def _spread(mean: float, std: float) -> str:
     return _number(mean, 2) if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
 
 
-def _markdown(table: TextTable) -> str:
+def markdown_table(table: TextTable) -> str:
+    """Return the table without its title."""
     rule = [":--" if column < table.left else "--:" for column in range(len(table.header))]
     lines = [table.header, *table.rows]
-    header, *body = (" | ".join(_markdown_text(cell) for cell in line) for line in lines)
+    header, *body = (" | ".join(markdown_text(cell) for cell in line) for line in lines)
     return "\n".join(f"| {line} |" for line in (header, " | ".join(rule), *body))
 
 
-def _latex_file(tables: Sequence[TextTable], kind: str) -> str:
-    return "\n".join(["% Needs \\usepackage{booktabs}", *(_latex(table, kind) for table in tables)])
+def latex_file(tables: Sequence[TextTable], kind: str, caption: str = _CAPTION) -> str:
+    """Return the tables as LaTeX floats; `kind` ends their labels."""
+    return "\n".join(["% Needs \\usepackage{booktabs}", *(_latex(table, kind, caption) for table in tables)])
 
 
-def _latex(table: TextTable, kind: str) -> str:
+def _latex(table: TextTable, kind: str, caption: str) -> str:
     label = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in table.title).strip("-")
-    caption = " ".join([table.title + ".", _CAPTION, *(f"{note}." for note in table.footnotes)])
+    caption = " ".join([table.title + ".", caption, *(f"{note}." for note in table.footnotes)])
     lines = [
         "\\begin{table}[t]",
         "  \\centering",
@@ -189,7 +191,8 @@ def _latex_text(text: str) -> str:
     return " ".join(text.split()).translate(_LATEX)
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Return the text as Markdown shows it unchanged, on one line."""
     escaped = " ".join(text.split()).translate(_MARKDOWN)
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)  # inside a word an underscore means itself
 

@@ -44,6 +44,10 @@ class RobosuiteSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._options = options
         self._env = _make(options.robot, **task.engine_options)
+        # Only now: it imports robosuite, which `_make` keeps quiet.
+        from vla_bench.envs.robosuite_control import RobosuiteControl
+
+        self._control = RobosuiteControl(self._env)
         self._model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self._robot = self._env.robots[0]
@@ -84,10 +88,7 @@ class RobosuiteSimulation:
         date with the last substep, which robosuite leaves for the next step.
         """
         env = self._env
-        for substep in range(int(env.control_timestep / env.model_timestep)):
-            mujoco.mj_step1(self._model, self.data)
-            self._control(action, new_goal=substep == 0)
-            mujoco.mj_step2(self._model, self.data)
+        self._control.advance(action)
         env.timestep += 1
         env.cur_time += env.control_timestep
         self._reward = float(env._post_action(action)[0])
@@ -154,17 +155,6 @@ class RobosuiteSimulation:
     def close(self) -> None:
         """Free robosuite's simulation."""
         self._env.close()
-
-    def _control(self, action: FloatArray, *, new_goal: bool) -> None:
-        """Write the torques, as robosuite's `FixedBaseRobot.control` does, less what it keeps for observations."""
-        controller = self._robot.composite_controller
-        controller.update_state()
-        if new_goal:
-            controller.set_goal(action)
-        for part, torques in controller.run_controller(self._robot._enabled_parts).items():
-            actuators = self._robot._ref_actuators_indexes_dict[part]
-            low, high = self._model.actuator_ctrlrange[actuators].T
-            self.data.ctrl[actuators] = np.clip(torques, low, high)
 
     def _look_again(self) -> None:
         """Compute positions and contacts anew, and let the controllers do so too at the next step."""

@@ -1,4 +1,4 @@
-"""Numbers that a table shows: proportions with their intervals, means with their spread."""
+"""Success rates with their intervals, means with their spread."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

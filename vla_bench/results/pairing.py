@@ -1,0 +1,122 @@
+"""Runs side by side on identical episodes, or the reason why they cannot be."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.differences import differing_fields
+from vla_bench.results.errors import IncomparableRunsError
+from vla_bench.results.ledger import KEY
+from vla_bench.results.protocols import protocol_differences
+from vla_bench.results.runs import Run, read_run
+
+
+@dataclass(frozen=True)
+class PairedRuns:
+    """Runs, each under a label of its own, and what they recorded of the episodes that all of them met."""
+
+    runs: tuple[Run, ...]
+    labels: tuple[str, ...]
+    outcomes: pd.DataFrame  # a row an episode (index: identity), a column a label: success, failure or error
+    left_out: dict[str, int]  # episodes of each label that some other run has not met
+
+
+def read_paired_runs(folders: Iterable[Path]) -> PairedRuns:
+    """Read two or more runs for a comparison.
+
+    Raise `IncomparableRunsError` where protocols differ, where no episode is common, and where the same episode did not
+    begin with the same scene.
+    """
+    distinct = list({folder.resolve(): folder for folder in folders}.values())
+    if len(distinct) < 2:
+        raise VlaBenchError(
+            f"{len(distinct)} run was given to compare. Name two or more different folders, "
+            "as in `vla-bench compare runs/a runs/b`."
+        )
+    return pair([read_run(folder) for folder in distinct])
+
+
+def pair(runs: Sequence[Run]) -> PairedRuns:
+    """Put runs side by side; see `read_paired_runs`."""
+    for first, second in combinations(runs, 2):
+        require_same_protocol(first, second)
+    episodes = [run.episodes.set_index(list(KEY)) for run in runs]
+    common = episodes[0].index
+    for run, own in zip(runs[1:], episodes[1:], strict=True):
+        if episodes[0].index.intersection(own.index).empty:
+            raise _unpaired(runs[0], run)
+        common = common.intersection(own.index)
+    for run, own in zip(runs[1:], episodes[1:], strict=True):
+        _require_same_scenes(runs[0], run, episodes[0].loc[common, "scene_hash"], own.loc[common, "scene_hash"])
+    if common.empty:
+        raise VlaBenchError(
+            f"No episode was met by all of the {len(runs)} runs, though any two share some. Compare two at a time."
+        )
+    labels = run_labels(runs)
+    columns = {label: own.loc[common, "outcome"] for label, own in zip(labels, episodes, strict=True)}
+    left_out = {label: len(own) - len(common) for label, own in zip(labels, episodes, strict=True)}
+    return PairedRuns(tuple(runs), labels, pd.DataFrame(columns).sort_index(), left_out)
+
+
+def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return a name for each run: its policy, or its folder where several runs are of one policy."""
+    policies = [run.info.policy for run in runs]
+    names = [run.folder.resolve().name for run in runs]
+    labels = [
+        policy if policies.count(policy) == 1 else (name if names.count(name) == 1 else str(run.folder))
+        for policy, name, run in zip(policies, names, runs, strict=True)
+    ]
+    clashing = len(set(labels)) < len(labels)  # a folder may be called like another run's policy
+    return tuple(str(run.folder) for run in runs) if clashing else tuple(labels)
+
+
+def require_same_protocol(first: Run, second: Run) -> None:
+    """Raise `IncomparableRunsError` where what the runs share of their suites was not run under the same conditions."""
+    if not set(first.suites) & set(second.suites):
+        return  # no common episode: told with the nearest suites
+    if differences := protocol_differences(first.info.protocol, second.info.protocol):
+        advice = f"Run one of them again with the protocol of the other; {second.folder}/run.json holds its command."
+        raise IncomparableRunsError(
+            first.folder, second.folder, "were run under different protocols", differences, advice
+        )
+
+
+def _unpaired(first: Run, second: Run) -> IncomparableRunsError:
+    """Say in which part of their identity the runs' episodes part, the coarsest first."""
+    names = {"suite": "--suite", "variant": "--perturb", "task": "--task", "seed": "--seed", "episode_index": "-n"}
+    for name, option in names.items():
+        ours, theirs = (set(run.episodes[name]) for run in (first, second))
+        if not ours & theirs:
+            differences = [f"{name}: {_listed(ours)}, then {_listed(theirs)}"]
+            advice = f"Run one again with the other's `{option}`: comparisons are made on identical episodes."
+            break
+    else:
+        differences = ["each part of the identity occurs in both, but never together"]
+        advice = "Run one again with the options of the other: comparisons are made on identical episodes."
+    reason = f"have 0 episodes in common ({len(first.episodes)} and {len(second.episodes)} are recorded)"
+    return IncomparableRunsError(first.folder, second.folder, reason, differences, advice)
+
+
+def _require_same_scenes(first: Run, second: Run, ours: "pd.Series[str]", theirs: "pd.Series[str]") -> None:
+    """Raise where an episode began elsewhere; one whose scene was never made, an early error, has no hash."""
+    different = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
+    if different.empty:
+        return
+    suite, task, variant, index, seed = different[0]
+    reason = (
+        f"did not begin {len(different)} of {len(ours)} common episodes in the same scene, "
+        f"first {suite}.{task} {variant} {index} seed {seed}"
+    )
+    details = [f"scene_hash: {ours[different[0]]}, then {theirs[different[0]]}"]
+    details += differing_fields(first.info.versions, second.info.versions, "versions")
+    advice = "Run both again with the same versions and the same tasks and scenes."
+    raise IncomparableRunsError(first.folder, second.folder, reason, details, advice)
+
+
+def _listed(values: set[object], most: int = 4) -> str:
+    shown = sorted(map(str, values))
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")

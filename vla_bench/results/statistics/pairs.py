@@ -1,0 +1,149 @@
+"""Two policies on the same episodes: what a pair of outcomes can be, how the rates differ, and whether by chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap, norm
+from statsmodels.stats.contingency_tables import mcnemar
+
+from vla_bench.results.statistics.proportions import CONFIDENCE, NAN
+
+_RESAMPLES = 9999
+_SEED = 0  # of the resampling: the same ledgers give the same table
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """How often both, one or none of two policies succeeded in the same episode."""
+
+    both: int
+    first_only: int
+    second_only: int
+    neither: int
+
+    @classmethod
+    def of(cls, first: ArrayLike, second: ArrayLike) -> Self:
+        """Count the pairs of two arrays of successes, whose episodes stand in the same order."""
+        one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+        if one.shape != other.shape:
+            raise ValueError(f"{one.size} outcomes of the first policy, {other.size} of the second")
+        cells = (one & other, one & ~other, ~one & other, ~one & ~other)
+        return cls(*(int(cell.sum()) for cell in cells))
+
+    def __add__(self, other: "PairCounts") -> "PairCounts":
+        return PairCounts(
+            self.both + other.both,
+            self.first_only + other.first_only,
+            self.second_only + other.second_only,
+            self.neither + other.neither,
+        )
+
+    @property
+    def pairs(self) -> int:
+        """Episodes that both policies met."""
+        return self.both + self.first_only + self.second_only + self.neither
+
+    @property
+    def discordant(self) -> int:
+        """Pairs in which exactly one policy succeeded: all that tells the policies apart."""
+        return self.first_only + self.second_only
+
+    @property
+    def first_rate(self) -> float:
+        """Success rate of the first policy."""
+        return (self.both + self.first_only) / self.pairs if self.pairs else NAN
+
+    @property
+    def second_rate(self) -> float:
+        """Success rate of the second policy."""
+        return (self.both + self.second_only) / self.pairs if self.pairs else NAN
+
+    @property
+    def difference(self) -> float:
+        """Success rate of the first policy less that of the second, -1..1."""
+        return (self.first_only - self.second_only) / self.pairs if self.pairs else NAN
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two success rates with its confidence interval, all -1..1."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mcnemar_exact(counts: PairCounts) -> float:
+    """Return the two-sided p-value of the exact McNemar test: the policies succeed equally often.
+
+    Over several tasks the summed counts may be given. The test is then exact for "no difference in any task", and
+    conservative for "no difference on average" where each task has as many pairs: the number of first-only among the
+    discordant is a sum of unequal coins, which varies less than that of equal ones (Hoeffding 1956).
+    """
+    table = [[counts.both, counts.first_only], [counts.second_only, counts.neither]]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def mean_difference(tasks: Sequence[PairCounts], confidence: float = CONFIDENCE) -> Difference:
+    """Return the mean over tasks of the difference, each task counting alike, with its interval.
+
+    The interval of a task is Bonett and Price's (2012): Wald's after one pair of each discordant kind was added. It is
+    not degenerate without discordant pairs. Several tasks are combined by the distances of their limits from their
+    estimates, squared and added (Zou and Donner 2008). No library has either; the simulation compares them with the
+    bootstrap.
+    """
+    counts = np.array([[task.first_only, task.second_only, task.pairs] for task in tasks if task.pairs], dtype=float)
+    if not counts.size:
+        return Difference(NAN, NAN, NAN)
+    value, low, high = adjusted_difference(counts[:, 0], counts[:, 1], counts[:, 2], confidence)
+    return Difference(float(value), float(low), float(high))
+
+
+def adjusted_difference(
+    first_only: NDArray[np.float64],
+    second_only: NDArray[np.float64],
+    pairs: NDArray[np.float64],
+    confidence: float = CONFIDENCE,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean difference over the last axis, the tasks, and its limits; see `mean_difference`."""
+    value = (first_only - second_only) / pairs
+    one, other = (first_only + 1) / (pairs + 2), (second_only + 1) / (pairs + 2)
+    half = norm.ppf(0.5 + confidence / 2) * np.sqrt((one + other - (one - other) ** 2) / (pairs + 2))
+    low, high = np.maximum(one - other - half, -1.0), np.minimum(one - other + half, 1.0)
+    mean, tasks = value.mean(axis=-1), value.shape[-1]
+    below = np.sqrt(((value - np.minimum(low, value)) ** 2).sum(axis=-1)) / tasks
+    above = np.sqrt(((np.maximum(high, value) - value) ** 2).sum(axis=-1)) / tasks
+    return mean, np.maximum(mean - below, -1.0), np.minimum(mean + above, 1.0)
+
+
+def bootstrap_difference(
+    tasks: Sequence[PairCounts], confidence: float = CONFIDENCE, resamples: int = _RESAMPLES
+) -> Difference:
+    """Return the mean difference over tasks with its percentile interval by the paired bootstrap.
+
+    The pairs of each task are drawn anew with replacement; the tasks stay, since they are the suite. Without discordant
+    pairs the interval has no width, and with few it is too narrow.
+    """
+    samples = [_differences(task) for task in tasks if task.pairs]
+    if not samples:
+        return Difference(NAN, NAN, NAN)
+    value = float(np.mean([sample.mean() for sample in samples]))
+    if all(np.ptp(sample) == 0 for sample in samples):  # nothing varies, which scipy warns about
+        return Difference(value, value, value)
+
+    def statistic(*drawn: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        return np.asarray(sum(sample.mean(axis=axis) for sample in drawn) / len(drawn))
+
+    samples = [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples]  # scipy wants two or more
+    found = bootstrap(
+        samples, statistic, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=_SEED
+    ).confidence_interval
+    return Difference(value, float(found.low), float(found.high))
+
+
+def _differences(counts: PairCounts) -> NDArray[np.float64]:
+    kinds = (counts.first_only, counts.second_only, counts.both + counts.neither)
+    return np.repeat([1.0, -1.0, 0.0], kinds)
