@@ -56,8 +56,9 @@ class CollectOptions:
     def chosen_tasks(self) -> tuple[Task, ...]:
         """Return the tasks to demonstrate, suite by suite; raise `UnknownNameError` for an unknown one."""
         of_suites = {task.id: task for suite in self.suites for task in tasks_of(suite)}
-        wanted = {self._task_id(name, of_suites) for name in self.tasks} or set(of_suites)
-        elsewhere = [get_task(task_id) for task_id in sorted(wanted - set(of_suites))]
+        named = [self._task_id(name, of_suites) for name in self.tasks]
+        wanted = set(named or of_suites)
+        elsewhere = [get_task(task_id) for task_id in dict.fromkeys(named) if task_id not in of_suites]
         chosen = (*(task for task in of_suites.values() if task.id in wanted), *elsewhere)
         if not chosen:
             raise CollectOptionsError("Nothing to demonstrate. Expected a suite (--suite) or a task (--task).")
