@@ -3,30 +3,19 @@
 from collections.abc import Callable, Sequence
 
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
+from vla_bench.policies.policy import Policy, as_chunks
+from vla_bench.policies.wrapping import PolicyWrapper
 
 Seeing = Callable[[Observation], Observation]
 Acting = Callable[[FloatArray, Sequence[Observation]], FloatArray]  # chunks (B, H, 7) and what was seen before them
 
 
-class Altered:
+class Altered(PolicyWrapper):
     """A policy whose observations and actions pass through functions."""
 
     def __init__(self, policy: Policy, *, seeing: Seeing | None = None, acting: Acting | None = None) -> None:
-        self._policy, self._seeing, self._acting = policy, seeing, acting
-
-    @property
-    def requirements(self) -> PolicyRequirements:
-        """What the policy needs."""
-        return self._policy.requirements
-
-    def connect(self, conventions: EnvironmentConventions) -> None:
-        """Connect the policy."""
-        self._policy.connect(conventions)
-
-    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the policy."""
-        self._policy.reset(instructions, rows=rows, seeds=seeds)
+        super().__init__(policy)
+        self._seeing, self._acting = seeing, acting
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the altered chunks, (B, H, 7)."""
