@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import vla_bench
-from vla_bench.cli import compare, doctor, evaluate, generate, listing, merge, pretrain, quickstart, train
+from vla_bench.cli import compare, doctor, evaluate, generate, ledger, listing, merge, pretrain, quickstart, train
 from vla_bench.core.errors import VlaBenchError
 
 _MISUSE, _INTERRUPTED = 2, 130  # exit statuses
@@ -45,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (quickstart, generate, train, merge, evaluate, compare, doctor, listing, pretrain):
+for module in (quickstart, generate, train, merge, evaluate, compare, ledger, doctor, listing, pretrain):
     module.add_commands(app)
 
 
