@@ -137,7 +137,7 @@ class _Quickstart:
 
         stage = self._recipe.demonstrations
         options = CollectOptions(
-            suite=self._recipe.suite,
+            suites=(self._recipe.suite,),
             tasks=self._recipe.tasks,
             output=self._demos,
             episodes=stage.episodes,

@@ -110,7 +110,7 @@ def test_expert_succeeds_in_spite_of_the_default_noise(env: VlaBenchEnv) -> None
 
 
 def test_an_episode_does_not_depend_on_those_before_it(tmp_path: Path, clean: Demonstration) -> None:
-    recorder = ExpertRecorder(CollectOptions(SUITE, tmp_path / "demos.hdf5", image_size=48))
+    recorder = ExpertRecorder(CollectOptions((SUITE,), tmp_path / "demos.hdf5", image_size=48))
     recorder(replace(IDENTITY, task="orange_mug_on_plate", index=3))
     later = recorder(IDENTITY)
     np.testing.assert_array_equal(later.states, clean.states)
@@ -130,7 +130,7 @@ def test_real_demonstrations_survive_the_file(env: VlaBenchEnv, clean: Demonstra
 
 def test_collecting_in_processes_is_what_recording_here_gives(tmp_path: Path) -> None:
     tasks = (TASK, "blue_can_on_plate")
-    options = CollectOptions(SUITE, tmp_path / "demos.hdf5", tasks, episodes=1, workers=2, image_size=48, depth=True)
+    options = CollectOptions((SUITE,), tmp_path / "demos.hdf5", tasks, episodes=1, workers=2, image_size=48, depth=True)
     report = collect(options)
     assert [task.successes for task in report.tasks] == [1, 1]
     with DemonstrationFile(options.output) as file:

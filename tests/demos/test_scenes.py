@@ -157,7 +157,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demonstrations") / "demos.hdf5"
-    recorder = ExpertRecorder(CollectOptions(_TASK.suite, path, image_size=_SIZE, cameras=("wrist",)))
+    recorder = ExpertRecorder(CollectOptions((_TASK.suite,), path, image_size=_SIZE, cameras=("wrist",)))
     episodes = [recorder(EpisodeIdentity(_TASK.suite, _TASK.name, index)) for index in range(2)]
     write_demonstrations(path, recorder.header(), episodes)
     return path

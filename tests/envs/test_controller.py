@@ -146,3 +146,21 @@ def test_torques_stay_within_the_actuators_limits(arm: Arm, data: mujoco.MjData)
     torque = data.ctrl[arm.actuators]
     assert np.all((low <= torque) & (torque <= high))
     assert np.any((torque == low) | (torque == high))
+
+
+def test_a_control_step_in_compiled_code_is_the_plain_loop(simulation: TabletopSimulation, arm: Arm) -> None:
+    states = []
+    for compiled in (True, False):
+        simulation.reset(np.random.default_rng(2))
+        data = simulation.data
+        for number in range(10):
+            arm.controller.set_goal(data, np.array([0.6, -0.4, -0.8, 0.1, 0.2, 0.3]) * (-1) ** (number // 4))
+            if compiled:
+                arm.controller.advance(data, 10)
+                continue
+            for _ in range(10):
+                arm.controller.apply(data)
+                mujoco.mj_step2(arm.model, data)
+                mujoco.mj_step1(arm.model, data)
+        states.append(simulation.state())
+    assert np.array_equal(*states)

@@ -5,8 +5,9 @@ import pytest
 
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.envs.descriptions import Region
-from vla_bench.envs.placement import Place, PlacementError, UnplacedError, sample_places
+from vla_bench.envs.placement import AmbiguousPlacementError, PlacementError, UnplacedError, sample_places
 from vla_bench.tasks import Relation
+from vla_bench.tasks.initial import Footprint, Place
 
 REGIONS = {
     "wide": Region(centre_m=(0.1, -0.2), half_size_m=(0.2, 0.15), yaw_range_deg=(-30.0, 60.0), clearance_m=0.02),
@@ -15,12 +16,16 @@ REGIONS = {
 RADII_M = {"cube": 0.03, "can": 0.04, "mug": 0.05, "plate": 0.09}
 
 
+def _footprints(radii_m: dict[str, float], kind: str = "") -> dict[str, Footprint]:
+    return {item: Footprint(radius_m, kind) for item, radius_m in radii_m.items()}
+
+
 def _in(region: str, *items: str) -> list[Relation]:
     return [Relation("in_region", (item, region)) for item in items]
 
 
 def _sample(seed: int) -> dict[str, Place]:
-    return sample_places(_in("wide", *RADII_M), REGIONS, RADII_M, np.random.default_rng(seed))
+    return sample_places(_in("wide", *RADII_M), REGIONS, _footprints(RADII_M), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -43,7 +48,9 @@ def test_the_generator_decides() -> None:
 
 def test_all_of_a_region_is_used() -> None:
     generator = np.random.default_rng(0)
-    drawn = [sample_places(_in("wide", "cube"), REGIONS, {"cube": 0.03}, generator)["cube"] for _ in range(300)]
+    drawn = [
+        sample_places(_in("wide", "cube"), REGIONS, _footprints({"cube": 0.03}), generator)["cube"] for _ in range(300)
+    ]
     spread = np.ptp([place.position for place in drawn], axis=0)
     assert np.all(spread > [0.38, 0.28])
     assert np.ptp([place.yaw_rad for place in drawn]) > np.radians(85)
@@ -54,22 +61,49 @@ def test_a_first_place_that_leaves_no_room_is_drawn_again() -> None:
     row = {"row": Region(centre_m=(0.0, 0.0), half_size_m=(0.2, 0.0), clearance_m=0.0)}
     radii_m = {"left": 0.15, "right": 0.15}
     for seed in range(10):
-        places = sample_places(_in("row", *radii_m), row, radii_m, np.random.default_rng(seed))
+        places = sample_places(_in("row", *radii_m), row, _footprints(radii_m), np.random.default_rng(seed))
         assert abs(places["left"].position[0] - places["right"].position[0]) > 0.3
 
 
-def test_no_room_is_an_error_that_says_what_to_change() -> None:
-    with pytest.raises(PlacementError, match=r"'can' finds no free place in region 'tiny' after \d+ tries\. Make the"):
-        sample_places(_in("tiny", "cube", "can"), REGIONS, {"cube": 0.03, "can": 0.04}, np.random.default_rng(0))
+def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tries() -> None:
+    footprints = _footprints({"cube": 0.03, "can": 0.04, "mug": 0.05})
+    relations = [*_in("wide", "mug"), *_in("tiny", "cube", "can")]
+    message = (
+        r"^'can' finds no free place in region 'tiny' beside 'cube' after 20000 tries\. "
+        r"Make the region larger, its clearance smaller, or put fewer objects into it\.$"
+    )
+    with pytest.raises(PlacementError, match=message):
+        sample_places(relations, REGIONS, footprints, np.random.default_rng(0))
+
+
+def test_no_room_for_a_relation_names_it_and_what_stands_there() -> None:
+    relations = [*_in("tiny", "cube"), Relation("next_to", ("can", "cube"))]
+    tiny = {"tiny": REGIONS["tiny"]}  # nothing else of the surface may be used
+    message = r"^'can' finds no free place for `next_to\(can, cube\)` beside 'cube' after 20000 tries\."
+    with pytest.raises(PlacementError, match=message):
+        sample_places(relations, tiny, _footprints({"cube": 0.03, "can": 0.04}), np.random.default_rng(0))
+
+
+def test_a_relation_that_cannot_tell_two_things_apart_is_told() -> None:
+    footprints = _footprints({"first": 0.03, "second": 0.03}, "bowl") | _footprints({"plate": 0.09})
+    near = [Relation("next_to", ("first", "plate")), Relation("left_of", ("second", "plate"))]
+    message = r"^`next_to\(first, plate\)` is to pick out 'first', but 'second' looks the same and stands so too"
+    with pytest.raises(AmbiguousPlacementError, match=message):
+        sample_places([*_in("wide", "plate"), *near], REGIONS, footprints, np.random.default_rng(0))
+
+
+def test_things_that_look_the_same_may_share_a_region() -> None:
+    footprints = _footprints({"first": 0.03, "second": 0.03}, "cube")
+    assert len(sample_places(_in("wide", "first", "second"), REGIONS, footprints, np.random.default_rng(0))) == 2
 
 
 def test_an_unknown_region_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"No region named 'tinny'\. Did you mean 'tiny'\?"):
-        sample_places(_in("tinny", "cube"), REGIONS, {"cube": 0.03}, np.random.default_rng(0))
+        sample_places(_in("tinny", "cube"), REGIONS, _footprints({"cube": 0.03}), np.random.default_rng(0))
 
 
 def test_a_thing_without_a_place_is_an_error() -> None:
     with pytest.raises(
         UnplacedError, match=r"say where mug, plate stands .* `\"in_region\(mug, REGION\)\"` to `initial`"
     ):
-        sample_places(_in("wide", "cube", "can"), REGIONS, RADII_M, np.random.default_rng(0))
+        sample_places(_in("wide", "cube", "can"), REGIONS, _footprints(RADII_M), np.random.default_rng(0))

@@ -3,6 +3,7 @@ import pytest
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
+from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.tasks import tasks_of
 
 SUITE = "tabletop_object"
@@ -36,12 +37,13 @@ def test_a_plan_without_episodes_or_with_a_negative_seed_is_an_error(episodes: i
         plan_episodes(SUITE, episodes=episodes, seed=seed)
 
 
-def test_the_protocol_describes_the_rules_of_every_task() -> None:
+def test_the_protocol_is_stamped_whole() -> None:
     task = tasks_of(SUITE)[0]
-    told = EvaluationProtocol(wait_steps=4).describe(SUITE)
-    assert told["wait_steps"] == 4
-    rules = told["suites"][SUITE]["horizon, wait_steps, success_steps"]
-    assert rules[task.name] == [task.horizon, 4, task.success_steps]
+    chunk = {"execution": "open_loop", "steps": 2}
+    told = EvaluationProtocol(wait_steps=4).stamp([task.id], EnvironmentSpec(96, ("wrist",)), chunk)
+    assert told["tasks"] == {task.id: {"horizon": task.horizon, "wait_steps": 4, "success_steps": task.success_steps}}
+    assert (told["rendering"], told["robot"], told["success_rule"]) == ("fast", "panda", "held")
+    assert told["policy_interface"] == {"cameras": ["wrist"], "image_size": 96, "depth": False, "chunk": chunk}
 
 
 def test_a_negative_number_of_wait_steps_is_an_error() -> None:

@@ -74,6 +74,8 @@ def test_every_episode_ends_with_what_happened_in_it() -> None:
         steps=6,
         progress=1.0,
         phase="reach",
+        final_progress=1.0,
+        final_phase="reach",
     )
 
 

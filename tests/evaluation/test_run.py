@@ -17,7 +17,9 @@ from vla_bench.core.errors import (
     VlaBenchError,
 )
 from vla_bench.core.locks import claimed
-from vla_bench.evaluation.run import RunOptions, RunProgress, RunReport, _cores_left_to_workers, run_evaluation
+from vla_bench.evaluation.numerics import cores_left_to_workers
+from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
+from vla_bench.evaluation.session import RunProgress
 from vla_bench.results.ledger import read_ledger
 from vla_bench.results.run_info import RunInfo
 
@@ -181,9 +183,9 @@ def test_torch_leaves_the_workers_their_cores(monkeypatch: pytest.MonkeyPatch) -
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        with _cores_left_to_workers(1):
+        with cores_left_to_workers(1):
             assert torch.get_num_threads() == 3
-        with _cores_left_to_workers(4):
+        with cores_left_to_workers(4):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 4
     finally:

@@ -11,7 +11,7 @@ from vla_bench.policies import PolicyRequirements
 class Fragile:
     """Breaks down once, at its third look at the world."""
 
-    requirements = PolicyRequirements()
+    requirements = PolicyRequirements(batch_shape=None)
     looks = 0
 
     def act(self, observations: Sequence[Observation]) -> FloatArray:

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.results.made_up import episode, episodes
@@ -195,3 +196,32 @@ def test_a_ledger_in_a_folder_that_cannot_be_written_to_is_read(tmp_path: Path) 
     if os.access(path.parent, os.W_OK):
         pytest.skip("this user may write everywhere")
     assert len(read_ledger(path)) == 5
+
+
+def test_a_ledger_of_version_1_is_read_and_brought_up_to_date_with_a_copy_kept(tmp_path: Path) -> None:
+    path = filled(tmp_path / LEDGER_NAME, 2)
+    with sqlite3.connect(path) as connection:  # as version 1 was
+        for name in ("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source"):
+            connection.execute(f"ALTER TABLE episodes DROP COLUMN {name}")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    before = path.read_bytes()
+    frame = read_ledger(path)
+    assert list(frame.columns) == list(asdict(episode()))
+    assert (frame["final_progress"] == frame["progress"]).all()
+    assert (frame["final_phase"] == frame["phase"]).all()
+    assert (frame["attempts"] == 1).all()
+    assert path.read_bytes() == before, "reading changes nothing"
+    with Ledger(path) as ledger:
+        ledger.append(replace(episode(2), session=3))
+    assert list(read_ledger(path)["session"]) == [0, 0, 3]
+    pd.testing.assert_frame_equal(read_ledger(path)[:2], frame)
+    kept = path.with_name(f"{LEDGER_NAME}.v1")
+    pd.testing.assert_frame_equal(read_ledger(kept), frame)
+
+
+def test_records_are_had_from_the_open_ledger(tmp_path: Path) -> None:
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        for record in episodes("sfe"):
+            ledger.append(record)
+        assert ledger.records() == episodes("sfe")

@@ -92,7 +92,7 @@ def test_another_configuration_is_refused_and_nothing_is_written(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"format_version": 2}, "field `format_version`"),
+        ({"format_version": 99}, "field `format_version`"),
         ({"polcy": "x"}, "field `polcy`"),
         ({"sessions": []}, "field `sessions`"),
     ],

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vla_bench.core.types import FloatArray, ItemGeometry, Joint
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
 
 Place = tuple[float, float, float]
 
@@ -18,6 +18,9 @@ class SmallWorld:
     initial: dict[str, Place] = field(default_factory=dict)  # where they differ from `positions`
     contacts: set[frozenset[str]] = field(default_factory=set)
     contained: set[tuple[str, str]] = field(default_factory=set)
+    joint_positions: dict[str, float] = field(
+        default_factory=dict
+    )  # of the parts that move, open from 1, closed below 0.1
 
     def items(self) -> Sequence[str]:
         return tuple(self.positions)
@@ -41,13 +44,18 @@ class SmallWorld:
         return (item, container) in self.contained
 
     def joints(self, fixture: str) -> Sequence[Joint]:
-        return ()
+        return tuple(
+            _joint(part, position) for part, position in self.joint_positions.items() if part.startswith(fixture)
+        )
 
     def end_effector_position_world(self) -> FloatArray:
         return np.array([0.0, 0.0, 1.0])
 
     def end_effector_quat_wxyz_world(self) -> FloatArray:
         return np.array([0.0, 1.0, 0.0, 0.0])
+
+    def gripper(self) -> GripperGeometry:
+        return GripperGeometry(0.08, 0.047, 0.022, 0.015, 0.025)
 
     def gripper_opening_m(self) -> float:
         return 0.08
@@ -56,3 +64,17 @@ class SmallWorld:
 def touching(*pairs: tuple[str, str]) -> set[frozenset[str]]:
     """Return contacts between the pairs."""
     return {frozenset(pair) for pair in pairs}
+
+
+def _joint(part: str, position: float) -> Joint:
+    return Joint(
+        name=part,
+        position=position,
+        open_from=1.0,
+        closed_below=0.1,
+        turns=False,
+        axis_world=np.array([1.0, 0.0, 0.0]),
+        anchor_world=np.zeros(3),
+        handle_position_world=np.array([0.5, 0.0, 0.9]),
+        handle_along_world=np.array([0.0, 0.0, 1.0]),
+    )

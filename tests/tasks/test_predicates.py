@@ -58,6 +58,50 @@ def test_grasped_and_released(raised_m: float, touches: bool, grasped: bool, rel
     assert Goal("released", ("cube",)).holds(world) == released
 
 
+@pytest.mark.parametrize(
+    ("place", "holds"),
+    [
+        ((0.3, 0.09, 0.8), True),
+        ((0.3, 0.11, 0.8), False),  # beyond the place's radius
+        ((0.23, 0.08, 0.8), False),  # 10.6 cm, though each axis is within
+        ((0.3, 0.0, 0.83), False),  # held over it
+    ],
+)
+def test_at(place: Place, holds: bool) -> None:
+    assert Goal("at", ("cube", "plate")).holds(SmallWorld({"cube": place, "plate": PLATE})) == holds
+
+
+@pytest.mark.parametrize(
+    ("position", "past", "before"),
+    [(0.0, False, True), (0.05, False, True), (0.1, False, False), (0.99, False, False), (1.0, True, False)],
+)
+@pytest.mark.parametrize(("forth", "back"), [("open", "closed"), ("turned_on", "turned_off")])
+def test_between_open_and_closed_a_joint_is_neither(
+    forth: str, back: str, position: float, past: bool, before: bool
+) -> None:
+    world = SmallWorld({"chest": PLATE}, joint_positions={"chest": position})
+    assert Goal(forth, ("chest",)).holds(world) == past
+    assert Goal(back, ("chest",)).holds(world) == before
+    assert Goal("pressed", ("chest",)).holds(world) == past
+
+
+@pytest.mark.parametrize(
+    ("positions", "is_open", "is_closed"), [((1, 1), True, False), ((1, 0), False, False), ((0, 0), False, True)]
+)
+def test_a_fixture_is_open_when_all_its_joints_are(
+    positions: tuple[float, float], is_open: bool, is_closed: bool
+) -> None:
+    joints = dict(zip(("chest_left", "chest_right"), positions, strict=True))
+    world = SmallWorld({"chest": PLATE}, joint_positions=joints)
+    assert Goal("open", ("chest",)).holds(world) == is_open
+    assert Goal("closed", ("chest",)).holds(world) == is_closed
+
+
+@pytest.mark.parametrize("name", ["open", "closed", "turned_on", "turned_off", "pressed"])
+def test_what_has_no_joint_is_neither_open_nor_closed(name: str) -> None:
+    assert not Goal(name, ("cube",)).holds(SmallWorld({"cube": PLATE}))
+
+
 @pytest.mark.parametrize("name", sorted(predicates))
 def test_a_predicate_answers_for_as_many_objects_as_it_names(name: str) -> None:
     items = [f"item_{number}" for number in range(len(parameters(name)))]

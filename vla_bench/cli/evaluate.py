@@ -11,7 +11,7 @@ from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from vla_bench.evaluation.run import RunProgress
+    from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
 
 
@@ -34,10 +34,18 @@ def run(
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    robot: Annotated[str, typer.Option(help="The arm that acts.")] = "panda",
+    batch_shape: Annotated[
+        int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a silent worker is replaced.")] = 300.0,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries for an episode whose worker died or hung.")] = 2,
+    max_errors: Annotated[int, typer.Option(min=1, help="Errors of the policy in a row that stop the run.")] = 10,
 ) -> None:
     """Evaluate a policy on the tasks of a suite; one record an episode.
 
-    A run that was stopped goes on where it stopped, with the same command.
+    A run that was stopped goes on where it stopped, with the same command. The records are the same for any number of
+    workers and rows, and any interruption; where that cannot be promised (on a GPU), the run and its tables say so.
 
     The card of a policy also says how predicted chunks of actions are executed: `open_loop`, `receding_horizon` or
     `temporal_ensemble` (docs/policies.md).
@@ -59,7 +67,11 @@ def run(
         rows_per_worker=rows,
         videos=videos,
         image_size=image_size,
-        protocol=EvaluationProtocol(rendering=rendering),
+        batch_shape=batch_shape,
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
+        timeout_s=timeout,
+        retries=retries,
+        max_errors=max_errors,
     )
     with progress_shown(policy) as update:
         report = run_evaluation(options, lambda progress: update(progress.done, progress.total, rates_of(progress)))

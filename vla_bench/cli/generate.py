@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import Output, Seed, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -21,9 +21,14 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def generate_demos(
-    suite: Suite,
     output: Output,
-    task: Tasks = None,
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", "-s", help="Suite; repeat for several, or `all`.")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", "-t", help="Task, or suite.task; repeat for several. [default: all of the suites]"),
+    ] = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Successes of each task.")] = 50,
     seed: Seed = 0,
     workers: Workers = None,
@@ -31,6 +36,7 @@ def generate_demos(
     image_size: Annotated[int, typer.Option(min=16, help="Width and height of the images in pixels.")] = 224,
     depth: Annotated[bool, typer.Option("--depth", help="Record depth too, in metres.")] = False,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    robot: Annotated[str, typer.Option(help="Robot that acts.")] = "panda",
     keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed attempts too.")] = False,
     noise: Annotated[
         Literal["none", "bursts", "drift"],
@@ -44,11 +50,14 @@ def generate_demos(
     Ctrl-C or a kill keeps every finished demonstration; the same command goes on where it stopped.
 
     Example: `vla-bench generate-demos --suite tabletop_object --episodes 50 --output demos.hdf5`
+
+    Of several suites: `vla-bench generate-demos -s tabletop_object -t robosuite.lift --output demos.hdf5`
     """
     from vla_bench.demos import CollectOptions, NoiseOptions, collect
+    from vla_bench.tasks import suites
 
     options = CollectOptions(
-        suite=suite,
+        suites=suites() if suite == ["all"] else tuple(suite or ()),
         output=output,
         tasks=tuple(task or ()),
         episodes=episodes,
@@ -58,6 +67,7 @@ def generate_demos(
         cameras=tuple(camera),
         depth=depth,
         rendering=rendering,
+        robot=robot,
         keep_failures=keep_failures,
         noise=None if noise == "none" else NoiseOptions(noise_translation, noise_yaw, noise),
     )

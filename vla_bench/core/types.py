@@ -22,7 +22,8 @@ class Observation(TypedDict):
     images: dict[str, ImageArray]  # camera name -> (H, W, 3)
     proprioception: NDArray[np.float32]  # fields in the order of the environment's `proprioception_fields`
     instruction: str
-    depth: NotRequired[dict[str, NDArray[np.float32]]]  # camera name -> (H, W) [m]
+    depth: NotRequired[dict[str, NDArray[np.float32]]]  # camera name -> (H, W) [m], along the optical axis
+    segmentation: NotRequired[dict[str, NDArray[np.uint8]]]  # camera name -> (H, W), places in `segment_names`
     expert_action: NotRequired[NDArray[np.float32]]  # (7,), only where a policy asked for the expert's offer
 
 
@@ -64,6 +65,22 @@ class ItemGeometry:
     support_radius_m: float  # a thing whose centre is within this horizontal distance is on the item
     grasp_height_m: float = 0.0  # height over the origin at which the fingertips close
     grasp_yaw_symmetry_rad: float = 0.0  # grasps this far apart are equal; 0: any yaw will do
+    grasp_offset_m: float = 0.0  # from the origin, outwards to a rim that the fingers close on; 0: across the whole
+    opening_half_size_m: tuple[float, float] | None = None  # of a container with walls, along its own x and y
+
+
+@dataclass(frozen=True)
+class GripperGeometry:
+    """What an expert needs to know of a two-fingered gripper. Lengths count from the point between the fingertips.
+
+    The gripper's x axis is the one along which the fingers open, its z axis the one along which they point.
+    """
+
+    opening_m: float  # between the fingertips when open
+    finger_offset_m: float  # from the middle to the middle of an open finger
+    finger_clearance_m: float  # between the middle of a finger and a thing, for the finger not to touch it
+    fingertip_m: float  # how far the fingers reach ahead of the point between the fingertips
+    depth_m: float  # how far behind that point there is still room between the fingers, before the palm
 
 
 class World(Protocol):
@@ -98,6 +115,9 @@ class World(Protocol):
 
     def end_effector_quat_wxyz_world(self) -> FloatArray:
         """Orientation of the gripper, (4,)."""
+
+    def gripper(self) -> GripperGeometry:
+        """Shape facts of the gripper."""
 
     def gripper_opening_m(self) -> float:
         """Distance between the fingertips."""

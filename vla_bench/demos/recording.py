@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.types import Observation
+from vla_bench.core.types import ACTION_DIM, Observation
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.noise import NoiseOptions, make_noise
 from vla_bench.demos.options import CollectOptions
+from vla_bench.demos.restoring import Environments
 
 if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
     from vla_bench.envs.environment import VlaBenchEnv
@@ -33,28 +34,18 @@ class ExpertRecorder:
 
     def __init__(self, options: CollectOptions) -> None:
         self._options = options
-        self._env: VlaBenchEnv | None = None
+        self._environments = Environments(**options.env_kwargs())
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         """Record one episode."""
         from vla_bench.experts import make_expert
 
-        env = self._environment(identity.task_id)
+        env = self._environments.of(identity.task_id)
         return record_episode(env, make_expert(env.task), identity, self._options.noise)
 
     def header(self) -> FileHeader:
         """Return the header that fits the environment used last."""
-        assert self._env is not None, "record first"
-        return header_of(self._env)
-
-    def _environment(self, task_id: str) -> "VlaBenchEnv":
-        from vla_bench.envs.environment import make
-
-        if self._env is None or self._env.task.id != task_id:
-            if self._env is not None:
-                self._env.close()
-            self._env = make(task_id, **self._options.env_kwargs())
-        return self._env
+        return header_of(self._environments.last)
 
 
 def record_episode(
@@ -90,12 +81,14 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         "rendering": options.rendering,
         "cameras": list(options.cameras),
         "depth": options.depth,
+        "robot": options.robot,
     }
     return FileHeader(
         cameras=tuple(options.cameras),
         image_size=options.image_size,
         proprioception_fields=env.proprioception_fields,
         depth=options.depth,
+        action_dim=int(np.prod(env.action_space.shape or (ACTION_DIM,))),
         env_args={  # 2 is robomimic's number for Gym environments
             "env_name": f"vla_bench/{env.task.id}-v1",
             "env_version": __version__,

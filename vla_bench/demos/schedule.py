@@ -37,6 +37,11 @@ class Schedule:
         return min(self._episodes, sum(self._outcomes.values()))
 
     @property
+    def running(self) -> int:
+        """Attempts that were handed out and have not come back."""
+        return len(self._running)
+
+    @property
     def attempts(self) -> int:
         """Attempts finished so far."""
         return len(self._outcomes)

@@ -1,5 +1,6 @@
 """Reading demonstration files: robomimic-compatible HDF5. Needs no simulator."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -63,8 +64,9 @@ class DemonstrationFile:
         summary = self.summary(name)
         chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
         arrays = {array: self._array(name, array, summary.steps) for array in _ARRAYS}
-        if arrays["actions"].shape[1:] != (ACTION_DIM,):
-            raise self._fault(f"{name}/actions has shape {arrays['actions'].shape}, expected (T, {ACTION_DIM})")
+        if arrays["actions"].shape[1:] != (self.header.action_dim,):
+            shape = arrays["actions"].shape
+            raise self._fault(f"{name}/actions has shape {shape}, expected (T, {self.header.action_dim})")
         depth = chosen if self.header.depth else ()
         return Demonstration(
             identity=summary.identity,
@@ -122,6 +124,14 @@ class DemonstrationFile:
             shape = self._dataset(name, "actions").shape
             if shape[1:] != (action_dim,):
                 raise self._fault(f"{name}/actions has shape {shape}, expected (T, {action_dim})")
+
+    def fingerprint(self) -> str:
+        """Return a short digest of which demonstrations the file holds; images are not read."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            digest.update(f"{name} {self.summary(name)!r}".encode())
+            digest.update(self._part(name, "executed_actions", slice(None)).tobytes())
+        return digest.hexdigest()[:16]
 
     def stored_bytes(self) -> dict[str, int]:
         """Return how many bytes each kind of array takes on disk, over all demonstrations."""

@@ -143,7 +143,7 @@ def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple
                 shortest=min(lengths),
                 median=float(np.median(lengths)),
                 longest=max(lengths),
-                attempts=None if failed is None else successes + len(failed.get(of_task[0].identity.task, ())),
+                attempts=None if failed is None else successes + len(failed.get(task_id, ())),
             )
         )
     return tuple(rows)

@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import FloatArray, ImageArray, ProprioceptionField, World
 
 
@@ -27,7 +28,13 @@ class Simulation(Protocol):
         """Render every camera: name -> (H, W, 3), right side up."""
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
-        """Render every camera's depth: name -> (H, W) [m]."""
+        """Render every camera's depth: name -> (H, W) [m], along the optical axis."""
+
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render what every camera's pixels show: name -> (H, W); numbers as in `segments.segment_names`."""
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state in the order of `proprioception_fields`."""

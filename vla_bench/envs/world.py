@@ -1,53 +1,96 @@
 """A read-only view of a MuJoCo simulation, in the terms of tasks and experts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.types import FloatArray, ItemGeometry, Joint
-from vla_bench.envs.descriptions import ObjectDescription
-from vla_bench.envs.scene import CompiledScene
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
+from vla_bench.envs.descriptions import GripperDescription, ObjectDescription
+from vla_bench.envs.joints import JointInModel, joints_of
+from vla_bench.envs.scene import CompiledScene, item_prefix
+
+
+@dataclass(frozen=True)
+class _Item:
+    """Where the model keeps an object, or a part of one."""
+
+    prefix: str  # of the names of the sites that state its shape
+    body: int  # whose pose is the item's, unless it is an area
+    area: int | None = None  # the site that is the item: it has no geometry
+    inside: int | None = None  # the site that is the inner volume of a container
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Where the gripper is in a model."""
+
+    site: int  # the point between the fingertips
+    bodies: frozenset[int]  # whose contacts are the gripper's
+    tips: tuple[int, int]  # geoms
+    tip_thickness_m: float
+    geometry: GripperGeometry
+
+    @classmethod
+    def of(cls, model: mujoco.MjModel, gripper: GripperDescription, prefix: str) -> "Hand":
+        """Find a gripper whose names begin with `prefix`."""
+        fingers = gripper.fingers
+        first, second = (model.geom(prefix + name).id for name in fingers.tips)
+        bodies = frozenset(model.body(prefix + name).id for name in fingers.bodies)
+        site = model.site(prefix + gripper.end_effector.site).id
+        return cls(site, bodies, (first, second), fingers.tip_thickness_m, gripper.geometry)
 
 
 class MujocoWorld:
-    """Items are bodies whose sites `bottom`, `top`, `support` and `inside` state their shape; see CONTRIBUTING.md."""
+    """Items are bodies whose sites `bottom`, `top`, `support` and `inside` state their shape; see CONTRIBUTING.md.
 
-    def __init__(self, compiled: CompiledScene, data: mujoco.MjData, finger_bodies: Sequence[int], site: int) -> None:
-        self._model, self._data, self._end_effector = compiled.model, data, site
-        self._bodies = {item: self._model.body(item).id for item in compiled.objects}
-        self._geometry = {item: _geometry(self._model, item, compiled.objects) for item in compiled.objects}
-        self._inside = {item: _inside_site(self._model, item) for item in compiled.objects}
-        self._fingers = frozenset(finger_bodies)
-        self._finger_list = tuple(finger_bodies)
+    The parts that an object declares are items of their own, `<object>_<part>`: bodies like these, or areas.
+    """
+
+    def __init__(self, compiled: CompiledScene, data: mujoco.MjData, hand: Hand) -> None:
+        self._model, self._data, self._hand, self._end_effector = compiled.model, data, hand, hand.site
+        self._items = _items(compiled)
+        self._geometry = {
+            name: _geometry(self._model, item, compiled.objects.get(name)) for name, item in self._items.items()
+        }
+        self._joints = {name: joints_of(compiled, name) for name in self._items}
+        self._solid = {name: _rigid_bodies(self._model, item) for name, item in self._items.items()}
         self._initial: dict[str, FloatArray] = {}
 
     def begin_episode(self) -> None:
         """Remember where everything stands now."""
-        self._initial = {item: self.position_world(item).copy() for item in self._bodies}
+        self._initial = {item: self.position_world(item).copy() for item in self._items}
 
     def items(self) -> tuple[str, ...]:
-        """Names of all items."""
-        return tuple(self._bodies)
+        """Names of all items: the objects in the order of the task, then their parts."""
+        return tuple(self._items)
+
+    def item_bodies(self) -> dict[str, tuple[int, ...]]:
+        """Return the bodies of the model that are each item's; an area has none."""
+        return {name: () if item.area is not None else (item.body,) for name, item in self._items.items()}
 
     def geometry(self, item: str) -> ItemGeometry:
         """Shape facts of `item`."""
-        return self._geometry[self._known(item)]
+        self._known(item)
+        return self._geometry[item]
 
     def position_world(self, item: str) -> FloatArray:
         """Origin of `item`, (3,)."""
-        position: FloatArray = self._data.xpos[self._bodies[self._known(item)]]
+        known = self._known(item)
+        position: FloatArray = self._data.xpos[known.body] if known.area is None else self._data.site_xpos[known.area]
         return position
 
     def quat_wxyz_world(self, item: str) -> FloatArray:
         """Orientation of `item`, (4,)."""
-        quat: FloatArray = self._data.xquat[self._bodies[self._known(item)]]
+        quat: FloatArray = self._data.xquat[self._known(item).body]
         return quat
 
     def initial_position_world(self, item: str) -> FloatArray:
         """Origin of `item` when the episode began, (3,)."""
-        return self._initial[self._known(item)]
+        self._known(item)
+        return self._initial[item]
 
     def in_contact(self, first: str, second: str) -> bool:
         """Whether any geoms of the two items touch; "gripper" names the fingers."""
@@ -57,7 +100,7 @@ class MujocoWorld:
 
     def inside(self, item: str, container: str) -> bool:
         """Whether the centre of `item` lies in the `inside` box of `container`."""
-        site = self._inside[self._known(container)]
+        site = self._known(container).inside
         if site is None:
             return False
         offset = self.position_world(item) - self._data.site_xpos[site]
@@ -65,9 +108,9 @@ class MujocoWorld:
         return bool((np.abs(local) < self._model.site_size[site]).all())
 
     def joints(self, fixture: str) -> Sequence[Joint]:
-        """Articulated joints of `fixture`; objects on the table have none."""
+        """Articulated joints of `fixture`, named as the parts that they move; those of all parts, or of one."""
         self._known(fixture)
-        return ()
+        return tuple(self._joint(known) for known in self._joints[fixture])
 
     def end_effector_position_world(self) -> FloatArray:
         """Point between the fingertips, (3,)."""
@@ -80,33 +123,85 @@ class MujocoWorld:
         mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._end_effector])
         return quat
 
+    def gripper(self) -> GripperGeometry:
+        """Shape facts of the gripper."""
+        return self._hand.geometry
+
     def gripper_opening_m(self) -> float:
-        """Distance that the fingers have between them."""
-        fingers = [body for body in self._finger_list if self._model.body_jntnum[body]]
-        return float(sum(abs(self._data.qpos[self._model.jnt_qposadr[self._model.body_jntadr[b]]]) for b in fingers))
+        """Distance that the fingertips have between them."""
+        first, second = self._hand.tips
+        apart = self._data.geom_xpos[first] - self._data.geom_xpos[second]
+        opening_axis = self._data.site_xmat[self._end_effector].reshape(3, 3)[:, 0]
+        return max(0.0, float(abs(apart @ opening_axis)) - self._hand.tip_thickness_m)
+
+    def _joint(self, known: JointInModel) -> Joint:
+        model, data = self._model, self._data
+        return Joint(
+            name=known.part,
+            position=float(data.qpos[known.qpos]),
+            open_from=known.description.open_from,
+            closed_below=known.description.closed_below,
+            turns=bool(model.jnt_type[known.joint] == mujoco.mjtJoint.mjJNT_HINGE),
+            axis_world=data.xaxis[known.joint].copy(),
+            anchor_world=data.xanchor[known.joint].copy(),
+            handle_position_world=data.site_xpos[known.handle].copy(),
+            handle_along_world=data.site_xmat[known.handle].reshape(3, 3)[:, 0].copy(),
+        )
 
     def _body_set(self, name: str) -> frozenset[int]:
-        return self._fingers if name == "gripper" else frozenset({self._bodies[self._known(name)]})
+        if name == "gripper":
+            return self._hand.bodies
+        self._known(name)
+        return self._solid[name]
 
-    def _known(self, item: str) -> str:
-        if item not in self._bodies:
-            raise UnknownNameError("object in this scene", item, self._bodies)
-        return item
+    def _known(self, item: str) -> _Item:
+        if item not in self._items:
+            raise UnknownNameError("object in this scene", item, self._items)
+        return self._items[item]
 
 
-def _geometry(model: mujoco.MjModel, item: str, objects: Mapping[str, ObjectDescription]) -> ItemGeometry:
-    grasp = objects[item].grasp
-    support = model.site(f"{item}/support")
+def _items(compiled: CompiledScene) -> dict[str, _Item]:
+    model = compiled.model
+    items = {}
+    for name in compiled.objects:
+        prefix = item_prefix(name)
+        items[name] = _Item(prefix, model.body(name).id, inside=_site(model, f"{prefix}inside"))
+    for name, description in compiled.objects.items():
+        for part in description.parts:
+            place = item_prefix(name) + part
+            area = _site(model, place)
+            body = model.body(place).id if area is None else int(model.site_bodyid[area])
+            items[f"{name}_{part}"] = _Item(f"{place}_", body, area, _site(model, f"{place}_inside"))
+    return items
+
+
+def _geometry(model: mujoco.MjModel, item: _Item, description: ObjectDescription | None) -> ItemGeometry:
+    if item.area is not None:
+        return ItemGeometry(0.0, 0.0, 0.0, support_radius_m=float(model.site_size[item.area, 0]))
+    grasp = description.grasp if description else None
+    support = model.site(f"{item.prefix}support")
     return ItemGeometry(
-        bottom_m=float(model.site(f"{item}/bottom").pos[2]),
-        top_m=float(model.site(f"{item}/top").pos[2]),
+        bottom_m=float(model.site(f"{item.prefix}bottom").pos[2]),
+        top_m=float(model.site(f"{item.prefix}top").pos[2]),
         support_m=float(support.pos[2]),
         support_radius_m=float(support.size[0]),
         grasp_height_m=grasp.height_m if grasp else 0.0,
         grasp_yaw_symmetry_rad=float(np.radians(grasp.yaw_symmetry_deg)) if grasp else 0.0,
+        grasp_offset_m=grasp.offset_m if grasp else 0.0,
     )
 
 
-def _inside_site(model: mujoco.MjModel, item: str) -> int | None:
-    site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, f"{item}/inside")
+def _rigid_bodies(model: mujoco.MjModel, item: _Item) -> frozenset[int]:
+    """Return the bodies that touch for an item: its own and what is fixed to it, not what moves; an area has none."""
+    if item.area is not None:
+        return frozenset()
+    found = {item.body}
+    for body in range(item.body + 1, model.nbody):  # a parent comes before its children
+        if model.body_parentid[body] in found and model.body_jntnum[body] == 0:
+            found.add(body)
+    return frozenset(found)
+
+
+def _site(model: mujoco.MjModel, name: str) -> int | None:
+    site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name)
     return site if site >= 0 else None

@@ -8,6 +8,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import FloatArray, Observation
 
 Outcome = Literal["success", "failure", "error"]
+ErrorSource = Literal["", "policy", "environment", "worker"]
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,16 @@ class EpisodeResult:
     episode: EpisodeIdentity
     outcome: Outcome
     error: str = ""  # traceback, where outcome is "error"
+    error_source: ErrorSource = ""  # what broke, where outcome is "error"
     instruction: str = ""
     scene_hash: str = ""
     action_hash: str = ""  # of the actions executed, clipped to -1..1
     reward: float = 0.0  # sum over the episode
     steps: int = 0
-    progress: float = 0.0  # at the end
-    phase: str = ""  # at the end
+    progress: float = 0.0  # the most there ever was
+    phase: str = ""  # the furthest reached
+    final_progress: float = 0.0  # at the end
+    final_phase: str = ""  # at the end
 
 
 @dataclass(frozen=True)

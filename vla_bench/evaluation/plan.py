@@ -1,10 +1,46 @@
-"""Which episodes a run consists of."""
+"""Which episodes a run consists of, and when it has enough of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
+from vla_bench.results.ledger import EpisodeRecord
 from vla_bench.tasks import tasks_of
+
+
+class Plan(Protocol):
+    """The episodes of a run, round by round: the next ones may depend on how all before them ended.
+
+    A round is over when each of its episodes is recorded, so that what comes next never depends on the number of
+    workers or on which episode ended first. A run that is continued asks for every round again and skips what is
+    recorded: `next_round` must depend on its records alone.
+    """
+
+    @property
+    def episodes(self) -> Sequence[EpisodeIdentity]:
+        """Every episode that it may ask for."""
+
+    @property
+    def verdict(self) -> str:
+        """Why it stopped before all of its episodes were run; nothing where it did not."""
+
+    def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
+        """Return what to run next, given the records of all rounds so far; nothing ends the run."""
+
+
+class FixedPlan:
+    """All episodes in one round."""
+
+    verdict = ""
+
+    def __init__(self, episodes: Sequence[EpisodeIdentity]) -> None:
+        self.episodes = episodes
+        self._rounds = [episodes]
+
+    def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
+        """Return all episodes, then nothing."""
+        return self._rounds.pop() if self._rounds else ()
 
 
 def plan_episodes(

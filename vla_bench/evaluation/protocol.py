@@ -1,10 +1,12 @@
 """The conditions of an evaluation: what must be equal for the numbers of two runs to be compared."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.tasks import tasks_of
+from vla_bench.evaluation.rows import EnvironmentSpec
+from vla_bench.tasks import get_task
 
 
 @dataclass(frozen=True)
@@ -12,22 +14,36 @@ class EvaluationProtocol:
     """How episodes are run, whoever acts. Horizons and success rules are the tasks' own."""
 
     rendering: Literal["fast", "faithful"] = "fast"
+    robot: str = "panda"
     wait_steps: int | None = None  # steps without motion before the policy begins; None: the task's own
-    horizon_rule: Literal["task"] = "task"
     success_rule: Literal["held"] = "held"  # the goal held for the task's `success_steps` ends the episode
     actions: Literal["clipped"] = "clipped"  # to -1..1, before they are executed
-    retries: int = 2  # of an episode whose worker process died; then it is an error
 
     def __post_init__(self) -> None:
         if self.wait_steps is not None and self.wait_steps < 0:
             raise VlaBenchError(f"wait_steps is {self.wait_steps}. Expected 0 or more.")
-        if self.retries < 0:
-            raise VlaBenchError(f"retries is {self.retries}. Expected 0 or more.")
 
-    def describe(self, suite: str) -> dict[str, Any]:
-        """Return the protocol as plain data, with the horizon, wait steps and held steps of every task of `suite`."""
-        rules = {task.name: [task.horizon, self._wait(task.wait_steps), task.success_steps] for task in tasks_of(suite)}
-        return {**asdict(self), "suites": {suite: {"horizon, wait_steps, success_steps": rules}}}
+    def stamp(self, task_ids: Iterable[str], spec: EnvironmentSpec, chunk: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the whole protocol of a run as plain data: what `vla_bench.results.protocols` compares and prints.
 
-    def _wait(self, own: int) -> int:
-        return own if self.wait_steps is None else self.wait_steps
+        `policy_interface` is what one policy sees and how it acts, the rest is the same for every policy. `chunk` is
+        how the policy's card says that predicted chunks are executed.
+        """
+        return {
+            "rendering": self.rendering,
+            "robot": self.robot,
+            "success_rule": self.success_rule,
+            "actions": self.actions,
+            "tasks": {task_id: self._rules(task_id) for task_id in task_ids},
+            "policy_interface": {
+                "cameras": list(spec.cameras),
+                "image_size": spec.image_size if spec.cameras else None,
+                "depth": spec.depth,
+                "chunk": dict(chunk) if chunk else {"execution": "every action that is returned"},
+            },
+        }
+
+    def _rules(self, task_id: str) -> dict[str, int]:
+        task = get_task(task_id)
+        wait_steps = task.wait_steps if self.wait_steps is None else self.wait_steps
+        return {"horizon": task.horizon, "wait_steps": wait_steps, "success_steps": task.success_steps}

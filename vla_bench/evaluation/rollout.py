@@ -37,6 +37,7 @@ class FinishedEpisode:
     result: EpisodeResult
     wall_s: float
     policy_s: float  # of `wall_s`, spent waiting for the policy
+    attempts: int = 1  # with those that ended with their worker
 
 
 @dataclass
@@ -56,7 +57,8 @@ class Rollout:
     """Runs episodes to their ends. Every episode ends in exactly one call of `on_finished`.
 
     Where the policy raises for a batch, its episodes begin again, each in a batch of its own, so that only an episode
-    for which the policy fails by itself becomes an error. `video_of` names the mp4 for episodes to be recorded.
+    for which the policy fails by itself becomes an error. `video_of` names the mp4 for episodes to be recorded,
+    `blocks` splits the rows that are ready into those that the policy is asked about together.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class Rollout:
         *,
         retries: int = _RETRIES,
         video_of: Callable[[EpisodeIdentity], Path | None] = lambda episode: None,
+        blocks: Callable[[Sequence[int]], Sequence[list[int]]] = lambda rows: [list(rows)],
     ) -> None:
         self._policy, self._pool, self._on_finished = policy, pool, on_finished
-        self._retries, self._video_of = retries, video_of
+        self._retries, self._video_of, self._blocks = retries, video_of, blocks
         self._waiting: deque[_Trial] = deque()
         self._active: dict[int, _Trial] = {}  # by row
 
@@ -121,9 +124,8 @@ class Rollout:
     def _act(self, ready: Sequence[int]) -> None:
         alone = [row for row in ready if self._active[row].alone]
         together = [row for row in ready if not self._active[row].alone]
-        for batch in [*([row] for row in alone), together]:
-            if batch:
-                self._act_together(batch)
+        for batch in [*([row] for row in alone), *(self._blocks(together) if together else [])]:
+            self._act_together(batch)
 
     def _act_together(self, rows: list[int]) -> None:
         begun = time.perf_counter()
@@ -160,14 +162,15 @@ class Rollout:
         deaths = trial.deaths + event.at_fault
         if deaths > self._retries:
             error = f"{event.reason} Tried {deaths} times."
-            self._finish(event.row, EpisodeResult(trial.episode, "error", error))
+            self._finish(event.row, EpisodeResult(trial.episode, "error", error, "worker"))
         else:
             del self._active[event.row]
             self._waiting.appendleft(_Trial(trial.episode, deaths, trial.alone))
 
     def _finish(self, row: int, result: EpisodeResult) -> None:
         trial = self._active.pop(row)
-        self._on_finished(FinishedEpisode(result, time.perf_counter() - trial.begun, trial.policy_s))
+        attempts = max(1, trial.deaths + (result.error_source != "worker"))
+        self._on_finished(FinishedEpisode(result, time.perf_counter() - trial.begun, trial.policy_s, attempts))
 
     def _observation(self, row: int) -> Observation:
         observation = self._active[row].observation

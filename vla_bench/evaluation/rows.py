@@ -14,12 +14,14 @@ from vla_bench.evaluation.episodes import (
     Begin,
     Command,
     EpisodeResult,
+    ErrorSource,
     Event,
     Execute,
     Finished,
     Outcome,
     Ready,
 )
+from vla_bench.evaluation.furthest import Furthest
 from vla_bench.evaluation.video import VIDEO_CAMERAS, VIDEO_IMAGE_SIZE, VideoRecorder
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class EnvironmentSpec:
     rendering: Literal["fast", "faithful"] = "fast"
     depth: bool = False
     wait_steps: int | None = None
-    expert: bool = False  # observations carry the expert's action
+    robot: str = "panda"
+    expert: str | None = None  # whose actions the observations carry, of `vla_bench.experts.offers`
 
     def make(self, task_id: str) -> "VlaBenchEnv":
         """Return a new environment of this task."""
@@ -49,11 +52,12 @@ class EnvironmentSpec:
             cameras=self.cameras,
             depth=self.depth,
             wait_steps=self.wait_steps,
+            robot=self.robot,
         )
 
     def for_video(self) -> "EnvironmentSpec":
         """Return the specification of the environments that render videos."""
-        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=False)
+        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=None)
 
 
 class EnvironmentStock:
@@ -98,21 +102,30 @@ class _Running:
     info: Mapping[str, Any] = field(default_factory=dict)
     actions: list[FloatArray] = field(default_factory=list)
     reward: float = 0.0
+    furthest: Furthest = field(default_factory=Furthest)
 
-    def result(self, outcome: Outcome, error: str = "") -> EpisodeResult:
+    def note(self, info: Mapping[str, Any]) -> None:
+        """Remember what the environment says of its state."""
+        self.info = info
+        self.furthest = self.furthest.after(float(info.get("progress", 0.0)), str(info.get("phase", "")))
+
+    def result(self, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> EpisodeResult:
         """Return the record of what has happened so far."""
         actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, ACTION_DIM)
         return EpisodeResult(
             episode=self.episode,
             outcome=outcome,
             error=error,
+            error_source=error_source,
             instruction=self.instruction,
             scene_hash=self.scene_hash,
             action_hash=array_hash(actions),
             reward=self.reward,
             steps=len(self.actions),
-            progress=float(self.info.get("progress", 0.0)),
-            phase=str(self.info.get("phase", "")),
+            progress=self.furthest.progress,
+            phase=self.furthest.phase,
+            final_progress=float(self.info.get("progress", 0.0)),
+            final_phase=str(self.info.get("phase", "")),
         )
 
 
@@ -139,7 +152,7 @@ class Rows:
                 return self._begin(command)
             if isinstance(command, Execute):
                 return self._execute(command)
-            return self._finish(command.row, "error", command.error)
+            return self._finish(command.row, "error", command.error, "policy")
         except Exception:
             return self._fail(command, traceback.format_exc())
 
@@ -155,7 +168,8 @@ class Rows:
         episode = command.episode
         running = _Running(episode, self._stock.take(episode.task_id))
         self._running[command.row] = running
-        observation, running.info = running.environment.reset(seed=episode.scene_seed())
+        observation, info = running.environment.reset(seed=episode.scene_seed())
+        running.note(info)
         running.instruction = observation["instruction"]
         running.scene_hash = str(running.info["scene_hash"])
         if command.video is not None:
@@ -163,14 +177,15 @@ class Rows:
             running.camera.reset(seed=episode.scene_seed())
             running.recorder = VideoRecorder(command.video, running.camera)
             running.recorder.add(running.environment)
-        if self._spec.expert:
-            running.expert = _expert_for(running)
+        if self._spec.expert is not None:
+            running.expert = _expert_for(running, self._spec.expert)
         return Ready(command.row, _with_offer(running, observation))
 
     def _execute(self, command: Execute) -> Event:
         running = self._running[command.row]
         for action in np.clip(command.actions, -1.0, 1.0).astype(np.float32):
-            reward, terminated, truncated, running.info = running.environment.advance(action)
+            reward, terminated, truncated, info = running.environment.advance(action)
+            running.note(info)
             running.actions.append(action)
             running.reward += float(reward)
             if running.recorder is not None:
@@ -179,12 +194,12 @@ class Rows:
                 return self._finish(command.row, "success" if running.info["success"] else "failure")
         return Ready(command.row, _with_offer(running, running.environment.observe()))
 
-    def _finish(self, row: int, outcome: Outcome, error: str = "") -> Finished:
+    def _finish(self, row: int, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> Finished:
         running = self._running[row]
         if running.recorder is not None:
             running.recorder.finish()
             running.recorder = None
-        result = running.result(outcome, error)
+        result = running.result(outcome, error, error_source)
         self._drop(row)
         return Finished(row, result)
 
@@ -193,10 +208,10 @@ class Rows:
         running = self._running.pop(command.row, None)
         if running is None:  # the environment could not even be made
             assert isinstance(command, Begin)
-            return Finished(command.row, EpisodeResult(command.episode, "error", error))
+            return Finished(command.row, EpisodeResult(command.episode, "error", error, "environment"))
         if running.recorder is not None:
             running.recorder.discard()
-        return Finished(command.row, running.result("error", error))
+        return Finished(command.row, running.result("error", error, "environment"))
 
     def _drop(self, row: int) -> None:
         running = self._running.pop(row, None)
@@ -209,10 +224,10 @@ class Rows:
         self._stock.give_back(running.episode.task_id, running.environment)
 
 
-def _expert_for(running: _Running) -> "Expert":
-    from vla_bench.experts import make_expert
+def _expert_for(running: _Running, name: str) -> "Expert":
+    from vla_bench.experts.offers import offers
 
-    expert = make_expert(running.environment.task)
+    expert = offers[name](running.environment.task)
     expert.reset(running.environment.simulation.world, running.episode.generator("expert"))
     return expert
 

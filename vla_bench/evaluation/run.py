@@ -1,9 +1,6 @@
 """One evaluation run: a policy, the episodes of a suite, and the folder that receives the results."""
 
 import math
-import os
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +10,14 @@ from pathlib import Path
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
-from vla_bench.evaluation.plan import plan_episodes
+from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
+from vla_bench.evaluation.plan import FixedPlan, Plan, plan_episodes
 from vla_bench.evaluation.pool import NoWorkers, WorkerPool
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
+from vla_bench.evaluation.rollout import Rollout
 from vla_bench.evaluation.rows import EnvironmentSpec
-from vla_bench.policies import EnvironmentConventions, Policy, PolicySource, find_policy
+from vla_bench.evaluation.session import RunProgress, RunSession
+from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicySource, find_policy
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, describe_run, open_run
 
@@ -38,40 +37,23 @@ class RunOptions:
     seed: int = 0
     workers: int = 2  # processes
     rows_per_worker: int = 8  # environments a process; workers x rows is the largest batch
+    batch_shape: int | None = None  # rows that the policy computes together; None: as the policy says
     videos: int = 0  # of each task, of its first episodes
     image_size: int | None = None  # pixels; None: what the policy asks for
     protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
+    timeout_s: float = 300.0  # for a worker to carry out one command: begin an episode, or execute a chunk
+    retries: int = 2  # of an episode whose worker died or hung; then it is an error
+    max_errors: int = 10  # of the policy, one after the other; then the run stops
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("rows_per_worker", 1), ("videos", 0)):
-            if getattr(self, name) < least:
-                raise VlaBenchError(f"{name} is {getattr(self, name)}. Expected {least} or more.")
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """Where a run stands."""
-
-    done: int  # episodes, with those of earlier sessions
-    total: int
-    successes: int
-    failures: int
-    errors: int
-    steps: int  # control steps of this session
-    elapsed_s: float
-    eta_s: float | None  # None before the first episode of the session ends
-    latest: EpisodeRecord | None = None
-
-    @property
-    def success_rate(self) -> float:
-        """Successes among the episodes of this session that were no errors, nan before the first."""
-        judged = self.successes + self.failures
-        return self.successes / judged if judged else math.nan
-
-    @property
-    def steps_per_s(self) -> float:
-        """Control steps a second over all rows."""
-        return self.steps / self.elapsed_s if self.elapsed_s else 0.0
+        least = {"workers": 1, "rows_per_worker": 1, "videos": 0, "retries": 0, "max_errors": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise VlaBenchError(f"{name} is {getattr(self, name)}. Expected {value} or more.")
+        if not self.timeout_s > 0:
+            raise VlaBenchError(f"timeout_s is {self.timeout_s}. Expected more than 0.")
+        if self.batch_shape is not None and self.batch_shape < 1:
+            raise VlaBenchError(f"batch_shape is {self.batch_shape}. Expected 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -86,29 +68,27 @@ class RunReport:
 
 
 def run_evaluation(
-    options: RunOptions, on_progress: Callable[[RunProgress], None] = lambda progress: None
+    options: RunOptions,
+    on_progress: Callable[[RunProgress], None] = lambda progress: None,
+    plan: Plan | None = None,
 ) -> RunReport:
     """Run the episodes that `options.output` does not hold yet; `on_progress` hears of every one that ends.
 
+    `plan` decides which episodes there are and when there are enough; by default it is `options.episodes` of each task.
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
-    plan = plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed)
+    if plan is None:
+        plan = FixedPlan(plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed))
     source = find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
         finished = _finished_before(options)
-        missing = [episode for episode in plan if episode not in finished]
+        missing = [episode for episode in plan.episodes if episode not in finished]
         policy = source.load()
-        info = _describe(options, source, policy, plan)
-        _require_same_configuration(options.output, info)
-        with _cores_left_to_workers(options.workers), _connected_pool(options, policy, missing) as pool:
-            info = open_run(options.output, info)
-            with Ledger(options.output / LEDGER_NAME) as ledger:
-                session = _Session(source.name, ledger, len(plan), len(plan) - len(missing), on_progress)
-                retries, video_of = options.protocol.retries, _videos(options)
-                Rollout(policy, pool, session.finish, retries=retries, video_of=video_of).run(missing)
-            info.finished_now().write(options.output)
-    return RunReport(options.output, source.name, session.progress(), len(plan) - len(missing), pool.replaced)
+        with cores_left_to_workers(options.workers):
+            info = _describe(options, source, policy, plan.episodes)
+            _require_same_configuration(options.output, info)
+            return _run(options, policy, info, plan, missing, on_progress)
 
 
 def environment_spec(policy: Policy, image_size: int | None, protocol: EvaluationProtocol) -> EnvironmentSpec:
@@ -120,47 +100,54 @@ def environment_spec(policy: Policy, image_size: int | None, protocol: Evaluatio
         rendering=protocol.rendering,
         depth=needs.depth,
         wait_steps=protocol.wait_steps,
-        expert=needs.needs_expert,
+        robot=protocol.robot,
+        expert=needs.expert,
     )
 
 
-class _Session:
-    """Writes each finished episode to the ledger and tells how far the run is."""
+def _run(
+    options: RunOptions,
+    policy: Policy,
+    info: RunInfo,
+    plan: Plan,
+    missing: Sequence[EpisodeIdentity],
+    on_progress: Callable[[RunProgress], None],
+) -> RunReport:
+    """Run the rounds of `plan`; `missing` are the episodes that earlier sessions did not finish."""
+    resumed, blocks = len(plan.episodes) - len(missing), _one_block
+    if shape := info.numerics.batch_shape:
+        policy = FixedBatch(policy, shape, first_spare_row=options.workers * options.rows_per_worker)
+        blocks = policy.full_blocks
+    with _connected_pool(options, policy, missing) as pool:
+        info = open_run(options.output, info)
+        with Ledger(options.output / LEDGER_NAME) as ledger:
+            session = RunSession(
+                info.policy,
+                info.card_hash,
+                len(info.sessions) - 1,
+                ledger,
+                total=len(plan.episodes),
+                resumed=resumed,
+                max_errors=options.max_errors,
+                on_progress=on_progress,
+            )
+            rollout = Rollout(
+                policy, pool, session.finish, retries=options.retries, video_of=_videos(options), blocks=blocks
+            )
+            waiting = set(missing)
+            while round_ := plan.next_round(_recorded(ledger)):
+                rollout.run([episode for episode in round_ if episode in waiting])
+                waiting.difference_update(round_)
+        info.finished_now(plan.verdict).write(options.output)
+    return RunReport(options.output, info.policy, session.progress(), resumed, pool.replaced)
 
-    def __init__(
-        self, policy: str, ledger: Ledger, total: int, resumed: int, on_progress: Callable[[RunProgress], None]
-    ) -> None:
-        self._policy, self._ledger, self._total, self._resumed = policy, ledger, total, resumed
-        self._on_progress = on_progress
-        self._outcomes: Counter[str] = Counter()
-        self._steps = 0
-        self._begun = time.perf_counter()
-        on_progress(self.progress())
 
-    def finish(self, finished: FinishedEpisode) -> None:
-        """Record one episode."""
-        record = _record(self._policy, finished)
-        self._ledger.append(record)
-        self._outcomes[record.outcome] += 1
-        self._steps += record.steps
-        self._on_progress(self.progress(record))
+def _one_block(rows: Sequence[int]) -> list[list[int]]:
+    return [list(rows)]
 
-    def progress(self, latest: EpisodeRecord | None = None) -> RunProgress:
-        """Return where the run stands."""
-        elapsed_s = time.perf_counter() - self._begun
-        here = self._outcomes.total()
-        remaining = self._total - self._resumed - here
-        return RunProgress(
-            done=self._resumed + here,
-            total=self._total,
-            successes=self._outcomes["success"],
-            failures=self._outcomes["failure"],
-            errors=self._outcomes["error"],
-            steps=self._steps,
-            elapsed_s=elapsed_s,
-            eta_s=elapsed_s / here * remaining if here else None,
-            latest=latest,
-        )
+
+def _recorded(ledger: Ledger) -> dict[EpisodeIdentity, EpisodeRecord]:
+    return {record.identity: record for record in ledger.records()}
 
 
 @contextmanager
@@ -174,7 +161,7 @@ def _connected_pool(
     workers = min(options.workers, len(episodes))
     rows = min(options.rows_per_worker, math.ceil(len(episodes) / workers))
     spec = environment_spec(policy, options.image_size, options.protocol)
-    pool = WorkerPool(spec, episodes[0].task_id, workers=workers, rows_per_worker=rows)
+    pool = WorkerPool(spec, episodes[0].task_id, workers=workers, rows_per_worker=rows, stall_s=options.timeout_s)
     try:
         fields = pool.start()
         policy.connect(
@@ -183,25 +170,6 @@ def _connected_pool(
         yield pool
     finally:
         pool.close()
-
-
-@contextmanager
-def _cores_left_to_workers(workers: int) -> Iterator[None]:
-    """Keep torch, where the policy brought it along, off the workers' cores.
-
-    Its threads wait for each other in busy loops: with more of them than free cores, a forward pass of openvla-nano
-    took 13 to 40 times the processor time.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, len(os.sched_getaffinity(0)) - workers)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _finished_before(options: RunOptions) -> set[EpisodeIdentity]:
@@ -238,42 +206,18 @@ def _videos(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
 
 def _describe(options: RunOptions, source: PolicySource, policy: Policy, plan: Sequence[EpisodeIdentity]) -> RunInfo:
     spec = environment_spec(policy, options.image_size, options.protocol)
-    sees = {"cameras": list(spec.cameras), "image_size": spec.image_size if spec.cameras else None, "depth": spec.depth}
-    counts = Counter(episode.task for episode in plan)
+    card, counts = source.describe(), Counter((episode.task, episode.variant) for episode in plan)
     return describe_run(
         source.name,
-        {**source.describe(), "sees": sees},
-        options.protocol.describe(options.suite),
-        [PlannedTask(suite=options.suite, task=task, episodes=count) for task, count in counts.items()],
+        card,
+        options.protocol.stamp(dict.fromkeys(episode.task_id for episode in plan), spec, card.get("chunk")),
+        [
+            PlannedTask(suite=options.suite, task=task, variant=variant, episodes=count)
+            for (task, variant), count in counts.items()
+        ],
+        policy_argument=options.policy,
         checkpoint=options.checkpoint,
-        accelerator=_accelerator(),
-    )
-
-
-def _accelerator() -> str:
-    """Return the GPU's name where the policy brought torch with it and torch sees one."""
-    torch = sys.modules.get("torch")
-    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else ""
-
-
-def _record(policy: str, finished: FinishedEpisode) -> EpisodeRecord:
-    result, episode = finished.result, finished.result.episode
-    return EpisodeRecord(
-        suite=episode.suite,
-        task=episode.task,
-        variant=episode.variant,
-        episode_index=episode.index,
-        seed=episode.seed,
-        policy=policy,
-        instruction=result.instruction,
-        scene_hash=result.scene_hash,
-        action_hash=result.action_hash,
-        outcome=result.outcome,
-        reward=result.reward,
-        steps=result.steps,
-        progress=result.progress,
-        phase=result.phase,
-        wall_s=finished.wall_s,
-        policy_s=finished.policy_s,
-        error=result.error,
+        numerics=numerics_of(options.batch_shape or policy.requirements.batch_shape),
+        accelerator=accelerator(),
+        threads=policy_threads(),
     )

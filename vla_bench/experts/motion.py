@@ -16,10 +16,15 @@ _LARGEST_ACTION = 0.9  # leaves room for noise on top
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the gripper should be: pointing down, its fingers opening along `yaw_rad` in the horizontal plane."""
+    """Where the gripper should be: pointing down, its fingers opening along `yaw_rad` in the horizontal plane.
+
+    A tilt turns it about the line along which the fingers open, so that they point down and forward: at a right angle
+    to that line, which lies to the right of where they point.
+    """
 
     position_world: FloatArray  # (3,) [m]
     yaw_rad: float
+    tilt_rad: float = 0.0  # 0 straight down, pi/2 level
 
 
 def action_towards(world: World, pose: Pose, gripper: float) -> NDArray[np.float32]:
@@ -27,10 +32,14 @@ def action_towards(world: World, pose: Pose, gripper: float) -> NDArray[np.float
     distance = pose.position_world - world.end_effector_position_world()
     move = _limited(_POSITION_GAIN * distance / MAX_DELTA_POSITION_M)
     current = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
-    turn = _limited(
-        _ROTATION_GAIN * _rotation_vector(_pointing_down(pose.yaw_rad) @ current.T) / MAX_DELTA_ROTATION_RAD
-    )
+    turn = _limited(_ROTATION_GAIN * _rotation_vector(_orientation(pose) @ current.T) / MAX_DELTA_ROTATION_RAD)
     return np.concatenate([move, turn, [gripper]]).astype(np.float32)
+
+
+def rotation_error_rad(world: World, pose: Pose) -> float:
+    """Return the angle between the gripper's orientation and that of `pose`."""
+    current = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
+    return float(np.linalg.norm(_rotation_vector(_orientation(pose) @ current.T)))
 
 
 def opening_yaw(world: World) -> float:
@@ -56,9 +65,10 @@ def _limited(vector: FloatArray) -> FloatArray:
     return vector * min(1.0, _LARGEST_ACTION / largest) if largest > 0 else vector
 
 
-def _pointing_down(yaw_rad: float) -> FloatArray:
-    x_axis = np.array([np.cos(yaw_rad), np.sin(yaw_rad), 0.0])
-    z_axis = np.array([0.0, 0.0, -1.0])
+def _orientation(pose: Pose) -> FloatArray:
+    x_axis = np.array([np.cos(pose.yaw_rad), np.sin(pose.yaw_rad), 0.0])
+    forward, down = np.array([-x_axis[1], x_axis[0], 0.0]), np.array([0.0, 0.0, -1.0])
+    z_axis = np.cos(pose.tilt_rad) * down + np.sin(pose.tilt_rad) * forward
     return np.stack([x_axis, np.cross(z_axis, x_axis), z_axis], axis=1)
 
 

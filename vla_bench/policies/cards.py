@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import data_folder
+from vla_bench.models.normalization import STATISTICS_FILE, read_statistics
 from vla_bench.policies.chunking import OpenLoop, RecedingHorizon, TemporalEnsemble
 from vla_bench.policies.policy import Policy
 
@@ -93,6 +94,11 @@ class PolicyCard(BaseModel):
     def checkpoints(self, folder: Path) -> dict[str, Path]:
         """Return the checkpoint folders that the policy reads, by field; `folder` is where the card lies."""
         return {}
+
+    def unnormalisation_keys(self, folder: Path) -> tuple[str, ...]:
+        """Return the entries of the checkpoints' statistics, none where there is no such file."""
+        files = [path / STATISTICS_FILE for path in self.checkpoints(folder).values()]
+        return tuple(dict.fromkeys(key for file in files if file.is_file() for key in read_statistics(file)))
 
 
 def find_file(name: Path, folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """How much of a predicted chunk is executed before the policy looks again. Each way wraps any policy."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from vla_bench.core.types import FloatArray, Observation
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
 
 
-class _Wrapper:
+class Wrapper:
     """A policy that passes everything but `act` on to another."""
 
     def __init__(self, policy: Policy) -> None:
@@ -28,8 +28,12 @@ class _Wrapper:
         """Begin new episodes in the wrapped policy."""
         self._policy.reset(instructions, rows=rows, seeds=seeds)
 
+    def padding_group(self, instruction: str) -> Hashable:
+        """Return what the wrapped policy says."""
+        return self._policy.padding_group(instruction)
 
-class OpenLoop(_Wrapper):
+
+class OpenLoop(Wrapper):
     """Execute the first `execute` actions of every predicted chunk, as many as all of them, then predict again."""
 
     def __init__(self, policy: Policy, execute: int) -> None:
@@ -64,7 +68,7 @@ class RecedingHorizon(OpenLoop):
         return chunks[:, : self._execute]
 
 
-class TemporalEnsemble(_Wrapper):
+class TemporalEnsemble(Wrapper):
     """Predict at every step and execute the weighted mean of all predictions made for that step.
 
     Of the predictions for a step, oldest first, number i weighs exp(-decay * i), as in ACT (Zhao et al., 2023): with a

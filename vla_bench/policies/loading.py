@@ -44,17 +44,18 @@ class CardSource:
 
     def describe(self) -> dict[str, Any]:
         """Return the card as it stands in its file, and a fingerprint of each checkpoint in use that is there."""
-        checkpoints = self._card_in_use().checkpoints(self.path.parent)
+        checkpoints = self.card_in_use().checkpoints(self.path.parent)
         fingerprints = {field: fingerprint(path) for field, path in checkpoints.items() if path.exists()}
         return {**self.card.model_dump(mode="json"), "fingerprints": fingerprints}
 
     def load(self) -> Policy:
         """Build the policy and wrap it in the card's way of executing chunks."""
-        card = self._card_in_use()
+        card = self.card_in_use()
         policy = policy_kinds[card.kind].build(card, self.path.parent)
         return policy if card.chunk is None else card.chunk.wrapped(policy)
 
-    def _card_in_use(self) -> PolicyCard:
+    def card_in_use(self) -> PolicyCard:
+        """Return the card, with the checkpoint that takes the place of its own."""
         return self.card if self.checkpoint is None else self.card.with_checkpoint(self.checkpoint.resolve())
 
 

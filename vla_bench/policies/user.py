@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ class UserPolicyError(VlaBenchError):
 class UserPolicy(PolicyBase):
     """Give a simple class the whole protocol.
 
-    Only `act(observations)` must be there. `reset`, `connect`, `requirements` and the keyword arguments `rows` and
-    `seeds` are used where the class has them; without `requirements` it is sent both cameras at 224 pixels.
+    Only `act(observations)` must be there. `reset`, `connect`, `requirements`, `padding_group` and the keyword
+    arguments `rows` and `seeds` are used where the class has them; without `requirements` it is sent both cameras at
+    224 pixels. Its batches have the shape of the requirements: what is repeated to fill one has rows of its own.
     """
 
     def __init__(self, policy: Any, name: str) -> None:
@@ -51,6 +52,11 @@ class UserPolicy(PolicyBase):
         """Begin new episodes in the user's policy."""
         if hasattr(self._policy, "reset"):
             _call_with_known(self._policy.reset, instructions, rows=rows, seeds=seeds)
+
+    def padding_group(self, instruction: str) -> Hashable:
+        """Return what the user's policy says, or the instruction."""
+        group = getattr(self._policy, "padding_group", super().padding_group)
+        return group(instruction)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the user's actions as chunks, (B, H, 7)."""

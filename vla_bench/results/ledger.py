@@ -18,10 +18,11 @@ from typing import Literal, Self
 import pandas as pd
 
 from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.paths import written_whole
 from vla_bench.results.errors import LedgerError
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OUTCOMES = ("success", "failure", "error")
 
 _APPLICATION_ID = 0x766C6162  # "vlab", in the file's header: tells our files from other SQLite files
@@ -44,18 +45,24 @@ class EpisodeRecord:
     outcome: Literal["success", "failure", "error"]  # `error`: the harness broke, so neither of the others
     reward: float  # sum over the episode
     steps: int  # control steps
-    progress: float  # share of the subgoals met, 0..1
+    progress: float  # share of the subgoals met, 0..1, the most there ever was
     phase: str  # the furthest phase reached
+    final_progress: float = 0.0  # at the end
+    final_phase: str = ""  # at the end
     wall_s: float
     policy_s: float  # of `wall_s`, spent waiting for the policy
-    error: str = ""  # traceback, where outcome is "error"
+    card_hash: str = ""  # of the policy, as in the run's description
+    session: int = 0  # which of the run's sessions: says the machine, the versions and the commit
+    attempts: int = 1  # in that session, with those that ended with their worker
+    error_source: str = ""  # what broke, where outcome is "error": policy, environment or worker
+    error: str = ""  # its traceback
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"outcome is {self.outcome!r}; it must be one of {', '.join(OUTCOMES)}")
         if (self.outcome == "error") != bool(self.error):
             raise ValueError("an episode has an error text exactly when its outcome is 'error'")
-        for name in ("reward", "progress", "wall_s", "policy_s"):
+        for name in ("reward", "progress", "final_progress", "wall_s", "policy_s"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
 
@@ -74,7 +81,8 @@ KEY = ("suite", "task", "variant", "episode_index", "seed")
 class Ledger:
     """Open the ledger at `path` for writing, creating it if it is not there.
 
-    Raise `LedgerError` for a damaged file, a file of another program and another schema version.
+    One of an older version is brought to this one, and a copy of it kept beside it (`ledger.sqlite.v1`). Raise
+    `LedgerError` for a damaged file, a file of another program and one of a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,6 +111,13 @@ class Ledger:
         """Return the episodes that ended in an error, which may be tried again."""
         return self._identities("outcome = 'error'")
 
+    def records(self) -> list[EpisodeRecord]:
+        """Return every record, in order of identity."""
+        with _explained(self.path):
+            query = f"SELECT {', '.join(COLUMNS)} FROM episodes ORDER BY {', '.join(KEY)}"
+            rows = self._connection.execute(query).fetchall()
+        return [EpisodeRecord(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+
     def close(self) -> None:
         """Fold the write-ahead log into the file and let go of it."""
         self._connection.close()
@@ -117,9 +132,12 @@ class Ledger:
 
     def _prepare(self) -> None:
         if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            _check(self._connection, self.path)
+            version = _check(self._connection, self.path)
+            if version < SCHEMA_VERSION:
+                _keep_copy(self._connection, self.path.with_name(f"{self.path.name}.v{version}"))
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")  # a recorded episode survives a power cut
+        _migrate(self._connection)
         self._connection.executescript(_SCHEMA)
 
     def _identities(self, condition: str) -> set[EpisodeIdentity]:
@@ -138,8 +156,9 @@ def read_ledger(path: Path) -> pd.DataFrame:
     if not path.stat().st_size:
         raise LedgerError(path, "the file is empty")
     with _readable(path) as copy, _explained(path), closing(_connect_reading(copy)) as connection:
-        _check(connection, path)
-        query = f"SELECT {', '.join(COLUMNS)} FROM episodes ORDER BY {', '.join(KEY)}"
+        added = _added_since(_check(connection, path))
+        columns = [f"{added[name]} AS {name}" if name in added else name for name in COLUMNS]
+        query = f"SELECT {', '.join(columns)} FROM episodes ORDER BY {', '.join(KEY)}"
         return pd.read_sql_query(query, connection).astype(COLUMNS)
 
 
@@ -162,6 +181,54 @@ WHERE episodes.outcome = 'error'
 """
 
 
+_ADDED: dict[int, dict[str, str]] = {  # by the version that added them: columns, and what they are in older rows
+    2: {
+        "final_progress": "progress",  # version 1 recorded these two as they were at the end
+        "final_phase": "phase",
+        "card_hash": "''",
+        "session": "0",
+        "attempts": "1",
+        "error_source": "''",
+    }
+}
+
+
+def _added_since(version: int) -> dict[str, str]:
+    return {name: value for added, columns in _ADDED.items() if added > version for name, value in columns.items()}
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Add the columns that a ledger of an older version lacks, in one transaction."""
+    if not (version := _version(connection)) or version >= SCHEMA_VERSION:
+        return  # version 0: the file is new
+    added = _added_since(version)
+    neutral = {str: "''", int: "0", float: "0.0"}
+    connection.executescript(
+        "\n".join(
+            [
+                "BEGIN IMMEDIATE;",
+                *(
+                    f"ALTER TABLE episodes ADD COLUMN {name} {_SQL_TYPES[COLUMNS[name]]} NOT NULL "
+                    f"DEFAULT {neutral[COLUMNS[name]]};"
+                    for name in added
+                ),
+                f"UPDATE episodes SET {', '.join(f'{name} = {value}' for name, value in added.items())};",
+                f"PRAGMA user_version = {SCHEMA_VERSION};",
+                "COMMIT;",
+            ]
+        )
+    )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
+    with written_whole(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
+        connection.backup(copy)
+
+
 def _row(record: EpisodeRecord) -> tuple[str | int | float, ...]:
     # NumPy scalars are common here, and sqlite3 does not know them.
     return tuple(kind(value) for kind, value in zip(COLUMNS.values(), astuple(record), strict=True))
@@ -171,17 +238,18 @@ def _connect_reading(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `LedgerError` unless the open file is a whole ledger of this schema version."""
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version; raise `LedgerError` unless the open file is a whole ledger of a known one."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise LedgerError(path, "this is not a ledger of episodes")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        advice = "a newer vla_bench wrote it" if version > SCHEMA_VERSION else "an older vla_bench wrote it"
-        raise LedgerError(path, f"its schema version is {version}, this program knows {SCHEMA_VERSION} ({advice})")
+    version = _version(connection)
+    if not 1 <= version <= SCHEMA_VERSION:
+        known = f"its schema version is {version}, this program knows 1 to {SCHEMA_VERSION}"
+        raise LedgerError(path, f"{known} (a newer vla_bench wrote it)" if version > SCHEMA_VERSION else known)
     finding = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if finding != "ok":
-        raise LedgerError(path, f"the file is damaged ({' '.join(str(finding).split())})")
+        raise LedgerError(path, f"the file is damaged ({' '.join(str(finding).split())})", mendable=True)
+    return version
 
 
 @contextmanager
@@ -192,7 +260,7 @@ def _explained(path: Path) -> Iterator[None]:
     except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
         damaged = getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
         problem = "the file is damaged, or not a ledger" if damaged else "SQLite cannot use the file"
-        raise LedgerError(path, f"{problem} ({error})") from error
+        raise LedgerError(path, f"{problem} ({error})", mendable=damaged) from error
 
 
 @contextmanager

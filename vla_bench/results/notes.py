@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vla_bench.results.differences import differing_fields
 from vla_bench.results.ledger import KEY
-from vla_bench.results.run_info import differing_fields
 from vla_bench.results.runs import Run
 
 

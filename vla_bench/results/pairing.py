@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.differences import differing_fields
 from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.ledger import KEY
-from vla_bench.results.run_info import differing_fields
+from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.runs import Run, read_run
 
 
@@ -77,7 +78,7 @@ def require_same_protocol(first: Run, second: Run) -> None:
     """Raise `IncomparableRunsError` where what the runs share of their suites was not run under the same conditions."""
     if not set(first.suites) & set(second.suites):
         return  # no common episode: told with the nearest suites
-    if differences := differing_fields(first.info.protocol, second.info.protocol, "protocol"):
+    if differences := protocol_differences(first.info.protocol, second.info.protocol):
         advice = f"Run one of them again with the protocol of the other; {second.folder}/run.json holds its command."
         raise IncomparableRunsError(
             first.folder, second.folder, "were run under different protocols", differences, advice

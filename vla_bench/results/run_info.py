@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from vla_bench.core.errors import OutputMismatchError
 from vla_bench.core.paths import written_whole
+from vla_bench.results.differences import differing_fields
 from vla_bench.results.errors import RunFolderError
+from vla_bench.results.protocols import united_protocol, upgraded, whole_protocol_differences
 
 RUN_INFO_NAME = "run.json"
 
@@ -65,6 +67,15 @@ class GitState(_Model):
     dirty: bool = False  # sources that can change an episode differ from the commit
 
 
+class Numerics(_Model):
+    """How the policy's arithmetic was done: what decides the last bits of its actions."""
+
+    device: str = ""  # "cpu" or the GPU's name; empty where format 1 did not say
+    batch_shape: int | None = None  # rows that were computed together; None: each row by itself
+    bit_equal: bool = False  # the ledger is promised to be the same for any workers, rows and interruptions
+    why_not: str = ""
+
+
 class Session(_Model):
     """One sitting of a run: a run that was interrupted and continued has several."""
 
@@ -73,23 +84,28 @@ class Session(_Model):
     finished: datetime | None = None
     hardware: Hardware
     git: GitState
+    threads: int = 0  # of the policy's arithmetic; 0: it brought no library that uses any
 
 
 class RunInfo(_Model):
     """Everything about a run but its episodes.
 
     `protocol` holds what must be equal for two runs' numbers to be compared (rendering, wait steps, horizon, ...);
-    which episodes there are stands in `planned`, what belongs to the policy in `card`.
+    which episodes there are stands in `planned`, what belongs to the policy in `card`. Format 2 added `numerics` and
+    `policy_argument`, and tells a policy's own interface from the conditions that all policies share.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     policy: str
+    policy_argument: str = ""  # name, path or factory by which the policy was asked for
     card: dict[str, JsonValue]
     card_hash: str
     checkpoint: str = ""
     checkpoint_hash: str = ""
     protocol: dict[str, JsonValue]
     planned: tuple[PlannedTask, ...]
+    verdict: str = ""  # why the plan had enough before all planned episodes were run
+    numerics: Numerics = Numerics()
     python: str
     versions: dict[str, str]
     sessions: Annotated[tuple[Session, ...], Field(min_length=1)]
@@ -105,22 +121,28 @@ class RunInfo(_Model):
         return self.sessions[-1].finished
 
     def differences(self, other: Self) -> list[str]:
-        """Say what of the configuration differs in `other`: policy, card, checkpoint, protocol, versions.
+        """Say what of the configuration differs in `other`: policy, card, checkpoint, protocol, numerics, versions.
 
         Hardware, git state and planned episodes may differ between the sessions of one run.
         """
-        return differing_fields(self._configuration(), other._configuration())
+        names = {"policy", "card", "checkpoint_hash", "numerics", "python", "versions"}
+        ours, theirs = (run.model_dump(mode="json", include=names) for run in (self, other))
+        return [*differing_fields(ours, theirs), *whole_protocol_differences(self.protocol, other.protocol)]
 
     def continued_by(self, other: Self) -> Self:
         """Return this run with the sessions of `other` added; its plan replaces ours for the tasks that it names."""
         planned = {(item.suite, item.task, item.variant): item for item in (*self.planned, *other.planned)}
-        update = {"planned": tuple(planned.values()), "sessions": (*self.sessions, *other.sessions)}
+        update = {
+            "planned": tuple(planned.values()),
+            "protocol": united_protocol(self.protocol, other.protocol),
+            "sessions": (*self.sessions, *other.sessions),
+        }
         return self.model_copy(update=update)
 
-    def finished_now(self) -> Self:
-        """Return this run with the end of its last session set to now."""
+    def finished_now(self, verdict: str = "") -> Self:
+        """Return this run with the end of its last session set to now, and why it stopped before its plan's end."""
         last = self.sessions[-1].model_copy(update={"finished": _now()})
-        return self.model_copy(update={"sessions": (*self.sessions[:-1], last)})
+        return self.model_copy(update={"sessions": (*self.sessions[:-1], last), "verdict": verdict})
 
     def write(self, folder: Path) -> None:
         """Write `run.json` in the run's folder."""
@@ -134,16 +156,26 @@ class RunInfo(_Model):
         if not path.is_file():
             raise RunFolderError(folder, f"it has no {RUN_INFO_NAME}")
         try:
+            if _Format.model_validate_json(path.read_bytes()).format_version == 1:
+                return cls.model_validate(_upgraded(json.loads(path.read_bytes())))
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "(whole file)"
             raise RunFolderError(folder, f"{RUN_INFO_NAME}: field `{field}`: {first['msg']}") from None
 
-    def _configuration(self) -> dict[str, JsonValue]:
-        names = {"policy", "card", "checkpoint_hash", "protocol", "python", "versions"}
-        configuration: dict[str, JsonValue] = self.model_dump(mode="json", include=names)
-        return configuration
+
+class _Format(BaseModel):
+    format_version: Literal[1, 2]
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a `run.json` of format 1 as format 2 has it."""
+    card, protocol = content.get("card"), content.get("protocol")
+    if isinstance(card, dict) and isinstance(protocol, dict):
+        seen, own = card.get("sees"), {name: value for name, value in card.items() if name != "sees"}
+        content = {**content, "card": own, "protocol": upgraded(protocol, seen, card.get("chunk"))}
+    return {**content, "format_version": 2}
 
 
 def describe_run(
@@ -152,9 +184,12 @@ def describe_run(
     protocol: Mapping[str, object],
     planned: Iterable[PlannedTask],
     *,
+    policy_argument: str = "",
     checkpoint: Path | None = None,
     command: Iterable[str] | None = None,
+    numerics: Numerics | None = None,
     accelerator: str = "",
+    threads: int = 0,
 ) -> RunInfo:
     """Describe a run that begins now, in this process; `command` defaults to what was typed.
 
@@ -163,15 +198,17 @@ def describe_run(
     """
     hardware = Hardware(cpu=_cpu_model(), cores=_usable_cores(), memory_gb=_memory_gb(), accelerator=accelerator)
     words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
-    session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE))
+    session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE), threads=threads)
     return RunInfo(
         policy=policy,
+        policy_argument=policy_argument,
         card=_plain(card),
         card_hash=_text_hash(json.dumps(_plain(card), sort_keys=True)),
         checkpoint=str(checkpoint or ""),
         checkpoint_hash=content_hash(checkpoint) if checkpoint else "",
         protocol=_plain(protocol),
         planned=tuple(planned),
+        numerics=numerics or Numerics(),
         python=platform.python_version(),
         versions=_installed_versions(),
         sessions=(session,),
@@ -201,17 +238,6 @@ def content_hash(path: Path) -> str:
             content = hashlib.file_digest(handle, "sha256").hexdigest()
         digest.update(f"{file.relative_to(path).as_posix()} {content}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def differing_fields(first: object, second: object, name: str = "") -> list[str]:
-    """List the fields whose values differ, as `protocol.rendering: "fast", then "faithful"`."""
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        names = list(dict.fromkeys([*first, *second]))
-        parts = [(f"{name}.{key}" if name else key, first.get(key), second.get(key)) for key in names]
-        return [line for key, ours, theirs in parts for line in differing_fields(ours, theirs, key)]
-    if first == second:
-        return []
-    return [f"{name}: {_shown(first)}, then {_shown(second)}"]
 
 
 def git_state(clone: Path) -> GitState:
@@ -265,17 +291,9 @@ def _plain(values: Mapping[str, object]) -> dict[str, JsonValue]:
     return plain
 
 
-def _shown(value: object) -> str:
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-
-
 def _text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-_LONGEST_SHOWN = 80

@@ -8,14 +8,24 @@ import pandas as pd
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.differences import differing_fields
 from vla_bench.results.errors import IncomparableRunsError, RunFolderError
 from vla_bench.results.ledger import KEY, LEDGER_NAME, read_ledger
-from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, differing_fields
+from vla_bench.results.protocols import protocol_differences
+from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo
 
 MEDIA_FOLDERS = ("videos", "pictures")
 
 _EPISODE = ["policy", *KEY]  # what tells one episode of a leaderboard from another
-_INCIDENTAL = ["wall_s", "policy_s", "error", "run"]  # may differ between two recordings of the same episode
+_INCIDENTAL = [
+    "wall_s",
+    "policy_s",
+    "card_hash",
+    "session",
+    "attempts",
+    "error",
+    "run",
+]  # may differ between two recordings of the same episode
 _MEDIA_SUFFIXES = {".mp4", ".webm", ".gif", ".png", ".jpg", ".jpeg"}
 
 
@@ -41,7 +51,12 @@ class Run:
         return tuple(sorted(self.episodes["suite"].unique()))
 
     def missing(self) -> list[tuple[PlannedTask, int]]:
-        """Return the planned tasks that are not complete, with how many of their episodes are missing."""
+        """Return the planned tasks that are not complete, with how many of their episodes are missing.
+
+        Nothing is missing where the plan itself had enough.
+        """
+        if self.info.verdict:
+            return []
         present = self.episodes.groupby(["suite", "task", "variant"]).size().to_dict()
         keys = {item: (item.suite, item.task, item.variant) for item in self.info.planned}
         counted = [(item, item.episodes - present.get(key, 0)) for item, key in keys.items()]
@@ -112,7 +127,7 @@ def merged(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _require_same_protocol(first: Run, second: Run, suite: str) -> None:
-    if differences := differing_fields(first.info.protocol, second.info.protocol, "protocol"):
+    if differences := protocol_differences(first.info.protocol, second.info.protocol):
         reason = f"evaluate suite {suite} under different protocols"
         raise IncomparableRunsError(
             first.folder, second.folder, reason, differences, "Make a leaderboard of each, or run one again."

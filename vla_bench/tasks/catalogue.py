@@ -1,4 +1,4 @@
-"""All suites that stand in the `tasks` folder, by name."""
+"""All suites, by name: those of the `tasks` folder and those that a user added."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import TASKS_VARIABLE, data_folder, user_tasks
+from vla_bench.tasks.initial import in_order, initial_relations
+from vla_bench.tasks.parts import parts_of
 from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Goal, Relation, Task
-
-_INITIAL_RELATIONS: dict[str, tuple[str, ...]] = {"in_region": ("item", "region")}  # and what they are between
 
 
 def suites() -> tuple[str, ...]:
@@ -40,6 +40,22 @@ def get_task(task_id: str) -> Task:
     return by_id[task_id]
 
 
+def suite_path(suite: str) -> Path:
+    """Return the file that a suite stands in."""
+    tasks_of(suite)
+    return next(path for path in suite_files() if read_suite_file(path).suite == suite)
+
+
+def suite_files() -> tuple[Path, ...]:
+    """Return the files of all suites: the package's, then the user's; raise `ConfigurationError` for one not there."""
+    found = dict.fromkeys(sorted(data_folder("tasks").glob("*.toml")))
+    for path in user_tasks():
+        if not path.exists():
+            raise ConfigurationError(path, "(whole file)", "there is no such file", f"what {TASKS_VARIABLE} names")
+        found.update(dict.fromkeys(sorted(path.glob("*.toml")) if path.is_dir() else [path]))
+    return tuple(found)
+
+
 def load_suite(path: Path) -> tuple[Task, ...]:
     """Read the tasks of one TOML file; raise `ConfigurationError` that names file and field."""
     suite = read_suite_file(path)
@@ -47,13 +63,17 @@ def load_suite(path: Path) -> tuple[Task, ...]:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise ConfigurationError(path, f"task.{number}.name", f"{name!r} is there twice", "one task of each name")
-    return tuple(_build(path, suite, table) for table in suite.task)
+    return tuple(build_task(path, suite, table) for table in suite.task)
+
+
+def _catalogue() -> dict[str, tuple[Task, ...]]:
+    return _read(suite_files())
 
 
 @cache
-def _catalogue() -> dict[str, tuple[Task, ...]]:
+def _read(paths: tuple[Path, ...]) -> dict[str, tuple[Task, ...]]:
     found: dict[str, tuple[Task, ...]] = {}
-    for path in sorted(data_folder("tasks").glob("*.toml")):
+    for path in paths:
         tasks = load_suite(path)
         suite = tasks[0].suite
         if suite in found:
@@ -64,7 +84,8 @@ def _catalogue() -> dict[str, tuple[Task, ...]]:
     return found
 
 
-def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
+def build_task(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
+    """Return one task of a suite; raise `ConfigurationError` for its first mistake."""
     objects = {**suite.objects, **table.objects}
     return Task(
         suite=suite.suite,
@@ -85,17 +106,29 @@ def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
 
 
 def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[str, str]) -> tuple[Relation, ...]:
-    found: dict[str, Relation] = {}
+    found: dict[tuple[bool, str], Relation] = {}
     where = f"{table.name}.initial"
     for text in texts:
         relation = _relation(path, table, "initial", text)
-        _check_call(path, where, "initial relation", relation, _INITIAL_RELATIONS)
+        _check_call(path, where, "initial relation", relation, _parameters_of_initial_relations())
         item = relation.arguments[0]
-        _check_known(path, where, "object", item, objects)
-        if item in found:
+        joint = initial_relations[relation.name].arranges_joint
+        _check_known(path, where, "object", item, (*objects, *parts_of(objects)) if joint else objects)
+        if (joint, item) in found:
             raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation for each object")
-        found[item] = relation
+        for name, argument in zip(initial_relations[relation.name].parameters[1:], relation.arguments[1:], strict=True):
+            if name != "region":  # which the scene knows, not the task
+                _check_known(path, where, "object", argument, objects)
+        found[joint, item] = relation
+    try:
+        in_order(list(found.values()))
+    except ValueError as error:
+        raise ConfigurationError(path, where, str(error), "references that are placed by something else") from None
     return tuple(found.values())
+
+
+def _parameters_of_initial_relations() -> dict[str, tuple[str, ...]]:
+    return {name: relation.parameters for name, relation in initial_relations.items()}
 
 
 def _relation(path: Path, table: TaskTable, field: str, text: str) -> Relation:
@@ -110,7 +143,7 @@ def _goal(path: Path, table: TaskTable, field: str, text: str, objects: dict[str
     where = f"{table.name}.{field}"
     _check_call(path, where, "predicate", relation, {name: parameters(name) for name in predicates})
     for argument in relation.arguments:
-        _check_known(path, where, "object", argument, objects)
+        _check_known(path, where, "object", argument, (*objects, *parts_of(objects)))
     return Goal(relation.name, relation.arguments)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.rotations import quat_wxyz_to_axis_angle
 from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
@@ -19,6 +20,7 @@ from vla_bench.envs.meshes import FAST_FACES, simplified
 from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite_world import RobosuiteWorld
+from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.tasks.task import Task
 
 _CAMERAS = {"wrist": "robot0_eye_in_hand"}  # ours -> robosuite's; the others have the same name
@@ -42,12 +44,18 @@ class RobosuiteSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._options = options
         self._env = _make(options.robot, **task.engine_options)
+        # Only now: it imports robosuite, which `_make` keeps quiet.
+        from vla_bench.envs.robosuite_control import RobosuiteControl
+
+        self._control = RobosuiteControl(self._env)
         self._model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self._robot = self._env.robots[0]
         self._gripper = self._robot.gripper[_ARM]
         self._hand: int = self._model.body(self._robot.robot_model.eef_name[_ARM]).id
         self._world = RobosuiteWorld(self._env, task.objects)
+        robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
+        self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._xml: str = self._env.sim.model.get_xml()
         self._drawn: tuple[mujoco.MjModel, mujoco.MjData] | None = None  # made when an image is first asked for
@@ -80,10 +88,7 @@ class RobosuiteSimulation:
         date with the last substep, which robosuite leaves for the next step.
         """
         env = self._env
-        for substep in range(int(env.control_timestep / env.model_timestep)):
-            mujoco.mj_step1(self._model, self.data)
-            self._control(action, new_goal=substep == 0)
-            mujoco.mj_step2(self._model, self.data)
+        self._control.advance(action)
         env.timestep += 1
         env.cur_time += env.control_timestep
         self._reward = float(env._post_action(action)[0])
@@ -97,6 +102,14 @@ class RobosuiteSimulation:
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
         return self._draw(Renderer.depth)
+
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which segment each pixel of every camera shows."""
+        return self._draw(partial(Renderer.segmentation, segment_of_geom=self._segment_of_geom))
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
@@ -142,17 +155,6 @@ class RobosuiteSimulation:
     def close(self) -> None:
         """Free robosuite's simulation."""
         self._env.close()
-
-    def _control(self, action: FloatArray, *, new_goal: bool) -> None:
-        """Write the torques, as robosuite's `FixedBaseRobot.control` does, less what it keeps for observations."""
-        controller = self._robot.composite_controller
-        controller.update_state()
-        if new_goal:
-            controller.set_goal(action)
-        for part, torques in controller.run_controller(self._robot._enabled_parts).items():
-            actuators = self._robot._ref_actuators_indexes_dict[part]
-            low, high = self._model.actuator_ctrlrange[actuators].T
-            self.data.ctrl[actuators] = np.clip(torques, low, high)
 
     def _look_again(self) -> None:
         """Compute positions and contacts anew, and let the controllers do so too at the next step."""

@@ -6,17 +6,22 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
 from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
+from vla_bench.envs.joints import joint_starts, joints_of
 from vla_bench.envs.options import EnvOptions
-from vla_bench.envs.placement import Place, sample_places
+from vla_bench.envs.placement import sample_places
 from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
-from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
-from vla_bench.envs.world import MujocoWorld
+from vla_bench.envs.robot_model import GRIPPER_PREFIX
+from vla_bench.envs.scene import ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
+from vla_bench.envs.views import camera_geometry, segment_of_geoms
+from vla_bench.envs.world import Hand, MujocoWorld
+from vla_bench.tasks.initial import Footprint, Place, initial_relations
 from vla_bench.tasks.task import Relation, Task
 
 _FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -40,17 +45,21 @@ class TabletopSimulation:
         self._joint_qpos, self._joint_dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
         self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
-        self._open, self._closed = np.array(gripper.open_m), np.array(gripper.closed_m)
-        self._site = site = model.site(tool + gripper.end_effector_site).id
+        self._fingers_open, self._fingers_closed = np.array(gripper.joints_open), np.array(gripper.joints_closed)
+        self._target_open, self._target_closed = np.array(gripper.targets_open), np.array(gripper.targets_closed)
+        self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
-        self._controller = OperationalSpaceController(model, site, joints, actuators)
-        fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
-        self._world = MujocoWorld(self._compiled, self.data, fingers, site)
+        self._controller = OperationalSpaceController(model, site, joints, actuators, coupled=arm.coupled_control)
+        self._world = MujocoWorld(self._compiled, self.data, Hand.of(model, gripper, tool))
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
-        self._radii_m = {item: horizontal_radius(model, item) for item in task.objects}
+        self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
+        robot = model.body_rootid[self._hand]
+        self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
-        self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
+        self.proprioception_fields = _proprioception_fields(
+            model, joints, [model.joint(tool + name).id for name in gripper.joints]
+        )
 
     @property
     def world(self) -> MujocoWorld:
@@ -60,25 +69,34 @@ class TabletopSimulation:
     def reset(self, generator: np.random.Generator) -> None:
         """Place everything anew."""
         regions = self._compiled.scene.regions
-        places = sample_places(self._task.initial, regions, self._radii_m, generator)
+        places = sample_places(self._task.initial, regions, self.footprints, generator)
         arm = self._compiled.robot.arm
         noise = generator.normal(0.0, arm.start_noise_rad, len(arm.start_rad))
-        self.arrange(places, np.asarray(arm.start_rad) + noise)
+        openings = self._sample_openings(generator)
+        self.arrange(places, np.asarray(arm.start_rad) + noise, openings)
         for _ in range(_SETTLE_STEPS):
             self.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
         self._world.begin_episode()
 
-    def arrange(self, places: dict[str, Place], joint_positions: FloatArray) -> None:
-        """Set things upright at `places` and the arm at `joint_positions` [rad], gripper open, all at rest."""
+    def arrange(
+        self, places: dict[str, Place], joint_positions: FloatArray, openings: Mapping[int, float] | None = None
+    ) -> None:
+        """Set things upright at `places` and the arm at `joint_positions` [rad], gripper open, all at rest.
+
+        `openings` are positions of fixtures' joints by their place in `qpos`; the others are closed.
+        """
         mujoco.mj_resetData(self._model, self.data)
         for item, place in places.items():
-            address = self._model.joint(f"{item}/free").qposadr[0]
-            height = self._compiled.scene.surface_height_m - self._world.geometry(item).bottom_m + _DROP_HEIGHT_M
-            self.data.qpos[address : address + 3] = (*place.position, height)
-            self.data.qpos[address + 3 : address + 7] = axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
+            height_m = self._compiled.scene.surface_height_m - self._world.geometry(item).bottom_m
+            height_m += place.height_m
+            self._put(
+                item, np.array([*place.position, height_m]), axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
+            )
+        for address, position in (openings or {}).items():
+            self.data.qpos[address] = position
         self.data.qpos[self._joint_qpos] = joint_positions
-        self.data.qpos[self._finger_qpos] = self._open
-        self.data.ctrl[self._gripper_actuators] = self._open
+        self.data.qpos[self._finger_qpos] = self._fingers_open
+        self.data.ctrl[self._gripper_actuators] = self._target_open
         self._controller.hold_posture(np.asarray(self._compiled.robot.arm.start_rad))
         mujoco.mj_step1(self._model, self.data)
 
@@ -86,11 +104,11 @@ class TabletopSimulation:
         self, relations: Sequence[Relation], regions: Mapping[str, Region], generator: np.random.Generator
     ) -> None:
         """Place everything by `relations` in `regions`, the arm at its start; for still scenes."""
-        places = sample_places(relations, regions, self._radii_m, generator)
+        places = sample_places(relations, regions, self.footprints, generator)
         self.arrange(places, np.asarray(self._compiled.robot.arm.start_rad))
 
     def move_item(self, item: str, position_world: FloatArray) -> None:
-        """Put an item's origin somewhere without physics; for still scenes."""
+        """Put an object's origin somewhere without physics; for still scenes."""
         address = self._model.joint(f"{item}/free").qposadr[0]
         self.data.qpos[address : address + 3] = position_world
         mujoco.mj_step1(self._model, self.data)
@@ -98,7 +116,7 @@ class TabletopSimulation:
     def move_gripper_to(self, position_world: FloatArray, yaw_rad: float, opening: float) -> None:
         """Put the gripper somewhere without physics, `opening` from 0 (closed) to 1; for still scenes."""
         reach_posture(self._model, self.data, self._site, self._joints, position_world, yaw_rad)
-        self.data.qpos[self._finger_qpos] = self._closed + opening * (self._open - self._closed)
+        self.data.qpos[self._finger_qpos] = self._fingers_closed + opening * (self._fingers_open - self._fingers_closed)
         mujoco.mj_step1(self._model, self.data)
 
     @property
@@ -110,10 +128,7 @@ class TabletopSimulation:
         """Advance one control step. Positions, velocities and contacts are up to date afterwards."""
         self._controller.set_goal(self.data, action[:6])
         self._move_gripper(float(action[6]))
-        for _ in range(self._substeps):
-            self._controller.apply(self.data)
-            mujoco.mj_step2(self._model, self.data)
-            mujoco.mj_step1(self._model, self.data)
+        self._controller.advance(self.data, self._substeps)
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
@@ -123,16 +138,14 @@ class TabletopSimulation:
         """Render every camera's depth [m]."""
         return {name: self._renderer().depth(self.data, camera) for name, camera in self._cameras.items()}
 
-    def segments(self) -> dict[str, NDArray[np.uint8]]:
-        """Render which item each pixel of every camera shows: name -> (H, W), 0 none, k the k-th item from 1."""
-        renderer = self._renderer()
-        bodies = [self._model.body(item).id for item in self._world.items()]
-        number = np.zeros(self._model.nbody + 1, dtype=np.uint8)
-        number[bodies] = np.arange(1, len(bodies) + 1)
-        body_of_geom = np.append(self._model.geom_bodyid, self._model.nbody)  # the last serves pixels without a geom
-        return {
-            name: number[body_of_geom[renderer.geom_ids(self.data, camera)]] for name, camera in self._cameras.items()
-        }
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which segment each pixel of every camera shows."""
+        renderer, of_geom = self._renderer(), self._segment_of_geom
+        return {name: renderer.segmentation(self.data, camera, of_geom) for name, camera in self._cameras.items()}
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
@@ -172,14 +185,39 @@ class TabletopSimulation:
     def close(self) -> None:
         """Nothing to free: model and renderer belong to the process."""
 
+    def _footprint(self, item: str, asset: str) -> Footprint:
+        geometry = self._world.geometry(item)
+        return Footprint(horizontal_radius(self._model, item), asset, geometry.support_m - geometry.bottom_m)
+
+    def _put(self, item: str, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+        body = self._model.body(item)
+        mocap = body.mocapid[0]
+        if mocap >= 0:
+            self.data.mocap_pos[mocap], self.data.mocap_quat[mocap] = position_world, quat_wxyz
+            return
+        address = self._model.joint(f"{item}/free").qposadr[0]
+        self.data.qpos[address : address + 3] = position_world
+        self.data.qpos[address + 2] += _DROP_HEIGHT_M
+        self.data.qpos[address + 3 : address + 7] = quat_wxyz
+
+    def _sample_openings(self, generator: np.random.Generator) -> dict[int, float]:
+        """Draw the joints' positions that the task asks for, by their place in `qpos`."""
+        return {
+            joint.qpos: joint_starts[relation.name](joint, generator)
+            for relation in self._task.initial
+            if initial_relations[relation.name].arranges_joint
+            for joint in joints_of(self._compiled, relation.arguments[0])
+        }
+
     def _renderer(self) -> Renderer:
         return shared_renderer(self._model, self._options.image_size, self._options.rendering)
 
     def _move_gripper(self, command: float) -> None:
         # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
-        travel = (self._closed - self._open) / self._compiled.robot.gripper.closing_steps
+        opened, closed = self._target_open, self._target_closed
+        travel = (closed - opened) / self._compiled.robot.gripper.closing_steps
         target = self.data.ctrl[self._gripper_actuators] + np.sign(command) * travel
-        low, high = np.minimum(self._open, self._closed), np.maximum(self._open, self._closed)
+        low, high = np.minimum(opened, closed), np.maximum(opened, closed)
         self.data.ctrl[self._gripper_actuators] = np.clip(target, low, high)
 
 
@@ -187,12 +225,15 @@ def _camera_in_model(name: str, compiled: CompiledScene) -> str:
     return ROBOT_PREFIX + compiled.robot.arm.wrist_camera if name == "wrist" else name
 
 
-def _proprioception_fields(joints: int, fingers: int) -> tuple[ProprioceptionField, ...]:
+def _proprioception_fields(
+    model: mujoco.MjModel, joints: Sequence[int], fingers: Sequence[int]
+) -> tuple[ProprioceptionField, ...]:
+    slides = (model.jnt_type[fingers] == mujoco.mjtJoint.mjJNT_SLIDE).all()
     return (
         ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
         ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
-        ProprioceptionField("gripper_position", fingers, "m, finger joints"),
-        ProprioceptionField("joint_positions", joints, "rad"),
-        ProprioceptionField("joint_velocities", joints, "rad/s"),
+        ProprioceptionField("gripper_position", len(fingers), f"{'m' if slides else 'rad'}, finger joints"),
+        ProprioceptionField("joint_positions", len(joints), "rad"),
+        ProprioceptionField("joint_velocities", len(joints), "rad/s"),
         ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
     )

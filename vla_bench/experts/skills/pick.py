@@ -57,7 +57,8 @@ class Pick:
 def _around(world: World, item: str) -> bool:
     geometry = world.geometry(item)
     offset = world.end_effector_position_world() - world.position_world(item)
-    return bool(np.linalg.norm(offset[:2]) < 0.03 and geometry.bottom_m - 0.02 < offset[2] < geometry.top_m + 0.01)
+    off_grasp_m = abs(float(np.linalg.norm(offset[:2])) - geometry.grasp_offset_m)
+    return bool(off_grasp_m < 0.03 and geometry.bottom_m - 0.02 < offset[2] < geometry.top_m + 0.01)
 
 
 def _yaw_error(world: World, yaw_rad: float) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vla_bench.core.types import FloatArray, World
-from vla_bench.experts.grasps import NEUTRAL_YAW_RAD
+from vla_bench.experts.grasps import carried_yaw
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards
 from vla_bench.experts.skills.pick import Pick
 from vla_bench.experts.skills.skill import Action, skills
@@ -26,15 +26,15 @@ class Transfer:
         item = self._pick.item
         holds, lateral = self._pick.holds(world), self._lateral_distance(world)
         tip = world.end_effector_position_world()
-        release = self._release_position(world)
+        release, yaw = self._release_position(world), carried_yaw(world, item)
         if self._arrived(world):
-            away = Pose(np.array([tip[0], tip[1], tip[2] + 0.08]), NEUTRAL_YAW_RAD)
+            away = Pose(np.array([tip[0], tip[1], tip[2] + 0.08]), yaw)
             still_holding = world.in_contact(item, "gripper")
-            return action_towards(world, Pose(tip, NEUTRAL_YAW_RAD) if still_holding else away, OPEN), "release"
+            return action_towards(world, Pose(tip, yaw) if still_holding else away, OPEN), "release"
         if not holds:
             return self._pick.act(world)
         if lateral < 0.02 and tip[2] < release[2] + _RELEASE_HEIGHT_M:
-            return action_towards(world, Pose(release, NEUTRAL_YAW_RAD), OPEN), "release"
+            return action_towards(world, Pose(release, yaw), OPEN), "release"
         return self._carry(world, release, lateral)
 
     def _carry(self, world: World, release: FloatArray, lateral: float) -> tuple[Action, str]:
@@ -45,7 +45,8 @@ class Transfer:
         lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.03, 0.0, 1.0))
         if lateral > 0.06 and lifted < 1.0:  # rise before travelling, so that nothing on the way is knocked over
             target[:2] = tip[:2] + lifted * _shortened(target[:2] - tip[:2], _RISING_REACH_M)
-        return action_towards(world, Pose(target, NEUTRAL_YAW_RAD), CLOSE), "lift" if lifted < 0.5 else "place"
+        yaw = carried_yaw(world, self._pick.item)
+        return action_towards(world, Pose(target, yaw), CLOSE), "lift" if lifted < 0.5 else "place"
 
     def _lateral_distance(self, world: World) -> float:
         offset = world.position_world(self._pick.item) - world.position_world(self._support)
@@ -59,7 +60,15 @@ class Transfer:
         grip_m = float(np.clip(grip_m, 0.01, item.top_m - item.bottom_m))
         low = base[2] + support.support_m + grip_m + 0.006
         rim = base[2] + support.top_m + 0.012
-        return np.array([base[0], base[1], max(low, rim)])
+        across = base[:2] + self._grip_offset(world)
+        return np.array([across[0], across[1], max(low, rim)])
+
+    def _grip_offset(self, world: World) -> FloatArray:
+        """Horizontal way from the item's centre to a grip on its rim, (2,)."""
+        if world.geometry(self._pick.item).grasp_offset_m == 0:
+            return np.zeros(2)
+        offset: FloatArray = world.end_effector_position_world()[:2] - world.position_world(self._pick.item)[:2]
+        return offset
 
     def _arrived(self, world: World) -> bool:
         """Whether the item lies where it should, so that only letting go and leaving remain."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.policies.cards import PolicyCard
-from vla_bench.policies.policy import PolicyBase
+from vla_bench.policies.policy import PolicyBase, PolicyRequirements
 from vla_bench.policies.registry import policy_kind
 
 _GRIPPER_OPEN = -1.0
@@ -15,6 +15,11 @@ _GRIPPER_OPEN = -1.0
 
 class NoopPolicy(PolicyBase):
     """Stand still with the gripper open."""
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """Nothing."""
+        return PolicyRequirements(batch_shape=None)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return one motionless action a row, (B, 1, 7)."""

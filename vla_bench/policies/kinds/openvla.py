@@ -1,7 +1,7 @@
 """An OpenVLA network as a policy: its checkpoint, and the conventions that its card states."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -162,6 +162,11 @@ class OpenVLAPolicy(PolicyBase):
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Remember what to do in these rows."""
         self._instructions.update(zip(rows, instructions, strict=True))
+
+    def padding_group(self, instruction: str) -> Hashable:
+        """Return the length of the prompt, with its padding where that is masked the same way in every batch."""
+        _, mask = self._checkpoint.processor.actions_for([instruction])
+        return mask.shape[1] if self._checkpoint.config.decoding == "parallel" else int(mask.sum())
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""

@@ -1,6 +1,6 @@
 """Policies of kind `openvla_oft`: an OpenVLA-OFT network behind a card, many episodes in one forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -142,6 +142,10 @@ class OpenVLAOFTPolicy(PolicyBase):
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Remember what to do in these rows."""
         self._instructions.update(zip(rows, instructions, strict=True))
+
+    def padding_group(self, instruction: str) -> Hashable:
+        """Return the length of the prompt [tokens]."""
+        return int(self._checkpoint.processor.actions_for([instruction])[1].sum())
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""

@@ -1,6 +1,6 @@
 """Policies of kind `pi0`: a pi0 network of transformers behind a card, many episodes in one forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -107,6 +107,10 @@ class Pi0Policy(PolicyBase):
         self._instructions.update(zip(rows, instructions, strict=True))
         for row, seed in zip(rows, seeds, strict=True):
             self._noise[row] = torch.Generator().manual_seed(seed)
+
+    def padding_group(self, instruction: str) -> Hashable:
+        """Return the length of the prompt [tokens]."""
+        return int(self._checkpoint.processor.prompts([instruction], len(self._card.cameras))[1].sum())
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""

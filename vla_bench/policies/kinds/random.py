@@ -7,7 +7,7 @@ import numpy as np
 
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.policies.cards import PolicyCard
-from vla_bench.policies.policy import PolicyBase
+from vla_bench.policies.policy import PolicyBase, PolicyRequirements
 from vla_bench.policies.registry import policy_kind
 
 
@@ -16,6 +16,11 @@ class RandomPolicy(PolicyBase):
 
     def __init__(self) -> None:
         self._generators: dict[int, np.random.Generator] = {}  # by row
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """Nothing."""
+        return PolicyRequirements(batch_shape=None)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new sequences in these rows."""

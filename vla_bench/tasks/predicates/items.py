@@ -1,29 +1,13 @@
-"""Goal predicates: facts about the world that decide success, progress, phases and the expert's plan.
-
-A predicate is true or false of a `World`, the read-only view of object poses, contacts and joint positions that an
-environment offers. A new predicate is one decorated function here.
-"""
-
-import inspect
-from collections.abc import Callable
+"""Where items are and what they touch."""
 
 import numpy as np
 
-from vla_bench.core.registry import Registry
 from vla_bench.core.types import World
-
-Predicate = Callable[..., bool]
-predicates: Registry[Predicate] = Registry("predicate")
-
-BY_PRODUCTS = frozenset({"released"})  # no aims of their own: true from the start, and brought about by other goals
+from vla_bench.tasks.predicates.registry import predicates
 
 _LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
 _MOVED_DISTANCE_M = 0.05
-
-
-def parameters(name: str) -> tuple[str, ...]:
-    """Return what the predicate speaks of, such as ("item", "support")."""
-    return tuple(inspect.signature(predicates[name]).parameters)[1:]  # the first is the world
+_AT_HEIGHT_M = 0.02  # between an item's lowest point and the height that things at a place have
 
 
 @predicates.register
@@ -69,3 +53,15 @@ def moved(world: World, item: str) -> bool:
     """`item` is more than 5 cm away from where it began, in the horizontal."""
     offset = world.position_world(item) - world.initial_position_world(item)
     return bool(np.linalg.norm(offset[:2]) > _MOVED_DISTANCE_M)
+
+
+@predicates.register
+def at(world: World, item: str, place: str) -> bool:
+    """The centre of `item` is within the radius of `place` in the horizontal, and `item` rests at its height.
+
+    A place is a part of a fixture that is an area, such as the front of a stove, or any item.
+    """
+    offset = world.position_world(item) - world.position_world(place)
+    height_m = offset[2] + world.geometry(item).bottom_m - world.geometry(place).bottom_m
+    centred = np.linalg.norm(offset[:2]) < world.geometry(place).support_radius_m
+    return bool(centred and abs(height_m) < _AT_HEIGHT_M)

@@ -1,0 +1,228 @@
+"""Measure whether a run's ledger is the same however it came about, and what the scheduler costs.
+
+Every run evaluates the same episodes, in a process of its own, as a user would: with other numbers of workers and rows,
+and once while it is killed again and again. The ledgers must agree in everything but times, sessions and attempts.
+"""
+
+import argparse
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from vla_bench.core.paths import written_whole
+from vla_bench.evaluation.plan import plan_episodes
+from vla_bench.evaluation.protocol import EvaluationProtocol
+from vla_bench.evaluation.run import RunOptions, environment_spec, run_evaluation
+from vla_bench.experts import make_expert
+from vla_bench.policies import load_policy
+from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, read_ledger
+from vla_bench.results.run_info import RunInfo
+
+SUITE = "tabletop_object"
+TASKS = ("red_cube_on_plate", "milk_box_in_basket")
+SETTINGS = ((1, 1), (1, 8), (2, 4), (4, 2))  # workers, rows of each
+SEED = 7
+_INCIDENTAL = ("wall_s", "policy_s", "session", "attempts")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One way to make a ledger, beside the first."""
+
+    policy: str
+    how: str
+    episodes: int
+    different: int  # episodes that are not the same as in the first ledger
+    errors: int
+    sessions: int
+    seconds: float
+
+
+def main() -> None:
+    """Run everything and write the page."""
+    options = _parse(sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        findings = [found for policy in options.policy for found in _findings(policy, options, Path(folder))]
+        overhead = _overhead(Path(folder), options.overhead_episodes)
+    page = _report(findings, overhead, " ".join(["python benchmarks/ledger_identity.py", *sys.argv[1:]]))
+    with written_whole(options.output) as path:
+        path.write_text(page, encoding="utf-8")
+    print(page)
+
+
+def _findings(policy: str, options: argparse.Namespace, folder: Path) -> Iterator[Finding]:
+    reference: pd.DataFrame | None = None
+    for number, (workers, rows) in enumerate(SETTINGS):
+        output, began = folder / f"{policy}_{number}", time.perf_counter()
+        subprocess.run(_command(policy, output, options.episodes, workers, rows), check=True)
+        frame = _ledger(output)
+        reference = frame if reference is None else reference
+        how = f"{workers} worker{'s' * (workers > 1)}, {rows} row{'s' * (rows > 1)} each"
+        yield _finding(policy, how, output, reference, time.perf_counter() - began)
+    assert reference is not None
+    output, began = folder / f"{policy}_killed", time.perf_counter()
+    killed = _run_with_kills(_command(policy, output, options.episodes, 2, 4), output, options.kills)
+    how = f"2 workers, 4 rows each, {killed[0]} kills of the run and {killed[1]} of a worker"
+    yield _finding(policy, how, output, reference, time.perf_counter() - began)
+
+
+def _finding(policy: str, how: str, output: Path, reference: pd.DataFrame, seconds: float) -> Finding:
+    frame = _ledger(output)
+    different = int((frame != reference).any(axis=1).sum()) if len(frame) == len(reference) else len(reference)
+    found = Finding(
+        policy,
+        how,
+        len(frame),
+        different,
+        int((frame["outcome"] == "error").sum()),
+        len(RunInfo.read(output).sessions),
+        seconds,
+    )
+    print(found, file=sys.stderr, flush=True)
+    return found
+
+
+def _command(policy: str, output: Path, episodes: int, workers: int, rows: int) -> list[str]:
+    tasks = [word for task in TASKS for word in ("--task", task)]
+    numbers = {"episodes": episodes, "workers": workers, "rows": rows, "seed": SEED}
+    given = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
+    command = [sys.executable, "-m", "vla_bench", "run", "--policy", policy, "--suite", SUITE, "--output", str(output)]
+    return [*command, *tasks, *given]
+
+
+def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[int, int]:
+    """Run to the end, killing (-9) the run, or every third time one of its workers, at `kills` random moments."""
+    draw, done = random.Random(SEED), [0, 0]
+    while True:
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            while sum(done) < kills and process.poll() is None:
+                of_worker = sum(done) % 3 == 2
+                if _sleep(process, draw.uniform(0.0, 12.0)):
+                    break
+                victims = _children(process.pid) if of_worker else [process.pid]
+                if victims:
+                    os.kill(draw.choice(victims), signal.SIGKILL)
+                    done[of_worker] += 1
+            status = process.wait()
+        if status == 0:
+            return done[0], done[1]
+        print(f"{sum(done)} kills, {len(_ledger(output)) if (output / LEDGER_NAME).exists() else 0} episodes")
+
+
+def _sleep(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Wait; return whether the process ended meanwhile."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _children(pid: int) -> list[int]:
+    """Return the worker processes of a run; its resource tracker is none."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def _ledger(output: Path) -> pd.DataFrame:
+    return read_ledger(output / LEDGER_NAME)[[name for name in COLUMNS if name not in _INCIDENTAL]]
+
+
+def _overhead(folder: Path, episodes: int) -> dict[str, float]:
+    """Return seconds an episode of the expert, by the scheduler with one worker and by a plain loop, and their ratio."""
+    plan = plan_episodes(SUITE, TASKS[:1], episodes=episodes, seed=SEED)
+    options = RunOptions("expert", SUITE, folder / "overhead", tasks=TASKS[:1], episodes=episodes, seed=SEED)
+    spec = environment_spec(load_policy("expert"), None, EvaluationProtocol())
+    scheduled, plain = [], []
+    environment = spec.make(plan[0].task_id)
+    environment.reset(seed=0)
+    for repeat in range(3):
+        ticks: list[float] = []
+        output = folder / f"overhead_{repeat}"
+        one = RunOptions(**{**vars(options), "output": output, "workers": 1, "rows_per_worker": 1})
+        run_evaluation(one, lambda progress, ticks=ticks: ticks.append(time.perf_counter()))  # type: ignore[misc]
+        scheduled.append((ticks[-1] - ticks[1]) / (episodes - 1))  # the first pays for the worker's first environment
+        began = time.perf_counter()
+        for episode in plan:
+            environment.reset(seed=episode.scene_seed())
+            expert, world, ended = make_expert(environment.task), environment.simulation.world, False
+            expert.reset(world, episode.generator("expert"))
+            while not ended:
+                _, terminated, truncated, _ = environment.advance(expert.act(world))
+                environment.observe()
+                ended = terminated or truncated
+        plain.append((time.perf_counter() - began) / episodes)
+    steps = float(read_ledger(output / LEDGER_NAME)["steps"].mean())
+    return {"scheduled_s": min(scheduled), "plain_s": min(plain), "steps": steps}
+
+
+def _report(findings: Sequence[Finding], overhead: dict[str, float], command: str) -> str:
+    cost_s = overhead["scheduled_s"] - overhead["plain_s"]
+    return "\n".join(
+        [
+            "# The same ledger, however it came about",
+            "",
+            "| policy | how the run went | sessions | episodes | errors | different from the first | s |",
+            "|---|---|--:|--:|--:|--:|--:|",
+            *(
+                f"| `{found.policy}` | {found.how} | {found.sessions} | {found.episodes} | {found.errors} "
+                f"| {found.different} | {found.seconds:.0f} |"
+                for found in findings
+            ),
+            "",
+            f"Episodes are compared in every column but {', '.join(_INCIDENTAL)}: scene hash, action hash, outcome, "
+            "reward, steps, progress,",
+            "phases. A session is one start of the command that got as far as its first episode. Kills are SIGKILL at "
+            "moments drawn from 0 to 12 s after the last.",
+            "",
+            f"The scheduler costs {1000 * cost_s:.0f} ms an episode of {overhead['steps']:.0f} steps "
+            f"({1000 * overhead['scheduled_s']:.0f} ms with a worker process, one row, chunks of one action and the "
+            f"ledger, {1000 * overhead['plain_s']:.0f} ms in",
+            "a plain loop in one process): pipes, the ledger's write to disk, and bookkeeping at each step. "
+            "The least of three.",
+            "",
+            f"- Hardware: {_hardware()}",
+            f"- Software: Python {platform.python_version()}, "
+            + ", ".join(f"{name} {version(name)}" for name in ("mujoco", "numpy", "torch")),
+            f"- Date: {datetime.now(UTC):%Y-%m-%d}; seed {SEED}",
+            f"- Command: `{command}`",
+            "",
+        ]
+    )
+
+
+def _hardware() -> str:
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    return f"{names[0]}, {os.cpu_count()} cores, shared with other work"
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("results/ledger_identity.md"))
+    parser.add_argument("--policy", action="append", default=None, help="[default: expert and openvla-nano]")
+    parser.add_argument("--episodes", type=int, default=16, help="of each of two tasks")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--overhead-episodes", type=int, default=12)
+    options = parser.parse_args(arguments)
+    options.policy = options.policy or ["expert", "openvla-nano"]
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""`vla-bench doctor`: is a policy spoken to in its own conventions?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from vla_bench.cli.options import Seed, Suite, Tasks
+from vla_bench.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from vla_bench.evaluation.doctor import Diagnosis
+
+_SHOWN = 12  # proposals in the table
+_SICK = 1  # exit status where a mistake was found
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    suite: Suite,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    task: Tasks = None,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=8, help="Expert episodes in all.")] = 12,
+    seed: Seed = 0,
+) -> None:
+    """Find convention mistakes: gripper sign, image flip, crop, frames, statistics, chunk length.
+
+    The expert solves a few episodes; at moments of them the policy's actions are compared with the expert's, as the
+    card stands and under each plausible mistake. A change that clearly helps is named. Exit status 1 if there is one.
+
+    Example: `vla-bench doctor --policy my_card.toml --suite tabletop_object`
+    """
+    from vla_bench.evaluation.doctor import DoctorOptions, consult
+
+    console = Console()
+    options = DoctorOptions(policy, suite, checkpoint, tuple(task or ()), episodes, seed)
+    with console.status("looking") as status:
+        diagnosis = consult(options, status.update)
+    rows = [(finding.fix, *_numbers(finding.position, finding.rotation, finding.gripper, finding.total),
+             f"{finding.p_value:.3f}") for finding in diagnosis.findings[:_SHOWN]]  # fmt: skip
+    rows.insert(0, ("as it is", *_numbers(*diagnosis.before), ""))
+    title = f"Errors relative to a constant action's: {diagnosis.moments} moments of {diagnosis.episodes} episodes"
+    print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)
+    for line in verdict(diagnosis):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if diagnosis.fixes:
+        raise typer.Exit(_SICK)
+
+
+def verdict(diagnosis: "Diagnosis") -> list[str]:
+    """Return what was found, in sentences."""
+    lines = [f"not tried: {reason}" for reason in diagnosis.skipped]
+    for fix in diagnosis.fixes:
+        gain = f"error {fix.before:.2f} -> {fix.total:.2f}, p = {fix.p_value:.3f}"
+        lines.append(f"Likely mistake, {fix.mistake}. Mend it with: {fix.fix} ({gain})")
+    if not diagnosis.fixes:
+        lines.append("No mistake found: no change that was tried clearly brings the actions nearer to the expert's.")
+    if diagnosis.lost:
+        lines.append(
+            f"The actions are no better than a constant one (error {diagnosis.after[3]:.2f}): the policy was not "
+            "trained for this suite, or it is wrong in a way that is not among those tried."
+        )
+    elif len(diagnosis.by_step) > 1:
+        lines.append(_about_chunks(diagnosis))
+    return lines
+
+
+def _about_chunks(diagnosis: "Diagnosis") -> str:
+    errors = ", ".join(f"{error:.2f}" for error in diagnosis.by_step)
+    executed = diagnosis.executed or len(diagnosis.by_step)
+    worth = diagnosis.steps_worth_executing
+    advice = f"the card executes {executed}"
+    if executed > worth:
+        advice += f", of which {worth} are about as good as the first: chunk = {{ execution = ..., steps = {worth} }}"
+    return f"Error of each action of a chunk: {errors}; {advice}."
+
+
+def _numbers(*values: float) -> tuple[str, ...]:
+    return tuple(f"{value:.2f}" for value in values)

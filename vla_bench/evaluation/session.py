@@ -1,0 +1,129 @@
+"""One sitting of a run: every episode that ends goes into the ledger, and into how far the run is."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.evaluation.rollout import FinishedEpisode
+from vla_bench.results.ledger import EpisodeRecord, Ledger
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Where a run stands."""
+
+    done: int  # episodes, with those of earlier sessions
+    total: int
+    successes: int
+    failures: int
+    errors: int
+    steps: int  # control steps of this session
+    elapsed_s: float
+    eta_s: float | None  # None before the first episode of the session ends
+    latest: EpisodeRecord | None = None
+
+    @property
+    def success_rate(self) -> float:
+        """Successes among the episodes of this session that were no errors, nan before the first."""
+        judged = self.successes + self.failures
+        return self.successes / judged if judged else math.nan
+
+    @property
+    def steps_per_s(self) -> float:
+        """Control steps a second over all rows."""
+        return self.steps / self.elapsed_s if self.elapsed_s else 0.0
+
+
+class PolicyKeepsFailingError(VlaBenchError):
+    """A policy that raises, or returns nonsense, in one episode after the other."""
+
+    def __init__(self, output: Path, count: int, error: str) -> None:
+        last = error.strip().splitlines()[-1]
+        super().__init__(
+            f"The policy failed in {count} episodes one after the other, the last time with: {last}. The run was "
+            f"stopped; the tracebacks are in {output}. Mend the policy and run the same command, which tries these "
+            "episodes again; --max-errors sets how many are too many."
+        )
+
+
+class RunSession:
+    """Writes each finished episode to the ledger and tells how far the run is."""
+
+    def __init__(
+        self,
+        policy: str,
+        card_hash: str,
+        number: int,
+        ledger: Ledger,
+        *,
+        total: int,
+        resumed: int,
+        max_errors: int,
+        on_progress: Callable[[RunProgress], None],
+    ) -> None:
+        self._policy, self._card_hash, self._number, self._ledger = policy, card_hash, number, ledger
+        self._total, self._resumed, self._max_errors, self._on_progress = total, resumed, max_errors, on_progress
+        self._outcomes: Counter[str] = Counter()
+        self._steps, self._policy_errors = 0, 0
+        self._begun = time.perf_counter()
+        on_progress(self.progress())
+
+    def finish(self, finished: FinishedEpisode) -> None:
+        """Record one episode; raise `PolicyKeepsFailingError` after too many errors of the policy in a row."""
+        record = self._record(finished)
+        self._ledger.append(record)
+        self._outcomes[record.outcome] += 1
+        self._steps += record.steps
+        self._on_progress(self.progress(record))
+        self._policy_errors = self._policy_errors + 1 if record.error_source == "policy" else 0
+        if self._policy_errors >= self._max_errors:
+            raise PolicyKeepsFailingError(self._ledger.path, self._policy_errors, record.error)
+
+    def progress(self, latest: EpisodeRecord | None = None) -> RunProgress:
+        """Return where the run stands."""
+        elapsed_s = time.perf_counter() - self._begun
+        here = self._outcomes.total()
+        remaining = self._total - self._resumed - here
+        return RunProgress(
+            done=self._resumed + here,
+            total=self._total,
+            successes=self._outcomes["success"],
+            failures=self._outcomes["failure"],
+            errors=self._outcomes["error"],
+            steps=self._steps,
+            elapsed_s=elapsed_s,
+            eta_s=elapsed_s / here * remaining if here else None,
+            latest=latest,
+        )
+
+    def _record(self, finished: FinishedEpisode) -> EpisodeRecord:
+        result, episode = finished.result, finished.result.episode
+        return EpisodeRecord(
+            suite=episode.suite,
+            task=episode.task,
+            variant=episode.variant,
+            episode_index=episode.index,
+            seed=episode.seed,
+            policy=self._policy,
+            card_hash=self._card_hash,
+            session=self._number,
+            instruction=result.instruction,
+            scene_hash=result.scene_hash,
+            action_hash=result.action_hash,
+            outcome=result.outcome,
+            reward=result.reward,
+            steps=result.steps,
+            progress=result.progress,
+            phase=result.phase,
+            final_progress=result.final_progress,
+            final_phase=result.final_phase,
+            wall_s=finished.wall_s,
+            policy_s=finished.policy_s,
+            attempts=finished.attempts,
+            error_source=result.error_source,
+            error=result.error,
+        )

@@ -1,0 +1,64 @@
+"""Push things over the table with two fingers."""
+
+import numpy as np
+
+from vla_bench.core.types import FloatArray, World
+from vla_bench.experts.motion import OPEN, Pose, action_towards, nearest_equal_yaw, rotation_error_rad
+from vla_bench.experts.skills.skill import Action, skills
+from vla_bench.tasks.task import Goal
+
+_REFERENCE_YAW_RAD = np.pi / 4  # between two equal yaws, the one nearer to this
+_FINGER_HEIGHT_M = 0.016  # of the end-effector over what the item stands on
+_GAP_M = 0.035  # behind the item, where the fingers come down
+_HOVER_M = 0.07
+_LEAD_M = 0.05  # how far ahead the item is pushed
+_BESIDE_M = 0.02  # off the line of the push, from where pushing would turn it
+
+
+@skills.named("at")
+class Push:
+    """Push an item over the table to a place, the fingers apart so that it cannot slip to the side."""
+
+    def __init__(self, goal: Goal) -> None:
+        self._item, self._place = goal.arguments
+
+    def act(self, world: World) -> tuple[Action, str]:
+        """Come down behind the item, then push it along the line to the place."""
+        centre, tip = world.position_world(self._item), world.end_effector_position_world()
+        way = (world.position_world(self._place) - centre)[:2]
+        distance_m = float(np.linalg.norm(way))
+        ahead = np.array([*way / max(distance_m, 1e-6), 0.0])
+        floor_m = centre[2] + world.geometry(self._item).bottom_m
+        behind = centre - ahead * (self._reach_m(world) + _GAP_M)
+        behind[2] = floor_m + _FINGER_HEIGHT_M
+        yaw = nearest_equal_yaw(float(np.arctan2(ahead[1], ahead[0])) + np.pi / 2, np.pi, _REFERENCE_YAW_RAD)
+        low = tip[2] < behind[2] + 0.015
+        if low and self._is_behind(tip - centre, ahead):
+            target = tip + ahead * min(_LEAD_M, distance_m + 0.01) + self._sideways(tip - centre, ahead)
+            target[2] = behind[2]
+            return action_towards(world, Pose(target, yaw), OPEN), "push"
+        return action_towards(world, self._over(world, Pose(behind, yaw)), OPEN), "reach"
+
+    def _over(self, world: World, pose: Pose) -> Pose:
+        """Return where to go next on the way down to `pose`: high while not yet above it."""
+        tip = world.end_effector_position_world()
+        lateral = float(np.linalg.norm((tip - pose.position_world)[:2]))
+        turn = rotation_error_rad(world, pose)
+        height = min(_HOVER_M, 4.0 * max(0.0, lateral - 0.01) + 0.3 * max(0.0, turn - 0.15))
+        target = pose.position_world + np.array([0.0, 0.0, height])
+        if tip[2] < pose.position_world[2] + 0.5 * height:  # rise before travelling, not through the item
+            target[:2] = tip[:2]
+        return Pose(target, pose.yaw_rad)
+
+    def _is_behind(self, offset: FloatArray, ahead: FloatArray) -> bool:
+        along = float(offset @ ahead)
+        return along < 0 and float(np.linalg.norm((offset - along * ahead)[:2])) < _BESIDE_M
+
+    def _sideways(self, offset: FloatArray, ahead: FloatArray) -> FloatArray:
+        """Return the way back to the line of the push."""
+        along = float(offset @ ahead)
+        back: FloatArray = (along * ahead - offset) * np.array([1.0, 1.0, 0.0])
+        return back
+
+    def _reach_m(self, world: World) -> float:
+        return world.geometry(self._item).support_radius_m

@@ -1,0 +1,92 @@
+"""The protocol that is stamped on every run: when two of them may be compared, and how one reads under a table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import JsonValue
+
+from vla_bench.results.differences import differing_fields
+
+Protocol = Mapping[str, JsonValue]
+
+INTERFACE = "policy_interface"  # what one policy sees and how it acts: its own affair, and printed
+_TASKS = "tasks"
+
+
+def protocol_differences(first: Protocol, second: Protocol) -> list[str]:
+    """List the conditions that differ between runs of different policies, `protocol.rendering: ...`.
+
+    What a policy sees and how much of a chunk it executes belongs to the policy. Of the tasks only those count that
+    both runs have.
+    """
+    common = set(_rules(first)) & set(_rules(second))
+    return differing_fields(_conditions(first, common), _conditions(second, common), "protocol")
+
+
+def whole_protocol_differences(first: Protocol, second: Protocol) -> list[str]:
+    """List what differs between two runs of one policy: the conditions, and what it sees and how it acts."""
+    interfaces = (_table(first, INTERFACE), _table(second, INTERFACE))
+    return [*protocol_differences(first, second), *differing_fields(*interfaces, f"protocol.{INTERFACE}")]
+
+
+def united_protocol(first: Protocol, second: Protocol) -> dict[str, JsonValue]:
+    """Return the protocol of a run that was continued, perhaps with more tasks."""
+    rules: dict[str, JsonValue] = {**_rules(first), **_rules(second)}
+    return {**first, **({_TASKS: rules} if rules else {})}
+
+
+def protocol_line(protocol: Protocol, suite: str) -> str:
+    """Return the conditions of one suite in a line of text."""
+    rules = [rule for task, rule in _rules(protocol).items() if task.partition(".")[0] == suite]
+    parts = [f"{name} {value}" for name, value in protocol.items() if name not in (_TASKS, INTERFACE) and value]
+    for name in dict.fromkeys(name for rule in rules for name in rule):
+        values = sorted({rule[name] for rule in rules if name in rule})
+        parts.append(f"{name} {values[0]}" if len(values) == 1 else f"{name} {values[0]} to {values[-1]}")
+    return f"Protocol: {', '.join(parts)}.".replace("_", " ")
+
+
+def interface_text(protocol: Protocol) -> str:
+    """Return what a policy sees and how it acts in a few words."""
+    interface: Mapping[str, Any] = _table(protocol, INTERFACE)
+    if not interface:
+        return "not recorded"
+    cameras = interface.get("cameras") or []
+    sees = f"{', '.join(cameras)} at {interface.get('image_size')} pixels" if cameras else "no images"
+    chunk = dict(interface.get("chunk") or {})
+    execution = str(chunk.pop("execution", "every action that is returned")).replace("_", " ")
+    return f"{sees}; {' '.join([execution, *(f'{name} {value}' for name, value in chunk.items())])}"
+
+
+def upgraded(protocol: Protocol, seen: JsonValue, chunk: JsonValue) -> dict[str, JsonValue]:
+    """Return the protocol of a `run.json` of format 1 as format 2 has it; `seen` and `chunk` stood in its card."""
+    suites: Mapping[str, Any] = _table(protocol, "suites")
+    names = ("horizon", "wait_steps", "success_steps")
+    tasks: dict[str, JsonValue] = {
+        f"{suite}.{task}": dict(zip(names, values, strict=True))
+        for suite, rules in suites.items()
+        for task, values in rules["horizon, wait_steps, success_steps"].items()
+    }
+    made: dict[str, JsonValue] = {name: value for name, value in protocol.items() if name not in _DROPPED}
+    made["robot"] = "panda"
+    if tasks:
+        made[_TASKS] = tasks
+    if isinstance(seen, dict):
+        made[INTERFACE] = {**seen, "chunk": chunk or {"execution": "every action that is returned"}}
+    return made
+
+
+_DROPPED = ("suites", "retries", "horizon_rule", "wait_steps")  # retries are no condition, the others stand in `tasks`
+
+
+def _conditions(protocol: Protocol, tasks: set[str]) -> dict[str, Any]:
+    rules = {task: rule for task, rule in _rules(protocol).items() if task in tasks}
+    return {**{name: value for name, value in protocol.items() if name not in (_TASKS, INTERFACE)}, _TASKS: rules}
+
+
+def _rules(protocol: Protocol) -> dict[str, dict[str, Any]]:
+    return dict(_table(protocol, _TASKS))
+
+
+def _table(content: Mapping[str, JsonValue], name: str) -> dict[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,13 @@
+"""Fixtures that begin open."""
+
+from vla_bench.tasks.initial.registry import InitialRelation, initial_relations
+
+
+class Opened(InitialRelation):
+    """A drawer or a door begins open; what does not stand under `initial` begins closed."""
+
+    parameters = ("part",)
+    arranges_joint = True
+
+
+initial_relations.register(Opened(), name="opened")
