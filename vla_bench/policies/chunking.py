@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.types import FloatArray, Observation
+from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
 
 
@@ -14,6 +14,7 @@ class Wrapper:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._action_dim = ACTION_DIM
 
     @property
     def requirements(self) -> PolicyRequirements:
@@ -22,6 +23,7 @@ class Wrapper:
 
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Connect the wrapped policy."""
+        self._action_dim = conventions.action_dim
         self._policy.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
@@ -44,7 +46,7 @@ class OpenLoop(Wrapper):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the first actions of the predicted chunks, (B, execute, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         if chunks.shape[1] < self._execute:
             raise VlaBenchError(f"Cannot execute {self._execute} actions: the policy predicts {chunks.shape[1]}.")
         return chunks[:, : self._execute]
@@ -59,7 +61,7 @@ class RecedingHorizon(OpenLoop):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the first actions of the predicted chunks, (B, execute, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         if chunks.shape[1] <= self._execute:
             raise VlaBenchError(
                 f"A receding horizon executes fewer actions than are predicted, not {self._execute} of "
@@ -90,7 +92,7 @@ class TemporalEnsemble(Wrapper):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return one action a row, (B, 1, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         actions = [self._next_action(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
         stacked: FloatArray = np.stack(actions)
         return stacked[:, None, :]
