@@ -65,6 +65,20 @@ def test_the_seed_decides_where_fixtures_stand() -> None:
     assert np.abs(first - second).max() > 0.001
 
 
+def test_nothing_touches_a_fixture_at_the_start() -> None:
+    """Regions of this scene lie closer than circles around fixtures allow."""
+    made = TabletopSimulation(_TASK, EnvOptions(32, cameras=()))
+    for seed in range(20):
+        made.reset(np.random.default_rng(seed))
+        bodies = made.compiled.model.geom_bodyid[made.data.contact.geom]
+        assert {made.compiled.model.body(pair).name for pair in bodies.ravel()} == {
+            "table",
+            "bowl",
+            "plate",
+            "yellow_cube",
+        }
+
+
 def test_a_state_holds_all_of_a_fixture(simulation: TabletopSimulation) -> None:
     _set(simulation, {"cabinet_top_drawer": 0.07, "stove_knob": 0.9})
     state = simulation.state()
