@@ -14,7 +14,7 @@ _HOVER_M = 0.07
 _LOW_M = 0.02  # over the height for pushing, up to where the fingers may go on from where they are
 _SLIPPING_M = 0.006  # the same, from where they would slip over a thin item
 _RETREAT_M, _RISE_M = 0.04, 0.003  # how far back and up they are drawn then
-_LEAD_M = 0.05  # how far ahead the item is pushed
+_LEAD_M = 0.03  # how far ahead the item is pushed
 _BESIDE_M = 0.03  # off the line of the push, from where the fingers would slip past it
 _OVERLAP_M = 0.02  # how far between the fingers a round item may come, at least
 
