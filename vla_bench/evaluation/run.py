@@ -11,6 +11,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
 from vla_bench.core.types import ACTION_DIM
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
 from vla_bench.evaluation.plan import FixedPlan, Plan, plan_episodes
 from vla_bench.evaluation.pool import NoWorkers, WorkerPool
@@ -79,6 +80,7 @@ def run_evaluation(
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
+    describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     if plan is None:
         plan = FixedPlan(plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed))
     source = find_policy(options.policy, options.checkpoint)
@@ -179,6 +181,7 @@ def _connected_pool(
                 depth=spec.depth,
                 expert=spec.expert,
                 action_dim=facts.action_dim,
+                robot=spec.robot,
             )
         )
         yield pool, facts.action_dim

@@ -12,11 +12,11 @@ import numpy as np
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.policies.chunking import Wrapper
 from vla_bench.policies.policy import Policy, as_chunks
+from vla_bench.policies.wrapping import PolicyWrapper
 
 
-class FixedBatch(Wrapper):
+class FixedBatch(PolicyWrapper):
     """Compute `shape` rows at a time: more are split, fewer are filled up with copies of the last.
 
     Rows of different padding groups are computed apart. Copies have rows of their own, from `first_spare_row` on.

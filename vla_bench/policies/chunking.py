@@ -1,41 +1,16 @@
 """How much of a predicted chunk is executed before the policy looks again. Each way wraps any policy."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
-from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
+from vla_bench.core.types import FloatArray, Observation
+from vla_bench.policies.policy import Policy, as_chunks
+from vla_bench.policies.wrapping import PolicyWrapper
 
 
-class Wrapper:
-    """A policy that passes everything but `act` on to another."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._action_dim = ACTION_DIM
-
-    @property
-    def requirements(self) -> PolicyRequirements:
-        """What the wrapped policy needs."""
-        return self._policy.requirements
-
-    def connect(self, conventions: EnvironmentConventions) -> None:
-        """Connect the wrapped policy."""
-        self._action_dim = conventions.action_dim
-        self._policy.connect(conventions)
-
-    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the wrapped policy."""
-        self._policy.reset(instructions, rows=rows, seeds=seeds)
-
-    def padding_group(self, instruction: str) -> Hashable:
-        """Return what the wrapped policy says."""
-        return self._policy.padding_group(instruction)
-
-
-class OpenLoop(Wrapper):
+class OpenLoop(PolicyWrapper):
     """Execute the first `execute` actions of every predicted chunk, as many as all of them, then predict again."""
 
     def __init__(self, policy: Policy, execute: int) -> None:
@@ -70,7 +45,7 @@ class RecedingHorizon(OpenLoop):
         return chunks[:, : self._execute]
 
 
-class TemporalEnsemble(Wrapper):
+class TemporalEnsemble(PolicyWrapper):
     """Predict at every step and execute the weighted mean of all predictions made for that step.
 
     Of the predictions for a step, oldest first, number i weighs exp(-decay * i), as in ACT (Zhao et al., 2023): with a

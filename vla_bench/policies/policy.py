@@ -29,6 +29,7 @@ class PolicyRequirements:
     expert: str | None = None  # whose actions it wants as `observation["expert_action"]`, of `vla_bench.experts.offers`
     depth: bool = False
     action_dim: int | None = None  # numbers in an action of the policy; None: as many as the environments take
+    robot: str | None = None  # whose actions it learnt; None: it acts on any
     batch_shape: int | None = DEFAULT_BATCH_SHAPE  # None: a row is computed by itself, whatever stands beside it
 
     def __post_init__(self) -> None:
@@ -46,6 +47,7 @@ class EnvironmentConventions:
     depth: bool = False
     expert: str | None = None  # whose actions the observations carry
     action_dim: int = ACTION_DIM  # numbers in an action: 7 for each arm
+    robot: str = "panda"
 
 
 class Policy(Protocol):
@@ -119,6 +121,8 @@ def check_requirements(requirements: PolicyRequirements, conventions: Environmen
     wanted_size = requirements.image_size if requirements.cameras else None
     if wanted_size not in (None, conventions.image_size):
         problems.append(f"it needs images of {wanted_size} pixels, they send {conventions.image_size}")
+    if requirements.robot not in (None, conventions.robot):
+        problems.append(f"it was trained on the robot {requirements.robot!r}, theirs is {conventions.robot!r}")
     if requirements.depth and not conventions.depth:
         problems.append("it needs depth images, they send none")
     if requirements.expert not in (None, conventions.expert):

@@ -147,7 +147,9 @@ class OpenVLAPolicy(PolicyBase):
     def requirements(self) -> PolicyRequirements:
         """The card's cameras, image size and proprioception."""
         card = self._card
-        return PolicyRequirements(card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM)
+        return PolicyRequirements(
+            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
+        )
 
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
