@@ -104,6 +104,10 @@ class DemonstrationSource(ABC):
         """Return the episodes of a subset that the source defines; None where it defines no such subset."""
         return None
 
+    def step_words(self, name: str) -> tuple[str, ...] | None:
+        """Return what is said of each step of an episode, such as its phase; None where nothing is."""
+        return None
+
     def actions(self, name: str) -> NDArray[np.float32]:
         """Return the actions of an episode, (T, 7), -1 open and +1 close."""
         actions = self.stored_actions(name)

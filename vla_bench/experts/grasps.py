@@ -9,6 +9,7 @@ from vla_bench.experts.motion import Pose, nearest_equal_yaw, opening_yaw
 NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
 _ASIDE_M = 0.012  # how far off the item's middle the open fingers may go down, along the way they close
 _LEAST_HOLD_M = 0.003  # how far below an item's top the grasp must be at least, where walls keep the hand up
+_HAND_EXTRA_M = 0.018  # that half the hand is thicker than half a finger
 _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
 _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
@@ -104,9 +105,26 @@ def _hand_leaves(world: World, container: str, grasp: Pose) -> bool:
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
-    """Return the least horizontal distance between an open finger and a neighbour's body [m]."""
-    along = world.gripper().finger_offset_m * np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    return min(_room_at(world, item, position + side * along) for side in (-1.0, 1.0))
+    """Return the least horizontal distance between an open finger and a neighbour's body [m].
+
+    Where a neighbour is so tall that it meets the hand, the hand's distance counts, less what it is thicker.
+    """
+    along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    fingers = (_room_at(world, item, position + side * world.gripper().finger_offset_m * along) for side in (-1.0, 1.0))
+    return min(*fingers, _room_for_hand(world, item, position, along))
+
+
+def _room_for_hand(world: World, item: str, position: FloatArray, along: FloatArray) -> float:
+    distances = [np.inf]
+    for other in world.items():
+        geometry, place = world.geometry(other), world.position_world(other)
+        tall = place[2] + geometry.top_m > position[2] + world.gripper().palm_m
+        if other != item and tall and not world.inside(item, other):
+            offset = (place - position)[:2]
+            half_m = world.gripper().palm_half_size_m[0]
+            share = float(np.clip(offset @ along[:2], -half_m, half_m))
+            distances.append(float(np.linalg.norm(offset - share * along[:2])) - geometry.support_radius_m)
+    return min(distances) - _HAND_EXTRA_M
 
 
 def _room_at(world: World, item: str, finger: FloatArray) -> float:

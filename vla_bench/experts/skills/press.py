@@ -9,7 +9,7 @@ from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
 _HOVER_M = 0.05  # of the fingertips over the button, while they are not yet above it
-_CENTRED_M = 0.01
+_CENTRED_M = 0.016  # off the button's centre, where closed fingers still press it
 _DEPTH_M = 0.03  # below the button's top, where the fingers are drawn to while they press
 
 
