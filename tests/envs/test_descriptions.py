@@ -269,6 +269,11 @@ def test_a_name_that_the_robots_mjcf_lacks_is_told_with_the_nearest(
             '<site name="suport"',
             r"field `site`: 'support' is missing\. Expected sites bottom, top",
         ),
+        (
+            'geom name="body"',
+            'geom name="bdy"',
+            r"field `geom`: no name begins with 'body'.*\(named: bdy\)\. Expected body or",
+        ),
         ("<geom", "<gem", r"field `\(whole file\)`: is not MJCF: .*'gem', line 4"),
     ],
 )
