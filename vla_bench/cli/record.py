@@ -173,22 +173,22 @@ class PolicyActor:
 
     def begin(self, env: "VlaBenchEnv", identity: "EpisodeIdentity") -> None:
         """Tell the policy what it will see, and that an episode begins."""
-        from vla_bench.experts import make_expert
+        from vla_bench.experts.offers import offers
         from vla_bench.policies import EnvironmentConventions
 
-        needs_expert = self._policy.requirements.needs_expert
+        offered = self._policy.requirements.expert
         if env is not self._env:
             options = env.options
             self._policy.connect(
                 EnvironmentConventions(
-                    options.cameras, options.image_size, env.proprioception_fields, options.depth, needs_expert
+                    options.cameras, options.image_size, env.proprioception_fields, options.depth, offered
                 )
             )
             self._env = env
         seed = int(identity.generator("policy").integers(2**31))
         self._policy.reset([env.task.instruction], rows=[0], seeds=[seed])
         self._chunk.clear()
-        self._expert = make_expert(env.task) if needs_expert else None
+        self._expert = None if offered is None else offers[offered](env.task)
         if self._expert is not None:
             self._expert.reset(env.simulation.world, identity.generator("expert"))
 
