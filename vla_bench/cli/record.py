@@ -10,7 +10,7 @@ import typer
 
 from vla_bench.cli import recording_options as asked
 from vla_bench.cli.generate import print_collected, rates_of
-from vla_bench.cli.options import Output, Seed
+from vla_bench.cli.options import Output, Robot, Seed
 from vla_bench.cli.progress import progress_shown
 from vla_bench.core.errors import VlaBenchError
 
@@ -52,7 +52,7 @@ def record(
     depth: asked.Depth = False,
     segmentation: asked.Segmentation = False,
     rendering: asked.Rendering = "fast",
-    robot: asked.Robot = "panda",
+    robot: Robot = "panda",
     keep_failures: asked.KeepFailures = False,
     noise: asked.NoiseKind = "none",
     noise_translation: asked.NoiseTranslation = 0.3,
@@ -176,19 +176,19 @@ class PolicyActor:
         from vla_bench.experts.offers import offers
         from vla_bench.policies import EnvironmentConventions
 
-        offered = self._policy.requirements.expert
+        expert = self._policy.requirements.expert
         if env is not self._env:
             options = env.options
             self._policy.connect(
                 EnvironmentConventions(
-                    options.cameras, options.image_size, env.proprioception_fields, options.depth, offered
+                    options.cameras, options.image_size, env.proprioception_fields, options.depth, expert
                 )
             )
             self._env = env
         seed = int(identity.generator("policy").integers(2**31))
         self._policy.reset([env.task.instruction], rows=[0], seeds=[seed])
         self._chunk.clear()
-        self._expert = None if offered is None else offers[offered](env.task)
+        self._expert = None if expert is None else offers[expert](env.task)
         if self._expert is not None:
             self._expert.reset(env.simulation.world, identity.generator("expert"))
 

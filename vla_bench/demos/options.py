@@ -12,6 +12,7 @@ from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.slips import SlipOptions
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.tasks import Task, get_task, tasks_of
 
 
@@ -48,6 +49,7 @@ class CollectOptions:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
+        describe_robot(self.robot)  # an unknown one is told before any worker starts
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 

@@ -77,6 +77,7 @@ class Summary:
             f"cameras         {', '.join(header.cameras)}, {header.image_size} x {header.image_size} pixels{depth}",
             f"proprioception  {fields}",
             f"actions         {header.action_convention}, {header.control_hz} Hz",
+            f"robot           {header.robot}",
             f"made by         {header.env_args.get('env_name')} {header.env_args.get('env_version')}",
             "",
             *columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
@@ -159,9 +160,17 @@ def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple
 def _actions(demonstrations: Sequence[Demonstration]) -> tuple[ActionSummary, ...]:
     if not demonstrations:
         return ()
-    actions = np.concatenate([demonstration.actions for demonstration in demonstrations])  # (steps, 7)
+    actions = np.concatenate([demonstration.actions for demonstration in demonstrations])  # (steps, 7 for each arm)
     quantiles = np.quantile(actions, [0, 0.01, 0.5, 0.99, 1], axis=0)
-    return tuple(ActionSummary(ACTION_NAMES[i], *map(float, quantiles[:, i])) for i in range(ACTION_DIM))
+    names = action_names(actions.shape[1])
+    return tuple(ActionSummary(name, *map(float, quantiles[:, i])) for i, name in enumerate(names))
+
+
+def action_names(size: int) -> list[str]:
+    """Return what the numbers of an action are called; with two arms, the right one's come first."""
+    if size == 2 * ACTION_DIM:
+        return [f"{side} {name}" for side in ("right", "left") for name in ACTION_NAMES]
+    return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
 
 
 def _disturbed(demonstrations: Sequence[Demonstration]) -> float:

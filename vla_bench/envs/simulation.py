@@ -13,6 +13,7 @@ class Simulation(Protocol):
     """One task's world. The environment above it is the same for every engine."""
 
     proprioception_fields: tuple[ProprioceptionField, ...]
+    action_dim: int  # 7 for each arm
 
     @property
     def world(self) -> World:
@@ -22,7 +23,7 @@ class Simulation(Protocol):
         """Begin an episode: every random draw comes from `generator`, nothing is left of the last episode."""
 
     def step(self, action: FloatArray) -> None:
-        """Advance one control step (1/20 s) under a (7,) action in [-1, 1]."""
+        """Advance one control step (1/20 s) under an action of `action_dim` numbers in [-1, 1]."""
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera: name -> (H, W, 3), right side up."""

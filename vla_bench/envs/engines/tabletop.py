@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
-from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
@@ -50,7 +50,7 @@ class TabletopSimulation:
         self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
-        self._controller = OperationalSpaceController(model, site, joints, actuators, coupled=arm.coupled_control)
+        self._controller = OperationalSpaceController(model, site, joints, actuators)
         self._world = MujocoWorld(self._compiled, self.data, Hand.of(model, gripper, tool))
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
         self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
@@ -60,6 +60,7 @@ class TabletopSimulation:
         self.proprioception_fields = _proprioception_fields(
             model, joints, [model.joint(tool + name).id for name in gripper.joints]
         )
+        self.action_dim = ACTION_DIM
 
     @property
     def world(self) -> MujocoWorld:
