@@ -28,12 +28,13 @@ from vla_bench.evaluation.run import RunOptions, environment_spec, run_evaluatio
 from vla_bench.experts import make_expert
 from vla_bench.policies import load_policy
 from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, read_ledger
-from vla_bench.results.run_info import RunInfo
+from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 
 SUITE = "tabletop_object"
 TASKS = ("red_cube_on_plate", "milk_box_in_basket")
 SETTINGS = ((1, 1), (1, 8), (2, 4), (4, 2))  # workers, rows of each
 SEED = 7
+_LONGEST_LIFE_S = 8.0  # from when the workers run to the next kill
 _INCIDENTAL = ("wall_s", "policy_s", "session", "attempts")
 
 
@@ -103,13 +104,19 @@ def _command(policy: str, output: Path, episodes: int, workers: int, rows: int) 
 
 
 def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[int, int]:
-    """Run to the end, killing (-9) the run, or every third time one of its workers, at `kills` random moments."""
+    """Run to the end, killing (-9) the run, or every third time one of its workers, at `kills` random moments.
+
+    Of the kills of the run, every fourth may come while it still starts; the others once its workers run.
+    """
     draw, done = random.Random(SEED), [0, 0]
     while True:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            started = _sessions(output)
             while sum(done) < kills and process.poll() is None:
-                of_worker = sum(done) % 3 == 2
-                if _sleep(process, draw.uniform(0.0, 12.0)):
+                of_worker, early = sum(done) % 3 == 2, sum(done) % 4 == 0
+                while not early and _sessions(output) == started and not _sleep(process, 0.1):
+                    pass
+                if _sleep(process, draw.uniform(0.0, _LONGEST_LIFE_S)):
                     break
                 victims = _children(process.pid) if of_worker else [process.pid]
                 if victims:
@@ -118,7 +125,12 @@ def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[i
             status = process.wait()
         if status == 0:
             return done[0], done[1]
-        print(f"{sum(done)} kills, {len(_ledger(output)) if (output / LEDGER_NAME).exists() else 0} episodes")
+        episodes = len(_ledger(output)) if (output / LEDGER_NAME).exists() else 0
+        print(f"{sum(done)} kills, {episodes} episodes", file=sys.stderr, flush=True)
+
+
+def _sessions(output: Path) -> int:
+    return len(RunInfo.read(output).sessions) if (output / RUN_INFO_NAME).exists() else 0
 
 
 def _sleep(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
@@ -141,7 +153,7 @@ def _ledger(output: Path) -> pd.DataFrame:
 
 
 def _overhead(folder: Path, episodes: int) -> dict[str, float]:
-    """Return seconds an episode of the expert, by the scheduler with one worker and by a plain loop, and their ratio."""
+    """Return seconds an episode of the expert, by the scheduler with one worker and by a plain loop."""
     plan = plan_episodes(SUITE, TASKS[:1], episodes=episodes, seed=SEED)
     options = RunOptions("expert", SUITE, folder / "overhead", tasks=TASKS[:1], episodes=episodes, seed=SEED)
     spec = environment_spec(load_policy("expert"), None, EvaluationProtocol())
@@ -185,7 +197,7 @@ def _report(findings: Sequence[Finding], overhead: dict[str, float], command: st
             f"Episodes are compared in every column but {', '.join(_INCIDENTAL)}: scene hash, action hash, outcome, "
             "reward, steps, progress,",
             "phases. A session is one start of the command that got as far as its first episode. Kills are SIGKILL at "
-            "moments drawn from 0 to 12 s after the last.",
+            f"moments drawn from 0 to {_LONGEST_LIFE_S:.0f} s after the start of the workers or the last kill.",
             "",
             f"The scheduler costs {1000 * cost_s:.0f} ms an episode of {overhead['steps']:.0f} steps "
             f"({1000 * overhead['scheduled_s']:.0f} ms with a worker process, one row, chunks of one action and the "

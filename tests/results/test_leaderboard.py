@@ -7,7 +7,7 @@ import pytest
 from tests.results.made_up import episode, episodes, frame_of, made_run
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.errors import IncomparableRunsError, LedgerError, RunFolderError
-from vla_bench.results.leaderboard import ALL_TASKS, COLUMNS, Cell, leaderboard, missing_episodes, read_runs
+from vla_bench.results.leaderboard import ALL_TASKS, COLUMNS, Cell, leaderboard, missing_episodes, read_runs, unranked
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 from vla_bench.results.runs import read_comparable_runs
@@ -66,7 +66,7 @@ def test_best_policy_comes_first_and_the_overall_row_after_its_tasks() -> None:
         *episodes("e", policy="broken"),
         *episodes("f", policy="best", suite="another"),
     ]
-    table = leaderboard(frame_of(records))
+    table = leaderboard(frame_of(records), rank_with_errors=True)
     assert list(table[["suite", "policy", "task"]].itertuples(index=False, name=None)) == [
         ("another", "best", "lift"),
         ("another", "best", ALL_TASKS),
@@ -80,6 +80,9 @@ def test_best_policy_comes_first_and_the_overall_row_after_its_tasks() -> None:
         ("robosuite", "broken", "lift"),
         ("robosuite", "broken", ALL_TASKS),
     ]
+    assert unranked(table) == [("robosuite", "clean")]
+    unsorted = leaderboard(frame_of(records))
+    assert list(dict.fromkeys(unsorted.query("suite == 'robosuite'")["policy"])) == ["best", "broken", "half", "zero"]
 
 
 def test_variants_are_not_pooled() -> None:

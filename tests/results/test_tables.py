@@ -53,8 +53,10 @@ def test_unfinished_and_broken_cells_are_marked_and_the_marks_explained() -> Non
     (table,) = tables.compact(leaderboard(frame, {Cell("robosuite", "clean", "a", "lift"): 3}))
     cells = {row[0]: row[1] for row in table.rows}
     assert cells["a"].endswith("]*")
-    assert cells["b"].endswith("]\N{DAGGER}")
+    assert cells["b"].endswith("]\N{DAGGER} (1 error: 50.0 to 100.0)"), "the rate with errors as failures, as successes"
     assert [note[0] for note in table.footnotes] == ["*", "\N{DAGGER}"]
+    told = {"robosuite": ("Protocol: rendering fast",)}
+    assert tables.compact(leaderboard(frame), told)[0].footnotes[-1] == "Protocol: rendering fast"
     (clean,) = tables.compact(board("s"))
     assert clean.footnotes == ()
 

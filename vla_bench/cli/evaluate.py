@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
+    from vla_bench.results.tables import TextTable
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -34,7 +35,7 @@ def run(
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
-    robot: Annotated[str, typer.Option(help="The arm that acts.")] = "panda",
+    robot: Robot = "panda",
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,
@@ -85,6 +86,9 @@ def run(
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
+    rank_with_errors: Annotated[
+        bool, typer.Option("--rank-with-errors", help="Rank policies although episodes ended in an error.")
+    ] = False,
 ) -> None:
     """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
 
@@ -92,7 +96,7 @@ def leaderboard(
     """
     from vla_bench.results.publish import write_leaderboard
 
-    print_leaderboard(write_leaderboard(runs, output))
+    print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
 
 
 def rates_of(progress: "RunProgress") -> str:
@@ -105,22 +109,29 @@ def rates_of(progress: "RunProgress") -> str:
 
 def print_run(folder: Path) -> None:
     """Print the leaderboard of one run."""
-    from vla_bench.results.leaderboard import leaderboard, read_runs
+    from vla_bench.results.leaderboard import leaderboard
+    from vla_bench.results.notes import conditions_of
+    from vla_bench.results.runs import read_run
     from vla_bench.results.tables import full
 
-    for table in full(leaderboard(read_runs([folder]))):
-        print_table(table.header, table.rows, title=table.title, words=table.left)
+    run = read_run(folder)
+    for table in full(leaderboard(run.episodes), conditions_of([run])):
+        _print_text_table(table)
 
 
 def print_leaderboard(files: "LeaderboardFiles") -> None:
     """Print the tables and where the files lie."""
-    from vla_bench.results.tables import compact, full
-
     console = Console()
-    for tables in zip(compact(files.table), full(files.table), strict=True):
+    for tables in files.suites():
         for table in tables:
-            print_table(table.header, table.rows, title=table.title, words=table.left)
+            _print_text_table(table)
     for note in files.notes:
         console.print(f"- {note}", highlight=False)
     for path in files.paths:
         console.print(str(path), soft_wrap=True)
+
+
+def _print_text_table(table: "TextTable") -> None:
+    print_table(table.header, table.rows, title=table.title, words=table.left)
+    for note in table.footnotes:
+        Console().print(note, style="dim", highlight=False, soft_wrap=True)

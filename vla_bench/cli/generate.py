@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli import recording_options as asked
-from vla_bench.cli.options import Output, Seed, Workers, worker_count
+from vla_bench.cli.options import Output, Robot, Seed, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -34,7 +34,7 @@ def generate_demos(
     depth: asked.Depth = False,
     segmentation: asked.Segmentation = False,
     rendering: asked.Rendering = "fast",
-    robot: asked.Robot = "panda",
+    robot: Robot = "panda",
     keep_failures: asked.KeepFailures = False,
     noise: asked.NoiseKind = "none",
     noise_translation: asked.NoiseTranslation = 0.3,

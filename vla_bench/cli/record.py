@@ -10,7 +10,7 @@ import typer
 
 from vla_bench.cli import recording_options as asked
 from vla_bench.cli.generate import print_collected, rates_of
-from vla_bench.cli.options import Output, Seed
+from vla_bench.cli.options import Output, Robot, Seed
 from vla_bench.cli.progress import progress_shown
 from vla_bench.core.errors import VlaBenchError
 
@@ -52,7 +52,7 @@ def record(
     depth: asked.Depth = False,
     segmentation: asked.Segmentation = False,
     rendering: asked.Rendering = "fast",
-    robot: asked.Robot = "panda",
+    robot: Robot = "panda",
     keep_failures: asked.KeepFailures = False,
     noise: asked.NoiseKind = "none",
     noise_translation: asked.NoiseTranslation = 0.3,

@@ -16,7 +16,6 @@ Cameras = Annotated[list[str] | None, typer.Option("--camera", help="Camera to r
 Depth = Annotated[bool, typer.Option("--depth", help="Record depth too, in metres.")]
 Segmentation = Annotated[bool, typer.Option("--segmentation", help="Record what each pixel shows, too.")]
 Rendering = Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")]
-Robot = Annotated[str, typer.Option(help="Robot that acts.")]
 KeepFailures = Annotated[bool, typer.Option("--keep-failures", help="Keep failed attempts too.")]
 
 _DISTURBANCE = "Disturbances, so that demonstrations show recoveries; what was wanted is what is recorded"

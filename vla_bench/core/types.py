@@ -65,6 +65,7 @@ class ItemGeometry:
     top_m: float  # height of the highest point over the origin
     support_m: float  # height over the origin at which things come to rest on or in the item
     support_radius_m: float  # a thing whose centre is within this horizontal distance is on the item
+    radius_m: float = 0.0  # the largest horizontal distance of the item's body from the origin; 0: not known
     grasp_height_m: float = 0.0  # height over the origin at which the fingertips close
     grasp_yaw_symmetry_rad: float = 0.0  # grasps this far apart are equal; 0: any yaw will do
     grasp_offset_m: float = 0.0  # from the origin, outwards to a rim that the fingers close on; 0: across the whole
@@ -82,7 +83,9 @@ class GripperGeometry:
     finger_offset_m: float  # from the middle to the middle of an open finger
     finger_clearance_m: float  # between the middle of a finger and a thing, for the finger not to touch it
     fingertip_m: float  # how far the fingers reach ahead of the point between the fingertips
-    depth_m: float  # how far behind that point there is still room between the fingers, before the palm
+    depth_m: float  # how far behind that point there is still room between the fingers
+    palm_m: float  # how far behind that point the palm begins
+    palm_half_size_m: tuple[float, float]  # along x and y
 
 
 class World(Protocol):

@@ -45,10 +45,11 @@ def merge_files(paths: Sequence[Path], output: Path) -> MergeReport:
         for path, header in zip(paths[1:], headers[1:], strict=True):
             if differences := headers[0].differences(header):
                 raise EditingError(f"{paths[0]} and {path} cannot be one file: {'; '.join(differences)}.")
-        chosen, duplicates = _without_duplicates(sources)
+        chosen = _without_duplicates(sources)
         header = _joined(headers, chosen, [str(path) for path in paths])
         merge(output, header, list(chosen), masks=_masks_of(list(chosen), masks))
-    return MergeReport(output, len(chosen), duplicates)
+        total = sum(map(_count, paths))
+    return MergeReport(output, len(chosen), total - len(chosen))
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _masks_of(chosen: Sequence[Source], masks: Mapping[str, Sequence[Source]]) -
 
 def _without_duplicates(
     sources: Mapping[Source, DemonstrationSummary],
-) -> tuple[dict[Source, DemonstrationSummary], int]:
+) -> dict[Source, DemonstrationSummary]:
     """Leave out episodes that are there already: the same episode by the same actions."""
     seen: set[Any] = set()
     chosen: dict[Source, DemonstrationSummary] = {}
@@ -180,7 +181,12 @@ def _without_duplicates(
                 continue
             seen.add(key)
         chosen[source] = summary
-    return chosen, len(sources) - len(chosen)
+    return chosen
+
+
+def _count(path: Path) -> int:
+    with DemonstrationFile(path) as file:
+        return len(file)
 
 
 def _joined(

@@ -33,6 +33,11 @@ class FileHeader:
     collection: Mapping[str, Any] = field(default_factory=dict)  # the options that made the file
 
     @property
+    def robot(self) -> str:
+        """Who acts; a file that does not say was made when there was but one."""
+        return str(self.env_args.get("env_kwargs", {}).get("robot", "panda"))
+
+    @property
     def proprioception_size(self) -> int:
         """Length of the proprioception vector."""
         return sum(field.size for field in self.proprioception_fields)

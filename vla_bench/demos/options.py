@@ -12,6 +12,7 @@ from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.slips import SlipOptions
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.tasks import Task, get_task, tasks_of
 
 
@@ -48,14 +49,16 @@ class CollectOptions:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
+        describe_robot(self.robot)  # an unknown one is told before any worker starts
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
     def chosen_tasks(self) -> tuple[Task, ...]:
         """Return the tasks to demonstrate, suite by suite; raise `UnknownNameError` for an unknown one."""
         of_suites = {task.id: task for suite in self.suites for task in tasks_of(suite)}
-        wanted = {self._task_id(name, of_suites) for name in self.tasks} or set(of_suites)
-        elsewhere = [get_task(task_id) for task_id in sorted(wanted - set(of_suites))]
+        named = [self._task_id(name, of_suites) for name in self.tasks]
+        wanted = set(named or of_suites)
+        elsewhere = [get_task(task_id) for task_id in dict.fromkeys(named) if task_id not in of_suites]
         chosen = (*(task for task in of_suites.values() if task.id in wanted), *elsewhere)
         if not chosen:
             raise CollectOptionsError("Nothing to demonstrate. Expected a suite (--suite) or a task (--task).")

@@ -44,6 +44,7 @@ class SourceFacts:
     action_convention: str
     gripper: GripperConvention | None  # as stored, what is read is ours; None where nothing says it
     orientation: Orientation  # as stored; what is read is upright
+    robot: str | None = None  # whose actions; None where nothing says it
 
 
 @dataclass(frozen=True)

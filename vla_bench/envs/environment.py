@@ -18,6 +18,7 @@ from vla_bench.envs.segments import segment_names
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.phases import phase_of
+from vla_bench.tasks.subgoals import SubgoalRecord
 
 CAMERAS = ("agentview", "wrist")
 _STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
@@ -41,6 +42,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         self.simulation: Simulation = engines[task.engine](task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
+        self._subgoals = SubgoalRecord(task)
         self.action_space = spaces.Box(-1.0, 1.0, (self.simulation.action_dim,), np.float32)
         self.observation_space = _observation_space(options, self.proprioception_fields, self.segment_names)
 
@@ -48,6 +50,11 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
     def proprioception_fields(self) -> tuple[ProprioceptionField, ...]:
         """The named slices of `observation["proprioception"]`, in order."""
         return self.simulation.proprioception_fields
+
+    @property
+    def action_dim(self) -> int:
+        """How many numbers an action has: 7 for each arm, the right one's first."""
+        return self.simulation.action_dim
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -72,6 +79,8 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         for _ in range(self._wait_steps):
             self.simulation.step(np.tile(_STILL, self.simulation.action_dim // ACTION_DIM))
         self._steps, self._held, self._ready = 0, 0, True
+        self._subgoals = SubgoalRecord(self.task)
+        self._subgoals.update(self.simulation.world, 0)
         info = self._info(success=False)
         info["scene_hash"] = array_hash(self.simulation.state())
         info["segment_names"] = self.segment_names
@@ -88,7 +97,9 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             raise ConventionError("Call reset() before step(), and after an episode has ended.")
         self.simulation.step(_checked(action, self.simulation.action_dim))
         self._steps += 1
-        self._held = self._held + 1 if self.simulation.succeeded() else 0
+        self._subgoals.update(self.simulation.world, self._steps)
+        reached = self.simulation.succeeded() and self._subgoals.in_order()
+        self._held = self._held + 1 if reached else 0
         success = self._held >= self.task.success_steps
         violated = not success and self.task.violated(self.simulation.world)
         terminated, truncated = success or violated, self._steps >= self.task.horizon
@@ -136,6 +147,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             "success": success,
             "progress": 1.0 if success else self.task.progress(world),
             "phase": phase_of(self.task, world),
+            "subgoals_reached": self._subgoals.reached(),
             "end_effector_position": world.end_effector_position_world().copy(),
             "cameras": self._camera_info(),
         }

@@ -12,11 +12,11 @@ import numpy as np
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.policies.chunking import Wrapper
 from vla_bench.policies.policy import Policy, as_chunks
+from vla_bench.policies.wrapping import PolicyWrapper
 
 
-class FixedBatch(Wrapper):
+class FixedBatch(PolicyWrapper):
     """Compute `shape` rows at a time: more are split, fewer are filled up with copies of the last.
 
     Rows of different padding groups are computed apart. Copies have rows of their own, from `first_spare_row` on.
@@ -73,4 +73,4 @@ class FixedBatch(Wrapper):
         if strange:
             self.reset([instruction] * len(strange), rows=strange, seeds=[0] * len(strange))
         filled = [*observations, *(observations[-1:] * len(spare))]
-        return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape)[: len(rows)]
+        return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape, self._action_dim)[: len(rows)]

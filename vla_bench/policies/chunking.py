@@ -1,39 +1,16 @@
 """How much of a predicted chunk is executed before the policy looks again. Each way wraps any policy."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
+from vla_bench.policies.policy import Policy, as_chunks
+from vla_bench.policies.wrapping import PolicyWrapper
 
 
-class Wrapper:
-    """A policy that passes everything but `act` on to another."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    @property
-    def requirements(self) -> PolicyRequirements:
-        """What the wrapped policy needs."""
-        return self._policy.requirements
-
-    def connect(self, conventions: EnvironmentConventions) -> None:
-        """Connect the wrapped policy."""
-        self._policy.connect(conventions)
-
-    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the wrapped policy."""
-        self._policy.reset(instructions, rows=rows, seeds=seeds)
-
-    def padding_group(self, instruction: str) -> Hashable:
-        """Return what the wrapped policy says."""
-        return self._policy.padding_group(instruction)
-
-
-class OpenLoop(Wrapper):
+class OpenLoop(PolicyWrapper):
     """Execute the first `execute` actions of every predicted chunk, as many as all of them, then predict again."""
 
     def __init__(self, policy: Policy, execute: int) -> None:
@@ -44,7 +21,7 @@ class OpenLoop(Wrapper):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the first actions of the predicted chunks, (B, execute, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         if chunks.shape[1] < self._execute:
             raise VlaBenchError(f"Cannot execute {self._execute} actions: the policy predicts {chunks.shape[1]}.")
         return chunks[:, : self._execute]
@@ -59,7 +36,7 @@ class RecedingHorizon(OpenLoop):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the first actions of the predicted chunks, (B, execute, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         if chunks.shape[1] <= self._execute:
             raise VlaBenchError(
                 f"A receding horizon executes fewer actions than are predicted, not {self._execute} of "
@@ -68,7 +45,7 @@ class RecedingHorizon(OpenLoop):
         return chunks[:, : self._execute]
 
 
-class TemporalEnsemble(Wrapper):
+class TemporalEnsemble(PolicyWrapper):
     """Predict at every step and execute the weighted mean of all predictions made for that step.
 
     Of the predictions for a step, oldest first, number i weighs exp(-decay * i), as in ACT (Zhao et al., 2023): with a
@@ -90,7 +67,7 @@ class TemporalEnsemble(Wrapper):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return one action a row, (B, 1, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         actions = [self._next_action(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
         stacked: FloatArray = np.stack(actions)
         return stacked[:, None, :]

@@ -44,10 +44,13 @@ def read_runs(paths: Iterable[Path]) -> pd.DataFrame:
     return merged(read_comparable_runs(paths))
 
 
-def leaderboard(frame: pd.DataFrame, missing: Mapping[Cell, int] | None = None) -> pd.DataFrame:
+def leaderboard(
+    frame: pd.DataFrame, missing: Mapping[Cell, int] | None = None, *, rank_with_errors: bool = False
+) -> pd.DataFrame:
     """Return the leaderboard of the episodes in `frame`: per suite the best policy first, `(all)` after its tasks.
 
-    Errors count neither as success nor as failure. `(all)` pools the episodes of the suite's tasks. `missing` says how
+    Errors count neither as success nor as failure; where there are any, a suite is not ranked, so its policies stand in
+    order of their names, unless `rank_with_errors`. `(all)` pools the episodes of the suite's tasks. `missing` says how
     many planned episodes are not in `frame`.
     """
     lacking = dict(missing or {})
@@ -56,7 +59,7 @@ def leaderboard(frame: pd.DataFrame, missing: Mapping[Cell, int] | None = None) 
         overall = cell._replace(task=ALL_TASKS)
         pooled[overall] = pooled.get(overall, 0) + count
     rows = [*_rows(frame, lacking), *_rows(frame.assign(task=ALL_TASKS), pooled)]
-    return _ranked(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
+    return _ranked(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), rank_with_errors)
 
 
 def missing_episodes(runs: Sequence[Run]) -> dict[Cell, int]:
@@ -99,11 +102,18 @@ def _row(cell: Cell, episodes: pd.DataFrame, missing: int) -> dict[str, str | in
     }
 
 
-def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+def unranked(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the suites and variants in which episodes ended in an error: their order of policies means nothing."""
+    broken = table[table["errors"] > 0]
+    return list(dict.fromkeys(zip(broken["suite"], broken["variant"], strict=True)))
+
+
+def _ranked(table: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
     overall = table[table["task"] == ALL_TASKS].set_index(list(Cell._fields[:3]))["success_rate"].to_dict()
     keys = [tuple(key) for key in table[list(Cell._fields[:3])].itertuples(index=False)]
+    by_name = set() if rank_with_errors else set(unranked(table))
     order = table.assign(
-        _rate=[-overall[key] for key in keys],
+        _rate=[0.0 if key[:2] in by_name else -overall[key] for key in keys],
         _last=table["task"] == ALL_TASKS,
     ).sort_values(["suite", "variant", "_rate", "policy", "_last", "task"], na_position="last")
     return order[list(COLUMNS)].reset_index(drop=True)

@@ -1,17 +1,73 @@
 """What a reader of a leaderboard must know beside its numbers."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import pandas as pd
 
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.ledger import KEY
+from vla_bench.results.protocols import interface_text, protocol_line, united_protocol
 from vla_bench.results.runs import Run
 
 
-def notes_on(runs: Sequence[Run], frame: pd.DataFrame) -> tuple[str, ...]:
+def notes_on(runs: Sequence[Run], frame: pd.DataFrame, *, rank_with_errors: bool = False) -> tuple[str, ...]:
     """Say which runs are unfinished, were made with other software, or did not meet the same episodes."""
-    return (*_unfinished(runs), *_errors(frame), *_unpaired(frame), *_other_scenes(frame), *_other_software(runs))
+    return (
+        *_unfinished(runs),
+        *_stopped(runs),
+        *_errors(frame, rank_with_errors),
+        *_unpaired(frame),
+        *_other_scenes(frame),
+        *_other_software(runs),
+        *_other_arithmetic(runs),
+    )
+
+
+def conditions_of(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
+    """Return what stands under the tables of each suite: its protocol, and how each policy sees, acts and computes."""
+    suites = dict.fromkeys(suite for run in runs for suite in run.suites)
+    return {suite: _conditions(suite, [run for run in runs if suite in run.suites]) for suite in suites}
+
+
+def _conditions(suite: str, runs: Sequence[Run]) -> tuple[str, ...]:
+    protocol = reduce(united_protocol, (run.info.protocol for run in runs))
+    interfaces: dict[str, list[str]] = {}
+    for run in runs:
+        policies = interfaces.setdefault(interface_text(run.info.protocol), [])
+        policies += [run.info.policy] * (run.info.policy not in policies)
+    seen = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in interfaces.items())
+    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs))
+
+
+def _reproducible(runs: Sequence[Run]) -> str:
+    """Say for which policies the ledger is promised to come out the same to the bit, and for which it is not."""
+    texts: dict[str, list[str]] = {}
+    for run in runs:
+        numerics = run.info.numerics
+        unknown = "not recorded" if not numerics.device else f"not promised: {numerics.why_not}"
+        policies = texts.setdefault("yes" if numerics.bit_equal else unknown, [])
+        policies += [run.info.policy] * (run.info.policy not in policies)
+    parts = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in texts.items())
+    return f"Same ledger for any workers, batch and interruption: {parts}"
+
+
+def _stopped(runs: Sequence[Run]) -> list[str]:
+    return [
+        f"Stopped by its plan: {run.folder} ({run.info.policy}): {run.info.verdict}" for run in runs if run.info.verdict
+    ]
+
+
+def _other_arithmetic(runs: Sequence[Run]) -> list[str]:
+    """Find runs whose sessions computed on other numbers of threads, which may round otherwise."""
+    notes = []
+    for run in runs:
+        threads = sorted({session.threads for session in run.info.sessions if session.threads})
+        if len(threads) > 1 and run.info.numerics.batch_shape is not None:
+            notes.append(
+                f"Other arithmetic: the sessions of {run.folder} computed on {', '.join(map(str, threads))} threads."
+            )
+    return notes
 
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
@@ -23,13 +79,17 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _errors(frame: pd.DataFrame) -> list[str]:
-    broken = frame[frame["outcome"] == "error"].groupby("policy").size()
-    return [
-        f"{count} episode{'s' * (count > 1)} of {policy} ended in an error of the harness and "
+def _errors(frame: pd.DataFrame, rank_with_errors: bool) -> list[str]:
+    broken = frame[frame["outcome"] == "error"]
+    notes = [
+        f"{count} episode{'s' * (count > 1)} of {policy} ended in an error and "
         f"{'are' if count > 1 else 'is'} not in its success rate."
-        for policy, count in broken.items()
+        for policy, count in broken.groupby("policy").size().items()
     ]
+    if notes and not rank_with_errors:
+        suites = ", ".join(dict.fromkeys(broken["suite"]))
+        notes.append(f"Not ranked: with errors, the order of policies in {suites} is that of their names.")
+    return notes
 
 
 def _unpaired(frame: pd.DataFrame) -> list[str]:

@@ -42,7 +42,7 @@ def protocol_line(protocol: Protocol, suite: str) -> str:
     for name in dict.fromkeys(name for rule in rules for name in rule):
         values = sorted({rule[name] for rule in rules if name in rule})
         parts.append(f"{name} {values[0]}" if len(values) == 1 else f"{name} {values[0]} to {values[-1]}")
-    return f"Protocol: {', '.join(parts)}.".replace("_", " ")
+    return f"Protocol: {', '.join(parts)}".replace("_", " ")
 
 
 def interface_text(protocol: Protocol) -> str:

@@ -1,7 +1,9 @@
 """The files that a leaderboard is published as."""
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +11,7 @@ import pandas as pd
 from vla_bench.core.paths import written_whole
 from vla_bench.results import figures, report, tables
 from vla_bench.results.leaderboard import leaderboard, missing_episodes
-from vla_bench.results.notes import notes_on
+from vla_bench.results.notes import conditions_of, notes_on
 from vla_bench.results.runs import merged, read_comparable_runs
 
 
@@ -18,6 +20,7 @@ class LeaderboardFiles:
     """What `write_leaderboard` made."""
 
     table: pd.DataFrame
+    conditions: dict[str, tuple[str, ...]]  # by suite: under which its numbers were made
     notes: tuple[str, ...]  # what a reader must know: unfinished runs, unpaired episodes, ...
     csv: Path
     markdown: Path
@@ -27,20 +30,26 @@ class LeaderboardFiles:
     pdf: Path
     report: Path
 
+    def suites(self) -> list[tuple[tables.TextTable, tables.TextTable]]:
+        """Return the compact and the full table of each suite."""
+        made = (kind(self.table, self.conditions) for kind in (tables.compact, tables.full))
+        return list(zip(*made, strict=True))
+
     @property
     def paths(self) -> tuple[Path, ...]:
         """Every file."""
         return (self.report, self.csv, self.markdown, self.latex, self.latex_full, self.png, self.pdf)
 
 
-def write_leaderboard(run_folders: Iterable[Path], output: Path) -> LeaderboardFiles:
+def write_leaderboard(run_folders: Iterable[Path], output: Path, *, rank_with_errors: bool = False) -> LeaderboardFiles:
     """Write the runs' leaderboard as CSV, Markdown, LaTeX, figure and report page into the folder `output`."""
     runs = read_comparable_runs(run_folders)
     frame = merged(runs)
-    table = leaderboard(frame, missing_episodes(runs))
+    table = leaderboard(frame, missing_episodes(runs), rank_with_errors=rank_with_errors)
     files = LeaderboardFiles(
         table=table,
-        notes=notes_on(runs, frame),
+        conditions=conditions_of(runs),
+        notes=notes_on(runs, frame, rank_with_errors=rank_with_errors),
         csv=output / "leaderboard.csv",
         markdown=output / "leaderboard.md",
         latex=output / "leaderboard.tex",
@@ -50,14 +59,41 @@ def write_leaderboard(run_folders: Iterable[Path], output: Path) -> LeaderboardF
         report=output / "report.html",
     )
     _write(files.csv, tables.csv(table))
-    _write(files.markdown, tables.markdown(table, files.notes))
-    _write(files.latex, tables.latex_compact(table))
-    _write(files.latex_full, tables.latex_full(table))
+    _write(files.markdown, tables.markdown(table, files.notes, files.conditions))
+    _write(files.latex, tables.latex_compact(table, files.conditions))
+    _write(files.latex_full, tables.latex_full(table, files.conditions))
     for path in (files.png, files.pdf):
         with written_whole(path) as temporary:
             figures.save_success(table, temporary)
-    _write(files.report, report.page(runs, frame, table, files.notes, figure=files.png, output=output))
+    _write(files.report, report.page(runs, frame, files.suites(), files.notes, figure=files.png, output=output))
     return files
+
+
+def stale_files(
+    run_folders: Iterable[Path], folder: Path, *, rank_with_errors: bool = False
+) -> tuple[list[Path], dict[Path, str]]:
+    """Compare the text tables in `folder` with what the runs' ledgers make.
+
+    Return those that are there, and for those that are not the same the first line that differs.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        files = write_leaderboard(run_folders, Path(temporary), rank_with_errors=rank_with_errors)
+        made = [files.csv, files.markdown, files.latex, files.latex_full]  # a figure depends on the fonts
+        compared = [path for path in made if (folder / path.name).is_file()]
+        lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
+    return list(lines), {path: line for path, line in lines.items() if line}
+
+
+def _first_difference(there: Path, made: Path) -> str:
+    pairs = zip_longest(there.read_text(encoding="utf-8").split("\n"), made.read_text(encoding="utf-8").split("\n"))
+    for number, (old, new) in enumerate(pairs, start=1):
+        if old != new:
+            return f"line {number} reads {_shown(old)}, the ledgers make {_shown(new)}"
+    return ""
+
+
+def _shown(line: str | None) -> str:
+    return "nothing" if line is None else repr(line)
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vla_bench.results import tables
 from vla_bench.results.run_info import Session
 from vla_bench.results.runs import Run
+from vla_bench.results.tables import TextTable
 
 _TEMPLATE = "report.html.j2"
 
@@ -37,9 +37,18 @@ class ErrorGroup:
 
 
 def page(
-    runs: Sequence[Run], frame: pd.DataFrame, table: pd.DataFrame, notes: Sequence[str], *, figure: Path, output: Path
+    runs: Sequence[Run],
+    frame: pd.DataFrame,
+    suites: Sequence[tuple[TextTable, TextTable]],
+    notes: Sequence[str],
+    *,
+    figure: Path,
+    output: Path,
 ) -> str:
-    """Return the page; its links lead from `output`, the folder it will lie in, to the runs' files."""
+    """Return the page with the compact and the full table of each of `suites`.
+
+    Its links lead from `output`, the folder it will lie in, to the runs' files.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -51,7 +60,7 @@ def page(
     environment.filters["link"] = lambda path: quote(Path(os.path.relpath(path, output)).as_posix())
     return environment.get_template(_TEMPLATE).render(
         notes=notes,
-        suites=list(zip(tables.compact(table), tables.full(table), strict=True)),
+        suites=suites,
         figure=base64.b64encode(figure.read_bytes()).decode("ascii"),
         failures=failure_phases(frame),
         errors=error_groups(frame),

@@ -6,7 +6,7 @@ A table is first made as plain text cells, then dressed for its format, so all f
 import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +18,8 @@ _UNFINISHED = "*"
 _WITH_ERRORS = "\N{DAGGER}"
 _MEANING = {
     _UNFINISHED: "unfinished: planned episodes are missing",
-    _WITH_ERRORS: "episodes that ended in an error are left out",
+    _WITH_ERRORS: "episodes that ended in an error are left out; in brackets the rate with them as failures and as "
+    "successes",
 }
 _NOTHING = "\N{EN DASH}"
 _MOST_COLUMNS = 5  # tasks that fit beside each other on a page; more of them go down the page
@@ -35,25 +36,29 @@ class TextTable:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: int  # columns with words, aligned left; the others hold numbers
+    conditions: tuple[str, ...] = ()  # under which its numbers were made
 
     @property
     def footnotes(self) -> tuple[str, ...]:
-        """The meaning of the marks that occur in the cells."""
+        """The meaning of the marks that occur in the cells, then the conditions."""
         text = " ".join(cell for row in self.rows for cell in row[self.left :])
-        return tuple(f"{mark} {meaning}" for mark, meaning in _MEANING.items() if mark in text)
+        return (*(f"{mark} {meaning}" for mark, meaning in _MEANING.items() if mark in text), *self.conditions)
 
 
-def compact(table: pd.DataFrame) -> tuple[TextTable, ...]:
+Conditions = Mapping[str, tuple[str, ...]]  # by suite
+
+
+def compact(table: pd.DataFrame, conditions: Conditions | None = None) -> tuple[TextTable, ...]:
     """Return one small table a suite: success in percent with its interval, policies by tasks.
 
     Policies go down the page, except where the tasks are too many to stand side by side.
     """
-    return tuple(_compact(title, part) for title, part in sections(table))
+    return tuple(_under(conditions, part, _compact(title, part)) for title, part in sections(table))
 
 
-def full(table: pd.DataFrame) -> tuple[TextTable, ...]:
+def full(table: pd.DataFrame, conditions: Conditions | None = None) -> tuple[TextTable, ...]:
     """Return one table a suite with a row for each policy and task and every measure."""
-    return tuple(_full(title, part) for title, part in sections(table))
+    return tuple(_under(conditions, part, _full(title, part)) for title, part in sections(table))
 
 
 def csv(table: pd.DataFrame) -> str:
@@ -61,30 +66,39 @@ def csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-def markdown(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+def markdown(table: pd.DataFrame, notes: Sequence[str] = (), conditions: Conditions | None = None) -> str:
     """Return a page with the compact and the full tables."""
     parts = ["# Leaderboard", _CAPTION, "\n".join(f"- {markdown_text(note)}" for note in notes)]
-    for small, large in zip(compact(table), full(table), strict=True):
-        parts += [f"## {markdown_text(small.title)}", markdown_table(small), markdown_table(large)]
-        parts += [markdown_text(note) for note in dict.fromkeys((*small.footnotes, *large.footnotes))]
+    for small, large in zip(compact(table, conditions), full(table, conditions), strict=True):
+        parts.append(f"## {markdown_text(small.title)}")
+        for part in (small, large):
+            parts += [markdown_table(part), *(f"{markdown_text(note)}." for note in part.footnotes)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def latex_compact(table: pd.DataFrame) -> str:
+def latex_compact(table: pd.DataFrame, conditions: Conditions | None = None) -> str:
     """Return the compact tables as LaTeX floats."""
-    return latex_file(compact(table), "compact")
+    return latex_file(compact(table, conditions), "compact")
 
 
-def latex_full(table: pd.DataFrame) -> str:
+def latex_full(table: pd.DataFrame, conditions: Conditions | None = None) -> str:
     """Return the full tables as LaTeX floats."""
-    return latex_file(full(table), "full")
+    return latex_file(full(table, conditions), "full")
 
 
 def success_cell(row: Row) -> str:
-    """Return `58.3 [45.7, 69.9]`: percent and 95 % interval, with marks for missing and broken episodes."""
+    """Return `58.3 [45.7, 69.9]`: percent and 95 % interval, with a mark where planned episodes are missing.
+
+    Where episodes ended in an error, what the rate would be with these as failures and as successes stands behind it:
+    `58.3 [45.7, 69.9]† (2 errors: 50.0 to 53.3)`.
+    """
     rate, low, high = (row[f"success_{name}"] for name in ("rate", "low", "high"))
-    marks = _UNFINISHED * bool(row["missing"]) + _WITH_ERRORS * bool(row["errors"])
-    return f"{_NOTHING if math.isnan(rate) else f'{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]'}{marks}"
+    shown = _NOTHING if math.isnan(rate) else f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    cell = shown + _UNFINISHED * bool(row["missing"])
+    if not row["errors"]:
+        return cell
+    worst, best = (_number(100 * row[f"success_if_errors_{end}"]) for end in ("fail", "succeed"))
+    return f"{cell}{_WITH_ERRORS} ({row['errors']} error{'s' * (row['errors'] > 1)}: {worst} to {best})"
 
 
 def sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -95,6 +109,10 @@ def sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 _CAPTION = "Success rate in percent with its 95 % Wilson interval."
+
+
+def _under(conditions: Conditions | None, part: pd.DataFrame, table: TextTable) -> TextTable:
+    return replace(table, conditions=(conditions or {}).get(str(part["suite"].iloc[0]), ()))
 
 
 def _compact(title: str, part: pd.DataFrame) -> TextTable:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
 
 VERDICTS: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}  # by key
 _STOPS = ("escape", "closed")
-_HELP = "Enter: success   Backspace: failure   Delete: discard, and the same scene again   Esc: stop, all is kept"
+_HELP = "Enter: success   Backspace: failure   Delete: discard, begin again   Esc: stop"
 
 
 class Controller(Protocol):
@@ -51,20 +51,21 @@ class HandDevice:
         self._window = window()
         self._clock, self._sleep = clock, sleep
         self._due_s = 0.0
-        self._begun = False
+        self._steps = 0  # of this episode
+        self._gripper = "open"
         self._title = ""
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
         """Show the scene and wait for the hand to move."""
         self._controller.start()
         self._title = f"{observation['instruction']}   ({identity.task_id}, episode {identity.index})"
-        self._begun, self._due_s = False, self._clock()
+        self._steps, self._due_s, self._gripper = 0, self._clock(), "open"
         return observation
 
     def decide(self, observation: Observation) -> Decision:
         """Return the hand's motion, or what the person says of the episode."""
         while True:
-            self._window.show(observation, (self._title, self._motions, _HELP))
+            self._window.show(observation, (self._title, self._state(), self._motions, _HELP))
             for key in self._window.pressed():
                 if key in _STOPS:
                     raise DeviceStoppedError
@@ -72,13 +73,18 @@ class HandDevice:
                     return Decision(np.zeros(7, dtype=np.float32), verdict=VERDICTS[key])
             self._wait()
             action = np.clip(self._controller.action(), -1.0, 1.0)
-            self._begun = self._begun or bool(action[:-1].any()) or action[-1] > 0
-            if self._begun:
+            self._gripper = "closed" if action[-1] > 0 else "open"
+            if self._steps or action[:-1].any() or action[-1] > 0:
+                self._steps += 1
                 return Decision(action.astype(np.float32))
 
     def close(self) -> None:
         """Close the window."""
         self._window.close()
+
+    def _state(self) -> str:
+        recorded = f"{self._steps} steps recorded" if self._steps else "move to begin"
+        return f"{recorded}   gripper {self._gripper}"
 
     def _wait(self) -> None:
         """Keep to the rate of control; where the machine is slower, time is not made up for."""

@@ -51,7 +51,7 @@ class OpenCvWindow:
         self._cv2: Any = cv2
         self._shown = False
         try:
-            cv2.namedWindow(_TITLE, cv2.WINDOW_AUTOSIZE)
+            cv2.namedWindow(_TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise DeviceError(f"No window can be opened: {str(error).strip().splitlines()[0]}.") from error
 

@@ -39,6 +39,7 @@ class OurSource(DemonstrationSource):
             action_convention=header.action_convention,
             gripper="close_positive",
             orientation="upright",
+            robot=header.robot,
         )
         self.episodes = tuple(self._episode(name, options) for name in self._file.names)
         ends = np.cumsum([field.size for field in header.proprioception_fields])

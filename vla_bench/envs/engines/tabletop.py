@@ -50,7 +50,7 @@ class TabletopSimulation:
         self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
-        self._controller = OperationalSpaceController(model, site, joints, actuators, coupled=arm.coupled_control)
+        self._controller = OperationalSpaceController(model, site, joints, actuators)
         self._world = MujocoWorld(self._compiled, self.data, Hand.of(model, gripper, tool))
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
         self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
