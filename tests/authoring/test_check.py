@@ -54,8 +54,8 @@ def test_the_text_of_every_registered_suite_is_right(suite: str) -> None:
 
 MISTAKES = [
     ("horizon = 160", "horizn = 160", "horizn", "is not a known field. Expected 'horizon'."),
-    ('"orange_mug"', '"orange_mgu"', "objects.mug", "No object named 'orange_mgu'. Did you mean 'orange_mug'?"),
-    ('"orange_mug"', '"orange"', "objects.mug", "No object named 'orange'. Did you mean 'orange_mug'?"),
+    ('"orange_mug"', '"orange_mgu"', "objects.mug", "No object named 'orange_mgu'. Did you mean 'orange_mug'"),
+    ('"orange_mug"', '"orange"', "objects.mug", "No object named 'orange'. Did you mean 'orange_mug'"),
     (
         "(plate, right)",
         "(plate, rihgt)",
@@ -87,6 +87,12 @@ MISTAKES = [
     ("horizon = 160", "horizon = 1", "mug_on_plate.horizon", "1 control steps end before the goal can hold for 1."),
     ('"on(mug, plate)", ', "", "mug_on_plate.goal", "`released(mug)` is true already at the start in 1 of 1 scenes."),
     ("goal = [", 'must_not = ["released(can)"]\ngoal = [', "mug_on_plate.must_not", "`released(can)` is true already"),
+    (
+        "goal = [",
+        "ordered = true\ngoal = [",
+        "mug_on_plate.ordered",
+        "true, but on(mug, plate) is the only thing to do.",
+    ),
     ('suite = "kitchen"', 'suite = "robosuite"', "suite", "'robosuite' is the name of the suite in "),
     (
         'suite = "kitchen"',

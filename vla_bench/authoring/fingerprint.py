@@ -36,6 +36,15 @@ def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = ()) -> st
         *(f"{name} {version(name)}" for name in _LIBRARIES),
         *(_meaning(_file(module)) for module in _code(task)),
     ]
+    return _hash(parts)
+
+
+def scene_fingerprint(task: Task, robot: str) -> str:
+    """Return the hash of the task and what stands in its scene alone: equal hashes, the same picture."""
+    return _hash([_definition(task), *_assets(task, robot)])
+
+
+def _hash(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
