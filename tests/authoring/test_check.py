@@ -205,6 +205,42 @@ def test_words_that_two_tasks_answer_to_are_an_error(
     assert message in problem.problem
 
 
+LIFT = """
+suite = "lifting"
+engine = "robosuite"
+scene = "robosuite"
+horizon = 400
+[[task]]
+name = "lift"
+instruction = "lift the red cube"
+objects = { cube = "cube" }
+goal = ["lifted(cube)"]
+options = { env_name = "Lift" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "message"),
+    [
+        ('"Lift"', '"Lft"', "options", "No robosuite environment named 'Lft'. Did you mean 'Lift'"),
+        (
+            '"Lift"',
+            '"Lift", reward_scal = 2.0',
+            "options",
+            "No option of robosuite's Lift named 'reward_scal'. Did you",
+        ),
+        ('"Lift"', '"Lift", seed = 3', "options", "No option of robosuite's Lift named 'seed'."),
+        ('"cube" }', '"cubbe" }', "objects", "No object of robosuite's Lift named 'cubbe'. Did you mean 'cube'?"),
+        ("lifted(cube)", "moved(cube)", "goal", "no expert skill reaches moved(cube)"),
+    ],
+)
+def test_a_mistake_about_robosuite_is_told_too(
+    tmp_path: Path, right: str, wrong: str, field: str, message: str
+) -> None:
+    (problem,) = _check(tmp_path, LIFT.replace(right, wrong), CheckOptions(seeds=1)).errors
+    assert str(problem).startswith(f"error: {tmp_path / 'kitchen.toml'}: field `lift.{field}`: {message}")
+
+
 def test_a_robot_whose_model_lacks_a_joint_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     robots = tmp_path / "envs" / "robots"
     robots.mkdir(parents=True)
