@@ -1,4 +1,4 @@
-"""The table of all tasks is measured bit by bit: what is there is not done again, and what has changed is not mixed in."""
+"""The table of all tasks is measured bit by bit: nothing is done twice, and what has changed is not mixed in."""
 
 import os
 import subprocess
