@@ -1,132 +1,240 @@
-"""Measure how often the scripted experts solve their tasks on fresh scenes, in how many steps and how fast.
+"""Measure every task: success and length of its expert, success of a blind one, and demonstrations a minute.
 
-Nothing is rendered. The scenes are those of episodes that neither demonstrations nor evaluations of any seed meet.
+Each outcome is kept at once in `<output>.sqlite`: a run that was stopped goes on, and one with more `--seeds` or other
+suites adds to what is there. Outcomes of a task whose definition, expert or engine has changed since do not count, and
+what stands whole in the table already is not measured again.
+Nothing is rendered but demonstrations. The scenes are those of episodes that no demonstrations and no evaluations meet.
 """
 
 import argparse
 import os
 import platform
-import statistics
+import shlex
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
+from vla_bench.authoring.fingerprint import fingerprint
+from vla_bench.authoring.table import TaskRow, read_rows, write_rows
+from vla_bench.authoring.trial_store import Subject, TrialStore
+from vla_bench.authoring.trials import Trial, mean_steps, try_expert
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.paths import written_whole
+from vla_bench.demos import CollectOptions, CollectProgress, collect
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.experts import make_expert
+from vla_bench.experts.offers import offers
 from vla_bench.results.statistics import wilson
-from vla_bench.tasks import get_task, suites, task_ids
+from vla_bench.tasks import Task, get_task, suites, task_ids, tasks_of
+from vla_bench.tasks.starts import sharing_start
 
 _VARIANT = "expert_success"  # of the episodes' identities
-_EPISODES_A_JOB = 5
+_SIGHTED, _BLIND = "expert", "blind-expert"
+_COLLECTING_WORKERS = 2
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one episode went."""
-
-    task_id: str
-    index: int
-    success: bool
-    steps: int
-    seconds: float
+Job = tuple[Subject, int]  # and the index of the episode
 
 
 def main() -> None:
-    """Run all episodes and write the page."""
+    """Measure what is missing, then write the tables."""
     options = _parse(sys.argv[1:])
-    outcomes = measure(_chosen_tasks(options.suite), seeds=options.seeds, workers=options.workers)
-    page = report(
-        outcomes, workers=options.workers, command=" ".join(["python benchmarks/expert_success.py", *sys.argv[1:]])
+    known = read_rows(options.output.with_suffix(".csv"))
+    chosen = [get_task(name) for name in _chosen(options)]
+    tasks = [task for task in chosen if not _is_whole(known.get((task.id, options.robot)), task, options)]
+    with TrialStore(options.output.with_suffix(".sqlite")) as store:
+        subjects = {task.id: _subjects(task, options.robot) for task in tasks}
+        if not options.report_only:
+            _run_trials(store, [subject for both in subjects.values() for subject in both], options)
+            if options.demonstrations:
+                _run_collections(store, [sighted for sighted, *_ in subjects.values()], options)
+        measured = [_row(store, task, subjects[task.id], options.seeds) for task in tasks]
+    _write(options.output, [row for row in measured if row.episodes])
+
+
+def _is_whole(row: TaskRow | None, task: Task, options: argparse.Namespace) -> bool:
+    """Return whether a row of the table says all that is asked for, about the task as it is now."""
+    if row is None or row.fingerprint != _fingerprint(task, options.robot):
+        return False
+    has_rate = row.demonstrations_per_minute is not None or not options.demonstrations
+    return has_rate and row.episodes == row.blind_episodes == options.seeds
+
+
+def _fingerprint(task: Task, robot: str) -> str:
+    """Return the fingerprint of all that a row says: of the blind expert, where there is one."""
+    return _subjects(task, robot)[-1].fingerprint
+
+
+def _subjects(task: Task, robot: str) -> tuple[Subject, ...]:
+    """Return the expert, and the blind one where there is anything for it to confuse."""
+    alternatives = sharing_start(task, tasks_of(task.suite))
+    sighted = Subject(task.id, robot, _SIGHTED, fingerprint(task, robot))
+    if len(alternatives) == 1:
+        return (sighted,)
+    return sighted, Subject(task.id, robot, _BLIND, fingerprint(task, robot, alternatives))
+
+
+def _run_trials(store: TrialStore, subjects: Sequence[Subject], options: argparse.Namespace) -> None:
+    jobs: list[Job] = []
+    for subject in subjects:
+        there = {trial.index for trial in store.trials(subject, options.seeds)}
+        jobs += [(subject, index) for index in range(options.seeds) if index not in there]
+    if not jobs:
+        return
+    began = time.monotonic()
+    with get_context("spawn").Pool(min(options.workers, len(jobs))) as pool:
+        for number, (subject, trial, seconds) in enumerate(pool.imap_unordered(_run_job, jobs), start=1):
+            if isinstance(trial, Trial):
+                store.add(subject, trial, seconds, _today())
+            else:
+                print(f"\n{subject.task} {subject.expert}: {trial}")
+            left_min = (time.monotonic() - began) / number * (len(jobs) - number) / 60
+            print(
+                f"\r{number}/{len(jobs)} {subject.task} {subject.expert}, {left_min:.0f} min left  ", end="", flush=True
+            )
+    print()
+
+
+def _run_job(job: Job) -> tuple[Subject, Trial | str, float]:
+    """Return the outcome, or what went wrong, so that one bad task does not stop the others."""
+    subject, index = job
+    try:
+        environment = _environment(subject.task, subject.robot)
+        identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant=_VARIANT)
+        began = time.perf_counter()
+        trial = try_expert(environment, offers[subject.expert](environment.task), identity)
+        return subject, trial, time.perf_counter() - began
+    except Exception:
+        return subject, f"episode {index} was not run: {traceback.format_exc()}", 0.0
+
+
+@lru_cache(maxsize=1)
+def _environment(task_id: str, robot: str) -> VlaBenchEnv:
+    return make(task_id, image_size=16, cameras=(), robot=robot)
+
+
+def _run_collections(store: TrialStore, subjects: Iterable[Subject], options: argparse.Namespace) -> None:
+    """Make a few demonstrations of each task, two cameras of 224 pixels, with nothing else going on here."""
+    for subject in subjects:
+        if store.rate(subject) is None:
+            rate = _collection_rate(subject, options.demonstrations)
+            store.set_rate(subject, rate, options.demonstrations, _today())
+            print(f"{subject.task}: {rate:.0f} demonstrations a minute")
+
+
+def _collection_rate(subject: Subject, episodes: int) -> float:
+    """Return the pace between the first demonstration and the last, so that starting up does not count."""
+    suite, task = subject.task.split(".")
+    paces: list[CollectProgress] = []
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = CollectOptions(
+            suites=(suite,),
+            output=Path(folder) / "demos.hdf5",
+            tasks=(task,),
+            episodes=episodes,
+            workers=_COLLECTING_WORKERS,
+            robot=subject.robot,
+            variant=_VARIANT,
+        )
+        collect(wanted, paces.append)
+    return paces[-1].per_minute
+
+
+def _row(store: TrialStore, task: Task, subjects: Sequence[Subject], seeds: int) -> TaskRow:
+    sighted = store.trials(subjects[0], seeds)
+    blind = store.trials(subjects[-1], seeds)  # where nothing begins alike, the blind expert is the other
+    mean, rate = mean_steps(sighted), store.rate(subjects[0])
+    return TaskRow(
+        task=task.id,
+        robot=subjects[0].robot,
+        episodes=len(sighted),
+        successes=sum(trial.success for trial in sighted),
+        failed_episodes=tuple(trial.index for trial in sighted if not trial.success),
+        mean_steps=None if mean is None else round(mean, 1),
+        longest_steps=max((trial.steps for trial in sighted if trial.success), default=None),
+        horizon=task.horizon,
+        begin_alike=len(sharing_start(task, tasks_of(task.suite))),
+        blind_episodes=len(blind),
+        blind_successes=sum(trial.success for trial in blind),
+        demonstrations_per_minute=None if rate is None else round(rate, 1),
+        fingerprint=subjects[-1].fingerprint,
+        date=store.last_date(subjects),
     )
-    with written_whole(options.output) as path:
+
+
+def _write(output: Path, measured: Sequence[TaskRow]) -> None:
+    """Write CSV and page: what was measured now, and the rows of other tasks as they were."""
+    known = set(task_ids())
+    rows = {key: row for key, row in read_rows(output.with_suffix(".csv")).items() if row.task in known}
+    rows.update({(row.task, row.robot): row for row in measured})
+    order = {task: number for number, task in enumerate(task_ids())}
+    table = sorted(rows.values(), key=lambda row: (row.robot != "panda", row.robot, order[row.task]))
+    facts = {
+        "command": shlex.join(["python", "benchmarks/expert_success.py", *sys.argv[1:]]),
+        "hardware": _hardware(),
+        "software": _software(),
+    }
+    write_rows(output.with_suffix(".csv"), table, facts)
+    page = report(table, facts)
+    with written_whole(output.with_suffix(".md")) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
 
 
-def measure(tasks: Sequence[str], *, seeds: int, workers: int) -> dict[str, list[Outcome]]:
-    """Return the outcomes of `seeds` episodes of each task, by task."""
-    indices = range(seeds)
-    jobs = [(task, indices[first : first + _EPISODES_A_JOB]) for task in tasks for first in indices[::_EPISODES_A_JOB]]
-    outcomes: dict[str, list[Outcome]] = {task: [] for task in tasks}
-    with get_context("spawn").Pool(workers) as pool:
-        for number, done in enumerate(pool.imap_unordered(_run_job, jobs), start=1):
-            outcomes[done[0].task_id].extend(done)
-            print(f"\r{number} of {len(jobs)} jobs, {done[0].task_id}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return {task: sorted(found, key=lambda outcome: outcome.index) for task, found in outcomes.items()}
-
-
-def _run_job(job: tuple[str, Sequence[int]]) -> list[Outcome]:
-    task_id, indices = job
-    return [_episode(task_id, index) for index in indices]
-
-
-def _episode(task_id: str, index: int) -> Outcome:
-    environment = _environment(task_id)
-    identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant=_VARIANT)
-    began = time.perf_counter()
-    environment.reset(seed=identity.scene_seed())
-    expert, world = make_expert(environment.task), environment.simulation.world
-    expert.reset(world, identity.generator("expert"))
-    steps, ended = 0, False
-    while not ended:
-        _, terminated, truncated, info = environment.advance(expert.act(world))
-        steps, ended = steps + 1, terminated or truncated
-    return Outcome(task_id, index, bool(info["success"]), steps, time.perf_counter() - began)
-
-
-@lru_cache(maxsize=1)
-def _environment(task_id: str) -> VlaBenchEnv:
-    return make(task_id, image_size=16, cameras=())
-
-
-def report(outcomes: Mapping[str, Sequence[Outcome]], *, workers: int, command: str) -> str:
+def report(rows: Sequence[TaskRow], facts: dict[str, str]) -> str:
     """Return the Markdown page."""
-    whole = [outcome for found in outcomes.values() for outcome in found]
-    failures = [f"`{outcome.task_id}` {outcome.index}" for outcome in whole if not outcome.success]
-    return "\n".join(
-        [
-            "# Success of the scripted experts",
-            "",
-            "| task | episodes | success | 95 % interval | mean steps | longest | ms an episode |",
-            "|---|---|---|---|---|---|---|",
-            *(_row(f"`{task_id}`", found) for task_id, found in outcomes.items()),
-            _row("all", whole),
-            "",
-            "Steps are control steps of 50 ms, of successful episodes alone. The interval is Wilson's. The time is the",
-            f"median of a task's episodes, with reset, without rendering, with {workers} processes at once.",
-            "",
-            f"- Failures, by index: {', '.join(failures) or 'none'}",
-            f"- Scenes: `EpisodeIdentity(suite, task, index, variant={_VARIANT!r}).scene_seed()`",
-            f"- Hardware: {_hardware()}",
-            f"- Software: {_software()}",
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `{command}`",
-            "",
-        ]
-    )
+    lines = ["# Every task: experts, language and demonstrations", ""]
+    for robot in dict.fromkeys(row.robot for row in rows):
+        mine = [row for row in rows if row.robot == robot]
+        lines += [f"## {robot}", "", *_table(mine), ""]
+    lines += [
+        "Steps are control steps of 50 ms, of successful episodes alone. Intervals are Wilson's, 95 %. *Blind* is the",
+        "expert of a task drawn at random among those that begin with the same scene, objects and relations, judged by",
+        "the task itself; *chance* is one over their number. Where a task begins like no other, the blind expert is",
+        "the expert, and reading is not needed. Demonstrations have two cameras of 224 pixels and were made by",
+        f"{_COLLECTING_WORKERS} workers. A dagger marks what was measured before the task, its expert or its engine "
+        "changed last.",
+        "",
+        f"- Failures of the expert, by index: {_failures(rows) or 'none'}",
+        f"- Scenes: `EpisodeIdentity(suite, task, index, variant={_VARIANT!r}).scene_seed()`, index from 0",
+        *(f"- {name.capitalize()}: {f'`{fact}`' if name == 'command' else fact}" for name, fact in facts.items()),
+        "",
+    ]
+    return "\n".join(lines)
 
 
-def _row(title: str, outcomes: Sequence[Outcome]) -> str:
-    share = wilson(sum(outcome.success for outcome in outcomes), len(outcomes))
-    steps = [outcome.steps for outcome in outcomes if outcome.success]
-    length = f"{statistics.mean(steps):.0f} | {max(steps)}" if steps else "- | -"
-    ms = 1000 * statistics.median(outcome.seconds for outcome in outcomes)
-    success = f"{100 * share.rate:.1f} % | {100 * share.low:.1f} to {100 * share.high:.1f}"
-    return f"| {title} | {len(outcomes)} | {success} | {length} | {ms:.0f} |"
+def _table(rows: Sequence[TaskRow]) -> Iterator[str]:
+    yield "| task | episodes | expert | interval | mean steps | longest | horizon | blind | chance | demos/min | date |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for row in rows:
+        share = wilson(row.successes, row.episodes)
+        blind = f"{100 * row.blind_successes / row.blind_episodes:.1f} %" if row.blind_episodes else "-"
+        mean = "-" if row.mean_steps is None else f"{row.mean_steps:.0f}"
+        rate = "-" if row.demonstrations_per_minute is None else f"{row.demonstrations_per_minute:.0f}"
+        stale = "" if _fingerprint(get_task(row.task), row.robot) == row.fingerprint else " †"
+        yield (
+            f"| `{row.task}`{stale} | {row.episodes} | {100 * share.rate:.1f} % | {100 * share.low:.1f} to "
+            f"{100 * share.high:.1f} | {mean} | {row.longest_steps or '-'} | {row.horizon} | {blind} | "
+            f"{100 * row.chance:.1f} % | {rate} | {row.date} |"
+        )
 
 
-def _chosen_tasks(chosen: Sequence[str] | None) -> list[str]:
-    tasks = [task_id for suite in chosen or suites() for task_id in task_ids(suite)]
-    return sorted(tasks, key=lambda task_id: get_task(task_id).engine, reverse=True)  # tabletop before robosuite
+def _failures(rows: Iterable[TaskRow]) -> str:
+    return "; ".join(f"`{row.task}` {' '.join(map(str, row.failed_episodes))}" for row in rows if row.failed_episodes)
+
+
+def _chosen(options: argparse.Namespace) -> list[str]:
+    names = options.task or [name for suite in options.suite or suites() for name in task_ids(suite)]
+    return sorted(names, key=lambda name: get_task(name).engine, reverse=True)  # tabletop before robosuite
+
+
+def _today() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def _hardware() -> str:
@@ -143,10 +251,14 @@ def _software() -> str:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("results/expert_success.md"))
-    parser.add_argument("--seeds", type=int, default=100, help="episodes of each task")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--output", type=Path, default=Path("results/tasks"), help="without ending: .md, .csv, .sqlite")
+    parser.add_argument("--seeds", type=int, default=200, help="episodes of each task, and of its blind expert")
+    parser.add_argument("--demonstrations", type=int, default=12, help="to measure the pace with; 0: do not measure it")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for the trials")
+    parser.add_argument("--robot", default="panda")
     parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
+    parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
+    parser.add_argument("--report-only", action="store_true", help="write the tables from what is there")
     return parser.parse_args(arguments)
 
 

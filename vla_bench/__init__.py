@@ -4,19 +4,41 @@
 an environment. Importing this loads neither torch nor mujoco.
 """
 
+import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymnasium
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.paths import TASKS_VARIABLE, add_user_tasks
 from vla_bench.tasks import task_ids
 
 if TYPE_CHECKING:
     from vla_bench.envs.environment import make
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "make"]
+__all__ = ["__version__", "make", "register_tasks"]
+
+
+def register_tasks(*paths: Path | str) -> None:
+    """Add your own task files, or folders of them, to the suites; every command and worker process then knows them.
+
+    It is what the environment variable `VLA_BENCH_TASKS` and the option `vla-bench --tasks` do. Objects, scenes and
+    robots of your own stand in a folder `envs` beside the task files.
+
+    Raises:
+        ConfigurationError: a file that is not there or not right, with file and field; nothing is added then.
+    """
+    before = os.environ.get(TASKS_VARIABLE, "")
+    add_user_tasks(*paths)
+    try:
+        task_ids()
+    except VlaBenchError:
+        os.environ[TASKS_VARIABLE] = before
+        raise
+    _register_environments()
 
 
 def __getattr__(name: str) -> object:
@@ -34,9 +56,8 @@ def _register_environments() -> None:
         warnings.warn(f"No environments registered with Gymnasium: {error}", ImportWarning, stacklevel=2)
         return
     for name in names:
-        gymnasium.register(
-            f"vla_bench/{name}-v1", "vla_bench.envs.environment:make_registered", kwargs={"task_id": name}
-        )
+        if (environment := f"vla_bench/{name}-v1") not in gymnasium.registry:
+            gymnasium.register(environment, "vla_bench.envs.environment:make_registered", kwargs={"task_id": name})
 
 
 _register_environments()

@@ -66,4 +66,28 @@ def test_a_claim_ends_with_its_block(output: Path) -> None:
 def test_a_claim_makes_no_output(output: Path) -> None:
     with claimed(output):
         assert not output.exists()
-    assert str(os.getpid()) in (output.parent / ".x.lock").read_text()
+        assert str(os.getpid()) in (output.parent / ".x.lock").read_text()
+
+
+def test_nothing_is_left_of_a_claim_even_where_its_block_failed(output: Path) -> None:
+    with pytest.raises(ZeroDivisionError), claimed(output):
+        _ = 1 / 0
+    assert list(output.parent.iterdir()) == []
+
+
+def test_claims_one_after_another_never_meet(output: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom vla_bench.core.errors import OutputInUseError\n"
+        "from vla_bench.core.locks import claimed\n"
+        "output, done = Path(sys.argv[1]), 0\n"
+        "while done < 200:\n"
+        "    try:\n"
+        "        with claimed(output):\n"
+        "            (output.parent / 'held').open('x').close()\n"  # fails where another holds it
+        "            (output.parent / 'held').unlink()\n"
+        "            done += 1\n"
+        "    except OutputInUseError:\n"
+        "        continue\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", program, str(output)]) for _ in range(3)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]

@@ -1,13 +1,14 @@
 """A mistake in a TOML file names the file, the field and what is expected."""
 
+import copy
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from vla_bench.core.errors import ConfigurationError
-from vla_bench.core.validation import read_toml, validated
+from vla_bench.core.validation import read_toml, salvaged, validated
 
 
 class Wheel(BaseModel):
@@ -71,3 +72,43 @@ def test_what_is_not_toml_is_told(content: bytes, text: str, tmp_path: Path) -> 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"a\.toml: .* cannot be read: No such file or directory"):
         read_toml(tmp_path / "a.toml")
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    size: Annotated[int, Field(ge=1)] = 1
+
+
+class Shelf(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    label: str
+    height: int
+    entry: Annotated[tuple[Entry, ...], Field(min_length=1)]
+
+
+def test_all_mistakes_are_found_and_the_rest_is_kept() -> None:
+    content = {
+        "lable": "a",
+        "height": "tall",
+        "entry": [{"size": 2}, {"name": "b", "size": 0}, {"size": 3}, {"name": "d", "colour": 1}],
+    }
+    before = copy.deepcopy(content)
+    shelf, found = salvaged(Shelf, content, "shelf.toml", {"label": "?", "height": 0})
+    assert [error.field for error in found] == [
+        "height",
+        "entry.0.name",
+        "entry.1.size",
+        "entry.2.name",
+        "entry.3.colour",
+        "lable",
+    ]
+    assert str(found[-1]) == "shelf.toml: field `lable`: is not a known field. Expected 'label'."
+    assert shelf == Shelf(label="?", height=0, entry=(Entry(name="b"), Entry(name="d")))
+    assert content == before
+
+
+def test_where_nothing_is_left_the_mistakes_are_still_told() -> None:
+    shelf, found = salvaged(Shelf, {"label": "a", "height": 1, "entry": [{}]}, "shelf.toml", {"label": "?"})
+    assert shelf is None
+    assert [str(error) for error in found] == ["shelf.toml: field `entry.0.name`: is missing."]

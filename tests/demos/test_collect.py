@@ -32,14 +32,14 @@ TASKS = ("lift", "stack")
 
 @pytest.fixture
 def options(tmp_path: Path) -> CollectOptions:
-    return CollectOptions("robosuite", tmp_path / "demos.hdf5", TASKS, episodes=4, image_size=24)
+    return CollectOptions(("robosuite",), tmp_path / "demos.hdf5", TASKS, episodes=4, image_size=24)
 
 
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Starting processes is what takes time, so tests that only look at a finished output share one."""
     output = tmp_path_factory.mktemp("made_once") / "demos.hdf5"
-    collect(CollectOptions("robosuite", output, TASKS, episodes=4, image_size=24), recorder=recorders.Recorder)
+    collect(CollectOptions(("robosuite",), output, TASKS, episodes=4, image_size=24), recorder=recorders.Recorder)
     return output
 
 
@@ -60,7 +60,7 @@ def indices(path: Path) -> list[tuple[str, int]]:
 
 
 def left_beside(path: Path) -> set[str]:
-    return {entry.name for entry in path.parent.iterdir()} - {path.name, f".{path.name}.lock"}
+    return {entry.name for entry in path.parent.iterdir()} - {path.name}
 
 
 def test_first_successes_of_each_task_in_order(options: CollectOptions) -> None:
@@ -118,7 +118,7 @@ def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
         "from tests.demos.made_up_recorders import SlowRecorder\n"
         "from vla_bench.demos import CollectOptions, collect\n"
         "if __name__ == '__main__':\n"
-        f"    collect(CollectOptions('robosuite', Path(sys.argv[1]), {TASKS!r}, episodes={options.episodes},"
+        f"    collect(CollectOptions(('robosuite',), Path(sys.argv[1]), {TASKS!r}, episodes={options.episodes},"
         " image_size=24, workers=2), lambda progress: print(progress.finished, flush=True), recorder=SlowRecorder)\n"
     )
     script = options.output.with_name("script.py")
@@ -203,8 +203,8 @@ def test_damaged_part_is_made_again(options: CollectOptions) -> None:
     with pytest.raises(CollectError):
         collect(options, recorder=recorders.BrokenRecorder)
     parts = Path(f"{options.output}.parts")
-    os.truncate(parts / "lift-000000.hdf5", 1000)
-    (parts / ".lift-000003.hdf5.77.tmp.hdf5").write_text("of a killed process")
+    os.truncate(parts / "robosuite.lift-000000.hdf5", 1000)
+    (parts / ".robosuite.lift-000003.hdf5.77.tmp.hdf5").write_text("of a killed process")
     collect(options, recorder=recorders.Recorder)
     assert indices(options.output)[:4] == [("lift", index) for index in (0, 2, 3, 5)]
 
@@ -220,8 +220,11 @@ def test_dead_worker_is_reported_and_its_episode_made_again(options: CollectOpti
     [
         (recorders.BrokenRecorder, r"(?s)episode 2 of robosuite.lift failed: Traceback.*of the recorder.*1 finished"),
         (recorders.BlindRecorder, "Cannot render off screen: no EGL device.*apt-get install libegl1"),
-        (recorders.DeadlyRecorder, "(?s)died of signal 9.*It is not the first there.*1 finished demonstrations"),
-        (recorders.CrampedRecorder, "(?s)Cannot write .*lift-000000.hdf5: File too large. Nothing of it was kept"),
+        (recorders.DeadlyRecorder, "(?s)died of signal 9.*It is not the first there.*2 finished demonstrations"),
+        (
+            recorders.CrampedRecorder,
+            "(?s)Cannot write .*lift-000000.hdf5: File too large. Nothing of it was kept",
+        ),
     ],
 )
 def test_what_stops_a_collection_is_said(
@@ -234,7 +237,7 @@ def test_what_stops_a_collection_is_said(
 
 
 def test_hopeless_expert_stops_the_collection(options: CollectOptions) -> None:
-    with pytest.raises(ExpertUnsuccessfulError, match="0 of 25 attempts at lift"):
+    with pytest.raises(ExpertUnsuccessfulError, match=r"0 of 25 attempts at robosuite\.lift"):
         collect(options, recorder=recorders.HopelessRecorder)
 
 
@@ -242,7 +245,7 @@ def test_unknown_names_are_refused_before_anything_is_written(options: CollectOp
     with pytest.raises(UnknownNameError, match=r"No task of the suite robosuite named 'lft'\. Did you mean 'lift'"):
         collect(replace(options, tasks=("lft",)), recorder=recorders.Recorder)
     with pytest.raises(UnknownNameError, match=r"No suite named 'robosiute'\. Did you mean 'robosuite'"):
-        collect(replace(options, suite="robosiute"), recorder=recorders.Recorder)
+        collect(replace(options, suites=("robosiute",)), recorder=recorders.Recorder)
     assert left_beside(options.output) == set()
     assert not options.output.exists()
 

@@ -155,7 +155,28 @@ def _own(source: Path, name: str, right: str, wrong: str) -> Path:
         ("scenes", "table", "surface_height_m = 0.8", "", "field `surface_height_m`: is missing."),
         ("robots", "panda", "closing_steps = 10", "closing_steps = 0", "field `gripper.closing_steps`: 0: Input"),
         ("robots", "panda", "joint_damping = [0.1, ", "joint_damping = [", "7 joints, but 6 values of joint_damping"),
-        ("robots", "panda", "open_m = [0.04, -0.04]", "open_m = [0.04]", "2 joints, but 1 values of open_m"),
+        (
+            "robots",
+            "panda",
+            "joints_open = [0.04, -0.04]",
+            "joints_open = [0.04]",
+            "2 joints, but 1 values of joints_o",
+        ),
+        (
+            "robots",
+            "ur5e",
+            "targets_open = [0.0]",
+            "targets_open = [0, 0]",
+            "1 actuators, but 2 values of targets_open",
+        ),
+        ("robots", "ur5e", "force_limits = [12.0]", "force_limits = []", "1 actuators, but 0 values of force_limits"),
+        (
+            "robots",
+            "panda",
+            "reach_m",
+            "reech_m",
+            "field `gripper.fingers.reech_m`: is not a known field. Expected 'rea",
+        ),
         ("robots", "panda", "noun =", "noun", "field `(whole file)`: is not valid TOML"),
     ],
 )
@@ -167,6 +188,76 @@ def test_a_mistake_names_file_and_field(
     with pytest.raises(ConfigurationError) as caught:
         describe("mistaken")
     assert str(caught.value).startswith(f"{path}: field `")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "message"),
+    [
+        ('"joint7"]', '"jiont7"]', "arm.joints", "robot.xml has no joint named 'jiont7'. Expected 'joint7' or "),
+        (
+            '"torq_j7"',
+            '"torque_7"',
+            "arm.actuators",
+            "robot.xml has no actuator named 'torque_7'. Expected 'torq_j7' or ",
+        ),
+        (
+            '"right_hand"',
+            '"left_hand"',
+            "arm.mount_body",
+            "robot.xml has no body named 'left_hand'. Expected 'right_hand",
+        ),
+        (
+            '"eye_in_hand"',
+            '"camera"',
+            "arm.wrist_camera",
+            "has no camera named 'camera'. Expected one of eye_in_hand, r",
+        ),
+        (
+            '"finger_joint2"',
+            '"finger_2"',
+            "gripper.joints",
+            "panda_gripper.xml has no joint named 'finger_2'. Expected ",
+        ),
+        (
+            ', "gripper_finger_joint2"',
+            ', "gripper_finger"',
+            "gripper.actuators",
+            "no actuator named 'gripper_finger'. Ex",
+        ),
+        (
+            '"grip_site"',
+            '"grip_sight"',
+            "gripper.end_effector.site",
+            "no site named 'grip_sight'. Expected 'grip_site'",
+        ),
+        (
+            '"leftfinger"',
+            '"leftfingers"',
+            "gripper.fingers.bodies",
+            "no body named 'leftfingers'. Expected 'leftfinger",
+        ),
+        (
+            '"finger2_pad_collision"',
+            '"pad2"',
+            "gripper.fingers.tips",
+            "panda_gripper.xml has no geom named 'pad2'. Expec",
+        ),
+        (
+            "closing_steps",
+            'couplings = [{joint = "a", follows = "finger_joint1"}]\nclosing_steps',
+            "gripper.couplings",
+            "'a'",
+        ),
+    ],
+)
+def test_a_name_that_the_robots_mjcf_lacks_is_told_with_the_nearest(
+    own_data: Path, right: str, wrong: str, field: str, message: str
+) -> None:
+    path = _own(own_data / "robots" / "panda.toml", f"lacking_{abs(hash((right, wrong)))}", right, wrong)
+    with pytest.raises(ConfigurationError) as caught:
+        compile_scene("table", path.stem, {}, "faithful")
+    assert str(caught.value).startswith(f"{path}: field `{field}`: ")
     assert message in str(caught.value)
 
 

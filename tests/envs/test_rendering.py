@@ -8,6 +8,7 @@ from vla_bench.core.rotations import quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, ImageArray
 from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.options import EnvOptions
+from vla_bench.envs.segments import segment_names
 from vla_bench.tasks import get_task
 
 _TASK = get_task("tabletop_object.red_cube_in_basket")
@@ -45,13 +46,13 @@ def _show_cube(simulation: TabletopSimulation, view: str) -> FloatArray:
 @pytest.mark.parametrize("view", _CAMERAS)
 def test_images_are_right_side_up_and_not_mirrored(simulation: TabletopSimulation, view: str) -> None:
     row, column, distance = _pixel(simulation, view, _show_cube(simulation, view))
-    image, depth, segments = simulation.images()[view], simulation.depth()[view], simulation.segments()[view]
+    image, depth, segments = simulation.images()[view], simulation.depth()[view], simulation.segmentation()[view]
     assert min(abs(row - _SIZE / 2), abs(column - _SIZE / 2)) > 6
     assert _is_red(image[row, column])
     flips = [(_SIZE - 1 - row, column), (row, _SIZE - 1 - column), (_SIZE - 1 - row, _SIZE - 1 - column)]
     assert not any(_is_red(image[place]) for place in flips)
     assert distance - 0.045 < depth[row, column] < distance - 0.02  # the face, 2.3 cm or more before the centre
-    number = 1 + list(simulation.world.items()).index("red_cube")
+    number = segment_names(simulation.world.items()).index("red_cube")
     assert segments[row, column] == number
     assert not any(segments[place] == number for place in flips)
 
@@ -63,8 +64,8 @@ def test_left_and_right_are_as_the_robot_sees_them_from_opposite(simulation: Tab
         item: _pixel(simulation, "agentview", simulation.world.position_world(item))[1] for item in _TASK.objects
     }
     assert columns["plate"] < _SIZE / 3 < 2 * _SIZE / 3 < columns["basket"]
-    segments = simulation.segments()["agentview"]
-    for number, item in enumerate(simulation.world.items(), start=1):
+    segments = simulation.segmentation()["agentview"]
+    for number, item in enumerate(simulation.world.items(), start=2):
         rows, seen = np.nonzero(segments == number)
         row, column, _ = _pixel(simulation, "agentview", simulation.world.position_world(item))
         assert abs(seen.mean() - column) < 6, item
@@ -92,7 +93,7 @@ def test_depth_is_the_distance_to_the_table(simulation: TabletopSimulation, plac
 def test_depth_leaves_colour_as_it_was(simulation: TabletopSimulation) -> None:
     before = simulation.images()
     simulation.depth()
-    simulation.segments()
+    simulation.segmentation()
     after = simulation.images()
     assert all(np.array_equal(before[view], after[view]) for view in _CAMERAS)
     assert not any(np.shares_memory(before[view], after[view]) for view in _CAMERAS)

@@ -46,7 +46,10 @@ def test_an_unknown_policy_names_the_nearest() -> None:
     ("text", "message"),
     [
         ('description = "mine"', r"mine\.toml: field `kind`: is missing"),
-        ('kind = "randon"\ndescription = "mine"', r"`kind`: 'randon' is not a kind.*one of expert, noop, openvla"),
+        (
+            'kind = "randon"\ndescription = "mine"',
+            r"`kind`: 'randon' is not a kind.*one of blind-expert, expert, noop, openvla",
+        ),
         ('kind = "random"', r"field `description`: is missing"),
         ('kind = "random"\ndescripton = "mine"\ndescription = "mine"', r"`descripton`: is not a known.* 'description'"),
         ('kind = "random"\ndescription = 3', r"field `description`: 3: Input should be a valid string"),
@@ -71,7 +74,9 @@ def test_a_wrong_card_names_file_field_and_what_is_expected(tmp_path: Path, text
 
 
 def test_a_card_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(VlaBenchError, match=r"No policy card nowhere/mine\.toml\. Known policies: expert"):
+    with pytest.raises(
+        VlaBenchError, match=r"No policy card nowhere/mine\.toml\. Known policies: blind-expert, expert"
+    ):
         load_policy("nowhere/mine.toml")
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,8 +37,14 @@ def test_the_expert_s_offer_is_passed_on() -> None:
     offers = np.arange(14, dtype=np.float32).reshape(2, 7)
     observations: list[Observation] = [{**OBSERVATION, "expert_action": offer} for offer in offers]
     policy = load_policy("expert")
-    assert policy.requirements.needs_expert
+    assert policy.requirements.expert == "expert"
     assert np.array_equal(policy.act(observations, rows=[2, 0]), offers[:, None, :])
+
+
+def test_the_blind_expert_s_offer_is_another() -> None:
+    assert load_policy("blind-expert").requirements.expert == "blind-expert"
+    with pytest.raises(ConventionError, match="needs the actions of 'blind-expert', they offer those of 'expert'"):
+        load_policy("blind-expert").connect(replace(CONVENTIONS, expert="expert"))
 
 
 def test_noop_stands_still_with_the_gripper_open() -> None:
@@ -49,8 +57,9 @@ def test_noop_stands_still_with_the_gripper_open() -> None:
         (PolicyRequirements(cameras=("agentveiw",)), "camera 'agentveiw' .did you mean 'agentview'.., they send agent"),
         (PolicyRequirements(cameras=("wrist",), image_size=224), "images of 224 pixels, they send 96"),
         (PolicyRequirements(proprioception=("forces",)), "proprioception field 'forces', they send end_effector_pos"),
+        (PolicyRequirements(robot="ur5e"), "it was trained on the robot 'ur5e', theirs is 'panda'"),
         (PolicyRequirements(depth=True), "depth images, they send none"),
-        (PolicyRequirements(needs_expert=True), "the expert's action, they offer none"),
+        (PolicyRequirements(expert="expert"), "the actions of 'expert', they offer none"),
     ],
 )
 def test_what_the_environments_do_not_send_is_an_error(requirements: PolicyRequirements, message: str) -> None:
@@ -60,6 +69,7 @@ def test_what_the_environments_do_not_send_is_an_error(requirements: PolicyRequi
 
 def test_requirements_that_are_met_pass() -> None:
     check_requirements(PolicyRequirements(("wrist",), 96, ("gripper_position",)), CONVENTIONS)
+    check_requirements(PolicyRequirements(robot="panda"), CONVENTIONS)
     check_requirements(PolicyRequirements(image_size=224), CONVENTIONS)  # no camera, so no size
 
 

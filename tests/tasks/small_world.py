@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vla_bench.core.types import FloatArray, ItemGeometry, Joint
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
 
 Place = tuple[float, float, float]
 
@@ -53,6 +53,9 @@ class SmallWorld:
 
     def end_effector_quat_wxyz_world(self) -> FloatArray:
         return np.array([0.0, 1.0, 0.0, 0.0])
+
+    def gripper(self) -> GripperGeometry:
+        return GripperGeometry(0.08, 0.047, 0.022, 0.015, 0.025, 0.033, (0.106, 0.034))
 
     def gripper_opening_m(self) -> float:
         return 0.08

@@ -110,12 +110,7 @@ MISTAKES = [
     ('name = "cube_on_plate"', 'name = "Cube on plate"', "task.0.name", "'Cube on plate': String should match"),
     ('goal = ["on(cube, plate)"]', "goal = []", "task.0.goal", "[]: "),
     ("on(cube, plate)", "onn(cube, plate)", "cube_on_plate.goal", "no predicate is named 'onn'. Expected 'on'."),
-    (
-        "on(cube, plate)",
-        "hovers(cube, plate)",
-        "cube_on_plate.goal",
-        "Expected one of at, closed, grasped, in, lifted, moved, on, open",
-    ),
+    ("on(cube, plate)", "hovers(cube, plate)", "cube_on_plate.goal", "Expected one of around, at, closed, "),
     ("on(cube, plate)", "on(cub, plate)", "cube_on_plate.goal", "no object is named 'cub'. Expected 'cube'."),
     ("moved(plate)", "moved(plates)", "cube_on_plate.must_not", "no object is named 'plates'. Expected 'plate'."),
     (
@@ -214,15 +209,16 @@ def test_two_files_may_not_hold_the_same_suite(tmp_path: Path, monkeypatch: pyte
         _suite(tmp_path, GOOD, name)
     monkeypatch.setattr(catalogue, "data_folder", lambda name: tmp_path)
     with pytest.raises(ConfigurationError, match=r"b\.toml: field `suite`: 'mine' is the name of another file's suite"):
-        catalogue._catalogue.__wrapped__()
+        catalogue.suites()
 
 
 def test_a_new_file_is_a_new_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = suites()
     for path in SUITE_FILES:
         shutil.copy(path, tmp_path)
     _suite(tmp_path, GOOD)
     monkeypatch.setattr(catalogue, "data_folder", lambda name: tmp_path)
-    assert set(catalogue._catalogue.__wrapped__()) == {*suites(), "mine"}
+    assert set(catalogue.suites()) == {*before, "mine"}
 
 
 @pytest.mark.parametrize("text", ["on(cube, plate)", "  on( cube ,plate )", "on(cube,plate,)"])

@@ -1,6 +1,7 @@
 """The application that the command modules add themselves to, and how it ends."""
 
 import errno
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,22 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import vla_bench
-from vla_bench.cli import compare, doctor, evaluate, generate, ledger, listing, merge, pretrain, quickstart, train
+from vla_bench.cli import (
+    check,
+    compare,
+    demos,
+    docs,
+    doctor,
+    evaluate,
+    generate,
+    ledger,
+    listing,
+    merge,
+    pretrain,
+    quickstart,
+    record,
+    train,
+)
 from vla_bench.core.errors import VlaBenchError
 
 _MISUSE, _INTERRUPTED = 2, 130  # exit statuses
@@ -45,7 +61,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (quickstart, generate, train, merge, evaluate, compare, ledger, doctor, listing, pretrain):
+for module in (
+    quickstart,
+    check,
+    generate,
+    record,
+    demos,
+    train,
+    merge,
+    evaluate,
+    compare,
+    ledger,
+    doctor,
+    listing,
+    docs,
+    pretrain,
+):
     module.add_commands(app)
 
 
@@ -60,11 +91,17 @@ def vla_bench_command(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    tasks: Annotated[
+        list[Path] | None,
+        typer.Option(help="Task file of your own, or folder of them; repeat for several. Also: VLA_BENCH_TASKS."),
+    ] = None,
 ) -> None:
     """Demonstrations, fine-tuning, evaluation and a leaderboard for vision-language-action policies.
 
     `vla-bench quickstart` shows all of it in a quarter of an hour.
     """
+    if tasks:
+        vla_bench.register_tasks(*tasks)
 
 
 def _failed(message: str, status: int, style: str = "red") -> typer.Exit:

@@ -37,11 +37,28 @@ class CameraGeometry:
         """Direction that the camera looks in, (3,)."""
         return -self._axes[:, 2]
 
+    @property
+    def pose_world(self) -> FloatArray:
+        """Camera-to-world transform, (4, 4), in OpenCV's convention: x to the right, y down, z into the scene."""
+        pose: FloatArray = np.eye(4)
+        pose[:3, :3] = self._axes * (1.0, -1.0, -1.0)
+        pose[:3, 3] = self.position_world
+        return pose
+
+    def intrinsics(self, image_size: int) -> FloatArray:
+        """Return the (3, 3) pinhole matrix of a square image [pixels]; (0, 0) is its corner, as for `project`."""
+        focal, middle = self._focal(image_size), 0.5 * image_size
+        return np.array([[focal, 0.0, middle], [0.0, focal, middle], [0.0, 0.0, 1.0]])
+
     def project(self, points_world: FloatArray, image_size: int) -> FloatArray:
         """Return columns and rows (..., 2) [pixels] of points (..., 3) in a square image; (0, 0) is its corner."""
         offset = np.asarray(points_world) - np.array(self.position_world)
-        scale = 0.5 * image_size / np.tan(np.deg2rad(self.fovy_deg) / 2)
+        scale = self._focal(image_size)
         depth = offset @ self.view_world
         columns = 0.5 * image_size + scale * (offset @ self.right_world) / depth
         rows = 0.5 * image_size - scale * (offset @ self.up_world) / depth
         return np.stack([columns, rows], axis=-1)
+
+    def _focal(self, image_size: int) -> float:
+        """Return the focal length [pixels]."""
+        return float(0.5 * image_size / np.tan(np.deg2rad(self.fovy_deg) / 2))

@@ -36,6 +36,7 @@ class ConfigurationError(VlaBenchError):
     """A TOML file (task, policy card, robot, scene) with a wrong or missing field."""
 
     def __init__(self, path: Path | str, field: str, problem: str, expected: str = "") -> None:
+        self.source, self.field, self.problem, self.expected = str(path), field, problem, expected
         wanted = f" Expected {expected}." if expected else ""
         stop = "" if problem.endswith((".", "?")) else "."
         super().__init__(f"{path}: field `{field}`: {problem}{stop}{wanted}")

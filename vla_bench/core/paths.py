@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TASKS_VARIABLE = "VLA_BENCH_TASKS"  # a user's task files and folders of them, separated as in PATH
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -13,6 +15,24 @@ def data_folder(name: str) -> Path:
     root = _PACKAGE.parent
     is_clone = (root / "pyproject.toml").is_file() and (root / name).is_dir()
     return root / name if is_clone else _PACKAGE / "data" / name
+
+
+def user_tasks() -> tuple[Path, ...]:
+    """Return the task files, and folders of task files, that `VLA_BENCH_TASKS` names. Worker processes inherit it."""
+    named = os.environ.get(TASKS_VARIABLE, "").split(os.pathsep)
+    return tuple(dict.fromkeys(Path(name).expanduser().resolve() for name in named if name))
+
+
+def add_user_tasks(*paths: Path | str) -> None:
+    """Add task files, or folders of them, to `VLA_BENCH_TASKS` of this process and of those that it starts."""
+    together = dict.fromkeys([*user_tasks(), *(Path(path).expanduser().resolve() for path in paths)])
+    os.environ[TASKS_VARIABLE] = os.pathsep.join(map(str, together))
+
+
+def user_env_folders() -> tuple[Path, ...]:
+    """Return the folders named `envs` that lie beside a user's task files: objects, robots and scenes of their own."""
+    homes = (path if path.is_dir() else path.parent for path in user_tasks())
+    return tuple(dict.fromkeys(home / "envs" for home in homes if (home / "envs").is_dir()))
 
 
 def cache_folder() -> Path:

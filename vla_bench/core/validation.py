@@ -1,12 +1,14 @@
 """TOML files and options checked against a pydantic model: a mistake names the file, the field and what is expected."""
 
+import copy
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from vla_bench.core.errors import ConfigurationError
 
@@ -37,10 +39,83 @@ def validated(model: type[Model], content: Mapping[str, Any], source: Path | str
         raise ConfigurationError(source, f"{within}.{field}".strip("."), problem, expected) from None
 
 
+def salvaged(
+    model: type[Model], content: dict[str, Any], source: Path | str, substitutes: Mapping[str, Any]
+) -> tuple[Model | None, list[ConfigurationError]]:
+    """Return all mistakes in `content`, and a `model` of what is left without them, so that the rest can be checked.
+
+    A wrong field is left out, and so is an entry of a list that lacks a field; `substitutes` are values for fields of
+    the outermost table that must be there. None where nothing is left.
+    """
+    rest = copy.deepcopy(content)
+    found: list[ConfigurationError] | None = None
+    while True:
+        try:
+            return model.model_validate(rest), found or []
+        except ValidationError as error:
+            problems = _innermost_problems(error)
+            if found is None:
+                told = _without_what_is_misspelt(problems, model)
+                found = [ConfigurationError(source, *_told(problem, model)) for problem in told]
+            if not _take_out(rest, [problem["loc"] for problem in problems], substitutes):
+                return None, found
+
+
+def _innermost_problems(error: ValidationError) -> list[ErrorDetails]:
+    """Leave out of what pydantic found what only follows: a list is too short where all its entries are wrong."""
+    problems = error.errors(include_url=False)
+    above = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["loc"] not in above]
+
+
+def _take_out(
+    content: dict[str, Any], locations: Iterable[Sequence[int | str]], substitutes: Mapping[str, Any]
+) -> bool:
+    """Take out what is at each location, or the entry that lacks it, and say whether that could be done."""
+    entries: dict[tuple[int, int | str], tuple[Any, int | str]] = {}
+    for location in locations:
+        holder, key = _innermost(content, location)
+        if holder is None and location[0] in substitutes:
+            content[str(location[0])] = substitutes[str(location[0])]
+        elif holder is None:
+            return False
+        else:
+            entries[id(holder), key] = holder, key
+    for holder, key in sorted(entries.values(), key=lambda entry: str(entry[1]).zfill(9), reverse=True):
+        del holder[key]  # of one list the last first, so that the others keep their numbers
+    return True
+
+
+def _innermost(content: dict[str, Any], location: Sequence[int | str]) -> tuple[Any, int | str]:
+    """Return the innermost table or list with an entry on the way to `location`, and the entry's key."""
+    holder, key, current = None, location[0], content
+    for part in location:
+        in_table = isinstance(current, dict) and part in current
+        in_list = isinstance(current, list) and isinstance(part, int) and part < len(current)
+        if not in_table and not in_list:
+            break
+        holder, key, current = current, part, current[part]  # type: ignore[index]
+    return holder, key
+
+
+def _without_what_is_misspelt(problems: list[ErrorDetails], model: type[BaseModel]) -> list[ErrorDetails]:
+    """Leave out what is missing only because its name is misspelt."""
+    misspelt = {
+        (*problem["loc"][:-1], near)
+        for problem in problems
+        if problem["type"] == "extra_forbidden"
+        for near in get_close_matches(str(problem["loc"][-1]), _fields_at(model, problem["loc"][:-1]), n=1)
+    }
+    return [problem for problem in problems if problem["type"] != "missing" or problem["loc"] not in misspelt]
+
+
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str, str, str]:
     """Return field, problem and what is expected; of a misspelt field and the one missing for it, the misspelt."""
     problems = error.errors(include_url=False)
-    details = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    return _told(next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0]), model)
+
+
+def _told(details: ErrorDetails, model: type[BaseModel]) -> tuple[str, str, str]:
     location = details["loc"]
     field = ".".join(map(str, location)) or "(whole)"
     if details["type"] == "extra_forbidden":

@@ -1,18 +1,19 @@
 """What all demonstrations of a file share: cameras, image size, proprioception layout, conventions, origin."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vla_bench.core.errors import DemonstrationFileError
-from vla_bench.core.types import CONTROL_HZ, ProprioceptionField
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, ProprioceptionField
 
 FORMAT = "vla_bench"
 FORMAT_VERSION = 1
 ACTION_CONVENTION = "delta_position_axis_angle_gripper_close_positive"  # core.types says what each number means
 
+_DECISIVE_KWARGS = ("robot", "rendering")  # of the environment: demonstrations that differ in them do not mix
 _REQUIRED = {"env_args", "control_hz", "action_convention", "cameras", "image_size", "depth", "proprioception_fields"}
 
 
@@ -25,14 +26,48 @@ class FileHeader:
     proprioception_fields: tuple[ProprioceptionField, ...]
     env_args: Mapping[str, Any]  # robomimic's: env_name, env_version, type, env_kwargs
     depth: bool = False
+    segmentation: bool = False
+    action_dim: int = ACTION_DIM
     control_hz: int = CONTROL_HZ
     action_convention: str = ACTION_CONVENTION
     collection: Mapping[str, Any] = field(default_factory=dict)  # the options that made the file
 
     @property
+    def robot(self) -> str:
+        """Who acts; a file that does not say was made when there was but one."""
+        return str(self.env_args.get("env_kwargs", {}).get("robot", "panda"))
+
+    @property
     def proprioception_size(self) -> int:
         """Length of the proprioception vector."""
         return sum(field.size for field in self.proprioception_fields)
+
+    def columns(self, name: str) -> slice:
+        """Return where a proprioception field stands in the vector; raise KeyError where it does not."""
+        end = 0
+        for field_ in self.proprioception_fields:
+            start, end = end, end + field_.size
+            if field_.name == name:
+                return slice(start, end)
+        raise KeyError(name)
+
+    @property
+    def env_kwargs(self) -> Mapping[str, Any]:
+        """Arguments of `vla_bench.make` that the demonstrations were recorded with, besides the task."""
+        kwargs: Mapping[str, Any] = self.env_args.get("env_kwargs", {})
+        return kwargs
+
+    def differences(self, other: "FileHeader") -> list[str]:
+        """Return, in words, why demonstrations with this header and with `other` cannot stand in one file."""
+        names = ("cameras", "image_size", "depth", "segmentation", "proprioception_fields", "action_dim", "control_hz")
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "action_convention")]
+        pairs += [(name, self.env_kwargs.get(name), other.env_kwargs.get(name)) for name in _DECISIVE_KWARGS]
+        return [f"{name} {_shown(mine)}, not {_shown(theirs)}" for name, mine, theirs in pairs if mine != theirs]
+
+    def of_tasks(self, task_ids: Iterable[str]) -> "FileHeader":
+        """Return the header for several tasks: robomimic's field names one environment, each demonstration its own."""
+        suites = dict.fromkeys(task_id.split(".", 1)[0] for task_id in task_ids)
+        return replace(self, env_args={**self.env_args, "env_name": f"vla_bench/{'+'.join(suites)}"})
 
     def to_attributes(self) -> dict[str, str | int | bool]:
         """Return the attributes of the HDF5 group `data`, without `total`."""
@@ -42,10 +77,12 @@ class FileHeader:
             "format_version": FORMAT_VERSION,
             "env_args": json.dumps(dict(self.env_args), indent=4),
             "control_hz": self.control_hz,
+            "action_dim": self.action_dim,
             "action_convention": self.action_convention,
             "cameras": json.dumps(list(self.cameras)),
             "image_size": self.image_size,
             "depth": self.depth,
+            "segmentation": self.segmentation,
             "proprioception_fields": json.dumps(fields),
             "collection": json.dumps(dict(self.collection)),
         }
@@ -75,10 +112,18 @@ class FileHeader:
             proprioception_fields=tuple(ProprioceptionField(name, int(size), text) for name, size, text in fields),
             env_args=json.loads(attributes["env_args"]),
             depth=bool(attributes["depth"]),
+            segmentation=bool(attributes.get("segmentation", False)),
+            action_dim=int(attributes.get("action_dim", ACTION_DIM)),
             control_hz=int(attributes["control_hz"]),
             action_convention=str(attributes["action_convention"]),
             collection=json.loads(attributes.get("collection", "{}")),
         )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, ProprioceptionField):
+        return f"{value.name} ({value.size})"
+    return " + ".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
 
 
 def _foreign(attributes: Mapping[str, Any]) -> str:

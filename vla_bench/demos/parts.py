@@ -1,4 +1,4 @@
-"""Finished demonstrations of an unfinished collection: one file each, so that nothing finished is ever lost."""
+"""Finished demonstrations of an unfinished file: a file each, so that nothing finished is ever lost."""
 
 import json
 import shutil
@@ -27,21 +27,21 @@ class Attempt:
 
 @dataclass
 class Attempts:
-    """Every finished attempt of a collection: task name -> index -> attempt."""
+    """Every finished attempt of a collection: `suite.task` -> index -> attempt."""
 
     by_task: dict[str, dict[int, Attempt]] = field(default_factory=lambda: defaultdict(dict))
 
-    def outcomes(self, task: str) -> dict[int, bool]:
+    def outcomes(self, task_id: str) -> dict[int, bool]:
         """Return index -> success of one task."""
-        return {index: attempt.success for index, attempt in self.by_task[task].items()}
+        return {index: attempt.success for index, attempt in self.by_task[task_id].items()}
 
-    def source(self, task: str, index: int) -> Source | None:
+    def source(self, task_id: str, index: int) -> Source | None:
         """Return where an attempt is kept."""
-        return self.by_task[task][index].source
+        return self.by_task[task_id][index].source
 
 
 class Parts:
-    """The folder `<output>.parts` beside the output of a collection."""
+    """The folder `<output>.parts` beside an output."""
 
     def __init__(self, output: Path) -> None:
         self.folder = output.with_name(f"{output.name}.parts")
@@ -58,43 +58,49 @@ class Parts:
         with written_whole(self._configuration) as temporary:
             temporary.write_text(json.dumps(configuration, indent=2))
 
-    def keep(self, header: FileHeader, demonstration: Demonstration) -> None:
-        """Write a finished demonstration."""
-        write_part(self._path(demonstration.identity, "hdf5"), header, demonstration)
+    def keep(self, header: FileHeader, demonstration: Demonstration, name: str = "") -> None:
+        """Write a finished demonstration under a name, by default that of its episode."""
+        write_part(self.folder / f"{name or _name(demonstration.identity)}.hdf5", header, demonstration)
 
     def note_failure(self, identity: EpisodeIdentity) -> None:
         """Note a failed attempt that is not kept, so that it is not made again."""
-        with written_whole(self._path(identity, "failed")) as temporary:
+        with written_whole(self.folder / f"{_name(identity)}.failed") as temporary:
             temporary.touch()
 
-    def finished(self) -> Attempts:
-        """Return what is there; a part that cannot be read is deleted, so that it is made again."""
-        found = Attempts()
-        for path in sorted(self.folder.glob("*.failed")):
-            task, index = path.stem.rsplit("-", 1)
-            found.by_task[task][int(index)] = Attempt(False, None)
+    def kept(self) -> dict[str, Source]:
+        """Return name -> where it lies, sorted; a part that cannot be read is deleted, so that it is made again."""
+        found: dict[str, Source] = {}
         for path in sorted(self.folder.glob("*.hdf5")):
             try:
                 with DemonstrationFile(path) as part:
-                    summary = part.summary("demo_0")
+                    part.summary("demo_0")
             except DemonstrationFileError:
                 path.unlink()
                 continue
-            identity = summary.identity
-            found.by_task[identity.task][identity.index] = Attempt(summary.success, Source(path, "demo_0"))
+            found[path.stem] = Source(path, "demo_0")
+        return found
+
+    def attempts(self) -> Attempts:
+        """Return the finished attempts of a collection."""
+        found = Attempts()
+        for path in sorted(self.folder.glob("*.failed")):
+            task_id, index = path.stem.rsplit("-", 1)
+            found.by_task[task_id][int(index)] = Attempt(False, None)
+        for source in self.kept().values():
+            with DemonstrationFile(source.path) as part:
+                summary = part.summary(source.name)
+            found.by_task[summary.identity.task_id][summary.identity.index] = Attempt(summary.success, source)
         return found
 
     def remove(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, identity: EpisodeIdentity, ending: str) -> Path:
-        return self.folder / f"{identity.task}-{identity.index:06d}.{ending}"
 
+def attempts_in(output: Path, configuration: Mapping[str, Any], wanted: int) -> tuple[Attempts, int]:
+    """Return the attempts that a finished file holds, and how many of each task it was made for.
 
-def attempts_in(output: Path, configuration: Mapping[str, Any]) -> tuple[Attempts, int]:
-    """Return the attempts that a finished file holds, and how many successes of each task it was made for.
-
+    What filters left out counts as done only where as many are `wanted` as then: among more it may stay.
     Raise `OutputMismatchError` where it was made with another configuration, `DemonstrationFileError` where it is not
     a demonstration file at all.
     """
@@ -107,10 +113,13 @@ def attempts_in(output: Path, configuration: Mapping[str, Any]) -> tuple[Attempt
         for name in file.names:
             summary = file.summary(name)
             identity = summary.identity
-            found.by_task[identity.task][identity.index] = Attempt(summary.success, Source(output, name))
-        for task, indices in collection["failed"].items():
+            found.by_task[identity.task_id][identity.index] = Attempt(summary.success, Source(output, name))
+        for task_id, indices in collection["failed"].items():
             for index in indices:
-                found.by_task[task].setdefault(index, Attempt(False, None))
+                found.by_task[task_id].setdefault(index, Attempt(False, None))
+        if wanted == int(collection["episodes"]):
+            for task_id, index, *_ in collection.get("dropped", ()):
+                found.by_task[task_id].setdefault(index, Attempt(True, None))
     return found, int(collection["episodes"])
 
 
@@ -119,3 +128,7 @@ def check_same(path: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -
     names = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
     if names:
         raise OutputMismatchError(path, [f"{name} {there.get(name)}, not {asked.get(name)}" for name in names])
+
+
+def _name(identity: EpisodeIdentity) -> str:
+    return f"{identity.task_id}-{identity.index:06d}"

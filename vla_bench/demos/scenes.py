@@ -211,10 +211,15 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
         tuple(description.noun for description in described),
         tuple(description.colour for description in described),
         np.stack(list(simulation.images().values()))[None],
-        np.stack(list(simulation.segments().values()))[None],
+        _item_numbers(np.stack(list(simulation.segmentation().values())))[None],
         simulation.proprioception()[None],
         _positions(simulation, simulation.world.items())[None],
     )
+
+
+def _item_numbers(segmentation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 0 where a pixel shows no item, k where it shows the k-th item from 1."""
+    return np.maximum(segmentation, np.uint8(1)) - np.uint8(1)  # neither background (0) nor robot (1) is an item
 
 
 def _deliver(simulation: "TabletopSimulation", item: str, receiver: str, generator: np.random.Generator) -> None:

@@ -1,67 +1,78 @@
-"""Processes that record episodes, one at a time each, and say how it went."""
+"""Processes that each do one job at a time and say how it went."""
 
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
-from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.demos.options import CollectOptions
-from vla_bench.demos.parts import Parts
-from vla_bench.demos.recording import Recorder
 
-RecorderFactory = Callable[[CollectOptions], Recorder]
+Job = TypeVar("Job", bound=Hashable)
+Answer = TypeVar("Answer")
+Work = Callable[[Job], Answer]  # lives in a worker process
+WorkFactory = Callable[[], Work[Job, Answer]]  # goes to the worker process, which makes its `Work` from it
+
+DEATHS_PER_JOB = 2  # then it is the job's fault, not the machine's
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one attempt."""
+class Outcome(Generic[Job, Answer]):
+    """What became of one job."""
 
-    identity: EpisodeIdentity
-    success: bool = False
-    steps: int = 0
-    error: str = ""  # the episode could not be recorded: a message, or a traceback where that was not foreseen
+    job: Job
+    answer: Answer | None = None
+    error: str = ""  # the job could not be done: a message, or a traceback where that was not foreseen
     exit_code: int | None = None  # the worker died, and this is what of
 
+    @property
+    def death(self) -> str:
+        """What the worker died of, in words."""
+        if self.exit_code is None:
+            return ""
+        cause = f"signal {-self.exit_code}" if self.exit_code < 0 else f"exit status {self.exit_code}"
+        return f"A worker died of {cause}{' (often: out of memory)' if self.exit_code == -9 else ''}"
 
-class Worker:
-    """One recording process."""
 
-    def __init__(self, options: CollectOptions, recorder: RecorderFactory) -> None:
+class Worker(Generic[Job, Answer]):
+    """One process."""
+
+    def __init__(self, factory: WorkFactory[Job, Answer], threads: int) -> None:
         context = multiprocessing.get_context("spawn")  # a forked OpenGL or numba does not work
         self.connection, theirs = context.Pipe()
-        self.identity: EpisodeIdentity | None = None
-        self.last_task = ""
-        self.process = context.Process(
-            target=_work, args=(theirs, options, recorder, _rendering_threads(options.workers)), daemon=True
-        )
+        self.job: Job | None = None
+        self.last_group: Hashable = None
+        self.process = context.Process(target=_serve, args=(theirs, factory, threads), daemon=True)
         self.process.start()
         theirs.close()  # so that its end is noticed here
 
-    def record(self, identity: EpisodeIdentity) -> None:
-        """Hand the worker an episode; a worker that has died is noticed at the next `outcome`."""
-        self.identity, self.last_task = identity, identity.task
+    def give(self, job: Job, group: Hashable = None) -> None:
+        """Hand the worker a job; a worker that has died is noticed at the next `outcome`.
+
+        What jobs of one `group` have in common is costly to set up.
+        """
+        self.job, self.last_group = job, group
         try:
-            self.connection.send(identity)
+            self.connection.send(job)
         except (BrokenPipeError, ConnectionResetError):
             return
 
-    def outcome(self) -> Outcome:
-        """Return what became of the episode; to be called when the connection has something to say."""
-        assert self.identity is not None, "nothing was asked of this worker"
-        identity, self.identity = self.identity, None
+    def outcome(self) -> Outcome[Job, Answer]:
+        """Return what became of the job; to be called when the connection has something to say."""
+        assert self.job is not None, "nothing was asked of this worker"
+        job, self.job = self.job, None
         try:
-            answer: Outcome = self.connection.recv()
+            answer, error = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            return Outcome(identity, exit_code=self.process.exitcode)
-        return answer
+            return Outcome(job, exit_code=self.process.exitcode)
+        return Outcome(job, answer, error)
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
@@ -70,15 +81,14 @@ class Worker:
         self.process.join()
 
 
-class Workers:
-    """A fixed number of recording processes; one that dies is replaced."""
+class Workers(Generic[Job, Answer]):
+    """A fixed number of processes; one that dies is replaced."""
 
-    def __init__(self, count: int, options: CollectOptions, recorder: RecorderFactory) -> None:
-        self._new: Callable[[], Worker] = lambda: Worker(options, recorder)
-        self._count = count
-        self._workers: list[Worker] = []
+    def __init__(self, count: int, factory: WorkFactory[Job, Answer]) -> None:
+        self._count, self._factory = count, factory
+        self._workers: list[Worker[Job, Answer]] = []
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "Workers[Job, Answer]":
         self._workers = [self._new() for _ in range(self._count)]
         return self
 
@@ -88,51 +98,92 @@ class Workers:
         for worker in self._workers:
             worker.stop()
 
-    def idle(self) -> list[Worker]:
+    def idle(self) -> list[Worker[Job, Answer]]:
         """Return the workers that have nothing to do."""
-        return [worker for worker in self._workers if worker.identity is None]
+        return [worker for worker in self._workers if worker.job is None]
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[Outcome[Job, Answer]]:
         """Wait until at least one worker has something to say, and return it; no worker busy gives nothing."""
-        busy = {worker.connection: worker for worker in self._workers if worker.identity is not None}
+        busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
         outcomes = [busy[connection].outcome() for connection in wait(list(busy))] if busy else []  # type: ignore[index]
-        dead = [worker for worker in self._workers if not worker.process.is_alive() and worker.identity is None]
+        dead = [worker for worker in self._workers if not worker.process.is_alive() and worker.job is None]
         for worker in dead:
             worker.stop()
             self._workers[self._workers.index(worker)] = self._new()
         return outcomes
 
+    def _new(self) -> Worker[Job, Answer]:
+        return Worker(self._factory, rendering_threads(self._count))
 
-def _work(connection: Connection, options: CollectOptions, recorder: RecorderFactory, threads: int) -> None:
-    """Serve as a worker process until the other end closes."""
+
+def work_through(
+    jobs: Iterable[tuple[Hashable, Job]], count: int, factory: WorkFactory[Job, Answer]
+) -> Iterator[tuple[Job, Answer]]:
+    """Do all jobs, given as (group, job), in `count` processes and yield each with its answer, as they finish.
+
+    A job whose worker died is done again once. Raise `VlaBenchError` where one cannot be done.
+    """
+    waiting = deque(jobs)
+    group_of = {job: group for group, job in waiting}
+    deaths: Counter[Job] = Counter()
+    with Workers(min(count, max(1, len(waiting))), factory) as workers:
+        while True:
+            for worker in workers.idle():
+                if waiting:
+                    worker.give(*_next(waiting, worker.last_group))
+            outcomes = workers.outcomes()
+            if not outcomes:
+                return
+            for outcome in outcomes:
+                if outcome.exit_code is not None:
+                    deaths[outcome.job] += 1
+                    if deaths[outcome.job] >= DEATHS_PER_JOB:
+                        raise VlaBenchError(f"{outcome.death} at {outcome.job}. It is not the first there.")
+                    waiting.appendleft((group_of[outcome.job], outcome.job))
+                elif outcome.error:
+                    raise VlaBenchError(outcome.error)
+                else:
+                    yield outcome.job, outcome.answer  # type: ignore[misc]  # there is one where there is no error
+
+
+def rendering_threads(workers: int) -> int:
+    """Return how many threads a worker's software OpenGL gets; with 0 it draws in the worker's own thread.
+
+    With a worker on each core, 0 threads made half as many demonstrations again as 1 did, and more on a busy machine.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return 0 if workers >= cores else cores // workers
+
+
+def _next(waiting: "deque[tuple[Hashable, Job]]", last_group: Hashable) -> tuple[Job, Hashable]:
+    """Take the next job, of the worker's last group where there is one left."""
+    found = next((entry for entry in waiting if entry[0] == last_group), waiting[0])
+    waiting.remove(found)
+    return found[1], found[0]
+
+
+def _serve(connection: Connection, factory: WorkFactory[Any, Any], threads: int) -> None:
+    """Do what is asked until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
     os.environ.setdefault("LP_NUM_THREADS", str(threads))  # software OpenGL reads it once, when it starts
     os.environ.setdefault("MUJOCO_GL", "egl")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    parts = Parts(options.output)
     try:
-        record = recorder(options)
+        work = factory()
     except Exception as error:  # reported as the outcome of whatever is asked for
-        connection.send(Outcome(connection.recv(), error=_described(error)))
+        connection.recv()
+        connection.send((None, _described(error)))
         return
     while True:
         try:
-            identity: EpisodeIdentity = connection.recv()
+            job = connection.recv()
         except EOFError:
             return
-        connection.send(_attempt(record, parts, options, identity))
-
-
-def _attempt(record: Recorder, parts: Parts, options: CollectOptions, identity: EpisodeIdentity) -> Outcome:
-    try:
-        demonstration = record(identity)
-        if demonstration.success or options.keep_failures:
-            parts.keep(record.header(), demonstration)
-        else:
-            parts.note_failure(identity)
-    except Exception as error:  # reported in the main process, which stops
-        return Outcome(identity, error=_described(error))
-    return Outcome(identity, demonstration.success, demonstration.steps)
+        try:
+            answer = work(job), ""
+        except Exception as error:  # reported in the main process, which stops
+            answer = None, _described(error)
+        connection.send(answer)
 
 
 def _described(error: Exception) -> str:
@@ -145,12 +196,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _rendering_threads(workers: int) -> int:
-    """Return how many threads a worker's software OpenGL gets; with 0 it draws in the worker's own thread.
-
-    With a worker on each core, 0 threads made half as many demonstrations again as 1 did, and more on a busy machine.
-    """
-    cores = len(os.sched_getaffinity(0))
-    return 0 if workers >= cores else cores // workers

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import data_folder, user_env_folders
+from vla_bench.core.types import GripperGeometry
 from vla_bench.core.validation import read_toml, validated
 
 Vector = tuple[float, ...]
@@ -93,14 +94,55 @@ class ArmDescription(Description):
     start_rad: Vector
     start_noise_rad: float
     joint_damping: Vector
+    joint_armature: Vector | None = None  # kg m2, the motors' inertia as the joints feel it; None: as in the MJCF
     wrist_camera: str
+    wrist_camera_offset_m: tuple[float, float, float] = (
+        0.0,
+        0.0,
+        0.0,
+    )  # from where the MJCF has it, in its body's frame
 
     @model_validator(mode="after")
     def _one_value_a_joint(self) -> "ArmDescription":
-        _check_lengths(
-            len(self.joints), actuators=self.actuators, start_rad=self.start_rad, joint_damping=self.joint_damping
-        )
+        lengths = {"actuators": self.actuators, "start_rad": self.start_rad, "joint_damping": self.joint_damping}
+        if self.joint_armature is not None:
+            lengths["joint_armature"] = self.joint_armature
+        _check_lengths(len(self.joints), **lengths)
         return self
+
+
+class EndEffectorDescription(Description):
+    """The point between the fingertips: a site of the gripper, moved and turned in its own frame where it must be.
+
+    Its x axis is the one along which the fingers open, its z axis the one along which they point.
+    """
+
+    site: str
+    offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    yaw_deg: float = 0.0
+
+
+class FingerDescription(Description):
+    """The two fingers and the room that they take; lengths as `GripperGeometry` has them."""
+
+    bodies: tuple[str, ...]  # whose contacts are the gripper's
+    tips: tuple[str, str]  # geoms between which the opening is measured, along the end-effector's x axis
+    tip_thickness_m: float  # both halves together: the distance of the tips' middles at opening 0
+    opening_m: Annotated[float, Field(gt=0)]
+    offset_m: float
+    clearance_m: float
+    reach_m: float
+    depth_m: float
+    palm_m: float
+    palm_half_size_m: Pair
+
+
+class Coupling(Description):
+    """Two joints of a linkage that move together: one is `ratio` times the other."""
+
+    joint: str
+    follows: str
+    ratio: float = 1.0
 
 
 class GripperDescription(Description):
@@ -108,17 +150,39 @@ class GripperDescription(Description):
 
     mjcf: str
     joints: tuple[str, ...]
+    joints_open: Vector  # m or rad
+    joints_closed: Vector
     actuators: tuple[str, ...]
-    open_m: Vector
-    closed_m: Vector
+    targets_open: Vector  # what the actuators are set to, in their own units
+    targets_closed: Vector
+    force_limits: Vector | None = None  # of the actuators, in their own units; None: as in the MJCF
+    couplings: tuple[Coupling, ...] = ()  # beside those in the MJCF
     closing_steps: Annotated[int, Field(ge=1)]
-    end_effector_site: str
-    finger_bodies: tuple[str, ...]
+    end_effector: EndEffectorDescription
+    fingers: FingerDescription
 
     @model_validator(mode="after")
     def _one_value_a_joint(self) -> "GripperDescription":
-        _check_lengths(len(self.joints), actuators=self.actuators, open_m=self.open_m, closed_m=self.closed_m)
+        _check_lengths(len(self.joints), joints_open=self.joints_open, joints_closed=self.joints_closed)
+        targets = {"targets_open": self.targets_open, "targets_closed": self.targets_closed}
+        if self.force_limits is not None:
+            targets["force_limits"] = self.force_limits
+        _check_lengths(len(self.actuators), "actuators", **targets)
         return self
+
+    @property
+    def geometry(self) -> GripperGeometry:
+        """What an expert needs to know of it."""
+        fingers = self.fingers
+        return GripperGeometry(
+            opening_m=fingers.opening_m,
+            finger_offset_m=fingers.offset_m,
+            finger_clearance_m=fingers.clearance_m,
+            fingertip_m=fingers.reach_m,
+            depth_m=fingers.depth_m,
+            palm_m=fingers.palm_m,
+            palm_half_size_m=fingers.palm_half_size_m,
+        )
 
 
 class RobotDescription(Description):
@@ -129,10 +193,10 @@ class RobotDescription(Description):
     gripper: GripperDescription
 
 
-def _check_lengths(joints: int, **values: tuple[object, ...]) -> None:
+def _check_lengths(count: int, things: str = "joints", /, **values: tuple[object, ...]) -> None:
     for name, given in values.items():
-        if len(given) != joints:
-            raise ValueError(f"{joints} joints, but {len(given)} values of {name}")
+        if len(given) != count:
+            raise ValueError(f"{count} {things}, but {len(given)} values of {name}")
 
 
 D = TypeVar("D", bound=Description)
@@ -157,10 +221,27 @@ def describe_scene(name: str) -> SceneDescription:
     return _read("scenes", name, SceneDescription)
 
 
+def description_path(folder: Folder, name: str) -> Path:
+    """Return the TOML file of a description; raise `UnknownNameError`, or `ConfigurationError` where there are two."""
+    found = [path for root in _roots() if (path := root / folder / f"{name}.toml").is_file()]
+    if not found:
+        raise UnknownNameError(folder.removesuffix("s"), name, described(folder))
+    if len(found) > 1:
+        problem = f"{found[0]} describes another {folder.removesuffix('s')} of the name {name!r}"
+        raise ConfigurationError(found[1], "(whole file)", problem, "a name of its own")
+    return found[0]
+
+
+def described(folder: Folder) -> tuple[str, ...]:
+    """Return the names of all descriptions of a kind."""
+    return tuple(sorted({path.stem for root in _roots() for path in (root / folder).glob("*.toml")}))
+
+
 def mjcf_path(folder: Folder, reference: str) -> Path:
     """Return where an MJCF lies: beside its description, or in the installed robosuite ("robosuite:path")."""
     if not reference.startswith("robosuite:"):
-        return data_folder("envs") / folder / reference
+        candidates = [root / folder / reference for root in _roots()]
+        return next((path for path in candidates if path.is_file()), candidates[0])
     from importlib.util import find_spec
 
     spec = find_spec("robosuite")
@@ -170,7 +251,9 @@ def mjcf_path(folder: Folder, reference: str) -> Path:
 
 
 def _read(folder: Folder, name: str, kind: type[D]) -> D:
-    path = data_folder("envs") / folder / f"{name}.toml"
-    if not path.is_file():
-        raise UnknownNameError(folder.removesuffix("s"), name, (file.stem for file in path.parent.glob("*.toml")))
+    path = description_path(folder, name)
     return validated(kind, read_toml(path), path)
+
+
+def _roots() -> tuple[Path, ...]:
+    return (data_folder("envs"), *user_env_folders())

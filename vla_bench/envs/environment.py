@@ -14,12 +14,14 @@ from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray,
 from vla_bench.envs.engines import engines
 from vla_bench.envs.opengl import load_mujoco
 from vla_bench.envs.options import EnvOptions, Rendering
+from vla_bench.envs.segments import segment_names
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.phases import phase_of
+from vla_bench.tasks.subgoals import SubgoalRecord
 
 CAMERAS = ("agentview", "wrist")
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # no motion, gripper open
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _TEXT_CHARACTERS = string.printable
 
 Info = dict[str, Any]  # Gymnasium's own type
@@ -40,13 +42,33 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         self.simulation: Simulation = engines[task.engine](task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
-        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self.observation_space = _observation_space(options, self.proprioception_fields)
+        self._subgoals = SubgoalRecord(task)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.simulation.action_dim,), np.float32)
+        self.observation_space = _observation_space(options, self.proprioception_fields, self.segment_names)
 
     @property
     def proprioception_fields(self) -> tuple[ProprioceptionField, ...]:
         """The named slices of `observation["proprioception"]`, in order."""
         return self.simulation.proprioception_fields
+
+    @property
+    def action_dim(self) -> int:
+        """How many numbers an action has: 7 for each arm, the right one's first."""
+        return self.simulation.action_dim
+
+    @property
+    def segment_names(self) -> tuple[str, ...]:
+        """What the numbers in `observation["segmentation"]` stand for: background, robot, then every item."""
+        return segment_names(self.simulation.world.items())
+
+    def camera_intrinsics(self) -> dict[str, FloatArray]:
+        """Return each camera's pinhole matrix, (3, 3) [pixels]; (0, 0) is the corner of the image."""
+        size = self.options.image_size
+        return {name: camera.intrinsics(size) for name, camera in self.simulation.cameras().items()}
+
+    def camera_poses_world(self) -> dict[str, FloatArray]:
+        """Return each camera's camera-to-world transform now, (4, 4): OpenCV's axes, x right, y down, z ahead."""
+        return {name: camera.pose_world for name, camera in self.simulation.cameras().items()}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         """Begin an episode; the scene follows from `seed` and from nothing else."""
@@ -55,10 +77,13 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         super().reset(seed=seed)
         self.simulation.reset(self.np_random)
         for _ in range(self._wait_steps):
-            self.simulation.step(_STILL)
+            self.simulation.step(np.tile(_STILL, self.simulation.action_dim // ACTION_DIM))
         self._steps, self._held, self._ready = 0, 0, True
+        self._subgoals = SubgoalRecord(self.task)
+        self._subgoals.update(self.simulation.world, 0)
         info = self._info(success=False)
         info["scene_hash"] = array_hash(self.simulation.state())
+        info["segment_names"] = self.segment_names
         return self.observe(), info
 
     def step(self, action: FloatArray) -> tuple[Observation, float, bool, bool, Info]:
@@ -70,9 +95,11 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         """Advance one control step without rendering; `step` is this and `observe`."""
         if not self._ready:
             raise ConventionError("Call reset() before step(), and after an episode has ended.")
-        self.simulation.step(_checked(action))
+        self.simulation.step(_checked(action, self.simulation.action_dim))
         self._steps += 1
-        self._held = self._held + 1 if self.simulation.succeeded() else 0
+        self._subgoals.update(self.simulation.world, self._steps)
+        reached = self.simulation.succeeded() and self._subgoals.in_order()
+        self._held = self._held + 1 if reached else 0
         success = self._held >= self.task.success_steps
         violated = not success and self.task.violated(self.simulation.world)
         terminated, truncated = success or violated, self._steps >= self.task.horizon
@@ -88,6 +115,8 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         }
         if self.options.depth:
             observation["depth"] = self.simulation.depth()
+        if self.options.segmentation:
+            observation["segmentation"] = self.simulation.segmentation()
         return observation
 
     def render(self) -> ImageArray:
@@ -118,8 +147,16 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             "success": success,
             "progress": 1.0 if success else self.task.progress(world),
             "phase": phase_of(self.task, world),
+            "subgoals_reached": self._subgoals.reached(),
             "end_effector_position": world.end_effector_position_world().copy(),
+            "cameras": self._camera_info(),
         }
+
+    def _camera_info(self) -> dict[str, dict[str, FloatArray]]:
+        """Return intrinsics (3, 3) and camera-to-world pose (4, 4) of every camera, as the methods above."""
+        size = self.options.image_size
+        cameras = self.simulation.cameras().items()
+        return {name: {"intrinsics": one.intrinsics(size), "pose_world": one.pose_world} for name, one in cameras}
 
 
 def make(
@@ -130,7 +167,9 @@ def make(
     depth: bool = False,
     wait_steps: int | None = None,
     perturb: str | None = None,
-    **options: Any,
+    *,
+    robot: str = "panda",
+    segmentation: bool = False,
 ) -> VlaBenchEnv:
     """Return the environment of `suite.task`; raise `UnknownNameError` for an unknown task or camera."""
     for camera in cameras:
@@ -138,9 +177,8 @@ def make(
             raise UnknownNameError("camera", camera, CAMERAS)
     if perturb is not None:
         raise ConventionError(f"perturb={perturb!r} is unknown: there are no perturbations yet.")
-    return VlaBenchEnv(
-        get_task(task_id), EnvOptions(image_size, rendering, tuple(cameras), depth, **options), wait_steps
-    )
+    chosen = EnvOptions(image_size, rendering, tuple(cameras), depth, robot, segmentation)
+    return VlaBenchEnv(get_task(task_id), chosen, wait_steps)
 
 
 def make_registered(task_id: str, render_mode: str | None = None, **options: Any) -> VlaBenchEnv:
@@ -148,16 +186,19 @@ def make_registered(task_id: str, render_mode: str | None = None, **options: Any
     return make(task_id, **options)
 
 
-def _checked(action: FloatArray) -> FloatArray:
+def _checked(action: FloatArray, size: int) -> FloatArray:
     action = np.asarray(action, dtype=np.float64)
-    if action.shape != (ACTION_DIM,):
-        raise ConventionError(f"An action has shape {action.shape}. Expected ({ACTION_DIM},).")
+    if action.shape != (size,):
+        arms = "" if size == ACTION_DIM else f": {ACTION_DIM} numbers for each of {size // ACTION_DIM} arms"
+        raise ConventionError(f"An action has shape {action.shape}. Expected ({size},){arms}.")
     if not np.isfinite(action).all():
         raise ConventionError(f"An action is not finite: {action}.")
     return np.clip(action, -1.0, 1.0)
 
 
-def _observation_space(options: EnvOptions, fields: tuple[ProprioceptionField, ...]) -> spaces.Dict:
+def _observation_space(
+    options: EnvOptions, fields: tuple[ProprioceptionField, ...], segments: tuple[str, ...]
+) -> spaces.Dict:
     size = options.image_size
     entries: dict[str, spaces.Space[Any]] = {
         "images": spaces.Dict({name: spaces.Box(0, 255, (size, size, 3), np.uint8) for name in options.cameras}),
@@ -168,4 +209,7 @@ def _observation_space(options: EnvOptions, fields: tuple[ProprioceptionField, .
         entries["depth"] = spaces.Dict(
             {name: spaces.Box(0, np.inf, (size, size), np.float32) for name in options.cameras}
         )
+    if options.segmentation:
+        box = spaces.Box(0, len(segments) - 1, (size, size), np.uint8)
+        entries["segmentation"] = spaces.Dict(dict.fromkeys(options.cameras, box))
     return spaces.Dict(entries)

@@ -17,6 +17,7 @@ class EnvOptions:
     cameras: tuple[str, ...] = ("agentview", "wrist")
     depth: bool = False
     robot: str = "panda"
+    segmentation: bool = False
 
     def __post_init__(self) -> None:
         if self.rendering not in get_args(Rendering):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import ImageArray
+from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
-from vla_bench.envs.scene import VISUAL_GROUP
 
 
 class Renderer:
@@ -45,7 +45,11 @@ class Renderer:
         finally:
             self._renderer.disable_depth_rendering()
 
-    def geom_ids(self, data: mujoco.MjData, camera: str) -> NDArray[np.int32]:
+    def segmentation(self, data: mujoco.MjData, camera: str, segment_of_geom: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the segment of the geom that each pixel shows, (H, W); the last where there is none."""
+        return segment_of_geom[self._geom_ids(data, camera)]
+
+    def _geom_ids(self, data: mujoco.MjData, camera: str) -> NDArray[np.int32]:
         """Return which geom each pixel shows, (H, W); -1 where there is none."""
         self._renderer.enable_segmentation_rendering()
         try:

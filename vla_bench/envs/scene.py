@@ -20,12 +20,11 @@ from vla_bench.envs.descriptions import (
     describe_scene,
     mjcf_path,
 )
-from vla_bench.envs.meshes import FAST_FACES, simplify_visual_meshes
+from vla_bench.envs.mjcf import VISUAL_GROUP, one_line, read_mjcf
 from vla_bench.envs.options import Rendering
+from vla_bench.envs.robot_model import robot_spec
 
 ROBOT_PREFIX = "robot_"
-GRIPPER_PREFIX = "gripper_"
-VISUAL_GROUP = 1  # robosuite's convention: only this group is drawn
 _ITEM_SITES = ("bottom", "top", "support")
 _ROBOT_SITE = "robot_base"  # of a scene: where the robot is mounted
 
@@ -59,7 +58,7 @@ def _compile(scene: str, robot: str, objects: tuple[tuple[str, str], ...], rende
     spec = _parsed(path, sites=(_ROBOT_SITE,))
     for geom in spec.geoms:
         geom.group = VISUAL_GROUP
-    spec.attach(_robot_spec(robot_description, rendering), site=spec.site(_ROBOT_SITE), prefix=ROBOT_PREFIX)
+    spec.attach(robot_spec(robot, robot_description, rendering), site=spec.site(_ROBOT_SITE), prefix=ROBOT_PREFIX)
     if rendering == "fast":
         spec.visual.quality.offsamples = 0
     try:
@@ -67,47 +66,17 @@ def _compile(scene: str, robot: str, objects: tuple[tuple[str, str], ...], rende
             _add_object(spec, name, description)
         model = spec.compile()
     except ValueError as error:
-        problem = f"with {', '.join(described)} does not compile: {_one_line(error)}"
+        problem = f"with {', '.join(described)} does not compile: {one_line(error)}"
         raise ConfigurationError(path, "(whole file)", problem) from None
     return CompiledScene(model, scene_description, robot_description, described, spec.to_xml())
 
 
 def _parsed(path: Path, sites: tuple[str, ...] = ()) -> mujoco.MjSpec:
     """Read an MJCF file; raise `ConfigurationError` when it is none or lacks one of the `sites`."""
-    if not path.is_file():
-        raise ConfigurationError(path, "(whole file)", "there is no such file", "what a description's `mjcf` names")
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise ConfigurationError(path, "(whole file)", f"is not MJCF: {_one_line(error)}") from None
+    spec = read_mjcf(path)
     for name in sites:
         if spec.site(name) is None:
             raise ConfigurationError(path, "site", f"{name!r} is missing", f"sites {', '.join(sites)}")
-    return spec
-
-
-def _one_line(error: ValueError) -> str:
-    return " ".join(str(error).split())
-
-
-def _robot_spec(robot: RobotDescription, rendering: Rendering) -> mujoco.MjSpec:
-    arm = _load_part(mjcf_path("robots", robot.arm.mjcf), rendering)
-    gripper = _load_part(mjcf_path("robots", robot.gripper.mjcf), rendering)
-    for joint, damping in zip(robot.arm.joints, robot.arm.joint_damping, strict=True):
-        arm.joint(joint).damping = np.full_like(arm.joint(joint).damping, damping)
-    arm.attach(gripper, frame=arm.body(robot.arm.mount_body).add_frame(), prefix=GRIPPER_PREFIX)
-    return arm
-
-
-def _load_part(path: Path, rendering: Rendering) -> mujoco.MjSpec:
-    spec = _parsed(path)
-    for mesh in spec.meshes:
-        mesh.file = str(path.parent / spec.meshdir / mesh.file)
-    spec.meshdir = ""
-    if rendering == "fast":
-        simplify_visual_meshes(spec, path.parent, FAST_FACES)
-    for site in spec.sites:
-        site.rgba = np.zeros(4)
     return spec
 
 

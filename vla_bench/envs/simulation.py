@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import FloatArray, ImageArray, ProprioceptionField, World
 
 
@@ -12,6 +13,7 @@ class Simulation(Protocol):
     """One task's world. The environment above it is the same for every engine."""
 
     proprioception_fields: tuple[ProprioceptionField, ...]
+    action_dim: int  # 7 for each arm
 
     @property
     def world(self) -> World:
@@ -21,13 +23,19 @@ class Simulation(Protocol):
         """Begin an episode: every random draw comes from `generator`, nothing is left of the last episode."""
 
     def step(self, action: FloatArray) -> None:
-        """Advance one control step (1/20 s) under a (7,) action in [-1, 1]."""
+        """Advance one control step (1/20 s) under an action of `action_dim` numbers in [-1, 1]."""
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera: name -> (H, W, 3), right side up."""
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
-        """Render every camera's depth: name -> (H, W) [m]."""
+        """Render every camera's depth: name -> (H, W) [m], along the optical axis."""
+
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render what every camera's pixels show: name -> (H, W); numbers as in `segments.segment_names`."""
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state in the order of `proprioception_fields`."""

@@ -7,10 +7,10 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.types import FloatArray, ItemGeometry, Joint
-from vla_bench.envs.descriptions import ObjectDescription
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
+from vla_bench.envs.descriptions import GripperDescription, ObjectDescription
 from vla_bench.envs.joints import JointInModel, joints_of
-from vla_bench.envs.scene import CompiledScene, item_prefix
+from vla_bench.envs.scene import CompiledScene, horizontal_radius, item_prefix
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,40 @@ class _Item:
     inside: int | None = None  # the site that is the inner volume of a container
 
 
+@dataclass(frozen=True)
+class Hand:
+    """Where the gripper is in a model."""
+
+    site: int  # the point between the fingertips
+    bodies: frozenset[int]  # whose contacts are the gripper's
+    tips: tuple[int, int]  # geoms
+    tip_thickness_m: float
+    geometry: GripperGeometry
+
+    @classmethod
+    def of(cls, model: mujoco.MjModel, gripper: GripperDescription, prefix: str) -> "Hand":
+        """Find a gripper whose names begin with `prefix`."""
+        fingers = gripper.fingers
+        first, second = (model.geom(prefix + name).id for name in fingers.tips)
+        bodies = frozenset(model.body(prefix + name).id for name in fingers.bodies)
+        site = model.site(prefix + gripper.end_effector.site).id
+        return cls(site, bodies, (first, second), fingers.tip_thickness_m, gripper.geometry)
+
+
 class MujocoWorld:
     """Items are bodies whose sites `bottom`, `top`, `support` and `inside` state their shape; see CONTRIBUTING.md.
 
     The parts that an object declares are items of their own, `<object>_<part>`: bodies like these, or areas.
     """
 
-    def __init__(self, compiled: CompiledScene, data: mujoco.MjData, finger_bodies: Sequence[int], site: int) -> None:
-        self._model, self._data, self._end_effector = compiled.model, data, site
+    def __init__(self, compiled: CompiledScene, data: mujoco.MjData, hand: Hand) -> None:
+        self._model, self._data, self._hand, self._end_effector = compiled.model, data, hand, hand.site
         self._items = _items(compiled)
         self._geometry = {
             name: _geometry(self._model, item, compiled.objects.get(name)) for name, item in self._items.items()
         }
         self._joints = {name: joints_of(compiled, name) for name in self._items}
         self._solid = {name: _rigid_bodies(self._model, item) for name, item in self._items.items()}
-        self._fingers = frozenset(finger_bodies)
-        self._finger_list = tuple(finger_bodies)
         self._initial: dict[str, FloatArray] = {}
 
     def begin_episode(self) -> None:
@@ -105,10 +123,16 @@ class MujocoWorld:
         mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._end_effector])
         return quat
 
+    def gripper(self) -> GripperGeometry:
+        """Shape facts of the gripper."""
+        return self._hand.geometry
+
     def gripper_opening_m(self) -> float:
-        """Distance that the fingers have between them."""
-        fingers = [body for body in self._finger_list if self._model.body_jntnum[body]]
-        return float(sum(abs(self._data.qpos[self._model.jnt_qposadr[self._model.body_jntadr[b]]]) for b in fingers))
+        """Distance that the fingertips have between them."""
+        first, second = self._hand.tips
+        apart = self._data.geom_xpos[first] - self._data.geom_xpos[second]
+        opening_axis = self._data.site_xmat[self._end_effector].reshape(3, 3)[:, 0]
+        return max(0.0, float(abs(apart @ opening_axis)) - self._hand.tip_thickness_m)
 
     def _joint(self, known: JointInModel) -> Joint:
         model, data = self._model, self._data
@@ -126,7 +150,7 @@ class MujocoWorld:
 
     def _body_set(self, name: str) -> frozenset[int]:
         if name == "gripper":
-            return self._fingers
+            return self._hand.bodies
         self._known(name)
         return self._solid[name]
 
@@ -161,6 +185,7 @@ def _geometry(model: mujoco.MjModel, item: _Item, description: ObjectDescription
         top_m=float(model.site(f"{item.prefix}top").pos[2]),
         support_m=float(support.pos[2]),
         support_radius_m=float(support.size[0]),
+        radius_m=horizontal_radius(model, model.body(item.body).name),
         grasp_height_m=grasp.height_m if grasp else 0.0,
         grasp_yaw_symmetry_rad=float(np.radians(grasp.yaw_symmetry_deg)) if grasp else 0.0,
         grasp_offset_m=grasp.offset_m if grasp else 0.0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vla_bench.core.episode import EpisodeIdentity, array_hash
-from vla_bench.core.types import ACTION_DIM, FloatArray, Observation, ProprioceptionField
+from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
 from vla_bench.evaluation.episodes import (
     Abandon,
     Begin,
@@ -39,7 +39,7 @@ class EnvironmentSpec:
     depth: bool = False
     wait_steps: int | None = None
     robot: str = "panda"
-    expert: bool = False  # observations carry the expert's action
+    expert: str | None = None  # whose actions the observations carry, of `vla_bench.experts.offers`
 
     def make(self, task_id: str) -> "VlaBenchEnv":
         """Return a new environment of this task."""
@@ -57,7 +57,15 @@ class EnvironmentSpec:
 
     def for_video(self) -> "EnvironmentSpec":
         """Return the specification of the environments that render videos."""
-        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=False)
+        return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=None)
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """What a policy must know of environments besides what it asked for; the same for all tasks of a suite."""
+
+    proprioception_fields: tuple[ProprioceptionField, ...]
+    action_dim: int
 
 
 class EnvironmentStock:
@@ -111,7 +119,7 @@ class _Running:
 
     def result(self, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> EpisodeResult:
         """Return the record of what has happened so far."""
-        actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, ACTION_DIM)
+        actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, self.environment.action_dim)
         return EpisodeResult(
             episode=self.episode,
             outcome=outcome,
@@ -138,12 +146,12 @@ class Rows:
         self._cameras = EnvironmentStock(spec.for_video(), most_free=1)
         self._running: dict[int, _Running] = {}
 
-    def try_out(self, task_id: str) -> tuple[ProprioceptionField, ...]:
-        """Make one environment, reset and render it once; return its proprioception fields."""
+    def try_out(self, task_id: str) -> EnvironmentFacts:
+        """Make one environment, reset and render it once; return what a policy must know of it."""
         environment = self._stock.take(task_id)
         environment.reset(seed=0)
         self._stock.give_back(task_id, environment)
-        return environment.proprioception_fields
+        return EnvironmentFacts(environment.proprioception_fields, environment.action_dim)
 
     def handle(self, command: Command) -> Event:
         """Carry out one command and return what came of it."""
@@ -177,8 +185,8 @@ class Rows:
             running.camera.reset(seed=episode.scene_seed())
             running.recorder = VideoRecorder(command.video, running.camera)
             running.recorder.add(running.environment)
-        if self._spec.expert:
-            running.expert = _expert_for(running)
+        if self._spec.expert is not None:
+            running.expert = _expert_for(running, self._spec.expert)
         return Ready(command.row, _with_offer(running, observation))
 
     def _execute(self, command: Execute) -> Event:
@@ -224,10 +232,10 @@ class Rows:
         self._stock.give_back(running.episode.task_id, running.environment)
 
 
-def _expert_for(running: _Running) -> "Expert":
-    from vla_bench.experts import make_expert
+def _expert_for(running: _Running, name: str) -> "Expert":
+    from vla_bench.experts.offers import offers
 
-    expert = make_expert(running.environment.task)
+    expert = offers[name](running.environment.task)
     expert.reset(running.environment.simulation.world, running.episode.generator("expert"))
     return expert
 

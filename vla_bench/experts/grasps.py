@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from vla_bench.core.rotations import yaw_of
+from vla_bench.core.rotations import quat_wxyz_to_matrix, yaw_of
 from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.motion import Pose, nearest_equal_yaw, opening_yaw
 
 NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
-_FINGER_OFFSET_M = 0.047  # from the grasp's centre to the middle of an open finger
-_FINGER_CLEARANCE_M = 0.022  # between the middle of a finger and a neighbour, for the neighbour not to be touched
-_FINGERTIP_M = 0.015  # how far the fingers reach below the grasp
+_ASIDE_M = 0.012  # how far off the item's middle the open fingers may go down, along the way they close
+_LEAST_HOLD_M = 0.003  # how far below an item's top the grasp must be at least, where walls keep the hand up
+_HAND_EXTRA_M = 0.018  # that half the hand is thicker than half a finger
 _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
 _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
@@ -25,7 +25,12 @@ def grasp_pose(world: World, item: str) -> Pose:
         return _rim_pose(world, item, position)
     closing_yaw = yaw_of(world.quat_wxyz_world(item)) + np.pi / 2  # the fingers close along the item's y axis
     nearest = nearest_equal_yaw(closing_yaw, geometry.grasp_yaw_symmetry_rad, NEUTRAL_YAW_RAD)
-    return Pose(position, _free_yaw(world, item, position, nearest))
+    poses = [Pose(position, yaw) for yaw in _equal_yaws(geometry.grasp_yaw_symmetry_rad, nearest)]
+    for aside_m in (0.0, _ASIDE_M, -_ASIDE_M):
+        clear = [moved for pose in poses if not _walls_in_the_way(world, item, moved := _aside(pose, aside_m))]
+        if clear:
+            return _with_room(world, item, clear)
+    return _above_walls(world, item, _with_room(world, item, poses))
 
 
 def carried_yaw(world: World, item: str) -> float:
@@ -45,26 +50,81 @@ def _rim_pose(world: World, item: str, centre: FloatArray) -> Pose:
         outwards = np.array([np.cos(angle), np.sin(angle), 0.0])
         position = centre + geometry.grasp_offset_m * outwards
         yaw = nearest_equal_yaw(angle, np.pi, NEUTRAL_YAW_RAD)
-        room = _room_at(world, item, position + _FINGER_OFFSET_M * outwards)
+        room = _room_at(world, item, position + world.gripper().finger_offset_m * outwards)
         way = float(np.linalg.norm(position[:2] - tip[:2])) + _TURN_COST_M * abs(yaw - current)
         poses.append(Pose(position, yaw))
         costs.append(way + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room))
     return poses[int(np.argmin(costs))]
 
 
-def _free_yaw(world: World, item: str, position: FloatArray, nearest: float) -> float:
-    """Return `nearest`, or the equal yaw with the most room for the fingers if a neighbour stands in their way."""
-    symmetry = world.geometry(item).grasp_yaw_symmetry_rad
-    turns = _YAW_TRIES_RAD if symmetry <= 0 else np.arange(0.0, np.pi - 1e-6, symmetry)
-    yaws = [nearest_equal_yaw(nearest + turn, np.pi, NEUTRAL_YAW_RAD) for turn in turns]
-    rooms = [_room_for_fingers(world, item, position, yaw) for yaw in yaws]
-    return yaws[0] if rooms[0] > _FINGER_CLEARANCE_M else yaws[int(np.argmax(rooms))]
+def _equal_yaws(symmetry_rad: float, nearest: float) -> list[float]:
+    turns = _YAW_TRIES_RAD if symmetry_rad <= 0 else np.arange(0.0, np.pi - 1e-6, symmetry_rad)
+    return [nearest_equal_yaw(nearest + turn, np.pi, NEUTRAL_YAW_RAD) for turn in turns]
+
+
+def _aside(pose: Pose, distance_m: float) -> Pose:
+    along = np.array([np.cos(pose.yaw_rad), np.sin(pose.yaw_rad), 0.0])
+    return Pose(pose.position_world + distance_m * along, pose.yaw_rad)
+
+
+def _with_room(world: World, item: str, poses: list[Pose]) -> Pose:
+    """Return the first pose, or the one with the most room for the fingers if a neighbour stands in their way."""
+    rooms = [_room_for_fingers(world, item, pose.position_world, pose.yaw_rad) for pose in poses]
+    return poses[0] if rooms[0] > world.gripper().finger_clearance_m else poses[int(np.argmax(rooms))]
+
+
+def _above_walls(world: World, item: str, grasp: Pose) -> Pose:
+    """Return the grasp, raised as far as the hand must be to stay above the walls around the item."""
+    rims_m = _walls_in_the_way(world, item, grasp)
+    top_m = world.position_world(item)[2] + world.geometry(item).top_m
+    height = min(max(rims_m) - world.gripper().palm_m, top_m - _LEAST_HOLD_M)
+    return Pose(np.array([*grasp.position_world[:2], max(grasp.position_world[2], height)]), grasp.yaw_rad)
+
+
+def _walls_in_the_way(world: World, item: str, grasp: Pose) -> list[float]:
+    """Return the heights of the walls that the hand would meet at this grasp [m], of the containers the item is in."""
+    return [
+        rim_m
+        for container in world.items()
+        if container != item and world.geometry(container).opening_half_size_m is not None
+        if (rim_m := world.position_world(container)[2] + world.geometry(container).top_m)
+        > grasp.position_world[2] + world.gripper().palm_m
+        if world.inside(item, container) and _hand_leaves(world, container, grasp)
+    ]
+
+
+def _hand_leaves(world: World, container: str, grasp: Pose) -> bool:
+    """Whether a part of the hand would be outside the container's opening."""
+    turn = grasp.yaw_rad - yaw_of(world.quat_wxyz_world(container))
+    centre = quat_wxyz_to_matrix(world.quat_wxyz_world(container)).T @ (
+        grasp.position_world - world.position_world(container)
+    )
+    cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
+    reach_m = np.array([[cosine, sine], [sine, cosine]]) @ np.array(world.gripper().palm_half_size_m)
+    return bool((np.abs(centre[:2]) + reach_m > np.asarray(world.geometry(container).opening_half_size_m)).any())
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
-    """Return the least horizontal distance between an open finger and a neighbour's body [m]."""
-    along = _FINGER_OFFSET_M * np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    return min(_room_at(world, item, position + side * along) for side in (-1.0, 1.0))
+    """Return the least horizontal distance between an open finger and a neighbour's body [m].
+
+    Where a neighbour is so tall that it meets the hand, the hand's distance counts, less what it is thicker.
+    """
+    along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    fingers = (_room_at(world, item, position + side * world.gripper().finger_offset_m * along) for side in (-1.0, 1.0))
+    return min(*fingers, _room_for_hand(world, item, position, along))
+
+
+def _room_for_hand(world: World, item: str, position: FloatArray, along: FloatArray) -> float:
+    distances = [np.inf]
+    for other in world.items():
+        geometry, place = world.geometry(other), world.position_world(other)
+        tall = place[2] + geometry.top_m > position[2] + world.gripper().palm_m
+        if other != item and tall and not world.inside(item, other):
+            offset = (place - position)[:2]
+            half_m = world.gripper().palm_half_size_m[0]
+            share = float(np.clip(offset @ along[:2], -half_m, half_m))
+            distances.append(float(np.linalg.norm(offset - share * along[:2])) - geometry.support_radius_m)
+    return min(distances) - _HAND_EXTRA_M
 
 
 def _room_at(world: World, item: str, finger: FloatArray) -> float:
@@ -72,6 +132,6 @@ def _room_at(world: World, item: str, finger: FloatArray) -> float:
     distances = [np.inf]
     for other in world.items():
         geometry, place = world.geometry(other), world.position_world(other)
-        if other != item and place[2] + geometry.top_m > finger[2] - _FINGERTIP_M:
+        if other != item and place[2] + geometry.top_m > finger[2] - world.gripper().fingertip_m:
             distances.append(float(np.linalg.norm(finger[:2] - place[:2])) - geometry.support_radius_m)
     return min(distances)

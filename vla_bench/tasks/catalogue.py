@@ -1,4 +1,4 @@
-"""All suites that stand in the `tasks` folder, by name."""
+"""All suites, by name: those of the `tasks` folder and those that a user added."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import TASKS_VARIABLE, data_folder, user_tasks
 from vla_bench.tasks.initial import in_order, initial_relations
 from vla_bench.tasks.parts import parts_of
 from vla_bench.tasks.predicates import parameters, predicates
@@ -40,6 +40,22 @@ def get_task(task_id: str) -> Task:
     return by_id[task_id]
 
 
+def suite_path(suite: str) -> Path:
+    """Return the file that a suite stands in."""
+    tasks_of(suite)
+    return next(path for path in suite_files() if read_suite_file(path).suite == suite)
+
+
+def suite_files() -> tuple[Path, ...]:
+    """Return the files of all suites: the package's, then the user's; raise `ConfigurationError` for one not there."""
+    found = dict.fromkeys(sorted(data_folder("tasks").glob("*.toml")))
+    for path in user_tasks():
+        if not path.exists():
+            raise ConfigurationError(path, "(whole file)", "there is no such file", f"what {TASKS_VARIABLE} names")
+        found.update(dict.fromkeys(sorted(path.glob("*.toml")) if path.is_dir() else [path]))
+    return tuple(found)
+
+
 def load_suite(path: Path) -> tuple[Task, ...]:
     """Read the tasks of one TOML file; raise `ConfigurationError` that names file and field."""
     suite = read_suite_file(path)
@@ -47,13 +63,17 @@ def load_suite(path: Path) -> tuple[Task, ...]:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise ConfigurationError(path, f"task.{number}.name", f"{name!r} is there twice", "one task of each name")
-    return tuple(_build(path, suite, table) for table in suite.task)
+    return tuple(build_task(path, suite, table) for table in suite.task)
+
+
+def _catalogue() -> dict[str, tuple[Task, ...]]:
+    return _read(suite_files())
 
 
 @cache
-def _catalogue() -> dict[str, tuple[Task, ...]]:
+def _read(paths: tuple[Path, ...]) -> dict[str, tuple[Task, ...]]:
     found: dict[str, tuple[Task, ...]] = {}
-    for path in sorted(data_folder("tasks").glob("*.toml")):
+    for path in paths:
         tasks = load_suite(path)
         suite = tasks[0].suite
         if suite in found:
@@ -64,9 +84,10 @@ def _catalogue() -> dict[str, tuple[Task, ...]]:
     return found
 
 
-def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
+def build_task(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
+    """Return one task of a suite; raise `ConfigurationError` for its first mistake."""
     objects = {**suite.objects, **table.objects}
-    return Task(
+    task = Task(
         suite=suite.suite,
         name=table.name,
         engine=suite.engine,
@@ -81,7 +102,12 @@ def _build(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
         wait_steps=suite.wait_steps,
         success_steps=suite.success.held_steps,
         engine_options=table.options,
+        ordered=table.ordered,
     )
+    if task.ordered and len(task.aims) < 2:
+        problem = f"true, but {', '.join(map(str, task.aims))} is the only thing to do"
+        raise ConfigurationError(path, f"{table.name}.ordered", problem, "two goals or more, in their order")
+    return task
 
 
 def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[str, str]) -> tuple[Relation, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import data_folder, user_env_folders
 from vla_bench.core.validation import read_toml
 
 
@@ -14,5 +14,7 @@ def parts_of(objects: Mapping[str, str]) -> tuple[str, ...]:
 
 @cache
 def _declared(asset: str) -> tuple[str, ...]:
-    path = data_folder("envs") / "objects" / f"{asset}.toml"
-    return tuple(read_toml(path).get("parts", {})) if path.is_file() else ()
+    for folder in (data_folder("envs"), *user_env_folders()):
+        if (path := folder / "objects" / f"{asset}.toml").is_file():
+            return tuple(read_toml(path).get("parts", {}))
+    return ()

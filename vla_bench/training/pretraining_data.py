@@ -65,7 +65,7 @@ def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable
         on_stage(f"demonstrations of {table.suite}")
         collect(
             CollectOptions(
-                table.suite,
+                (table.suite,),
                 folder / f"{table.suite}.hdf5",
                 tasks=table.tasks,
                 episodes=table.episodes,

@@ -48,9 +48,20 @@ def test_difference_of_one_task_is_bonett_and_prices() -> None:
 def test_difference_is_a_mean_of_tasks_and_several_tasks_narrow_it() -> None:
     small, large = PairCounts(1, 1, 0, 0), PairCounts(50, 0, 10, 40)
     assert mean_difference([small, large]).value == pytest.approx((0.5 - 0.1) / 2)
-    one, four = mean_difference([large]), mean_difference([large] * 4)
-    assert four.value == pytest.approx(one.value)
-    assert four.high - four.low == pytest.approx((one.high - one.low) / 2)
+    together = mean_difference([large + large + large + large])
+    assert mean_difference([large] * 4).low == pytest.approx(together.low)
+
+
+def test_tasks_that_speak_for_different_policies_are_more_certain_than_their_pool() -> None:
+    one, other = PairCounts(0, 40, 5, 5), PairCounts(0, 5, 40, 5)
+    apart, pooled = mean_difference([one, other]), mean_difference([one + other])
+    assert apart.value == pooled.value == 0.0
+    assert apart.high < 0.8 * pooled.high
+
+
+def test_tasks_that_are_all_wins_or_all_losses_are_not_certain() -> None:
+    found = mean_difference([PairCounts(0, 50, 0, 0), PairCounts(0, 0, 50, 0)])
+    assert 0.02 < found.high < 0.1
 
 
 def test_difference_without_discordant_pairs_has_a_width() -> None:

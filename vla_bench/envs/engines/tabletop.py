@@ -6,8 +6,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
-from vla_bench.core.types import CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
@@ -16,8 +17,10 @@ from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.placement import sample_places
 from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
-from vla_bench.envs.scene import GRIPPER_PREFIX, ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
-from vla_bench.envs.world import MujocoWorld
+from vla_bench.envs.robot_model import GRIPPER_PREFIX
+from vla_bench.envs.scene import ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
+from vla_bench.envs.views import camera_geometry, segment_of_geoms
+from vla_bench.envs.world import Hand, MujocoWorld
 from vla_bench.tasks.initial import Footprint, Place, initial_relations
 from vla_bench.tasks.task import Relation, Task
 
@@ -42,17 +45,22 @@ class TabletopSimulation:
         self._joint_qpos, self._joint_dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
         self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
-        self._open, self._closed = np.array(gripper.open_m), np.array(gripper.closed_m)
-        self._site = site = model.site(tool + gripper.end_effector_site).id
+        self._fingers_open, self._fingers_closed = np.array(gripper.joints_open), np.array(gripper.joints_closed)
+        self._target_open, self._target_closed = np.array(gripper.targets_open), np.array(gripper.targets_closed)
+        self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
         self._controller = OperationalSpaceController(model, site, joints, actuators)
-        fingers = [model.body(tool + name).id for name in gripper.finger_bodies]
-        self._world = MujocoWorld(self._compiled, self.data, fingers, site)
+        self._world = MujocoWorld(self._compiled, self.data, Hand.of(model, gripper, tool))
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
         self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
+        robot = model.body_rootid[self._hand]
+        self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
-        self.proprioception_fields = _proprioception_fields(len(joints), len(gripper.joints))
+        self.proprioception_fields = _proprioception_fields(
+            model, joints, [model.joint(tool + name).id for name in gripper.joints]
+        )
+        self.action_dim = ACTION_DIM
 
     @property
     def world(self) -> MujocoWorld:
@@ -88,8 +96,8 @@ class TabletopSimulation:
         for address, position in (openings or {}).items():
             self.data.qpos[address] = position
         self.data.qpos[self._joint_qpos] = joint_positions
-        self.data.qpos[self._finger_qpos] = self._open
-        self.data.ctrl[self._gripper_actuators] = self._open
+        self.data.qpos[self._finger_qpos] = self._fingers_open
+        self.data.ctrl[self._gripper_actuators] = self._target_open
         self._controller.hold_posture(np.asarray(self._compiled.robot.arm.start_rad))
         mujoco.mj_step1(self._model, self.data)
 
@@ -109,7 +117,7 @@ class TabletopSimulation:
     def move_gripper_to(self, position_world: FloatArray, yaw_rad: float, opening: float) -> None:
         """Put the gripper somewhere without physics, `opening` from 0 (closed) to 1; for still scenes."""
         reach_posture(self._model, self.data, self._site, self._joints, position_world, yaw_rad)
-        self.data.qpos[self._finger_qpos] = self._closed + opening * (self._open - self._closed)
+        self.data.qpos[self._finger_qpos] = self._fingers_closed + opening * (self._fingers_open - self._fingers_closed)
         mujoco.mj_step1(self._model, self.data)
 
     @property
@@ -131,16 +139,14 @@ class TabletopSimulation:
         """Render every camera's depth [m]."""
         return {name: self._renderer().depth(self.data, camera) for name, camera in self._cameras.items()}
 
-    def segments(self) -> dict[str, NDArray[np.uint8]]:
-        """Render which item each pixel of every camera shows: name -> (H, W), 0 none, k the k-th item from 1."""
-        renderer = self._renderer()
-        number = np.zeros(self._model.nbody + 1, dtype=np.uint8)
-        for value, bodies in enumerate(self._world.item_bodies().values(), start=1):
-            number[list(bodies)] = value
-        body_of_geom = np.append(self._model.geom_bodyid, self._model.nbody)  # the last serves pixels without a geom
-        return {
-            name: number[body_of_geom[renderer.geom_ids(self.data, camera)]] for name, camera in self._cameras.items()
-        }
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render which segment each pixel of every camera shows."""
+        renderer, of_geom = self._renderer(), self._segment_of_geom
+        return {name: renderer.segmentation(self.data, camera, of_geom) for name, camera in self._cameras.items()}
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
@@ -209,9 +215,10 @@ class TabletopSimulation:
 
     def _move_gripper(self, command: float) -> None:
         # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
-        travel = (self._closed - self._open) / self._compiled.robot.gripper.closing_steps
+        opened, closed = self._target_open, self._target_closed
+        travel = (closed - opened) / self._compiled.robot.gripper.closing_steps
         target = self.data.ctrl[self._gripper_actuators] + np.sign(command) * travel
-        low, high = np.minimum(self._open, self._closed), np.maximum(self._open, self._closed)
+        low, high = np.minimum(opened, closed), np.maximum(opened, closed)
         self.data.ctrl[self._gripper_actuators] = np.clip(target, low, high)
 
 
@@ -219,12 +226,15 @@ def _camera_in_model(name: str, compiled: CompiledScene) -> str:
     return ROBOT_PREFIX + compiled.robot.arm.wrist_camera if name == "wrist" else name
 
 
-def _proprioception_fields(joints: int, fingers: int) -> tuple[ProprioceptionField, ...]:
+def _proprioception_fields(
+    model: mujoco.MjModel, joints: Sequence[int], fingers: Sequence[int]
+) -> tuple[ProprioceptionField, ...]:
+    slides = (model.jnt_type[fingers] == mujoco.mjtJoint.mjJNT_SLIDE).all()
     return (
         ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
         ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
-        ProprioceptionField("gripper_position", fingers, "m, finger joints"),
-        ProprioceptionField("joint_positions", joints, "rad"),
-        ProprioceptionField("joint_velocities", joints, "rad/s"),
+        ProprioceptionField("gripper_position", len(fingers), f"{'m' if slides else 'rad'}, finger joints"),
+        ProprioceptionField("joint_positions", len(joints), "rad"),
+        ProprioceptionField("joint_velocities", len(joints), "rad/s"),
         ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
     )

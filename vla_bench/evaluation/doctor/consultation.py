@@ -41,7 +41,7 @@ def consult(options: DoctorOptions, on_stage: Callable[[str], None] = lambda sta
     card, folder, build = _patient(source)
     on_stage("loading the policy")
     policy = build(None if card is None else card.model_copy(update={"chunk": None}))
-    if policy.requirements.needs_expert:
+    if policy.requirements.expert is not None:
         raise ConventionError(f"Policy {source.name} is the expert itself: there is nothing to compare it with.")
     spec = environment_spec(policy, None, EvaluationProtocol())
     on_stage(f"recording {options.episodes} expert episodes")

@@ -1,4 +1,4 @@
-"""The scripted expert as a policy: the ceiling of every leaderboard."""
+"""The scripted experts as policies: the ceiling of every leaderboard, and what is left of it without reading."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +12,15 @@ from vla_bench.policies.registry import policy_kind
 
 
 class ExpertPolicy(PolicyBase):
-    """Pass on the action that the expert offers. The expert needs the simulator's state, so it acts there."""
+    """Pass on the action that an expert offers. It needs the simulator's state, so it acts there."""
+
+    def __init__(self, expert: str) -> None:
+        self._expert = expert
 
     @property
     def requirements(self) -> PolicyRequirements:
         """The expert's offer and nothing else."""
-        return PolicyRequirements(needs_expert=True, batch_shape=None)
+        return PolicyRequirements(expert=self._expert, batch_shape=None)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the expert's action of each row, (B, 1, 7)."""
@@ -27,4 +30,10 @@ class ExpertPolicy(PolicyBase):
 @policy_kind("expert", PolicyCard)
 def build_expert(card: PolicyCard, folder: Path) -> ExpertPolicy:
     """Return the policy that passes on the expert's action."""
-    return ExpertPolicy()
+    return ExpertPolicy("expert")
+
+
+@policy_kind("blind-expert", PolicyCard)
+def build_blind_expert(card: PolicyCard, folder: Path) -> ExpertPolicy:
+    """Return the policy that passes on the action of an expert which does not know the instruction."""
+    return ExpertPolicy("blind-expert")

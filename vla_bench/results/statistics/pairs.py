@@ -10,6 +10,7 @@ from scipy.stats import bootstrap, norm
 from statsmodels.stats.contingency_tables import mcnemar
 
 from vla_bench.results.statistics.proportions import CONFIDENCE, NAN
+from vla_bench.results.statistics.suite_average import effective_episodes
 
 _RESAMPLES = 9999
 _SEED = 0  # of the resampling: the same ledgers give the same table
@@ -90,10 +91,10 @@ def mcnemar_exact(counts: PairCounts) -> float:
 def mean_difference(tasks: Sequence[PairCounts], confidence: float = CONFIDENCE) -> Difference:
     """Return the mean over tasks of the difference, each task counting alike, with its interval.
 
-    The interval of a task is Bonett and Price's (2012): Wald's after one pair of each discordant kind was added. It is
-    not degenerate without discordant pairs. Several tasks are combined by the distances of their limits from their
-    estimates, squared and added (Zou and Donner 2008). No library has either; the simulation compares them with the
-    bootstrap.
+    The interval is Bonett and Price's (2012): Wald's after one pair of each discordant kind was added, so it has a
+    width without discordant pairs. Over several tasks it is made for as many pairs of one task as would give the mean
+    the same variance, as `suite_average.fixed_tasks` does. No library has it; results/statistics_simulation.md compares
+    it with the bootstrap.
     """
     counts = np.array([[task.first_only, task.second_only, task.pairs] for task in tasks if task.pairs], dtype=float)
     if not counts.size:
@@ -109,14 +110,14 @@ def adjusted_difference(
     confidence: float = CONFIDENCE,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean difference over the last axis, the tasks, and its limits; see `mean_difference`."""
-    value = (first_only - second_only) / pairs
-    one, other = (first_only + 1) / (pairs + 2), (second_only + 1) / (pairs + 2)
-    half = norm.ppf(0.5 + confidence / 2) * np.sqrt((one + other - (one - other) ** 2) / (pairs + 2))
-    low, high = np.maximum(one - other - half, -1.0), np.minimum(one - other + half, 1.0)
-    mean, tasks = value.mean(axis=-1), value.shape[-1]
-    below = np.sqrt(((value - np.minimum(low, value)) ** 2).sum(axis=-1)) / tasks
-    above = np.sqrt(((np.maximum(high, value) - value) ** 2).sum(axis=-1)) / tasks
-    return mean, np.maximum(mean - below, -1.0), np.minimum(mean + above, 1.0)
+    one, other = first_only / pairs, second_only / pairs
+    mean_one, mean_other = one.mean(axis=-1), other.mean(axis=-1)
+    mean = mean_one - mean_other
+    added = _variance((first_only + 1) / (pairs + 2), (second_only + 1) / (pairs + 2))
+    count = effective_episodes(_variance(one, other), added, _variance(mean_one, mean_other), pairs)
+    one, other = ((share * count + 1) / (count + 2) for share in (mean_one, mean_other))
+    half = norm.ppf(0.5 + confidence / 2) * np.sqrt(_variance(one, other) / (count + 2))
+    return mean, np.clip(one - other - half, -1.0, mean), np.clip(one - other + half, mean, 1.0)
 
 
 def bootstrap_difference(
@@ -142,6 +143,11 @@ def bootstrap_difference(
         samples, statistic, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=_SEED
     ).confidence_interval
     return Difference(value, float(found.low), float(found.high))
+
+
+def _variance(first_only: NDArray[np.float64], second_only: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the variance of a pair's difference, 1, -1 or 0, from the shares of the first two."""
+    return np.asarray(first_only + second_only - (first_only - second_only) ** 2)
 
 
 def _differences(counts: PairCounts) -> NDArray[np.float64]:

@@ -15,38 +15,53 @@ from statsmodels.stats.proportion import proportion_confint
 
 from vla_bench.results.statistics.proportions import CONFIDENCE, NAN, Proportion
 
-FEWEST_TASKS = 2
-
+_FEWEST_TASKS = 2  # that show how tasks differ
+_FEW_TASKS = 10  # fewer: the bootstrap alone is too narrow (results/statistics_simulation.md)
 _RESAMPLES = 9999
 _SEED = 0  # of the resampling: the same ledgers give the same table
 
 
 def fixed_tasks(successes: Sequence[int], trials: Sequence[int], confidence: float = CONFIDENCE) -> Proportion:
-    """Return the mean of the tasks' success rates with the interval for the same tasks; tasks without trials are left
-    out.
+    """Return the mean of the tasks' success rates with the interval for the same tasks.
 
-    Each task has its Wilson interval; the distances of its limits from its rate are squared and added (Zou and Donner
-    2008; for one task it is Wilson's). Unlike the bootstrap it has a width where every episode succeeded.
+    Wilson's interval for as many episodes as would give the mean the same variance if all were of one task: more than
+    there are, where tasks differ (the effective sample size of stratified surveys; Dean and Pagano 2015). For one task
+    it is Wilson's own. Unlike the bootstrap it has a width where every episode succeeded. Tasks without trials are left
+    out.
     """
     counted = [(hits, count) for hits, count in zip(successes, trials, strict=True) if count]
     if not counted:
         return Proportion(NAN, NAN, NAN)
     hits, counts = np.array(counted).T
-    rate, low, high = squared_and_added(hits, counts, confidence)
-    return Proportion(float(rate), float(low), float(high))
+    rate, low, high = (float(value) for value in stratified_wilson(hits, counts, confidence))
+    return Proportion(rate, min(max(low, 0.0), rate), max(min(high, 1.0), rate))  # rounding off
 
 
-def squared_and_added(
+def stratified_wilson(
     successes: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean rate over the last axis, the tasks, and its limits; see `fixed_tasks`."""
-    hits, counts = np.asarray(successes), np.asarray(trials)
-    rates = hits / counts
-    low, high = proportion_confint(hits, counts, alpha=1.0 - confidence, method="wilson")
-    mean, tasks = rates.mean(axis=-1), rates.shape[-1]
-    below = np.sqrt(((rates - np.minimum(low, rates)) ** 2).sum(axis=-1)) / tasks
-    above = np.sqrt(((np.maximum(high, rates) - rates) ** 2).sum(axis=-1)) / tasks
-    return mean, np.maximum(mean - below, 0.0), np.minimum(mean + above, 1.0)
+    hits, counts = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    rates, added = hits / counts, (hits + 1) / (counts + 2)
+    mean = rates.mean(axis=-1)
+    episodes = effective_episodes(rates * (1 - rates), added * (1 - added), mean * (1 - mean), counts)
+    low, high = proportion_confint(mean * episodes, episodes, alpha=1.0 - confidence, method="wilson")
+    return mean, np.asarray(low), np.asarray(high)
+
+
+def effective_episodes(
+    within: NDArray[np.float64], added: NDArray[np.float64], pooled: NDArray[np.float64], counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how many episodes of one task with the variance `pooled` make the mean over tasks (last axis) as certain.
+
+    `within` is the variance of an episode inside each task, from its `counts` episodes; `added` the same after an
+    outcome of each kind was added, which stands in where all episodes ended alike. Variances inside tasks are never
+    larger on average than the pooled one, so there are never fewer episodes than there really are.
+    """
+    unbiased = np.where(within > 0, within * counts / np.maximum(counts - 1, 1), added)
+    each, together = (unbiased / counts).sum(axis=-1), pooled * (1 / counts).sum(axis=-1)
+    share = np.divide(each, together, out=np.ones_like(together), where=together > each)
+    return np.asarray(counts.shape[-1] ** 2 / (1 / counts).sum(axis=-1) / share)
 
 
 def sampled_tasks(successes: Sequence[int], trials: Sequence[int], confidence: float = CONFIDENCE) -> Proportion:
@@ -54,15 +69,34 @@ def sampled_tasks(successes: Sequence[int], trials: Sequence[int], confidence: f
 
     Whole tasks are drawn anew, so the episodes of a task stay together; their rates carry the chance of the episodes
     with them, which are therefore not drawn a second time (Davison and Hinkley 1997, section 3.8). Percentiles are
-    taken as far out as Student's t asks for with so few tasks (Hesterberg 2015), and the interval is never narrower
-    than that for fixed tasks. NaN limits for fewer than two tasks.
+    taken as far out as Student's t asks for with so few tasks (Hesterberg 2015). Below ten tasks even the outermost
+    are too near, and Student's interval itself is the least. Never narrower than for fixed tasks; NaN limits for fewer
+    than two tasks.
     """
     fixed = fixed_tasks(successes, trials, confidence)
-    rates = [hits / count for hits, count in zip(successes, trials, strict=True) if count]
-    if len(rates) < FEWEST_TASKS:
+    rates = np.array([hits / count for hits, count in zip(successes, trials, strict=True) if count])
+    if rates.size < _FEWEST_TASKS:
         return Proportion(fixed.rate, NAN, NAN)
-    low, high = clustered_bootstrap(rates, confidence)
-    return Proportion(fixed.rate, min(float(low), fixed.low), max(float(high), fixed.high))
+    low, high = task_clustered(rates, fixed.low, fixed.high, confidence)
+    return Proportion(fixed.rate, float(low), float(high))
+
+
+def task_clustered(
+    rates: NDArray[np.float64],
+    fixed_low: ArrayLike,
+    fixed_high: ArrayLike,
+    confidence: float = CONFIDENCE,
+    resamples: int = _RESAMPLES,
+    seed: int = _SEED,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the limits of the mean over the last axis, the tasks, given those for fixed tasks; see `sampled_tasks`."""
+    lows, highs = clustered_bootstrap(rates, confidence, resamples, seed)
+    if rates.shape[-1] < _FEW_TASKS:
+        error = rates.std(axis=-1, ddof=1) / math.sqrt(rates.shape[-1])
+        half = t.ppf(0.5 + confidence / 2, rates.shape[-1] - 1) * error
+        mean = rates.mean(axis=-1)
+        lows, highs = np.minimum(lows, mean - half), np.maximum(highs, mean + half)
+    return np.minimum(lows, fixed_low).clip(0.0, 1.0), np.maximum(highs, fixed_high).clip(0.0, 1.0)
 
 
 def clustered_bootstrap(

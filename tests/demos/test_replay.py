@@ -1,0 +1,220 @@
+"""Recorded actions again, and recorded states drawn again, in the real environments of both engines."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+from tests.demos.made_up import demonstration, header
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError
+from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
+from vla_bench.demos.parts import Parts
+from vla_bench.demos.recording import DeviceRecorder
+from vla_bench.demos.replay import Replayed, ReplayFactory, replay, same_model
+from vla_bench.demos.rerendering import RenderFactory, RenderOptions, RenderOptionsError, render
+
+TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift")
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One demonstration of each engine, disturbed by noise."""
+    path = tmp_path_factory.mktemp("recorded") / "demos.hdf5"
+    options = CollectOptions((), path, TASKS, image_size=SIZE, depth=True, noise=NoiseOptions())
+    record, made = DeviceRecorder(options), []
+    for task_id in TASKS:
+        suite, task = task_id.split(".")
+        made.append(record(EpisodeIdentity(suite, task, 1, variant="demonstration")))
+    write_demonstrations(path, record.header(), made)
+    return path
+
+
+@pytest.fixture(scope="module")
+def demonstrations(recorded: Path) -> Iterator[dict[str, Demonstration]]:
+    with DemonstrationFile(recorded) as file:
+        yield {name: file.read(name) for name in file.names}
+
+
+def changed(recorded: Path, path: Path, name: str, change: dict[str, object]) -> Path:
+    """Write a copy of one demonstration with something changed."""
+    with DemonstrationFile(recorded) as file:
+        write_demonstrations(path, file.header, [replace(file.read(name), **change)])  # type: ignore[arg-type]
+    return path
+
+
+def replayed(path: Path, name: str = "demo_0") -> Replayed:
+    return ReplayFactory(path)()(name)
+
+
+@pytest.mark.parametrize("name", ["demo_0", "demo_1"])
+def test_recorded_actions_reach_every_recorded_state_bit_for_bit(recorded: Path, name: str) -> None:
+    row = replayed(recorded, name)
+    assert (row.recorded_success, row.success, row.exact) == (True, True, True)
+    assert (row.largest_difference, row.gripper_off_m, row.notes) == (0.0, 0.0, ())
+
+
+@pytest.mark.parametrize("name", ["demo_0", "demo_1"])
+def test_an_action_that_was_changed_is_found_and_where(
+    recorded: Path, demonstrations: dict[str, Demonstration], name: str, tmp_path: Path
+) -> None:
+    actions = demonstrations[name].executed_actions.copy()
+    actions[7, 0] += 0.5 if actions[7, 0] < 0 else -0.5
+    row = replayed(changed(recorded, tmp_path / "x.hdf5", name, {"executed_actions": actions}))
+    assert row.differs_from == 8
+    assert row.gripper_off_m > 1e-4
+
+
+def test_actions_that_no_longer_solve_the_task_are_a_failure(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with DemonstrationFile(recorded) as file:
+        short = replace(file.read("demo_0").rows(np.arange(30)), step_numbers=None)
+        write_demonstrations(path, file.header, [replace(short, executed_actions=np.zeros_like(short.actions))])
+    row = replayed(path)
+    assert (row.recorded_success, row.success, row.as_recorded) == (True, False, False)
+
+
+def test_a_persons_verdict_holds_where_every_state_is_reached_again(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with DemonstrationFile(recorded) as file:
+        short = replace(file.read("demo_0").rows(np.arange(30)), step_numbers=None, judged_by="person")
+        other = replace(short, executed_actions=np.zeros_like(short.actions))
+        write_demonstrations(path, file.header, [short, other])
+    assert replayed(path, "demo_0").success
+    assert not replayed(path, "demo_1").success
+
+
+@pytest.mark.parametrize("name", ["demo_0", "demo_1"])
+def test_dropped_steps_are_gone_over_by_the_stored_states(recorded: Path, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with DemonstrationFile(recorded) as file:
+        one = file.read(name)
+        kept = np.array([step for step in range(one.steps) if step not in (5, 6, 20)])
+        write_demonstrations(path, file.header, [one.rows(kept)])
+    with DemonstrationFile(path) as file:
+        assert file.summary("demo_0").dropped_steps == 3
+    row = replayed(path)
+    assert (row.success, row.exact) == (True, True)
+    assert row.notes == ("3 steps were dropped: gone over by the stored states",)
+
+
+def test_the_stored_state_counts_where_the_seed_leads_elsewhere(recorded: Path, tmp_path: Path) -> None:
+    row = replayed(changed(recorded, tmp_path / "x.hdf5", "demo_0", {"scene_seed": 5}))
+    assert (row.success, row.exact) == (True, True)
+    assert row.notes == ("its seed leads to another scene today: begun at the stored state",)
+
+
+def test_a_task_that_is_gone_or_a_state_of_another_size_is_no_success_and_says_why(tmp_path: Path) -> None:
+    gone = demonstration()
+    write_demonstrations(tmp_path / "gone.hdf5", header(), [gone])
+    row = replayed(tmp_path / "gone.hdf5")
+    assert not row.success
+    assert "No task named 'made_up.reach'" in row.notes[0]
+    other = replace(gone, identity=EpisodeIdentity("tabletop_object", "red_cube_in_basket", 0))
+    write_demonstrations(tmp_path / "other.hdf5", header(), [other])
+    assert "numbers today, the recorded one has 9" in replayed(tmp_path / "other.hdf5").notes[0]
+
+
+def test_where_meshes_lie_makes_no_other_model() -> None:
+    assert same_model('<mesh file="/a/b/link.stl"/>', '<mesh file="/c/link.stl"/>')
+    assert not same_model('<mesh file="/a/b/link.stl"/>', '<mesh file="/a/b/hand.stl"/>')
+
+
+def test_a_whole_file_is_replayed_in_processes(recorded: Path) -> None:
+    report = replay(recorded, workers=2)
+    assert (report.succeeded, report.expected, report.exact, report.passed) == (2, 2, 2, True)
+    assert [row.name for row in report.rows] == ["demo_0", "demo_1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no such file"), (b"my thesis", "not an HDF5 file"), ("version", "format version 99")],
+)
+def test_a_file_that_cannot_be_replayed_or_drawn_is_refused(
+    content: bytes | str | None, message: str, recorded: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.hdf5"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "version":
+        path.write_bytes(recorded.read_bytes())
+        with h5py.File(path, "a") as file:
+            file["data"].attrs["format_version"] = 99
+    with pytest.raises(DemonstrationFileError, match=message):
+        replay(path)
+    with pytest.raises(DemonstrationFileError, match=message):
+        render(RenderOptions(path, tmp_path / "new.hdf5"))
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"x.hdf5"}
+
+
+def drawn_again(recorded: Path, tmp_path: Path, name: str, **asked: object) -> Demonstration:
+    """Draw one demonstration in this process."""
+    options = RenderOptions(recorded, tmp_path / "new.hdf5", **asked)  # type: ignore[arg-type]
+    Parts(options.output).begin({})
+    RenderFactory(options)()(name)
+    with DemonstrationFile(Parts(options.output).kept()[name].path) as part:
+        return part.read("demo_0")
+
+
+@pytest.mark.parametrize("name", ["demo_0", "demo_1"])
+def test_drawing_with_the_same_options_gives_the_same_pixels(
+    recorded: Path, demonstrations: dict[str, Demonstration], name: str, tmp_path: Path
+) -> None:
+    again, there = drawn_again(recorded, tmp_path, name), demonstrations[name]
+    for camera in ("agentview", "wrist"):
+        np.testing.assert_array_equal(again.images[camera], there.images[camera])
+        np.testing.assert_array_equal(again.depth[camera], there.depth[camera])
+    np.testing.assert_array_equal(again.states, there.states)
+    np.testing.assert_array_equal(again.actions, there.actions)
+    assert (again.summary(), again.model_xml) == (there.summary(), there.model_xml)
+
+
+def test_drawing_takes_other_cameras_sizes_and_quality(recorded: Path, tmp_path: Path) -> None:
+    again = drawn_again(
+        recorded, tmp_path, "demo_0", cameras=("wrist",), image_size=48, rendering="faithful", depth=False
+    )
+    assert {name: images.shape[1:] for name, images in again.images.items()} == {"wrist": (48, 48, 3)}
+    assert not again.depth
+
+
+def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorded: Path, tmp_path: Path) -> None:
+    options = RenderOptions(recorded, tmp_path / "new.hdf5", image_size=40, workers=2)
+    assert render(options) == 2
+    with DemonstrationFile(options.output) as file:
+        first = {name: file.read(name) for name in file.names}
+        assert (file.header.image_size, file.header.env_kwargs["image_size"]) == (40, 40)
+        configuration = file.header.collection["rendered"]
+    options.output.unlink()
+    parts = Parts(options.output)
+    parts.begin(configuration)
+    with DemonstrationFile(recorded) as file:
+        parts.keep(replace(file.header, image_size=40), first["demo_0"], "demo_0")
+    seen: list[tuple[int, int]] = []
+    render(options, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+    with DemonstrationFile(options.output) as file:
+        for name, one in first.items():
+            np.testing.assert_array_equal(file.read(name).images["wrist"], one.images["wrist"])
+    assert not parts.folder.exists()
+    with pytest.raises(OutputMismatchError, match=r"image_size 40, not 48"):
+        render(replace(options, image_size=48))
+
+
+def test_what_cannot_be_drawn_is_said(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(RenderOptionsError, match=r"is what is read\. Choose another --output"):
+        RenderOptions(recorded, recorded)
+    with pytest.raises(RenderOptionsError, match="No camera chosen"):
+        RenderOptions(recorded, tmp_path / "new.hdf5", cameras=())
+    output = tmp_path / "other.hdf5"
+    output.write_bytes(recorded.read_bytes())
+    with pytest.raises(OutputMismatchError, match="`vla-bench render` did not make it"):
+        render(RenderOptions(recorded, output))
+    with pytest.raises(UnknownNameError, match=r"No camera named 'wrst'\. Did you mean 'wrist'"):
+        drawn_again(recorded, tmp_path, "demo_0", cameras=("wrst",))

@@ -1,0 +1,107 @@
+"""What an expert's success on a task depends on, as a short hash: equal hashes, comparable episodes.
+
+It covers the task, the things in its scene, the robot, the code that simulates, judges and acts, and the versions of
+the libraries below. Words, comments and how things are drawn do not count: no expert reads or sees.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from vla_bench.core.errors import UnknownNameError
+from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene, mjcf_path
+from vla_bench.tasks import Task, predicates
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LIBRARIES = ("mujoco", "numpy", "robosuite")
+_WORDS = {"instruction", "paraphrases"}
+_NO_MATTER = (  # modules whose work is in the hash by its outcome, or that only draw or word things
+    *(f"vla_bench.core.{name}" for name in ("cameras", "errors", "locks", "paths", "registry", "toml", "validation")),
+    *(f"vla_bench.tasks.{name}" for name in ("catalogue", "schema", "parts", "starts")),
+    *(f"vla_bench.envs.{name}" for name in ("descriptions", "meshes", "opengl", "renderer", "views")),
+)
+
+
+def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = ()) -> str:
+    """Return the hash for the task's expert, or for the blind one where `alternatives` are what it draws from."""
+    parts = [
+        *(_definition(each) for each in (task, *alternatives)),
+        *_assets(task, robot),
+        *(f"{name} {version(name)}" for name in _LIBRARIES),
+        *(_meaning(_file(module)) for module in _code(task)),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _definition(task: Task) -> str:
+    return repr([(field.name, getattr(task, field.name)) for field in fields(task) if field.name not in _WORDS])
+
+
+def _assets(task: Task, robot: str) -> Iterator[str]:
+    """Descriptions and geometry of what our own engine builds; robosuite's own things follow from its version."""
+    with suppress(UnknownNameError):
+        scene = describe_scene(task.scene)
+        yield scene.model_dump_json() + mjcf_path("scenes", scene.mjcf).read_text(encoding="utf-8")
+        for asset in task.objects.values():
+            thing = describe_object(asset)
+            yield thing.model_dump_json() + mjcf_path("objects", thing.mjcf).read_text(encoding="utf-8")
+    with suppress(UnknownNameError):
+        yield describe_robot(robot).model_dump_json()
+
+
+def _code(task: Task) -> tuple[str, ...]:
+    """Return the modules of ours that run in an episode of the task's expert, sorted."""
+    from vla_bench.envs.engines import engines
+    from vla_bench.experts import make_expert
+    from vla_bench.experts.skills import skills
+
+    named = [predicates[goal.name].__module__ for goal in (*task.goal, *task.must_not)]
+    named += [skills[goal.name].__module__ for goal in task.goal if goal.name in skills]
+    begin = ("vla_bench.envs.environment", make_expert.__module__, engines[task.engine].__module__, *named)
+    return _closure(tuple(sorted(set(begin))))
+
+
+@cache
+def _closure(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `modules` and all of ours that they import, directly or not."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found and module not in _NO_MATTER:
+            found.add(module)
+            waiting += _imported(module)
+    return tuple(sorted(found))
+
+
+@cache
+def _imported(module: str) -> tuple[str, ...]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = {name for name in names if name.startswith("vla_bench.")}
+    return tuple(sorted(name for name in ours if _file(name).is_file()))
+
+
+def _file(module: str) -> Path:
+    path = _PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _meaning(path: Path) -> str:
+    """Return a module's syntax tree as text, without comments, layout and docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

@@ -1,0 +1,51 @@
+"""A picture of a task: how an episode begins, and how it looks when the expert has succeeded."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.paths import written_whole
+from vla_bench.core.types import ImageArray
+from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.options import EnvOptions
+from vla_bench.experts import make_expert
+from vla_bench.tasks import Task
+
+_SIZE = 224  # pixels, each of the two halves
+_QUALITY = 80
+_EPISODES = 5  # tried for one in which the expert succeeds
+
+
+class NoPictureError(VlaBenchError):
+    """A task whose expert does not show how it ends."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"The expert of {task.id} succeeded in none of {_EPISODES} episodes: see `vla-bench check`.")
+
+
+def draw_task(task: Task, path: Path) -> None:
+    """Write a JPEG of the first episode in which the expert succeeds; raise `NoPictureError` where there is none."""
+    environment = VlaBenchEnv(task, EnvOptions(_SIZE, "faithful", cameras=("agentview",)))
+    try:
+        halves = next(filter(None, (_halves(environment, index) for index in range(_EPISODES))), None)
+    finally:
+        environment.close()
+    if halves is None:
+        raise NoPictureError(task)
+    with written_whole(path) as temporary:
+        Image.fromarray(np.concatenate(halves, axis=1)).save(temporary, "JPEG", quality=_QUALITY, optimize=True)
+
+
+def _halves(environment: VlaBenchEnv, index: int) -> tuple[ImageArray, ImageArray] | None:
+    identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant="picture")
+    observation, _ = environment.reset(seed=identity.scene_seed())
+    expert, world = make_expert(environment.task), environment.simulation.world
+    expert.reset(world, identity.generator("expert"))
+    ended, info = False, {"success": False}
+    while not ended:
+        _, terminated, truncated, info = environment.advance(expert.act(world))
+        ended = terminated or truncated
+    return (observation["images"]["agentview"], environment.render()) if info["success"] else None

@@ -1,0 +1,149 @@
+"""Draw the stored states of demonstrations again: other cameras, sizes, quality, depth; nothing is planned anew."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vla_bench.core.errors import OutputMismatchError, VlaBenchError
+from vla_bench.core.locks import claimed
+from vla_bench.demos.demonstration import Demonstration
+from vla_bench.demos.header import FileHeader
+from vla_bench.demos.parts import Parts, check_same
+from vla_bench.demos.recording import header_of
+from vla_bench.demos.restoring import Environments, begin_again
+from vla_bench.demos.seen import Seen
+from vla_bench.demos.store import DemonstrationFile
+from vla_bench.demos.workers import work_through
+from vla_bench.demos.writing import merge
+
+if TYPE_CHECKING:  # at run time only a worker loads the simulator
+    from vla_bench.envs.environment import VlaBenchEnv
+
+OnRendered = Callable[[int, int], None]  # done, of how many
+
+
+class RenderOptionsError(VlaBenchError):
+    """Demonstrations that cannot be drawn as asked for."""
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """What to draw anew, and where to put it. None is what the source has."""
+
+    source: Path
+    output: Path
+    cameras: tuple[str, ...] | None = None
+    image_size: int | None = None  # pixels
+    depth: bool | None = None
+    segmentation: bool | None = None
+    rendering: str | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.source.resolve() == self.output.resolve():
+            raise RenderOptionsError(f"{self.output} is what is read. Choose another --output.")
+        if self.workers < 1:
+            raise RenderOptionsError(f"workers={self.workers}: expected at least 1.")
+        if self.cameras is not None and not self.cameras:
+            raise RenderOptionsError("No camera chosen. Expected at least one, such as agentview.")
+
+    def env_kwargs(self, header: FileHeader) -> dict[str, Any]:
+        """Return the arguments of `vla_bench.make` that draw what is asked for."""
+        asked = {
+            "cameras": self.cameras,
+            "image_size": self.image_size,
+            "depth": self.depth,
+            "segmentation": self.segmentation,
+            "rendering": self.rendering,
+        }
+        there = {
+            "cameras": header.cameras,
+            "image_size": header.image_size,
+            "depth": header.depth,
+            "segmentation": header.segmentation,
+        }
+        chosen = {name: value for name, value in asked.items() if value is not None}
+        return {**header.env_kwargs, **there, **chosen}
+
+
+def render(options: RenderOptions, on_progress: OnRendered = lambda done, total: None) -> int:
+    """Write a copy of a file with its observations drawn anew and return how many demonstrations it holds.
+
+    Everything but the images stays as it was recorded. What was finished before an interruption is not drawn again.
+
+    Raises:
+        DemonstrationFileError: the source is no demonstration file of ours.
+        OutputInUseError: another process is writing the output.
+        OutputMismatchError: the output was begun or made with other options or from another source.
+    """
+    with DemonstrationFile(options.source) as file:
+        header, names = file.header, file.names
+        groups = {name: file.summary(name).identity.task_id for name in names}
+        configuration = {**_as_json(options.env_kwargs(header)), "source": file.fingerprint()}
+    with claimed(options.output):
+        if options.output.exists():
+            _check_made_from(options.output, configuration)
+            return len(names)
+        parts = Parts(options.output)
+        parts.begin(configuration)
+        kept = parts.kept()
+        on_progress(len(kept), len(names))
+        jobs = [(groups[name], name) for name in names if name not in kept]
+        for done, _ in enumerate(work_through(jobs, options.workers, RenderFactory(options)), start=len(kept) + 1):
+            on_progress(done, len(names))
+        _write(options.output, header, names, parts, configuration)
+        parts.remove()
+    return len(names)
+
+
+@dataclass(frozen=True)
+class RenderFactory:
+    """Goes to the worker process, where it opens the source."""
+
+    options: RenderOptions
+
+    def __call__(self) -> Callable[[str], None]:
+        """Return what draws and keeps one demonstration, given its name."""
+        file, parts = DemonstrationFile(self.options.source), Parts(self.options.output)
+        environments = Environments(**self.options.env_kwargs(file.header))
+
+        def draw(name: str) -> None:
+            demonstration = file.read(name, cameras=())
+            env = environments.of(demonstration.identity.task_id)
+            parts.keep(header_of(env), drawn(env, demonstration), name)
+
+        return draw
+
+
+def drawn(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
+    """Return the demonstration with what the cameras of `env` see of its states."""
+    begin_again(env, demonstration.summary(), demonstration.states[0])
+    seen = Seen(env)
+    for state in demonstration.states:
+        env.set_state(state)
+        seen.look(env.observe())
+    return replace(demonstration, model_xml=env.model_xml(), **seen.arrays())
+
+
+def _write(
+    output: Path, source: FileHeader, names: tuple[str, ...], parts: Parts, configuration: dict[str, Any]
+) -> None:
+    kept = parts.kept()
+    with DemonstrationFile(kept[names[0]].path) as first:
+        header = first.header
+    env_args = {**header.env_args, "env_name": source.env_args.get("env_name", "")}
+    collection = {"rendered": configuration, "source": dict(source.collection)}
+    merge(output, replace(header, env_args=env_args, collection=collection), [kept[name] for name in names])
+
+
+def _check_made_from(output: Path, configuration: dict[str, Any]) -> None:
+    with DemonstrationFile(output) as file:
+        there = file.header.collection.get("rendered")
+    if there is None:
+        raise OutputMismatchError(output, ["`vla-bench render` did not make it"])
+    check_same(output, there, configuration)
+
+
+def _as_json(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kwargs.items()}

@@ -1,0 +1,82 @@
+"""MJCF files, ours and robosuite's, read as MuJoCo specifications."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mujoco
+
+from vla_bench.core.errors import ConfigurationError
+
+VISUAL_GROUP = 1  # robosuite's convention: only this group is drawn
+
+
+def read_mjcf(path: Path) -> mujoco.MjSpec:
+    """Read a scene or an object; raise `ConfigurationError` when the file is no MJCF."""
+    _require_file(path)
+    try:
+        return mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise _not_mjcf(path, error) from None
+
+
+def read_robot_mjcf(path: Path) -> mujoco.MjSpec:
+    """Read a robot's arm or gripper as robosuite does; raise `ConfigurationError` when the file is no MJCF.
+
+    robosuite merges such files into one whose angles are in radians, keeps the first of assets with the same name, and
+    looks at no attribute of a `default` but its class. Mesh files get absolute paths.
+    """
+    _require_file(path)
+    try:
+        spec = mujoco.MjSpec.from_string(_mended(path))
+    except (ValueError, ElementTree.ParseError) as error:
+        raise _not_mjcf(path, error) from None
+    for mesh in spec.meshes:
+        mesh.file = str(path.parent / spec.meshdir / mesh.file)
+    spec.meshdir = ""
+    return spec
+
+
+def require_names(
+    description: Path, field: str, kind: str, wanted: Iterable[str], known: Iterable[str], of: Path
+) -> None:
+    """Raise `ConfigurationError` for the first name in a description that its MJCF lacks, with the nearest of it."""
+    names = sorted(filter(None, known))
+    for name in wanted:
+        if name not in names:
+            near = get_close_matches(name, names, n=3)
+            expected = " or ".join(map(repr, near)) if near else f"one of {', '.join(names)}"
+            raise ConfigurationError(description, field, f"{of} has no {kind} named {name!r}", expected)
+
+
+def one_line(error: Exception) -> str:
+    """Return MuJoCo's message on one line."""
+    return " ".join(str(error).split())
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigurationError(path, "(whole file)", "there is no such file", "what a description's `mjcf` names")
+
+
+def _not_mjcf(path: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(path, "(whole file)", f"is not MJCF: {one_line(error)}")
+
+
+def _mended(path: Path) -> str:
+    root = ElementTree.parse(path).getroot()
+    compiler = root.find("compiler")
+    if compiler is None:
+        compiler = ElementTree.SubElement(root, "compiler")
+    compiler.set("angle", "radian")
+    for asset in root.iter("asset"):
+        seen: set[tuple[str, str | None]] = set()
+        for element in list(asset):
+            key = element.tag, element.get("name")
+            if key in seen:
+                asset.remove(element)
+            seen.add(key)
+    for default in root.iter("default"):
+        default.attrib = {key: value for key, value in default.attrib.items() if key == "class"}
+    return ElementTree.tostring(root, encoding="unicode")

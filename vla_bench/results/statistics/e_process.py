@@ -1,0 +1,113 @@
+"""Evidence that may be looked at after any round: capital won by betting on paired episodes.
+
+Someone who holds that a suite's average difference is at most d loses money to nobody by offering fair odds on each
+pair's difference x in {-1, 0, 1}: a stake s multiplies the capital by 1 + s (x - d). By Ville's inequality the chance
+that capital 1 ever becomes 1/alpha is at most alpha, however long one plays and whenever one stops, if d is true
+(Ville 1939; Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"). How much to stake
+depends on the unknown difference, so the capital is spread over many stakes: of 0 against d, over discordant pairs,
+that is the beta-binomial mixture (Robbins 1970).
+
+The average of unlike tasks needs no more than this: in a round every task is staked on with the same sum, spread over
+its pairs. The expected factor of a round is then at most exp(s * sum over tasks of (d_task - d)), which is 1 or less
+where the average is at most d. A round may give tasks different numbers of pairs, as long as they were fixed before it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DIFFERENCES: Array = np.linspace(-0.99, 0.99, 199)  # that are tested, in steps of a point
+STAKES: Array = (np.arange(32) + 0.5) / 32  # shares of the largest stake that a lost pair leaves something of
+
+
+@dataclass(frozen=True)
+class RoundCounts:
+    """What one round, or several alike, brought: an entry a task."""
+
+    wins: NDArray[np.int64]  # pairs in which only the first policy succeeded
+    losses: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    stakes: NDArray[np.int64]  # pairs of a task in one round, among which the round's stake is spread
+
+
+class Capital:
+    """Evidence that the average difference is larger than each of `differences`."""
+
+    def __init__(self, differences: Array = DIFFERENCES) -> None:
+        self._differences = differences[:, None]
+        self._stakes = STAKES / (1.0 + self._differences)  # (differences, stakes): no pair costs more than there is
+        self._log = np.zeros_like(self._stakes)
+        self._peak = np.zeros(len(differences))
+        self._factors: dict[tuple[int, int], Array] = {}
+
+    def add(self, played: RoundCounts) -> None:
+        """Play rounds, and look at the capital after them."""
+        for size in map(int, np.unique(played.stakes)):
+            of_size = played.stakes == size
+            wins, losses = int(played.wins[of_size].sum()), int(played.losses[of_size].sum())
+            ties = int(played.pairs[of_size].sum()) - wins - losses
+            for count, outcome in ((wins, 1), (losses, -1), (ties, 0)):
+                if count:
+                    self._log += count * self._log_factor(size, outcome)
+        self._peak = np.maximum(self._peak, log_mean_exp(self._log))
+
+    def log_peak(self) -> Array:
+        """Return the logarithm of the largest capital so far against each difference."""
+        return self._peak
+
+    def _log_factor(self, size: int, outcome: int) -> Array:
+        """Return what one pair with this outcome does to the capital, in a task with `size` pairs a round."""
+        if (size, outcome) not in self._factors:
+            self._factors[size, outcome] = np.log1p(self._stakes / size * (outcome - self._differences))
+        return self._factors[size, outcome]
+
+
+class DifferenceEvidence:
+    """Evidence about the average difference of a suite, for both policies."""
+
+    def __init__(self) -> None:
+        self._above = Capital()  # than DIFFERENCES
+        self._below = Capital()  # than -DIFFERENCES, with the policies exchanged
+
+    def add(self, played: RoundCounts) -> None:
+        """Take in one round."""
+        self._above.add(played)
+        self._below.add(RoundCounts(played.losses, played.wins, played.pairs, played.stakes))
+
+    def log_first_better(self) -> float:
+        """Return the largest log capital so far against "the first policy is not better on average"."""
+        return float(self._above.log_peak()[len(DIFFERENCES) // 2])
+
+    def log_second_better(self) -> float:
+        """Return the same for the second policy."""
+        return float(self._below.log_peak()[len(DIFFERENCES) // 2])
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Return limits that hold the average difference at all times at once with confidence 1 - alpha."""
+        enough = np.log(2.0 / alpha)
+        return _largest_excluded(self._above, enough), -_largest_excluded(self._below, enough)
+
+
+def task_log_evidence(wins: int, losses: int) -> float:
+    """Return the log capital against "no difference in this task" after so many discordant pairs, in either direction.
+
+    It may be looked at after every pair, whatever decided that the pair was run.
+    """
+    signs = np.array([[1.0], [-1.0]])
+    return float(log_mean_exp((wins * np.log1p(signs * STAKES) + losses * np.log1p(-signs * STAKES)).ravel()))
+
+
+def log_mean_exp(log: Array) -> Array:
+    """Return the logarithm of the mean over the last axis, given logarithms."""
+    top = log.max(axis=-1)
+    return np.asarray(top + np.log(np.exp(log - top[..., None]).mean(axis=-1)))
+
+
+def _largest_excluded(capital: Capital, enough: float) -> float:
+    """Return the largest difference below which every one has been excluded, or -1."""
+    kept = np.flatnonzero(capital.log_peak() < enough)
+    first = int(kept[0]) if kept.size else len(DIFFERENCES)
+    return float(DIFFERENCES[first - 1]) if first else -1.0
