@@ -23,8 +23,10 @@ from vla_bench.core.errors import (
     VlaBenchError,
 )
 from vla_bench.core.locks import claimed
+from vla_bench.evaluation.latency import Latency
 from vla_bench.evaluation.numerics import cores_left_to_workers
 from vla_bench.evaluation.plan import plan_episodes
+from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
 from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress
 from vla_bench.results.ledger import EpisodeRecord, read_ledger
@@ -294,3 +296,15 @@ def test_another_batch_shape_is_another_configuration(folder: Path) -> None:
     run_evaluation(asked)
     with pytest.raises(OutputMismatchError, match=r"numerics\.batch_shape: 4, then 8"):
         run_evaluation(replace(asked, batch_shape=8))
+
+
+def test_a_measured_latency_stands_in_the_protocol_and_is_kept_when_the_run_goes_on(folder: Path) -> None:
+    output = folder / "late"
+    asked = options(output, tasks=TASKS[:1], episodes=1, protocol=EvaluationProtocol(latency="measured"))
+    run_evaluation(asked)
+    latency = str(RunInfo.read(output).protocol["latency"])
+    assert Latency.parse(latency).mean_ms < 500
+    assert run_evaluation(replace(asked, episodes=2)).resumed == 1
+    assert RunInfo.read(output).protocol["latency"] == latency
+    with pytest.raises(OutputMismatchError, match=r'protocol\.latency: ".*", then "900ms±100"'):
+        run_evaluation(replace(asked, protocol=EvaluationProtocol(latency="900 ms +- 100 ms")))
