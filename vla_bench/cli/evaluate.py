@@ -36,6 +36,9 @@ def run(
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
     robot: Robot = "panda",
+    latency: Annotated[
+        str, typer.Option(help="Of the policy, such as 120ms±20, or `measured`. [default: the world waits]")
+    ] = "",
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,
@@ -69,7 +72,7 @@ def run(
         videos=videos,
         image_size=image_size,
         batch_shape=batch_shape,
-        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot, latency=latency),
         timeout_s=timeout,
         retries=retries,
         max_errors=max_errors,
