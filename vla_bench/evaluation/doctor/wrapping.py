@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.policies.chunking import Wrapper
 from vla_bench.policies.policy import Policy, as_chunks
+from vla_bench.policies.wrapping import PolicyWrapper
 
 Seeing = Callable[[Observation], Observation]
 Acting = Callable[[FloatArray, Sequence[Observation]], FloatArray]  # chunks (B, H, 7) and what was seen before them
 
 
-class Altered(Wrapper):
+class Altered(PolicyWrapper):
     """A policy whose observations and actions pass through functions."""
 
     def __init__(self, policy: Policy, *, seeing: Seeing | None = None, acting: Acting | None = None) -> None:
