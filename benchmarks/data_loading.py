@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import CONTROL_HZ
-from vla_bench.demos.export_lerobot import export_lerobot
+from vla_bench.demos.exporters.lerobot import export_lerobot
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import SourceOptions, open_source
 from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint

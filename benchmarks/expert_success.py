@@ -133,7 +133,13 @@ def _collection_rate(subject: Subject, episodes: int) -> float:
     paces: list[CollectProgress] = []
     with tempfile.TemporaryDirectory() as folder:
         wanted = CollectOptions(
-            suite, Path(folder) / "demos.hdf5", (task,), episodes, workers=_COLLECTING_WORKERS, variant=_VARIANT
+            suites=(suite,),
+            output=Path(folder) / "demos.hdf5",
+            tasks=(task,),
+            episodes=episodes,
+            workers=_COLLECTING_WORKERS,
+            robot=subject.robot,
+            variant=_VARIANT,
         )
         collect(wanted, paces.append)
     return paces[-1].per_minute

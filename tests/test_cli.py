@@ -51,6 +51,8 @@ def test_help_explains_every_command(command: str) -> None:
         ([*EVALUATE, "--task", "pick_red_cub"], "named 'pick_red_cub'. Did you mean 'pick_red_cube'"),
         ([*GENERATE, "--suite", "tabletop_objekt"], "No suite named 'tabletop_objekt'. Did you mean 'tabletop_object'"),
         ([*GENERATE, "--task", "pick_red_cub"], "named 'pick_red_cub'. Did you mean 'pick_red_cube'"),
+        ([*EVALUATE, "--robot", "pnada"], "No robot named 'pnada'. Did you mean 'panda'?"),
+        ([*GENERATE, "--robot", "ur5"], "No robot named 'ur5'. Did you mean 'ur5e'?"),
         ([*EVALUATE, "--policy", "nowhere.toml"], "No policy card nowhere.toml"),
         ([*EVALUATE, "--checkpoint", "no/such/folder"], "Checkpoint no/such/folder: there is no such folder"),
         (["inspect", "no_such_file.hdf5"], "no_such_file.hdf5"),
@@ -93,6 +95,7 @@ def test_lists_name_what_is_there() -> None:
     assert "tabletop_pick.pick_red_cube" not in _invoke("list", "tasks", "--suite", "robosuite").output
     assert "lora-openvla" in _invoke("list", "policies").output
     assert "robosuite" in _invoke("list", "suites").output
+    assert "UR5e" in _invoke("list", "robots").output
 
 
 def test_run_then_leaderboard(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ class _Quickstart:
         self._display.say(f"    took {_minutes(time.monotonic() - began)}")
 
     def _demonstrate(self) -> Path:
-        from vla_bench.demos import CollectOptions, collect, write_contact_sheet
+        from vla_bench.demos import CollectOptions, collect, open_source, write_contact_sheet
 
         stage = self._recipe.demonstrations
         options = CollectOptions(
@@ -148,7 +148,9 @@ class _Quickstart:
         )
         with self._display.progress("demonstrations") as update:
             collect(options, lambda now: update(now.finished, now.wanted, f"{now.per_minute:.0f} a minute"))
-        return write_contact_sheet(self._demos, self._demos.with_suffix(".png"), rows=2 * len(self._recipe.tasks))
+        with open_source(self._demos) as source:
+            picture = self._demos.with_suffix(".png")
+            return write_contact_sheet(source, picture, rows=2 * len(self._recipe.tasks))
 
     def _finetune(self) -> None:
         from vla_bench.training.finetune import finetune

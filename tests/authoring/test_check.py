@@ -9,7 +9,7 @@ import pytest
 from tests.authoring.task_files import PARAPHRASES, TEN_LINES, TWO_TASKS, written
 from vla_bench.authoring import CheckOptions, CheckReport, check_suite
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.paths import TASKS_VARIABLE, data_folder
 from vla_bench.tasks import suites
 
 TEXT_ALONE = CheckOptions(seeds=1, expert=False)
@@ -197,6 +197,33 @@ def test_words_that_two_tasks_answer_to_are_an_error(
     (problem,) = report.errors
     assert problem.field == field
     assert message in problem.problem
+
+
+def test_a_robot_whose_model_lacks_a_joint_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    robots = tmp_path / "envs" / "robots"
+    robots.mkdir(parents=True)
+    panda = (data_folder("envs") / "robots" / "panda.toml").read_text()
+    (robots / "oddarm.toml").write_text(panda.replace('"joint7"', '"joint8"'))
+    path = written(tmp_path, TEN_LINES)
+    monkeypatch.setenv(TASKS_VARIABLE, str(path))
+    (problem,) = check_suite(path, CheckOptions(seeds=1, robot="oddarm")).errors
+    assert "joint8" in str(problem)
+    assert "oddarm" in str(problem)
+
+
+def test_a_thing_that_does_not_lie_still_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects, own = data_folder("envs") / "objects", tmp_path / "envs" / "objects"
+    own.mkdir(parents=True)
+    cube = (objects / "cube.xml").read_text()
+    (own / "high.xml").write_text(re.sub(r'(name="bottom" pos="0 0) [^"]*"', r'\1 -0.8"', cube))
+    (own / "high_cube.toml").write_text((objects / "red_cube.toml").read_text().replace("cube.xml", "high.xml"))
+    path = written(tmp_path, TWO_TASKS.replace('"blue_can"', '"high_cube"'))
+    monkeypatch.setenv(TASKS_VARIABLE, str(path))
+    report = check_suite(path, TEXT_ALONE)
+    assert report.errors == ()
+    assert {problem.problem for problem in report.problems} == {
+        "'can' moves more than 1 cm in the first half second, though nothing touches it, in 1 of 1 scenes"
+    }
 
 
 def test_an_unknown_suite_is_answered_with_the_nearest() -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_bench.core.episode import EpisodeIdentity, array_hash
+from vla_bench.core.episode import EpisodeIdentity, array_hash, find_episode
+from vla_bench.core.errors import VlaBenchError
 
 EPISODE = EpisodeIdentity("tabletop_object", "red_cube_in_basket", index=3, seed=7)
 
@@ -72,3 +73,35 @@ def test_array_hash_sees_values_shapes_types_and_order() -> None:
 def test_array_hash_does_not_see_memory_layout() -> None:
     array = np.arange(12.0).reshape(3, 4)
     assert array_hash(np.asfortranarray(array)) == array_hash(array)
+
+
+KNOWN = [
+    EpisodeIdentity("s", "lift", 0),
+    EpisodeIdentity("s", "lift", 1),
+    EpisodeIdentity("s", "lift", 1, seed=5),
+    EpisodeIdentity("s", "lift", 2, variant="dim"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [("lift/0", 0), ("s.lift/0", 0), ("lift/0/1", 1), ("s.lift/clean/5/1", 2), ("lift/dim/2", 3), ("lift/2", 3)],
+)
+def test_an_episode_is_found_by_as_much_of_its_name_as_it_takes(text: str, index: int) -> None:
+    assert find_episode(text, KNOWN) == KNOWN[index]
+    assert find_episode(KNOWN[index].name, KNOWN) == KNOWN[index]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lift", "Expected task/index"),
+        ("lift/x", "Expected task/index"),
+        ("lif/0", "Did you mean 'lift'"),
+        ("lift/1", "names several episodes: s.lift/clean/0/1, s.lift/clean/5/1"),
+        ("lift/9", "The indices of lift are 0 to 2"),
+    ],
+)
+def test_what_names_no_episode_or_several_is_an_error(text: str, message: str) -> None:
+    with pytest.raises(VlaBenchError, match=message):
+        find_episode(text, KNOWN)

@@ -38,6 +38,7 @@ def demonstration(
         dones=np.arange(steps) == steps - 1,
         states=draw.normal(size=(steps, 9)),
         phases=("reach",) * (steps - 2) + ("grasp",) * 2,
+        labels=("nominal",) * steps,
         model_xml=f'<mujoco model="{task}"/>',
     )
     if not depth:

@@ -4,7 +4,7 @@ import pytest
 from tests.demos.foreign import CAMERAS, FIELDS, content, write_libero, write_ours
 from tests.demos.test_formats import need_lerobot
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.demos.export_lerobot import export_lerobot
+from vla_bench.demos.exporters.lerobot import export_lerobot
 from vla_bench.demos.sources import SourceOptions, open_source
 
 EPISODES = (content(0), content(1, "put the cube in the basket", steps=9))

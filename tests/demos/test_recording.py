@@ -17,16 +17,31 @@ from vla_bench.demos import (
     Demonstration,
     DemonstrationFile,
     NoiseOptions,
+    SlipOptions,
     collect,
     record_episode,
     write_demonstrations,
 )
-from vla_bench.demos.recording import ExpertRecorder, header_of
+from vla_bench.demos.devices import DeviceSpec
+from vla_bench.demos.disturbance import make_disturbance
+from vla_bench.demos.recording import DeviceRecorder, header_of
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.experts import make_expert
 
 SUITE, TASK = "tabletop_object", "red_cube_in_basket"
 IDENTITY = EpisodeIdentity(SUITE, TASK, 0, variant="demonstration")
+
+
+def recorded(
+    env: VlaBenchEnv,
+    identity: EpisodeIdentity,
+    noise: NoiseOptions | None = None,
+    slips: SlipOptions | None = None,
+) -> Demonstration:
+    """Record the expert."""
+    made = record_episode(env, DeviceSpec().make(), identity, make_disturbance(identity, noise, slips))
+    assert made is not None
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +53,12 @@ def env() -> Iterator[VlaBenchEnv]:
 
 @pytest.fixture(scope="module")
 def clean(env: VlaBenchEnv) -> Demonstration:
-    return record_episode(env, make_expert(env.task), IDENTITY)
+    return recorded(env, IDENTITY)
 
 
 @pytest.fixture(scope="module")
 def noisy(env: VlaBenchEnv) -> Demonstration:
-    return record_episode(env, make_expert(env.task), IDENTITY, NoiseOptions())
+    return recorded(env, IDENTITY, NoiseOptions())
 
 
 def test_episode_ends_with_its_success(env: VlaBenchEnv, clean: Demonstration) -> None:
@@ -99,18 +114,18 @@ def test_noise_moves_the_robot_and_the_clean_action_is_recorded(env: VlaBenchEnv
 
 
 def test_noise_is_the_episodes_own(env: VlaBenchEnv, noisy: Demonstration) -> None:
-    again = record_episode(env, make_expert(env.task), IDENTITY, NoiseOptions())
+    again = recorded(env, IDENTITY, NoiseOptions())
     np.testing.assert_array_equal(again.executed_actions, noisy.executed_actions)
 
 
 def test_expert_succeeds_in_spite_of_the_default_noise(env: VlaBenchEnv) -> None:
     identities = [replace(IDENTITY, index=index) for index in range(1, 7)]
-    made = [record_episode(env, make_expert(env.task), identity, NoiseOptions()).success for identity in identities]
+    made = [recorded(env, identity, NoiseOptions()).success for identity in identities]
     assert sum(made) >= 5
 
 
 def test_an_episode_does_not_depend_on_those_before_it(tmp_path: Path, clean: Demonstration) -> None:
-    recorder = ExpertRecorder(CollectOptions((SUITE,), tmp_path / "demos.hdf5", image_size=48))
+    recorder = DeviceRecorder(CollectOptions((SUITE,), tmp_path / "demos.hdf5", image_size=48))
     recorder(replace(IDENTITY, task="orange_mug_on_plate", index=3))
     later = recorder(IDENTITY)
     np.testing.assert_array_equal(later.states, clean.states)
@@ -137,7 +152,7 @@ def test_collecting_in_processes_is_what_recording_here_gives(tmp_path: Path) ->
         assert [file.summary(name).identity.task for name in file.names] == list(tasks)
         read = file.read("demo_1")
         assert file.header.depth
-    here = ExpertRecorder(options)(read.identity)
+    here = DeviceRecorder(options)(read.identity)
     np.testing.assert_array_equal(read.actions, here.actions)
     np.testing.assert_array_equal(read.images["agentview"], here.images["agentview"])
     np.testing.assert_array_equal(read.depth["wrist"], here.depth["wrist"])

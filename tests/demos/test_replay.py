@@ -16,7 +16,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError
 from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
 from vla_bench.demos.parts import Parts
-from vla_bench.demos.recording import ExpertRecorder
+from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.demos.replay import Replayed, ReplayFactory, replay, same_model
 from vla_bench.demos.rerendering import RenderFactory, RenderOptions, RenderOptionsError, render
 
@@ -29,7 +29,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One demonstration of each engine, disturbed by noise."""
     path = tmp_path_factory.mktemp("recorded") / "demos.hdf5"
     options = CollectOptions((), path, TASKS, image_size=SIZE, depth=True, noise=NoiseOptions())
-    record, made = ExpertRecorder(options), []
+    record, made = DeviceRecorder(options), []
     for task_id in TASKS:
         suite, task = task_id.split(".")
         made.append(record(EpisodeIdentity(suite, task, 1, variant="demonstration")))
@@ -73,17 +73,36 @@ def test_an_action_that_was_changed_is_found_and_where(
 
 
 def test_actions_that_no_longer_solve_the_task_are_a_failure(recorded: Path, tmp_path: Path) -> None:
-    still = np.zeros((30, 7), dtype=np.float32)
     path = tmp_path / "x.hdf5"
     with DemonstrationFile(recorded) as file:
-        one = file.read("demo_0")
-        short = {name: getattr(one, name)[:30] for name in ("actions", "rewards", "dones", "states", "phases")}
-        images = {name: array[:30] for name, array in one.images.items()}
-        depth = {name: array[:30] for name, array in one.depth.items()}
-        cut = replace(one, executed_actions=still, images=images, depth=depth, **short)
-        write_demonstrations(path, file.header, [replace(cut, proprioception=one.proprioception[:30])])
+        short = replace(file.read("demo_0").rows(np.arange(30)), step_numbers=None)
+        write_demonstrations(path, file.header, [replace(short, executed_actions=np.zeros_like(short.actions))])
     row = replayed(path)
     assert (row.recorded_success, row.success, row.as_recorded) == (True, False, False)
+
+
+def test_a_persons_verdict_holds_where_every_state_is_reached_again(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with DemonstrationFile(recorded) as file:
+        short = replace(file.read("demo_0").rows(np.arange(30)), step_numbers=None, judged_by="person")
+        other = replace(short, executed_actions=np.zeros_like(short.actions))
+        write_demonstrations(path, file.header, [short, other])
+    assert replayed(path, "demo_0").success
+    assert not replayed(path, "demo_1").success
+
+
+@pytest.mark.parametrize("name", ["demo_0", "demo_1"])
+def test_dropped_steps_are_gone_over_by_the_stored_states(recorded: Path, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with DemonstrationFile(recorded) as file:
+        one = file.read(name)
+        kept = np.array([step for step in range(one.steps) if step not in (5, 6, 20)])
+        write_demonstrations(path, file.header, [one.rows(kept)])
+    with DemonstrationFile(path) as file:
+        assert file.summary("demo_0").dropped_steps == 3
+    row = replayed(path)
+    assert (row.success, row.exact) == (True, True)
+    assert row.notes == ("3 steps were dropped: gone over by the stored states",)
 
 
 def test_the_stored_state_counts_where_the_seed_leads_elsewhere(recorded: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, UnknownNameError
 from vla_bench.demos import write_demonstrations
 from vla_bench.demos.options import CollectOptions
-from vla_bench.demos.recording import ExpertRecorder
+from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.demos.scenes import (
     SceneFileError,
     SceneOptions,
@@ -157,7 +157,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demonstrations") / "demos.hdf5"
-    recorder = ExpertRecorder(CollectOptions((_TASK.suite,), path, image_size=_SIZE, cameras=("wrist",)))
+    recorder = DeviceRecorder(CollectOptions((_TASK.suite,), path, image_size=_SIZE, cameras=("wrist",)))
     episodes = [recorder(EpisodeIdentity(_TASK.suite, _TASK.name, index)) for index in range(2)]
     write_demonstrations(path, recorder.header(), episodes)
     return path

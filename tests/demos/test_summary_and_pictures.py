@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
-from vla_bench.demos import summarise, write_contact_sheet, write_demonstrations, write_videos
+from vla_bench.demos import open_source, summarise, write_contact_sheet, write_demonstrations, write_videos
 
 
 @pytest.fixture
@@ -51,8 +51,9 @@ def test_summary_reads_as_a_table(path: Path) -> None:
 
 
 def test_contact_sheet_has_a_row_for_each_demonstration(path: Path, tmp_path: Path) -> None:
-    write_contact_sheet(path, tmp_path / "sheet.png", rows=3, frames=4)
-    write_contact_sheet(path, tmp_path / "taller.png", rows=6, frames=4)
+    with open_source(path) as source:
+        write_contact_sheet(source, tmp_path / "sheet.png", rows=3, frames=4)
+        write_contact_sheet(source, tmp_path / "taller.png", rows=6, frames=4)
     sheet, taller = Image.open(tmp_path / "sheet.png"), Image.open(tmp_path / "taller.png")
     assert sheet.width == taller.width == 4 * 132 + 8
     assert taller.height - sheet.height == 3 * (2 * 132 + 22 + 15)
@@ -62,7 +63,8 @@ def test_contact_sheet_has_a_row_for_each_demonstration(path: Path, tmp_path: Pa
 
 
 def test_videos_show_every_step_with_the_cameras_side_by_side(path: Path, tmp_path: Path) -> None:
-    (video,) = write_videos(path, tmp_path / "videos", names=["demo_6"])
+    with open_source(path) as source:
+        (video,) = write_videos(source, tmp_path / "videos", names=["demo_6"])
     assert video.name == "demo_6_push.mp4"
     frames = imageio_ffmpeg.read_frames(str(video))
     facts = next(frames)
@@ -73,6 +75,9 @@ def test_videos_show_every_step_with_the_cameras_side_by_side(path: Path, tmp_pa
 
 def test_an_empty_file_has_no_contact_sheet(tmp_path: Path) -> None:
     write_demonstrations(tmp_path / "empty.hdf5", header(), [])
-    with pytest.raises(DemonstrationFileError, match="there is no demonstration in it"):
-        write_contact_sheet(tmp_path / "empty.hdf5", tmp_path / "sheet.png")
+    with (
+        open_source(tmp_path / "empty.hdf5") as source,
+        pytest.raises(DemonstrationFileError, match="there is no demonstration in it"),
+    ):
+        write_contact_sheet(source, tmp_path / "sheet.png")
     assert "0 demonstrations" in summarise(tmp_path / "empty.hdf5").lines()[0]

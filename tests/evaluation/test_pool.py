@@ -12,6 +12,7 @@ from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.pool import WorkerPool, WorkerStartError
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
+from vla_bench.evaluation.rows import EnvironmentFacts
 from vla_bench.evaluation.worker import process_variables
 from vla_bench.policies import PolicyBase
 
@@ -34,7 +35,7 @@ def run(tasks: dict[str, int], *, kill_at: int = -1, stall_s: float = 60.0) -> t
     pool = WorkerPool(TinySpec(), "tiny.reach", workers=2, rows_per_worker=2, stall_s=stall_s)
     finished: list[FinishedEpisode] = []
     try:
-        assert pool.start() == FIELDS
+        assert pool.start() == EnvironmentFacts(FIELDS, 7)
         plan = [episode for task, count in tasks.items() for episode in episodes(count, task)]
         Rollout(Forward(pool, kill_at), pool, finished.append, retries=1).run(plan)
     finally:

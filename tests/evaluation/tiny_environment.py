@@ -31,7 +31,7 @@ class TinyEnvironment:
         self.kind = task_id.removeprefix("tiny.")
         if self.kind == "unmakeable":
             raise RuntimeError("no such world")
-        self.proprioception_fields = FIELDS
+        self.proprioception_fields, self.action_dim = FIELDS, 7
         self.task = SimpleNamespace(horizon=HORIZON)
         self.simulation = SimpleNamespace(world=self)
         self.position, self.steps, self.goal, self.renders = 0.0, 0, 3.0, 0

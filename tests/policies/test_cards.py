@@ -74,7 +74,9 @@ def test_a_wrong_card_names_file_field_and_what_is_expected(tmp_path: Path, text
 
 
 def test_a_card_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(VlaBenchError, match=r"No policy card nowhere/mine\.toml\. Known policies: blind-expert, expert"):
+    with pytest.raises(
+        VlaBenchError, match=r"No policy card nowhere/mine\.toml\. Known policies: blind-expert, expert"
+    ):
         load_policy("nowhere/mine.toml")
 
 

@@ -57,6 +57,7 @@ def test_noop_stands_still_with_the_gripper_open() -> None:
         (PolicyRequirements(cameras=("agentveiw",)), "camera 'agentveiw' .did you mean 'agentview'.., they send agent"),
         (PolicyRequirements(cameras=("wrist",), image_size=224), "images of 224 pixels, they send 96"),
         (PolicyRequirements(proprioception=("forces",)), "proprioception field 'forces', they send end_effector_pos"),
+        (PolicyRequirements(robot="ur5e"), "it was trained on the robot 'ur5e', theirs is 'panda'"),
         (PolicyRequirements(depth=True), "depth images, they send none"),
         (PolicyRequirements(expert="expert"), "the actions of 'expert', they offer none"),
     ],
@@ -68,6 +69,7 @@ def test_what_the_environments_do_not_send_is_an_error(requirements: PolicyRequi
 
 def test_requirements_that_are_met_pass() -> None:
     check_requirements(PolicyRequirements(("wrist",), 96, ("gripper_position",)), CONVENTIONS)
+    check_requirements(PolicyRequirements(robot="panda"), CONVENTIONS)
     check_requirements(PolicyRequirements(image_size=224), CONVENTIONS)  # no camera, so no size
 
 

@@ -254,6 +254,18 @@ def test_a_network_trained_here_is_shown_what_it_was_trained_on_whatever_the_car
     np.testing.assert_array_equal(acted(policy, observations(3)), acted(loaded(folder), observations(3)))
 
 
+def test_a_network_is_refused_on_another_robot_than_it_was_trained_on(folder: Path, checkpoint: Checkpoint) -> None:
+    other = replace(CONVENTIONS, robot="ur5e")
+    with pytest.raises(ConventionError, match="it was trained on the robot 'panda', theirs is 'ur5e'"):
+        loaded(folder).connect(other)
+    shown = Conventions(("agentview", "wrist"), 32, ("end_effector_position", "gripper_position"), "ur5e")
+    save_checkpoint(folder / "tuned", checkpoint.learnt(checkpoint.statistics, shown))
+    policy = load_policy(str(folder / "small.toml"), folder / "tuned")
+    policy.connect(other)
+    with pytest.raises(ConventionError, match="it was trained on the robot 'ur5e', theirs is 'panda'"):
+        policy.connect(CONVENTIONS)
+
+
 def test_an_adapter_given_finds_its_own_base(folder: Path) -> None:
     adapter = adapter_for(folder)
     expected = acted(loaded(folder, 'adapter = "adapter"'), observations(3))

@@ -201,7 +201,7 @@ def test_a_ledger_in_a_folder_that_cannot_be_written_to_is_read(tmp_path: Path) 
 def test_a_ledger_of_version_1_is_read_and_brought_up_to_date_with_a_copy_kept(tmp_path: Path) -> None:
     path = filled(tmp_path / LEDGER_NAME, 2)
     with sqlite3.connect(path) as connection:  # as version 1 was
-        for name in ("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source"):
+        for name in ("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"):
             connection.execute(f"ALTER TABLE episodes DROP COLUMN {name}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

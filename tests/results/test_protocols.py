@@ -87,5 +87,5 @@ def test_conditions_stand_under_the_tables_of_a_suite(tmp_path: Path) -> None:
     described("b", protocol=PROTOCOL).model_copy(update={"numerics": exact}).write(tmp_path / "b")
     protocol, interface, ledger = conditions_of([read_run(tmp_path / name) for name in "ab"])["robosuite"]
     assert protocol == protocol_line(PROTOCOL, "robosuite")
-    assert interface == "Sees and acts: expert, b: agentview at 96 pixels; open loop steps 2"
-    assert ledger == "Same ledger for any workers, batch and interruption: expert: not recorded; b: yes"
+    assert interface == "Sees and acts: expert, b (agentview at 96 pixels; open loop steps 2)"
+    assert ledger == "Same ledger for any workers, batch and interruption: expert (not recorded), b (yes)"

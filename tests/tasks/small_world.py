@@ -55,7 +55,7 @@ class SmallWorld:
         return np.array([0.0, 1.0, 0.0, 0.0])
 
     def gripper(self) -> GripperGeometry:
-        return GripperGeometry(0.08, 0.047, 0.022, 0.015, 0.025)
+        return GripperGeometry(0.08, 0.047, 0.022, 0.015, 0.025, 0.033, (0.106, 0.034))
 
     def gripper_opening_m(self) -> float:
         return 0.08

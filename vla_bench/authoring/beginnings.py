@@ -12,8 +12,9 @@ from vla_bench.core.types import ACTION_DIM
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.tasks.predicates import BY_PRODUCTS
 
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _STILL_STEPS = 10  # control steps without motion
-_STILL_M = 0.02  # what moves further by itself in that time was placed badly; robosuite drops its objects from 1 cm
+_STILL_M = 0.01  # what moves further by itself in that time was placed badly
 
 
 def beginning_problems(path: Path, environment: VlaBenchEnv, seeds: int) -> list[Problem]:
@@ -61,11 +62,11 @@ def _reached(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
 
 
 def _unsteady(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
-    """Find what moves by itself; changes the episode."""
+    """Find what moves by itself, of what the task places; changes the episode."""
     world, task = environment.simulation.world, environment.task
-    before = {item: world.position_world(item).copy() for item in world.items()}
-    still = np.zeros(environment.action_space.shape or (ACTION_DIM,))
-    still[-1] = -1.0
+    placed = {relation.arguments[0] for relation in task.initial} & set(world.items())
+    before = {item: world.position_world(item).copy() for item in sorted(placed)}
+    still = np.tile(_STILL, environment.simulation.action_dim // ACTION_DIM)
     for _ in range(_STILL_STEPS):
         environment.simulation.step(still)
     moved = [item for item, place in before.items() if np.linalg.norm(world.position_world(item) - place) > _STILL_M]

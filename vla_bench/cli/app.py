@@ -18,10 +18,12 @@ from vla_bench.cli import (
     doctor,
     evaluate,
     generate,
+    ledger,
     listing,
     merge,
     pretrain,
     quickstart,
+    record,
     train,
 )
 from vla_bench.core.errors import VlaBenchError
@@ -59,7 +61,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (quickstart, check, generate, demos, train, merge, evaluate, compare, doctor, listing, docs, pretrain):
+for module in (
+    quickstart,
+    check,
+    generate,
+    record,
+    demos,
+    train,
+    merge,
+    evaluate,
+    compare,
+    ledger,
+    doctor,
+    listing,
+    docs,
+    pretrain,
+):
     module.add_commands(app)
 
 

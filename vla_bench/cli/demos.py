@@ -1,4 +1,4 @@
-"""`vla-bench replay` and `vla-bench render`: recorded demonstrations back in the simulator."""
+"""`vla-bench replay`, `vla-bench render` and `vla-bench demos ...`: what one does with recorded demonstrations."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Workers, worker_count
+from vla_bench.cli import recording_options as asked
+from vla_bench.cli.options import Seed, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -15,11 +16,17 @@ if TYPE_CHECKING:
 
 Demos = Annotated[Path, typer.Argument(help="HDF5 file that `vla-bench generate-demos` or `record` wrote.")]
 
+NewOutput = Annotated[Path, typer.Option("--output", "-o", help="New file to write.")]
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("replay")(replay)
     app.command("render")(render)
+    files = typer.Typer(no_args_is_help=True, help="Merge, split, filter and export files of demonstrations.")
+    for command in (merge, split, filter_demos, export):
+        files.command(command.__name__.removesuffix("_demos"))(command)
+    app.add_typer(files, name="demos")
 
 
 def replay(
@@ -48,6 +55,9 @@ def render(
     cameras: Annotated[str | None, typer.Option(help="Cameras, with commas. [default: those of the file]")] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: those of the file]")] = None,
     depth: Annotated[bool | None, typer.Option("--depth/--no-depth", help="Depth too, in metres.")] = None,
+    segmentation: Annotated[
+        bool | None, typer.Option("--segmentation/--no-segmentation", help="What each pixel shows, too.")
+    ] = None,
     rendering: Annotated[
         Literal["fast", "faithful"] | None, typer.Option(help="Quality of the images. [default: that of the file]")
     ] = None,
@@ -66,12 +76,92 @@ def render(
         cameras=None if cameras is None else tuple(name.strip() for name in cameras.split(",") if name.strip()),
         image_size=size,
         depth=depth,
+        segmentation=segmentation,
         rendering=rendering,
         workers=worker_count(workers),
     )
     with progress_shown("drawn") as update:
         count = draw_again(options, update)
-    Console(highlight=False).print(f"{output}: {count} demonstrations", soft_wrap=True)
+    _say(f"{output}: {count} demonstrations")
+
+
+def merge(
+    demos: Annotated[list[Path], typer.Argument(help="HDF5 files of ours, in the order they are to have.")],
+    output: NewOutput,
+) -> None:
+    """Join files into one; files with other cameras, sizes or robots are refused.
+
+    Every demonstration keeps the subsets (`train`, `valid`, ...) it was in. An episode that is there twice, by the same
+    actions, is taken once.
+
+    Example: `vla-bench demos merge monday.hdf5 tuesday.hdf5 --output both.hdf5`
+    """
+    from vla_bench.demos import merge_files
+
+    report = merge_files(demos, output)
+    twice = f", {report.duplicates} that were there twice left out" if report.duplicates else ""
+    _say(f"{output}: {report.demonstrations} demonstrations{twice}")
+
+
+def split(
+    demos: Demos,
+    output: NewOutput,
+    valid: Annotated[float, typer.Option(help="Share of each task's successes to validate with.")] = 0.1,
+    seed: Seed = 0,
+    files: Annotated[
+        bool, typer.Option("--files", help="Two files, not one with the masks `train` and `valid`.")
+    ] = False,
+) -> None:
+    """Divide each task's demonstrations at random into training and validation.
+
+    Example: `vla-bench demos split demos.hdf5 --valid 0.2 --seed 1 --output divided.hdf5`
+    """
+    from vla_bench.demos import split_file
+
+    report = split_file(demos, output, valid=valid, seed=seed, separate=files)
+    names = " and ".join(map(str, report.outputs))
+    _say(f"{names}: {report.train} demonstrations to train with, {report.valid} to validate with")
+
+
+def filter_demos(
+    demos: Demos,
+    output: NewOutput,
+    success: Annotated[bool, typer.Option("--success", help="Drop demonstrations that failed.")] = False,
+    drop_noops: asked.DropNoops = None,
+    length_score: asked.LengthScore = None,
+    length_quantiles: asked.LengthQuantiles = None,
+) -> None:
+    """Leave out what is not worth learning from, and say what was dropped and why.
+
+    Example: `vla-bench demos filter demos.hdf5 --success --length-score 3.5 --drop-noops 1e-3 --output kept.hdf5`
+    """
+    from vla_bench.demos import filter_file
+
+    options = asked.filters_of(drop_noops, length_score, length_quantiles, failures=success)
+    report = filter_file(demos, output, options)
+    _say("\n".join([f"{output}", *report.lines()]))
+
+
+def export(
+    demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New file or folder to write.")],
+    to: Annotated[str, typer.Option("--format", help="What to write.")] = "lerobot",
+) -> None:
+    """Write demonstrations in another tool's format.
+
+    Example: `vla-bench demos export demos.hdf5 --format lerobot --output demos_lerobot/`
+    """
+    from vla_bench.demos.exporters import exporters
+    from vla_bench.demos.sources import open_source
+
+    write = exporters[to]
+    with open_source(demos) as source:
+        write(source, output)
+        _say(f"{output}: {len(source.episodes)} demonstrations, format {to}")
+
+
+def _say(text: str) -> None:
+    Console(highlight=False).print(text, soft_wrap=True)
 
 
 def _print_replayed(report: "ReplayReport") -> None:

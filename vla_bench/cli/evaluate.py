@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -36,7 +36,7 @@ def run(
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
-    robot: Annotated[str, typer.Option(help="The arm that acts.")] = "panda",
+    robot: Robot = "panda",
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,

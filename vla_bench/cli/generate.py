@@ -1,12 +1,14 @@
 """`vla-bench generate-demos` and `vla-bench inspect`: demonstrations."""
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Seed, Workers, worker_count
+from vla_bench.cli import recording_options as asked
+from vla_bench.cli.options import Output, Robot, Seed, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -22,28 +24,28 @@ def add_commands(app: typer.Typer) -> None:
 
 def generate_demos(
     output: Output,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", "-s", help="Suite; repeat for several, or `all`.")
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option("--task", "-t", help="Task, or suite.task; repeat for several. [default: all of the suites]"),
-    ] = None,
+    suite: asked.Suites = None,
+    task: asked.TasksOfSuites = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Successes of each task.")] = 50,
     seed: Seed = 0,
     workers: Workers = None,
-    camera: Annotated[list[str], typer.Option(help="Camera to record; repeat for several.")] = ["agentview", "wrist"],  # noqa: B006  # typer reads the default, nobody changes it
+    camera: asked.Cameras = ["agentview", "wrist"],  # noqa: B006  # typer reads the default, nobody changes it
     image_size: Annotated[int, typer.Option(min=16, help="Width and height of the images in pixels.")] = 224,
-    depth: Annotated[bool, typer.Option("--depth", help="Record depth too, in metres.")] = False,
-    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
-    robot: Annotated[str, typer.Option(help="Robot that acts.")] = "panda",
-    keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed attempts too.")] = False,
-    noise: Annotated[
-        Literal["none", "bursts", "drift"],
-        typer.Option(help="Disturb the expert, so that it shows recoveries; its clean actions are what is recorded."),
-    ] = "none",
-    noise_translation: Annotated[float, typer.Option(help="Strength of the noise; 1 is 5 cm a step.")] = 0.3,
-    noise_yaw: Annotated[float, typer.Option(help="Strength of the noise; 1 is 0.5 rad a step.")] = 0.1,
+    depth: asked.Depth = False,
+    segmentation: asked.Segmentation = False,
+    rendering: asked.Rendering = "fast",
+    robot: Robot = "panda",
+    keep_failures: asked.KeepFailures = False,
+    noise: asked.NoiseKind = "none",
+    noise_translation: asked.NoiseTranslation = 0.3,
+    noise_yaw: asked.NoiseYaw = 0.1,
+    slips: asked.SlipKind = "none",
+    slips_most: asked.SlipsMost = 1,
+    slip_chance: asked.SlipChance = 0.08,
+    slip_push: asked.SlipPush = 0.5,
+    drop_noops: asked.DropNoops = None,
+    length_score: asked.LengthScore = None,
+    length_quantiles: asked.LengthQuantiles = None,
 ) -> None:
     """Make demonstrations with scripted experts.
 
@@ -53,23 +55,25 @@ def generate_demos(
 
     Of several suites: `vla-bench generate-demos -s tabletop_object -t robosuite.lift --output demos.hdf5`
     """
-    from vla_bench.demos import CollectOptions, NoiseOptions, collect
-    from vla_bench.tasks import suites
+    from vla_bench.demos import CollectOptions, collect
 
     options = CollectOptions(
-        suites=suites() if suite == ["all"] else tuple(suite or ()),
+        suites=asked.suites_chosen(suite),
         output=output,
         tasks=tuple(task or ()),
         episodes=episodes,
         seed=seed,
         workers=worker_count(workers),
         image_size=image_size,
-        cameras=tuple(camera),
+        cameras=tuple(camera or ()),
         depth=depth,
+        segmentation=segmentation,
         rendering=rendering,
         robot=robot,
         keep_failures=keep_failures,
-        noise=None if noise == "none" else NoiseOptions(noise_translation, noise_yaw, noise),
+        noise=asked.noise_of(noise, noise_translation, noise_yaw),
+        slips=asked.slips_of(slips, slips_most, slip_chance, slip_push),
+        filters=asked.filters_of(drop_noops, length_score, length_quantiles),
     )
     with progress_shown("demonstrations") as update:
         report = collect(options, lambda progress: update(progress.finished, progress.wanted, rates_of(progress)))
@@ -79,13 +83,13 @@ def generate_demos(
 def inspect_demos(
     demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
     sheet: Annotated[
-        Path | None, typer.Option(help="Where to write the contact sheet. [default: beside the file, .png]")
+        Path | None, typer.Option(help="Where to write the contact sheet. [default: beside what is shown, .png]")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Demonstrations on the sheet.")] = 20,
     frames: Annotated[int, typer.Option(min=2, help="Moments of each.")] = 8,
     videos: Annotated[Path | None, typer.Option(help="Folder for an mp4 of each demonstration.")] = None,
 ) -> None:
-    """Summarise demonstrations and, of a file of ours, write a contact sheet.
+    """Summarise demonstrations of any known format, and write a contact sheet.
 
     Example: `vla-bench inspect demos.hdf5 --videos videos/`
     """
@@ -93,16 +97,13 @@ def inspect_demos(
     from vla_bench.demos.source_summary import source_lines
     from vla_bench.demos.sources import open_source
 
-    if demos.exists():
-        with open_source(demos) as source:
-            if source.facts.format != "ours":
-                typer.echo("\n".join(source_lines(source)))
-                return
-    typer.echo("\n".join(summarise(demos).lines()))
-    picture = write_contact_sheet(demos, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
-    typer.echo(f"contact sheet   {picture}")
-    if videos is not None:
-        typer.echo(f"videos          {len(write_videos(demos, videos))} in {videos}")
+    with open_source(demos) as source:
+        ours = source.facts.format == "ours"
+        typer.echo("\n".join(summarise(demos).lines() if ours else source_lines(source)))
+        picture = write_contact_sheet(source, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
+        typer.echo(f"contact sheet   {picture}")
+        if videos is not None:
+            typer.echo(f"videos          {len(write_videos(source, videos))} in {videos}")
 
 
 def rates_of(progress: "CollectProgress") -> str:
@@ -112,10 +113,18 @@ def rates_of(progress: "CollectProgress") -> str:
 
 def print_collected(report: "CollectReport") -> None:
     """Print what a collection ended with."""
-    rows = [(task.task, str(task.successes), f"{task.successes / task.attempts:.0%}") for task in report.tasks]
-    print_table(("task", "demonstrations", "expert success"), rows, words=1)
+    dropped = Counter(one.task for one in report.dropped)
+    rows = [
+        (task.task, str(task.demonstrations - dropped[task.task]), f"{task.successes / task.attempts:.0%}")
+        for task in report.tasks
+    ]
+    print_table(("task", "demonstrations", "success"), rows, words=1)
     console = Console()
     for death in report.deaths:
         console.print(death, style="yellow")
-    size = f"{report.size_bytes / 1e6:.0f} MB"
-    console.print(f"{report.output}: {report.demonstrations} demonstrations, {size}, {report.elapsed_s:.0f} s")
+    for one in report.dropped:
+        console.print(f"dropped by {one.by}: episode {one.index} of {one.task}, {one.reason}", highlight=False)
+    if report.dropped_steps:
+        console.print(f"dropped {report.dropped_steps:,} steps without effect", highlight=False)
+    size, count = f"{report.size_bytes / 1e6:.0f} MB", report.demonstrations - len(report.dropped)
+    console.print(f"{report.output}: {count} demonstrations, {size}, {report.elapsed_s:.0f} s", soft_wrap=True)

@@ -9,10 +9,11 @@ from vla_bench.cli.tables import print_table
 
 def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(no_args_is_help=True, help="List tasks, policies or suites.")
+    group = typer.Typer(no_args_is_help=True, help="List tasks, policies, suites or robots.")
     group.command("tasks")(list_tasks)
     group.command("policies")(list_policies)
     group.command("suites")(list_suites)
+    group.command("robots")(list_robots)
     app.add_typer(group, name="list")
 
 
@@ -38,3 +39,15 @@ def list_suites() -> None:
 
     rows = [(name, str(len(tasks_of(name))), tasks_of(name)[0].engine) for name in suites()]
     print_table(("suite", "tasks", "engine"), rows)
+
+
+def list_robots() -> None:
+    """List the robots that `--robot` knows; a file in envs/robots is one."""
+    from vla_bench.envs.descriptions import describe_robot, described
+
+    robots = {name: describe_robot(name) for name in described("robots")}
+    rows = [
+        (name, robot.noun, str(len(robot.arm.joints)), f"{100 * robot.gripper.fingers.opening_m:.1f} cm")
+        for name, robot in robots.items()
+    ]
+    print_table(("robot", "description", "joints", "gripper opens"), rows)

@@ -15,6 +15,7 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, help="Worker processes. [default: one a core]", show_default=False),
 ]
+Robot = Annotated[str, typer.Option("--robot", help="Robot that acts; `vla-bench list robots`.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write; one that was begun is continued.")]
 
 

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vla_bench.core.errors import UnknownNameError, VlaBenchError
 
 
 @dataclass(frozen=True, order=True)
@@ -23,6 +26,11 @@ class EpisodeIdentity:
         """`suite.task`."""
         return f"{self.suite}.{self.task}"
 
+    @property
+    def name(self) -> str:
+        """`suite.task/variant/seed/index`."""
+        return f"{self.task_id}/{self.variant}/{self.seed}/{self.index}"
+
     def generator(self, purpose: str) -> np.random.Generator:
         """Return the random generator of this episode for one `purpose` ("scene", "policy", "noise", ...)."""
         text = json.dumps({**asdict(self), "purpose": purpose}, sort_keys=True)
@@ -31,6 +39,31 @@ class EpisodeIdentity:
     def scene_seed(self) -> int:
         """Return the seed to give to `env.reset(seed=...)`."""
         return int(self.generator("scene").integers(2**31))
+
+
+def find_episode(text: str, known: Iterable[EpisodeIdentity]) -> EpisodeIdentity:
+    """Return the episode that `text` names: `suite.task/variant/seed/index`, of which all but task and index may be
+    left out as long as only one of the `known` episodes is meant. Raise `VlaBenchError` otherwise.
+    """
+    known = sorted(known)
+    parts = text.split("/")
+    if not 2 <= len(parts) <= 4 or not parts[-1].isdecimal():
+        raise VlaBenchError(f"{text!r} names no episode. Expected task/index, or suite.task/variant/seed/index.")
+    task, between, index = parts[0], parts[1:-1], int(parts[-1])
+    of_task = [episode for episode in known if task in (episode.task, episode.task_id)]
+    if not of_task:
+        raise UnknownNameError("task with recorded episodes", task, {episode.task for episode in known})
+    found = [
+        episode
+        for episode in of_task
+        if episode.index == index and all(part in (episode.variant, str(episode.seed)) for part in between)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise VlaBenchError(f"{text!r} names several episodes: {', '.join(episode.name for episode in found)}.")
+    others = sorted({episode.index for episode in of_task})
+    raise VlaBenchError(f"No recorded episode {text!r}. The indices of {task} are {others[0]} to {others[-1]}.")
 
 
 def array_hash(*arrays: NDArray[np.generic]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 ImageArray = NDArray[np.uint8]
 
-ACTION_DIM = 7  # end-effector delta position (3), delta axis-angle rotation (3), gripper (-1 open, +1 close)
+ACTION_DIM = (
+    7  # of one arm: end-effector delta position (3), delta axis-angle rotation (3), gripper (-1 open, +1 close)
+)
 CONTROL_HZ = 20
 MAX_DELTA_POSITION_M = 0.05  # what an action of +-1 means; robosuite's OSC_POSE
 MAX_DELTA_ROTATION_RAD = 0.5
@@ -63,6 +65,7 @@ class ItemGeometry:
     top_m: float  # height of the highest point over the origin
     support_m: float  # height over the origin at which things come to rest on or in the item
     support_radius_m: float  # a thing whose centre is within this horizontal distance is on the item
+    radius_m: float = 0.0  # the largest horizontal distance of the item's body from the origin; 0: not known
     grasp_height_m: float = 0.0  # height over the origin at which the fingertips close
     grasp_yaw_symmetry_rad: float = 0.0  # grasps this far apart are equal; 0: any yaw will do
     grasp_offset_m: float = 0.0  # from the origin, outwards to a rim that the fingers close on; 0: across the whole
@@ -80,7 +83,9 @@ class GripperGeometry:
     finger_offset_m: float  # from the middle to the middle of an open finger
     finger_clearance_m: float  # between the middle of a finger and a thing, for the finger not to touch it
     fingertip_m: float  # how far the fingers reach ahead of the point between the fingertips
-    depth_m: float  # how far behind that point there is still room between the fingers, before the palm
+    depth_m: float  # how far behind that point there is still room between the fingers
+    palm_m: float  # how far behind that point the palm begins
+    palm_half_size_m: tuple[float, float]  # along x and y
 
 
 class World(Protocol):
@@ -121,3 +126,22 @@ class World(Protocol):
 
     def gripper_opening_m(self) -> float:
         """Distance between the fingertips."""
+
+
+Side = Literal["right", "left"]
+
+
+@runtime_checkable
+class TwoArmWorld(World, Protocol):
+    """A world with two arms; as a `World` it is the right one's, except that "gripper" names the fingers of both."""
+
+    def arm(self, side: Side) -> World:
+        """Return the same world as one arm finds it."""
+
+
+@runtime_checkable
+class DirtyWorld(World, Protocol):
+    """A world in which something can be wiped away."""
+
+    def dirt_world(self, item: str) -> FloatArray:
+        """Return where there is still dirt of `item`, (N, 3)."""

@@ -3,13 +3,17 @@
 Reading needs no simulator; only a collecting worker process loads one.
 """
 
-from vla_bench.demos.collect import CollectError, CollectInterrupted, CollectProgress, CollectReport, collect
+from vla_bench.demos.collect import CollectError, CollectInterrupted, collect
+from vla_bench.demos.collect_report import CollectProgress, CollectReport
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.editing import filter_file, merge_files, split_file
+from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.pictures import write_contact_sheet, write_videos
 from vla_bench.demos.recording import record_episode
+from vla_bench.demos.slips import SlipOptions
 from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_source
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.summary import Summary, summarise
@@ -26,12 +30,17 @@ __all__ = [
     "DemonstrationSource",
     "DemonstrationSummary",
     "FileHeader",
+    "FilterOptions",
     "NoiseOptions",
+    "SlipOptions",
     "SourceOptions",
     "Summary",
     "collect",
+    "filter_file",
+    "merge_files",
     "open_source",
     "record_episode",
+    "split_file",
     "summarise",
     "write_contact_sheet",
     "write_demonstrations",

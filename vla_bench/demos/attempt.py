@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.demos.devices.device import DeviceStoppedError
+from vla_bench.demos.filters import without_noops
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.parts import Parts
@@ -18,7 +20,8 @@ class Attempted:
 
     success: bool
     steps: int
-    header: FileHeader
+    header: FileHeader | None  # None where there was nothing to record
+    stopped: bool = False  # by the person at the device
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,14 @@ class RecordingFactory:
         record, parts = self.recorder(self.options), Parts(self.options.output)
 
         def attempt(identity: EpisodeIdentity) -> Attempted:
-            demonstration = record(identity)
+            try:
+                demonstration = record(identity)
+            except DeviceStoppedError:
+                return Attempted(False, 0, None, stopped=True)
             header = record.header()
-            if demonstration.success or self.options.keep_failures:
+            if self.options.filters.noops is not None:
+                demonstration = without_noops(demonstration, self.options.filters.noops)
+            if demonstration.success or self.options.keep_failures or self.options.counted == "episodes":
                 parts.keep(header, demonstration)
             else:
                 parts.note_failure(identity)

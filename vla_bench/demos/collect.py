@@ -3,17 +3,19 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.locks import claimed
 from vla_bench.demos.attempt import Attempted, RecorderFactory, RecordingFactory
+from vla_bench.demos.collect_report import CollectProgress, CollectReport, Dropped, TaskReport
+from vla_bench.demos.filters import filtered
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions, CollectOptionsError
 from vla_bench.demos.parts import Attempts, Parts, attempts_in
-from vla_bench.demos.recording import ExpertRecorder
+from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.demos.schedule import Schedule
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import DEATHS_PER_JOB, Outcome, Worker, Workers
@@ -36,67 +38,11 @@ class CollectInterrupted(KeyboardInterrupt):
         super().__init__(f"Stopped. {_kept(kept, folder)}")
 
 
-@dataclass(frozen=True)
-class CollectProgress:
-    """How far a collection is."""
-
-    wanted: int  # demonstrations in all
-    finished: int  # of them there, those of earlier runs included
-    resumed: int  # there before this run began
-    attempts: int  # made in this run
-    successes: int  # among them
-    per_minute: float  # demonstrations, over the last of them
-    elapsed_s: float
-    task: str = ""  # of the last attempt
-    deaths: tuple[str, ...] = ()  # workers that died, and what of; their episodes are made again
-
-    @property
-    def success_rate(self) -> float:
-        """Share of this run's attempts that succeeded."""
-        return self.successes / self.attempts if self.attempts else 0.0
-
-    @property
-    def remaining_s(self) -> float | None:
-        """Estimate of the time to go [s]; None while there is nothing to estimate from."""
-        return 60.0 * (self.wanted - self.finished) / self.per_minute if self.per_minute else None
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    """What was collected of one task."""
-
-    task: str  # `suite.task`
-    successes: int
-    attempts: int
-
-
-@dataclass(frozen=True)
-class CollectReport:
-    """What a collection ended with."""
-
-    output: Path
-    tasks: tuple[TaskReport, ...]
-    resumed: int
-    elapsed_s: float
-    size_bytes: int
-    deaths: tuple[str, ...] = ()
-
-    @property
-    def demonstrations(self) -> int:
-        """Successes in all tasks."""
-        return sum(task.successes for task in self.tasks)
-
-    @property
-    def per_minute(self) -> float:
-        """Demonstrations a minute, those of earlier runs not counted."""
-        return 60.0 * (self.demonstrations - self.resumed) / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-
 OnProgress = Callable[[CollectProgress], None]
 
 
 def collect(
-    options: CollectOptions, on_progress: OnProgress | None = None, *, recorder: RecorderFactory = ExpertRecorder
+    options: CollectOptions, on_progress: OnProgress | None = None, *, recorder: RecorderFactory = DeviceRecorder
 ) -> CollectReport:
     """Make a demonstration file, or go on with one that was begun or asked for with fewer episodes.
 
@@ -133,9 +79,8 @@ class _Collection:
         self.parts = Parts(self.options.output)
         self.configuration = self.options.configuration()
         earlier = self._earlier()
-        episodes = self.options.episodes
         task_ids = [task.id for task in self.options.chosen_tasks()]
-        self.schedules = {task_id: Schedule(task_id, episodes, earlier.outcomes(task_id)) for task_id in task_ids}
+        self.schedules = {task_id: self._schedule(task_id, earlier) for task_id in task_ids}
         self.header: FileHeader | None = None  # of what was recorded first, which all the rest must share
         self.resumed = self._finished()
 
@@ -153,11 +98,21 @@ class _Collection:
         self.parts.remove()
         return self._final_report()
 
+    def _schedule(self, task_id: str, earlier: Attempts) -> Schedule:
+        options = self.options
+        return Schedule(
+            task_id,
+            options.episodes,
+            earlier.outcomes(task_id),
+            all_count=options.counted == "episodes",
+            indices=None if options.indices is None else options.indices.get(task_id, ()),
+        )
+
     def _earlier(self) -> Attempts:
         """Return what earlier runs have finished; raise where the output is something else."""
         found = Attempts()
         if self.options.output.exists():
-            found, episodes = attempts_in(self.options.output, self.configuration)
+            found, episodes = attempts_in(self.options.output, self.configuration, self.options.episodes)
             if episodes > self.options.episodes:
                 raise CollectOptionsError(
                     f"{self.options.output} already holds {episodes} episodes of each task, "
@@ -171,7 +126,7 @@ class _Collection:
 
     def _record(self) -> None:
         self.parts.begin(self.configuration)
-        missing = len(self.schedules) * self.options.episodes - self._finished()
+        missing = max(1, self._wanted() - self._finished())
         with Workers(min(self.options.workers, missing), RecordingFactory(self.options, self.recorder)) as workers:
             while not self._is_complete():
                 for worker in workers.idle():
@@ -185,7 +140,7 @@ class _Collection:
         Otherwise it gets the task that is furthest behind, so that workers spread over the tasks.
         """
         schedules = self.schedules.values()
-        for schedule in sorted(schedules, key=lambda one: (one.task != worker.last_group, one.successes + one.running)):
+        for schedule in sorted(schedules, key=lambda one: (one.task != worker.last_group, one.counting + one.running)):
             index = schedule.next_index()
             if index is not None:
                 suite, task = schedule.task.split(".", 1)
@@ -202,6 +157,8 @@ class _Collection:
         if outcome.answer is None:
             self._note_death(identity, outcome.death)
             schedule.give_back(identity.index)
+        elif outcome.answer.stopped:
+            raise KeyboardInterrupt
         else:
             self._check_fits(identity, outcome.answer.header)
             schedule.finished(identity.index, success=outcome.answer.success)
@@ -218,9 +175,11 @@ class _Collection:
         if self.deaths_of[identity] >= DEATHS_PER_JOB:
             raise CollectError(f"{death} It is not the first there.", self._finished(), self.parts.folder)
 
-    def _check_fits(self, identity: EpisodeIdentity, header: FileHeader) -> None:
+    def _check_fits(self, identity: EpisodeIdentity, header: FileHeader | None) -> None:
         """Raise where what was recorded of a task cannot stand in one file with the rest."""
         self.header = self.header or header
+        if self.header is None or header is None:
+            return
         if differences := self.header.differences(header):
             problem = f"{identity.task_id} cannot share a file with the tasks before it: {'; '.join(differences)}."
             raise CollectError(f"{problem} Give it an --output of its own.", self._finished(), self.parts.folder)
@@ -233,21 +192,45 @@ class _Collection:
             indices = [*schedule.selected(), *(schedule.failed() if self.options.keep_failures else ())]
             kept = (attempts.source(task_id, index) for index in sorted(indices))
             sources.extend(source for source in kept if source is not None)
+        if not sources:
+            raise CollectError("Nothing was recorded.", 0, self.parts.folder)
         with DemonstrationFile(sources[0].path) as first:
             header = first.header
-        if len(self.schedules) > 1:  # robomimic's field names one environment; each demonstration names its own
+        if len(self.schedules) > 1:
             header = header.of_tasks(self.schedules)
-        merge(self.options.output, replace(header, collection=self._collection()), sources)
+        sources, report = self._filtered(sources)
+        merge(self.options.output, replace(header, collection=self._collection(report)), sources)
 
-    def _collection(self) -> dict[str, object]:
+    def _filtered(self, sources: list[Source]) -> tuple[list[Source], list[Dropped]]:
+        """Leave out what the filters drop, and say what that is."""
+        summaries = {}
+        for number, source in enumerate(sources):
+            with DemonstrationFile(source.path) as file:
+                summaries[str(number)] = file.summary(source.name)
+        dropped = filtered(summaries, self.options.filters.filters())
+        kept = [source for number, source in enumerate(sources) if str(number) not in dropped]
+        if not kept:
+            raise CollectError("The filters drop every demonstration.", len(sources), self.parts.folder)
+        identities = {name: summaries[name].identity for name in dropped}
+        return kept, [Dropped(one.task_id, one.index, *dropped[name]) for name, one in identities.items()]
+
+    def _collection(self, dropped: list[Dropped]) -> dict[str, object]:
         failed = {task_id: list(schedule.failed()) for task_id, schedule in self.schedules.items()}
-        return {"configuration": self.configuration, "episodes": self.options.episodes, "failed": failed}
+        return {
+            "configuration": self.configuration,
+            "episodes": self.options.episodes,
+            "failed": failed,
+            "dropped": [list(astuple(one)) for one in dropped],
+        }
 
     def _is_complete(self) -> bool:
         return all(schedule.is_complete() for schedule in self.schedules.values())
 
     def _finished(self) -> int:
-        return sum(schedule.successes for schedule in self.schedules.values())
+        return sum(schedule.counting for schedule in self.schedules.values())
+
+    def _wanted(self) -> int:
+        return sum(schedule.episodes for schedule in self.schedules.values())
 
     def _per_minute(self) -> float:
         times = self.success_times_s
@@ -256,7 +239,7 @@ class _Collection:
         return 60.0 * (len(times) - 1) / (times[-1] - times[0])
 
     def _report(self, task: str = "") -> None:
-        wanted = len(self.schedules) * self.options.episodes
+        wanted = self._wanted()
         self.on_progress(
             CollectProgress(
                 wanted=wanted,
@@ -273,11 +256,25 @@ class _Collection:
 
     def _final_report(self) -> CollectReport:
         tasks = [
-            TaskReport(task_id, schedule.successes, schedule.successes + len(schedule.failed()))
+            TaskReport(
+                task_id, len(schedule.selected()), schedule.successes, schedule.counting + len(schedule.failed())
+            )
             for task_id, schedule in self.schedules.items()
         ]
         elapsed_s, size = time.monotonic() - self.began_s, self.options.output.stat().st_size
-        return CollectReport(self.options.output, tuple(tasks), self.resumed, elapsed_s, size, tuple(self.deaths))
+        with DemonstrationFile(self.options.output) as file:
+            dropped = tuple(Dropped(*one) for one in file.header.collection.get("dropped", ()))
+            dropped_steps = sum(file.summary(name).dropped_steps for name in file.names)
+        return CollectReport(
+            self.options.output,
+            tuple(tasks),
+            self.resumed,
+            elapsed_s,
+            size,
+            tuple(self.deaths),
+            dropped,
+            dropped_steps,
+        )
 
 
 def _kept(kept: int, folder: Path) -> str:

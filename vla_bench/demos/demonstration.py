@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.types import ImageArray
+from vla_bench.core.types import FloatArray, ImageArray
+
+NOMINAL, SLIP, RECOVERY = LABELS = ("nominal", "slip", "recovery")  # what may be said of a step
+
+_ROWS = ("proprioception", "actions", "executed_actions", "rewards", "dones", "states")  # arrays with a row a step
+_PICTURES = ("images", "depth", "segmentation")  # camera name -> array with a row a step
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,13 @@ class DemonstrationSummary:
     scene_seed: int
     scene_hash: str
     phase_names: tuple[str, ...]
+    device: str = "expert"  # what acted
+    judged_by: str = "task"  # who says whether it succeeded: the task's goal, or the person who recorded it
+    slips: int = 0  # that were injected
+    slip_steps: int = 0
+    recovery_steps: int = 0
+    dropped_steps: int = 0  # steps without effect that were taken out
+    segment_names: tuple[str, ...] = ()  # what the numbers in a segmentation stand for
 
     def to_attributes(self) -> dict[str, str | int | bool]:
         """Return the attributes of the HDF5 group `demo_N`, without `model_file`."""
@@ -38,11 +51,22 @@ class DemonstrationSummary:
             "scene_seed": self.scene_seed,
             "scene_hash": self.scene_hash,
             "phase_names": json.dumps(self.phase_names),
+            "label_names": json.dumps(LABELS),
+            "device": self.device,
+            "judged_by": self.judged_by,
+            "slips": self.slips,
+            "slip_steps": self.slip_steps,
+            "recovery_steps": self.recovery_steps,
+            "dropped_steps": self.dropped_steps,
+            "segment_names": json.dumps(self.segment_names),
         }
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "DemonstrationSummary":
-        """Read what `to_attributes` returned; raise KeyError where something is missing."""
+        """Read what `to_attributes` returned; raise KeyError where something is missing.
+
+        Files from before there were devices and slips lack what is said of them.
+        """
         return cls(
             identity=EpisodeIdentity(
                 suite=str(attributes["suite"]),
@@ -57,7 +81,26 @@ class DemonstrationSummary:
             scene_seed=int(attributes["scene_seed"]),
             scene_hash=str(attributes["scene_hash"]),
             phase_names=tuple(json.loads(attributes["phase_names"])),
+            device=str(attributes.get("device", "expert")),
+            judged_by=str(attributes.get("judged_by", "task")),
+            slips=int(attributes.get("slips", 0)),
+            slip_steps=int(attributes.get("slip_steps", 0)),
+            recovery_steps=int(attributes.get("recovery_steps", 0)),
+            dropped_steps=int(attributes.get("dropped_steps", 0)),
+            segment_names=tuple(json.loads(attributes.get("segment_names", "[]"))),
         )
+
+
+@dataclass(frozen=True)
+class CameraTrack:
+    """Where a camera was during an episode, in OpenCV's axes: x right, y down, z ahead."""
+
+    intrinsics: FloatArray  # (3, 3) [pixels]; (0, 0) is the corner of the image
+    pose_world: FloatArray  # camera-to-world transform: (4, 4) of a fixed camera, (T, 4, 4) of one that moves [m]
+
+    def rows(self, kept: NDArray[np.int64]) -> "CameraTrack":
+        """Return the track at these steps."""
+        return self if self.pose_world.ndim == 2 else replace(self, pose_world=self.pose_world[kept])
 
 
 @dataclass(frozen=True)
@@ -71,22 +114,39 @@ class Demonstration:
     scene_hash: str
     images: Mapping[str, ImageArray]  # camera name -> (T, H, W, 3), right side up
     proprioception: NDArray[np.float32]  # (T, P), fields as in the file's header
-    actions: NDArray[np.float32]  # (T, 7), what the expert wanted at the state reached: the label to learn from
-    executed_actions: NDArray[np.float32]  # (T, 7), what moved the robot: `actions` plus the noise
+    actions: NDArray[np.float32]  # (T, 7), what was wanted at the state reached: the label to learn from
+    executed_actions: NDArray[np.float32]  # (T, 7), what moved the robot: `actions`, disturbed
     rewards: NDArray[np.float32]  # (T,), received for action t
     dones: NDArray[np.bool_]  # (T,), true where action t ended the episode (robomimic's name)
     states: NDArray[np.float64]  # (T, D), the simulator's state, for rendering again
-    phases: tuple[str, ...]  # (T,), what the expert was doing
+    phases: tuple[str, ...]  # (T,), what the action was for
+    labels: tuple[str, ...]  # (T,), one of `LABELS`: whether the step was disturbed, or makes good for it
     model_xml: str
     depth: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # camera name -> (T, H, W) [m]
+    segmentation: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)  # camera name -> (T, H, W)
+    segment_names: tuple[str, ...] = ()  # what the numbers in `segmentation` stand for
+    cameras: Mapping[str, CameraTrack] = field(default_factory=dict)
+    step_numbers: NDArray[np.int32] | None = None  # (T,), of the episode as it was run; None where none is left out
+    device: str = "expert"
+    judged_by: str = "task"
 
     @property
     def steps(self) -> int:
         """Number of actions."""
         return len(self.actions)
 
+    def rows(self, kept: NDArray[np.int64]) -> "Demonstration":
+        """Return the demonstration with these of its steps, in order; the last one must be among them."""
+        numbers = np.arange(self.steps, dtype=np.int32) if self.step_numbers is None else self.step_numbers
+        fields: dict[str, Any] = {name: getattr(self, name)[kept] for name in _ROWS}
+        fields |= {name: tuple(getattr(self, name)[step] for step in kept) for name in ("phases", "labels")}
+        fields |= {kind: {name: of[kept] for name, of in getattr(self, kind).items()} for kind in _PICTURES}
+        cameras = {name: track.rows(kept) for name, track in self.cameras.items()}
+        return replace(self, cameras=cameras, step_numbers=numbers[kept], **fields)
+
     def summary(self) -> DemonstrationSummary:
         """Return everything but the arrays; phase names in the order of their first step."""
+        begun = [now == SLIP != before for before, now in pairwise((NOMINAL, *self.labels))]
         return DemonstrationSummary(
             identity=self.identity,
             instruction=self.instruction,
@@ -95,4 +155,11 @@ class Demonstration:
             scene_seed=self.scene_seed,
             scene_hash=self.scene_hash,
             phase_names=tuple(dict.fromkeys(self.phases)),
+            device=self.device,
+            judged_by=self.judged_by,
+            slips=sum(begun),
+            slip_steps=self.labels.count(SLIP),
+            recovery_steps=self.labels.count(RECOVERY),
+            dropped_steps=0 if self.step_numbers is None else int(self.step_numbers[-1]) + 1 - self.steps,
+            segment_names=self.segment_names,
         )

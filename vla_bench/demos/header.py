@@ -26,10 +26,16 @@ class FileHeader:
     proprioception_fields: tuple[ProprioceptionField, ...]
     env_args: Mapping[str, Any]  # robomimic's: env_name, env_version, type, env_kwargs
     depth: bool = False
+    segmentation: bool = False
     action_dim: int = ACTION_DIM
     control_hz: int = CONTROL_HZ
     action_convention: str = ACTION_CONVENTION
     collection: Mapping[str, Any] = field(default_factory=dict)  # the options that made the file
+
+    @property
+    def robot(self) -> str:
+        """Who acts; a file that does not say was made when there was but one."""
+        return str(self.env_args.get("env_kwargs", {}).get("robot", "panda"))
 
     @property
     def proprioception_size(self) -> int:
@@ -53,7 +59,7 @@ class FileHeader:
 
     def differences(self, other: "FileHeader") -> list[str]:
         """Return, in words, why demonstrations with this header and with `other` cannot stand in one file."""
-        names = ("cameras", "image_size", "depth", "proprioception_fields", "action_dim", "control_hz")
+        names = ("cameras", "image_size", "depth", "segmentation", "proprioception_fields", "action_dim", "control_hz")
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "action_convention")]
         pairs += [(name, self.env_kwargs.get(name), other.env_kwargs.get(name)) for name in _DECISIVE_KWARGS]
         return [f"{name} {_shown(mine)}, not {_shown(theirs)}" for name, mine, theirs in pairs if mine != theirs]
@@ -76,6 +82,7 @@ class FileHeader:
             "cameras": json.dumps(list(self.cameras)),
             "image_size": self.image_size,
             "depth": self.depth,
+            "segmentation": self.segmentation,
             "proprioception_fields": json.dumps(fields),
             "collection": json.dumps(dict(self.collection)),
         }
@@ -105,6 +112,7 @@ class FileHeader:
             proprioception_fields=tuple(ProprioceptionField(name, int(size), text) for name, size, text in fields),
             env_args=json.loads(attributes["env_args"]),
             depth=bool(attributes["depth"]),
+            segmentation=bool(attributes.get("segmentation", False)),
             action_dim=int(attributes.get("action_dim", ACTION_DIM)),
             control_hz=int(attributes["control_hz"]),
             action_convention=str(attributes["action_convention"]),

@@ -2,13 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
+from vla_bench.demos.devices import DeviceSpec
+from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
+from vla_bench.demos.slips import SlipOptions
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.tasks import Task, get_task, tasks_of
 
 
@@ -23,30 +27,38 @@ class CollectOptions:
     suites: tuple[str, ...]
     output: Path
     tasks: tuple[str, ...] = ()  # `suite.task`, or names within the suites; none means all of the suites
-    episodes: int = 50  # successful demonstrations of each task
+    episodes: int = 50  # of each task; what counts is said by `counted`
     seed: int = 0
     workers: int = 1
     image_size: int = 224  # pixels
     cameras: tuple[str, ...] = ("agentview", "wrist")
     depth: bool = False
+    segmentation: bool = False
     rendering: str = "fast"
     robot: str = "panda"
     keep_failures: bool = False  # keep the attempts that failed on the way, besides the successes asked for
     noise: NoiseOptions | None = None
+    slips: SlipOptions | None = None
+    filters: FilterOptions = field(default_factory=FilterOptions)
+    counted: Literal["successes", "episodes"] = "successes"  # what `episodes` counts; all that counts is kept
+    indices: Mapping[str, tuple[int, ...]] | None = None  # by task, where not every episode can be recorded
+    device: DeviceSpec = field(default_factory=DeviceSpec)
     variant: str = "demonstration"  # of the episode identity: scenes that no evaluation of the same seed meets
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
+        describe_robot(self.robot)  # an unknown one is told before any worker starts
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
     def chosen_tasks(self) -> tuple[Task, ...]:
         """Return the tasks to demonstrate, suite by suite; raise `UnknownNameError` for an unknown one."""
         of_suites = {task.id: task for suite in self.suites for task in tasks_of(suite)}
-        wanted = {self._task_id(name, of_suites) for name in self.tasks} or set(of_suites)
-        elsewhere = [get_task(task_id) for task_id in sorted(wanted - set(of_suites))]
+        named = [self._task_id(name, of_suites) for name in self.tasks]
+        wanted = set(named or of_suites)
+        elsewhere = [get_task(task_id) for task_id in dict.fromkeys(named) if task_id not in of_suites]
         chosen = (*(task for task in of_suites.values() if task.id in wanted), *elsewhere)
         if not chosen:
             raise CollectOptionsError("Nothing to demonstrate. Expected a suite (--suite) or a task (--task).")
@@ -70,6 +82,7 @@ class CollectOptions:
             "image_size": self.image_size,
             "cameras": self.cameras,
             "depth": self.depth,
+            "segmentation": self.segmentation,
             "rendering": self.rendering,
             "robot": self.robot,
         }
@@ -90,12 +103,21 @@ class CollectOptions:
             "image_size": self.image_size,
             "cameras": list(self.cameras),
             "depth": self.depth,
+            "segmentation": self.segmentation,
             "rendering": self.rendering,
             "robot": self.robot,
             "keep_failures": self.keep_failures,
-            "noise": None
-            if self.noise is None
-            else {**asdict(self.noise), "burst_steps": list(self.noise.burst_steps)},
+            "noise": _as_json(self.noise),
+            "slips": _as_json(self.slips),
+            "filters": self.filters.configuration(),
+            "counted": self.counted,
+            "device": self.device.configuration(),
             "vla_bench": __version__,
             "format_version": FORMAT_VERSION,
         }
+
+
+def _as_json(options: NoiseOptions | SlipOptions | None) -> dict[str, Any] | None:
+    if options is None:
+        return None
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(options).items()}

@@ -97,9 +97,10 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def attempts_in(output: Path, configuration: Mapping[str, Any]) -> tuple[Attempts, int]:
-    """Return the attempts that a finished file holds, and how many successes of each task it was made for.
+def attempts_in(output: Path, configuration: Mapping[str, Any], wanted: int) -> tuple[Attempts, int]:
+    """Return the attempts that a finished file holds, and how many of each task it was made for.
 
+    What filters left out counts as done only where as many are `wanted` as then: among more it may stay.
     Raise `OutputMismatchError` where it was made with another configuration, `DemonstrationFileError` where it is not
     a demonstration file at all.
     """
@@ -116,6 +117,9 @@ def attempts_in(output: Path, configuration: Mapping[str, Any]) -> tuple[Attempt
         for task_id, indices in collection["failed"].items():
             for index in indices:
                 found.by_task[task_id].setdefault(index, Attempt(False, None))
+        if wanted == int(collection["episodes"]):
+            for task_id, index, *_ in collection.get("dropped", ()):
+                found.by_task[task_id].setdefault(index, Attempt(True, None))
     return found, int(collection["episodes"])
 
 

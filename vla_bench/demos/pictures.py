@@ -1,4 +1,4 @@
-"""Demonstrations to look at: a contact sheet of a file, and a video of each demonstration."""
+"""Demonstrations to look at: a contact sheet of a source, and a video of each demonstration."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vla_bench.core.errors import DemonstrationFileError, MissingExtraError
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import ImageArray
-from vla_bench.demos.demonstration import Demonstration
-from vla_bench.demos.store import DemonstrationFile
+from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,21 +20,20 @@ _GAP = 4
 _CAPTION = 22
 _LABEL = 15
 _INK, _SUBDUED, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+_OUTCOMES = {True: "success", False: "FAILURE", None: ""}
 _VIDEO_HEIGHT = 256  # at least, so that a small camera can be watched
 
 
-def write_contact_sheet(path: Path | str, output: Path, *, rows: int = 20, frames: int = 8) -> Path:
+def write_contact_sheet(source: DemonstrationSource, output: Path, *, rows: int = 20, frames: int = 8) -> Path:
     """Write a PNG with one row a demonstration: `frames` moments from start to end, all cameras, what was asked.
 
-    A file with more demonstrations than `rows` is sampled evenly, so that every task shows.
+    A source with more demonstrations than `rows` is sampled evenly, so that every task shows.
     """
     from PIL import Image
 
-    with DemonstrationFile(path) as file:
-        names = _evenly(file.names, rows)
-        if not names:
-            raise DemonstrationFileError(file.path, "there is no demonstration in it")
-        strips = [_strip(name, file.read(name), frames) for name in names]
+    if not source.episodes:
+        raise source.fault("there is no demonstration in it")
+    strips = [_strip(source, episode, frames) for episode in _evenly(source.episodes, rows)]
     width = max(strip.width for strip in strips)
     sheet = Image.new("RGB", (width + 2 * _GAP, sum(strip.height for strip in strips) + 2 * _GAP), _PAPER)
     top = _GAP
@@ -47,53 +45,65 @@ def write_contact_sheet(path: Path | str, output: Path, *, rows: int = 20, frame
     return output
 
 
-def write_videos(path: Path | str, folder: Path, *, names: Sequence[str] | None = None) -> list[Path]:
+def write_videos(source: DemonstrationSource, folder: Path, *, names: Sequence[str] | None = None) -> list[Path]:
     """Write one mp4 a demonstration, cameras side by side, in real time; `names` chooses among them."""
     written = []
-    with DemonstrationFile(path) as file:
-        for name in file.names if names is None else names:
-            demonstration = file.read(name)
-            output = folder / f"{name}_{demonstration.identity.task}.mp4"
-            _write_video(output, demonstration, file.header.control_hz)
+    for episode in source.episodes:
+        if names is None or episode.name in names:
+            output = folder / f"{episode.name}_{episode.task}.mp4"
+            _write_video(output, source, episode)
             written.append(output)
     return written
 
 
-def _strip(name: str, demonstration: Demonstration, frames: int) -> "Image":
+def _strip(source: DemonstrationSource, episode: EpisodeFacts, frames: int) -> "Image":
     """Return a caption over the frames of one demonstration: time to the right, cameras downwards."""
     from PIL import Image, ImageDraw
 
-    moments = np.unique(np.linspace(0, demonstration.steps - 1, frames).round().astype(int))
-    cell = _THUMBNAIL + _GAP
-    size = (frames * cell, _CAPTION + len(demonstration.images) * cell + _LABEL)
+    moments = np.unique(np.linspace(0, episode.steps - 1, frames).round().astype(np.int64))
+    cell, cameras = _THUMBNAIL + _GAP, tuple(source.facts.cameras)
+    size = (frames * cell, _CAPTION + len(cameras) * cell + _LABEL)
     strip = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(strip)
-    outcome = "success" if demonstration.success else "FAILURE"
-    draw.text((0, 3), demonstration.instruction, fill=_INK, font=_font(15))
-    facts = f"{name}   {demonstration.identity.task_id}   {demonstration.steps} steps   {outcome}"
+    draw.text((0, 3), episode.instruction, fill=_INK, font=_font(15))
+    facts = f"{episode.name}   {episode.task_id}   {episode.steps} steps   {_OUTCOMES[episode.success]}".rstrip()
     draw.text((size[0] - _GAP, 5), facts, fill=_SUBDUED, font=_font(12), anchor="ra")
+    for row, camera in enumerate(cameras):
+        for column, image in enumerate(source.images(episode.name, camera, moments)):
+            strip.paste(_thumbnail(image), (column * cell, _CAPTION + row * cell))
+    words = source.step_words(episode.name)
     for column, moment in enumerate(moments):
-        for row, images in enumerate(demonstration.images.values()):
-            picture = Image.fromarray(images[moment]).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-            strip.paste(picture, (column * cell, _CAPTION + row * cell))
-        label = f"{moment}  {demonstration.phases[moment]}"
+        label = f"{moment}  {words[moment]}" if words else str(moment)
         draw.text((column * cell, size[1] - _LABEL - 2), label, fill=_SUBDUED, font=_font(11))
     return strip
 
 
-def _write_video(output: Path, demonstration: Demonstration, frames_per_second: int) -> None:
+def _thumbnail(image: ImageArray) -> "Image":
+    """Return an image within a square, undistorted."""
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    scale = _THUMBNAIL / max(height, width)
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+
+
+def _write_video(output: Path, source: DemonstrationSource, episode: EpisodeFacts) -> None:
     try:
         import imageio_ffmpeg
-    except ImportError as error:
-        raise MissingExtraError("Writing videos", "imageio-ffmpeg", "video") from error
+    except ImportError as error:  # it is no extra: something took it away
+        raise VlaBenchError("Writing videos needs imageio-ffmpeg: `pip install imageio-ffmpeg`.") from error
 
-    frames: ImageArray = np.concatenate(list(demonstration.images.values()), axis=2)  # (T, H, cameras * W, 3)
+    steps = np.arange(episode.steps)
+    seen = [source.images(episode.name, camera, steps) for camera in source.facts.cameras]  # (T, H, W, 3) each
+    tallest = max(images.shape[1] for images in seen)
+    frames: ImageArray = np.concatenate([_padded(images, tallest) for images in seen], axis=2)
     scale = -(-_VIDEO_HEIGHT // frames.shape[1])
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # what the codec takes
     with written_whole(output) as temporary:
         writer = imageio_ffmpeg.write_frames(
-            str(temporary), (width, height), fps=frames_per_second, macro_block_size=2, ffmpeg_log_level="error"
+            str(temporary), (width, height), fps=source.facts.control_hz, macro_block_size=2, ffmpeg_log_level="error"
         )
         writer.send(None)
         for frame in frames[:, :height, :width]:
@@ -101,10 +111,15 @@ def _write_video(output: Path, demonstration: Demonstration, frames_per_second: 
         writer.close()
 
 
-def _evenly(names: Sequence[str], count: int) -> list[str]:
-    """Return at most `count` of `names`, spread over all of them."""
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
-    return [names[i] for i in chosen]
+def _padded(images: ImageArray, height: int) -> ImageArray:
+    """Return images (T, height, W, 3), black below where they were lower."""
+    return np.pad(images, ((0, 0), (0, height - images.shape[1]), (0, 0), (0, 0)))
+
+
+def _evenly(episodes: Sequence[EpisodeFacts], count: int) -> list[EpisodeFacts]:
+    """Return at most `count` of `episodes`, spread over all of them."""
+    chosen = np.unique(np.linspace(0, len(episodes) - 1, min(count, len(episodes))).round().astype(int))
+    return [episodes[i] for i in chosen]
 
 
 def _font(size: int) -> "FreeTypeFont | ImageFont":

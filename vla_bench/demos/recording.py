@@ -1,22 +1,22 @@
-"""Record episodes: an expert acts in an environment, and everything a policy could learn from is kept."""
+"""Record episodes: a device acts in an environment, and everything a policy could learn from is kept."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.types import ACTION_DIM, Observation
+from vla_bench.core.types import ACTION_DIM
 from vla_bench.demos.demonstration import Demonstration
+from vla_bench.demos.devices import Device
+from vla_bench.demos.disturbance import Disturbance, make_disturbance
 from vla_bench.demos.header import FileHeader
-from vla_bench.demos.noise import NoiseOptions, make_noise
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.restoring import Environments
+from vla_bench.demos.seen import Seen
 
 if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
     from vla_bench.envs.environment import VlaBenchEnv
-    from vla_bench.experts import Expert
 
 
 class Recorder(Protocol):
@@ -29,19 +29,22 @@ class Recorder(Protocol):
         """Return the header of files with what was recorded last."""
 
 
-class ExpertRecorder:
-    """Record the scripted expert of each task; one environment is open at a time."""
+class DeviceRecorder:
+    """Record what a device does in each task; one environment is open at a time."""
 
     def __init__(self, options: CollectOptions) -> None:
         self._options = options
         self._environments = Environments(**options.env_kwargs())
+        self._device = options.device.make()
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
-        """Record one episode."""
-        from vla_bench.experts import make_expert
-
+        """Record one episode; one that the device discards is begun anew."""
         env = self._environments.of(identity.task_id)
-        return record_episode(env, make_expert(env.task), identity, self._options.noise)
+        while True:
+            disturbance = make_disturbance(identity, self._options.noise, self._options.slips)
+            demonstration = record_episode(env, self._device, identity, disturbance)
+            if demonstration is not None:
+                return demonstration
 
     def header(self) -> FileHeader:
         """Return the header that fits the environment used last."""
@@ -49,26 +52,49 @@ class ExpertRecorder:
 
 
 def record_episode(
-    env: "VlaBenchEnv", expert: "Expert", identity: EpisodeIdentity, noise: NoiseOptions | None = None
-) -> Demonstration:
-    """Run one episode to its end and return it: observations before each action, and the expert's clean actions."""
+    env: "VlaBenchEnv", device: Device, identity: EpisodeIdentity, disturbance: Disturbance | None = None
+) -> Demonstration | None:
+    """Run one episode to its end and return it, or None where the device discards it.
+
+    A row holds what was seen before an action, the action that was wanted, and the one that moved the robot.
+    """
+    disturbance = disturbance or make_disturbance(identity)
     observation, info = env.reset(seed=identity.scene_seed())
-    scene_hash, success = str(info["scene_hash"]), False
-    world = env.simulation.world
-    expert.reset(world, identity.generator("expert"))
-    disturbance = make_noise(noise, identity.generator("noise"))
-    steps: dict[str, list[Any]] = defaultdict(list)
-    terminated = truncated = False
-    while not (terminated or truncated):
-        action = expert.act(world)
-        executed = np.clip(action + disturbance.sample(), -1.0, 1.0).astype(np.float32)
-        _keep(steps, observation, env.state())
+    scene_hash, success, judged_by = str(info["scene_hash"]), False, "task"
+    observation = device.begin(env, identity, observation)
+    seen, steps = Seen(env), _Steps()
+    over = False
+    while not over:
+        decision = device.decide(observation)
+        if decision.verdict == "discard" or (decision.verdict is not None and not steps):
+            return None
+        if decision.verdict is not None:
+            if decision.verdict != "end":
+                success, judged_by = decision.verdict == "success", "person"
+            steps.end()
+            break
+        executed, label = disturbance.disturb(
+            decision.action if decision.executed is None else decision.executed, env.simulation.world
+        )
+        seen.look(observation)
+        steps.keep(proprioception=observation["proprioception"], states=env.state())
+        steps.keep(actions=decision.action, executed_actions=executed, labels=label)
+        steps.keep(phases=decision.phase or str(info["phase"]))
         observation, reward, terminated, truncated, info = env.step(executed)
-        success = bool(info["success"])
-        after = {"actions": action, "executed_actions": executed, "rewards": reward, "phases": expert.phase}
-        for name, value in {**after, "dones": terminated or truncated}.items():
-            steps[name].append(value)
-    return _demonstration(env, identity, scene_hash, success, steps)
+        success, over = bool(info["success"]), terminated or truncated
+        steps.keep(rewards=reward, dones=over)
+    return Demonstration(
+        identity=identity,
+        instruction=env.task.instruction,
+        success=success,
+        scene_seed=identity.scene_seed(),
+        scene_hash=scene_hash,
+        model_xml=env.model_xml(),
+        device=device.name,
+        judged_by=judged_by,
+        **seen.arrays(),
+        **steps.arrays(),
+    )
 
 
 def header_of(env: "VlaBenchEnv") -> FileHeader:
@@ -81,6 +107,7 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         "rendering": options.rendering,
         "cameras": list(options.cameras),
         "depth": options.depth,
+        "segmentation": options.segmentation,
         "robot": options.robot,
     }
     return FileHeader(
@@ -88,6 +115,7 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         image_size=options.image_size,
         proprioception_fields=env.proprioception_fields,
         depth=options.depth,
+        segmentation=options.segmentation,
         action_dim=int(np.prod(env.action_space.shape or (ACTION_DIM,))),
         env_args={  # 2 is robomimic's number for Gym environments
             "env_name": f"vla_bench/{env.task.id}-v1",
@@ -98,33 +126,29 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
     )
 
 
-def _keep(steps: dict[str, list[Any]], observation: Observation, state: NDArray[np.float64]) -> None:
-    for camera, image in observation["images"].items():
-        steps[f"image {camera}"].append(image)
-    for camera, depth in observation.get("depth", {}).items():
-        steps[f"depth {camera}"].append(depth)
-    steps["proprioception"].append(observation["proprioception"])
-    steps["states"].append(state)
+class _Steps:
+    """The rows of an episode, by the field that they belong to."""
 
+    _TYPES: dict[str, Any] = {"states": np.float64, "dones": bool}  # noqa: RUF012  # the others are float32
+    _WORDS = ("phases", "labels")
 
-def _demonstration(
-    env: "VlaBenchEnv", identity: EpisodeIdentity, scene_hash: str, success: bool, steps: dict[str, list[Any]]
-) -> Demonstration:
-    cameras = env.options.cameras
-    return Demonstration(
-        identity=identity,
-        instruction=env.task.instruction,
-        success=success,
-        scene_seed=identity.scene_seed(),
-        scene_hash=scene_hash,
-        images={camera: np.stack(steps[f"image {camera}"]) for camera in cameras},
-        depth={camera: np.stack(steps[f"depth {camera}"]) for camera in cameras if env.options.depth},
-        proprioception=np.array(steps["proprioception"], dtype=np.float32),
-        actions=np.array(steps["actions"], dtype=np.float32),
-        executed_actions=np.array(steps["executed_actions"], dtype=np.float32),
-        rewards=np.array(steps["rewards"], dtype=np.float32),
-        dones=np.array(steps["dones"], dtype=bool),
-        states=np.array(steps["states"], dtype=np.float64),
-        phases=tuple(steps["phases"]),
-        model_xml=env.model_xml(),
-    )
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Any]] = defaultdict(list)
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def keep(self, **values: object) -> None:
+        """Add a value to each field."""
+        for name, value in values.items():
+            self._rows[name].append(value)
+
+    def end(self) -> None:
+        """Let the episode end with the last step."""
+        self._rows["dones"][-1] = True
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the fields of a `Demonstration` with a row a step."""
+        words = {name: tuple(self._rows[name]) for name in self._WORDS}
+        numbers = {name: rows for name, rows in self._rows.items() if name not in words}
+        return words | {name: np.array(rows, dtype=self._TYPES.get(name, np.float32)) for name, rows in numbers.items()}

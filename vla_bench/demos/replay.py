@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import UnknownNameError
+from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.restoring import Environments, RestoringError, begin_again
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import work_through
@@ -107,7 +108,7 @@ class ReplayFactory:
     def __call__(self) -> Callable[[str], Replayed]:
         """Return what replays one demonstration by its name."""
         file = DemonstrationFile(self.path)
-        kwargs = {**file.header.env_kwargs, "cameras": (), "depth": False}
+        kwargs = {**file.header.env_kwargs, "cameras": (), "depth": False, "segmentation": False}
         environments = Environments(**kwargs)
         return lambda name: _replayed(file, environments, name)
 
@@ -138,25 +139,32 @@ def _replayed(file: DemonstrationFile, environments: Environments, name: str) ->
     notes = [] if same_scene else ["its seed leads to another scene today: begun at the stored state"]
     if not same_model(env.model_xml(), demonstration.model_xml):
         notes.append("the model is another one today")
-    run = _run(env, demonstration.executed_actions)
+    if summary.dropped_steps:
+        notes.append(f"{summary.dropped_steps} steps were dropped: gone over by the stored states")
+    run = _run(env, demonstration)
     steps = len(run.states)
     if steps < summary.steps:
         notes.append(f"ended after {steps} steps")
     differs = np.flatnonzero((run.states != demonstration.states[:steps]).any(axis=1))
     recorded_hand = demonstration.proprioception[:steps, file.header.columns("end_effector_position")]
+    differs_from = int(differs[0]) if len(differs) else None if steps == summary.steps else steps
+    judged = summary.judged_by == "person"  # whose verdict no replay can give again: the same states must do
     return replace(
         row,
-        success=run.success,
-        differs_from=int(differs[0]) if len(differs) else None if steps == summary.steps else steps,
+        success=summary.success and differs_from is None if judged else run.success,
+        differs_from=differs_from,
         largest_difference=float(np.abs(run.states - demonstration.states[:steps]).max()),
         gripper_off_m=float(np.linalg.norm(run.hand_world.astype(np.float32) - recorded_hand, axis=1).max()),
         notes=tuple(notes),
     )
 
 
-def _run(env: "VlaBenchEnv", actions: NDArray[np.float32]) -> _Run:
+def _run(env: "VlaBenchEnv", demonstration: Demonstration) -> _Run:
+    numbers = np.arange(demonstration.steps) if demonstration.step_numbers is None else demonstration.step_numbers
     states, hand, success = [], [], False
-    for action in actions:
+    for step, action in enumerate(demonstration.executed_actions):
+        if step and numbers[step] != numbers[step - 1] + 1:
+            env.set_state(demonstration.states[step])
         states.append(env.state())
         hand.append(env.simulation.world.end_effector_position_world().copy())
         _, terminated, truncated, info = env.advance(action)

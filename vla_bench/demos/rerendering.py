@@ -1,20 +1,18 @@
 """Draw the stored states of demonstrations again: other cameras, sizes, quality, depth; nothing is planned anew."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
-from vla_bench.core.types import Observation
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.parts import Parts, check_same
 from vla_bench.demos.recording import header_of
 from vla_bench.demos.restoring import Environments, begin_again
+from vla_bench.demos.seen import Seen
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import work_through
 from vla_bench.demos.writing import merge
@@ -38,6 +36,7 @@ class RenderOptions:
     cameras: tuple[str, ...] | None = None
     image_size: int | None = None  # pixels
     depth: bool | None = None
+    segmentation: bool | None = None
     rendering: str | None = None
     workers: int = 1
 
@@ -55,9 +54,15 @@ class RenderOptions:
             "cameras": self.cameras,
             "image_size": self.image_size,
             "depth": self.depth,
+            "segmentation": self.segmentation,
             "rendering": self.rendering,
         }
-        there = {"cameras": header.cameras, "image_size": header.image_size, "depth": header.depth}
+        there = {
+            "cameras": header.cameras,
+            "image_size": header.image_size,
+            "depth": header.depth,
+            "segmentation": header.segmentation,
+        }
         chosen = {name: value for name, value in asked.items() if value is not None}
         return {**header.env_kwargs, **there, **chosen}
 
@@ -112,22 +117,13 @@ class RenderFactory:
 
 
 def drawn(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
-    """Return the demonstration with the images, and depth where `env` gives it, of its states as `env` draws them."""
+    """Return the demonstration with what the cameras of `env` see of its states."""
     begin_again(env, demonstration.summary(), demonstration.states[0])
-    seen = list(_observations(env, demonstration))
-    cameras = env.options.cameras
-    return replace(
-        demonstration,
-        images={camera: np.stack([one["images"][camera] for one in seen]) for camera in cameras},
-        depth={camera: np.stack([one["depth"][camera] for one in seen]) for camera in cameras if env.options.depth},
-        model_xml=env.model_xml(),
-    )
-
-
-def _observations(env: "VlaBenchEnv", demonstration: Demonstration) -> Iterator[Observation]:
+    seen = Seen(env)
     for state in demonstration.states:
         env.set_state(state)
-        yield env.observe()
+        seen.look(env.observe())
+    return replace(demonstration, model_xml=env.model_xml(), **seen.arrays())
 
 
 def _write(

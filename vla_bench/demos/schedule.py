@@ -1,6 +1,7 @@
 """Which attempt comes next, so that any number of workers in any order make the same demonstrations."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 from vla_bench.core.errors import VlaBenchError
 
@@ -14,7 +15,8 @@ class ExpertUnsuccessfulError(VlaBenchError):
     def __init__(self, task: str, attempts: int, successes: int) -> None:
         super().__init__(
             f"The expert succeeded in {successes} of {attempts} attempts at {task}, so collecting stopped. "
-            "With noise, choose less of it; else `generate-demos --keep-failures` and `inspect` show what goes wrong."
+            "With noise or slips, choose less of them; else `generate-demos --keep-failures` and `inspect` show what "
+            "goes wrong. To record a policy whatever comes of it, `record --count episodes`."
         )
 
 
@@ -23,18 +25,35 @@ class Schedule:
 
     An index is handed out only if it is needed even should every running attempt succeed; so what is selected at the
     end does not depend on which worker was quicker, or on where an earlier run was interrupted.
+
+    With `all_count`, failures count as successes do. With `indices`, no other ones are attempted, and the schedule is
+    complete when they are used up.
     """
 
-    def __init__(self, task: str, episodes: int, outcomes: Mapping[int, bool]) -> None:
+    def __init__(
+        self,
+        task: str,
+        episodes: int,
+        outcomes: Mapping[int, bool],
+        *,
+        all_count: bool = False,
+        indices: Sequence[int] | None = None,
+    ) -> None:
         self.task = task
-        self._episodes = episodes
+        self.episodes = episodes if indices is None else min(episodes, len(indices))
+        self._all_count, self._indices = all_count, indices
         self._outcomes = dict(outcomes)  # index -> success
         self._running: set[int] = set()
 
     @property
+    def counting(self) -> int:
+        """Attempts so far that count."""
+        return min(self.episodes, sum(map(self._counts, self._outcomes)))
+
+    @property
     def successes(self) -> int:
-        """Successes so far that count."""
-        return min(self._episodes, sum(self._outcomes.values()))
+        """Successes among those that count."""
+        return sum(self._outcomes[index] for index in self.selected())
 
     @property
     def running(self) -> int:
@@ -51,14 +70,15 @@ class Schedule:
 
         Raise `ExpertUnsuccessfulError` when too many attempts have failed.
         """
-        hoped, index = 0, 0
-        while hoped < self._episodes:
+        hoped = 0
+        for index in self._candidates():
+            if hoped >= self.episodes:
+                return None
             if index not in self._outcomes and index not in self._running:
                 self._check_hope()
                 self._running.add(index)
                 return index
-            hoped += self._outcomes.get(index, True)
-            index += 1
+            hoped += self._counts(index)
         return None
 
     def finished(self, index: int, *, success: bool) -> None:
@@ -71,26 +91,34 @@ class Schedule:
         self._running.discard(index)
 
     def is_complete(self) -> bool:
-        """Whether the demonstrations asked for are all there."""
-        return len(self.selected()) == self._episodes
+        """Whether the demonstrations asked for, or all that there can be, are there."""
+        if len(self.selected()) == self.episodes:
+            return True
+        return self._indices is not None and all(index in self._outcomes for index in self._indices)
 
     def selected(self) -> Sequence[int]:
-        """Return the indices of the successes that count, in order, from the unbroken run of finished attempts."""
+        """Return the indices of what counts, in order, from the unbroken run of finished attempts."""
         chosen: list[int] = []
-        index = 0
-        while index in self._outcomes and len(chosen) < self._episodes:
-            if self._outcomes[index]:
+        for index in self._candidates():
+            if index not in self._outcomes or len(chosen) == self.episodes:
+                break
+            if self._counts(index):
                 chosen.append(index)
-            index += 1
         return chosen
 
     def failed(self) -> Sequence[int]:
-        """Return the indices of the failures before the last success that counts."""
+        """Return the indices of the failures, before the last that counts, that do not count."""
         end = max(self.selected(), default=0)
-        return [index for index, success in sorted(self._outcomes.items()) if not success and index < end]
+        return [index for index in sorted(self._outcomes) if not self._counts(index) and index < end]
+
+    def _candidates(self) -> Iterable[int]:
+        return itertools.count() if self._indices is None else self._indices
+
+    def _counts(self, index: int) -> bool:
+        return self._outcomes.get(index, True) or self._all_count
 
     def _check_hope(self) -> None:
-        successes = sum(self._outcomes.values())
-        limit = _HOPELESS_ATTEMPTS + (_ATTEMPTS_PER_EPISODE * self._episodes if successes else 0)
+        successes = sum(map(self._counts, self._outcomes))
+        limit = _HOPELESS_ATTEMPTS + (_ATTEMPTS_PER_EPISODE * self.episodes if successes else 0)
         if self.attempts >= limit:
             raise ExpertUnsuccessfulError(self.task, self.attempts, successes)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
-from vla_bench.demos.summary import ACTION_NAMES, columns
+from vla_bench.demos.summary import action_names, columns
 
 _UNSAID = "(nothing says it)"
 
@@ -45,6 +45,6 @@ def _action_rows(source: DemonstrationSource) -> list[list[str]]:
     if not source.episodes:
         return []
     actions = np.concatenate([source.stored_actions(episode.name) for episode in source.episodes])
-    names = ACTION_NAMES if actions.shape[1] == len(ACTION_NAMES) else [str(n) for n in range(actions.shape[1])]
+    names = action_names(actions.shape[1])
     quantiles = np.quantile(actions, [0, 0.01, 0.5, 0.99, 1], axis=0)  # (5, D)
     return [[name, *(f"{value:+.2f}" for value in quantiles[:, n])] for n, name in enumerate(names)]

@@ -44,6 +44,7 @@ class SourceFacts:
     action_convention: str
     gripper: GripperConvention | None  # as stored, what is read is ours; None where nothing says it
     orientation: Orientation  # as stored; what is read is upright
+    robot: str | None = None  # whose actions; None where nothing says it
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ class DemonstrationSource(ABC):
 
     def subset(self, subset: str) -> tuple[str, ...] | None:
         """Return the episodes of a subset that the source defines; None where it defines no such subset."""
+        return None
+
+    def step_words(self, name: str) -> tuple[str, ...] | None:
+        """Return what is said of each step of an episode, such as its phase; None where nothing is."""
         return None
 
     def actions(self, name: str) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Reading demonstration files: robomimic-compatible HDF5. Needs no simulator."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.core.types import ACTION_DIM, ImageArray
-from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.demonstration import NOMINAL, CameraTrack, Demonstration, DemonstrationSummary
 from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_rows
 from vla_bench.demos.header import FileHeader
 
@@ -68,6 +69,7 @@ class DemonstrationFile:
             shape = arrays["actions"].shape
             raise self._fault(f"{name}/actions has shape {shape}, expected (T, {self.header.action_dim})")
         depth = chosen if self.header.depth else ()
+        segments = chosen if self.header.segmentation else ()
         return Demonstration(
             identity=summary.identity,
             instruction=summary.instruction,
@@ -83,7 +85,16 @@ class DemonstrationFile:
             dones=arrays["dones"].astype(bool),
             states=arrays["states"],
             phases=tuple(summary.phase_names[number] for number in arrays["phases"]),
+            labels=self._labels(name, summary.steps),
             model_xml=self._model_xml(name),
+            segmentation={
+                camera: self._array(name, f"obs/{camera}_segmentation", summary.steps) for camera in segments
+            },
+            segment_names=summary.segment_names,
+            cameras=self._tracks(name, summary.steps),
+            step_numbers=self._array(name, "step_numbers", summary.steps) if self._has(name, "step_numbers") else None,
+            device=summary.device,
+            judged_by=summary.judged_by,
         )
 
     def array(self, name: str, key: str) -> NDArray[Any]:
@@ -138,7 +149,9 @@ class DemonstrationFile:
         sizes: dict[str, int] = {}
         for name in self.names:
             group = self._data[name]
-            for key in (*(f"obs/{key}" for key in group["obs"]), *(key for key in group if key != "obs")):
+            folders = [key for key in group if isinstance(group[key], h5py.Group)]
+            within = [f"{folder}/{key}" for folder in folders for key in group[folder]]
+            for key in (*within, *(key for key in group if key not in folders)):
                 sizes[key] = sizes.get(key, 0) + int(group[key].id.get_storage_size())
         return sizes
 
@@ -165,6 +178,26 @@ class DemonstrationFile:
                 raise self._fault(f"{name} lacks its model {key!r}")
             self._models[key] = self._file[key][:].tobytes().decode()
         return self._models[key]
+
+    def _labels(self, name: str, steps: int) -> tuple[str, ...]:
+        """Return the label of each step; files from before there were any hold nothing but nominal steps."""
+        if not self._has(name, "labels"):
+            return (NOMINAL,) * steps
+        names = json.loads(self._attributes(name).get("label_names", "[]"))
+        return tuple(names[number] for number in self._array(name, "labels", steps))
+
+    def _tracks(self, name: str, steps: int) -> dict[str, CameraTrack]:
+        """Return where each camera was; older files do not say it."""
+        tracks = {}
+        for camera in self._data[name].get("cameras", ()):
+            dataset = self._dataset(name, f"cameras/{camera}")
+            if dataset.shape not in ((4, 4), (steps, 4, 4)):
+                raise self._fault(f"{name}/cameras/{camera} has shape {dataset.shape}, expected (T, 4, 4) or (4, 4)")
+            tracks[camera] = CameraTrack(np.asarray(dataset.attrs["intrinsics"]), np.asarray(dataset[()]))
+        return tracks
+
+    def _has(self, name: str, key: str) -> bool:
+        return key in self._data[name]
 
     def _array(self, name: str, key: str, steps: int) -> NDArray[Any]:
         array = self._part(name, key, slice(None))

@@ -51,7 +51,9 @@ class Summary:
     actions: tuple[ActionSummary, ...]
     phases: dict[str, int]  # phase -> steps in it
     subsets: dict[str, int]  # subset -> demonstrations in it
-    disturbed: float  # share of the steps at which noise moved the robot
+    disturbed: float  # share of the steps at which noise or a slip moved the robot
+    slips: int  # that were injected
+    labels: dict[str, int]  # label -> steps with it
     stored_bytes: dict[str, int]  # kind of array -> bytes on disk
     file_bytes: int
 
@@ -75,17 +77,21 @@ class Summary:
             f"cameras         {', '.join(header.cameras)}, {header.image_size} x {header.image_size} pixels{depth}",
             f"proprioception  {fields}",
             f"actions         {header.action_convention}, {header.control_hz} Hz",
+            f"robot           {header.robot}",
             f"made by         {header.env_args.get('env_name')} {header.env_args.get('env_version')}",
             "",
             *columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
             "",
             *columns(["action", "min", "1 %", "median", "99 %", "max"], self._action_rows()),
             "",
-            f"noise           moved the robot at {self.disturbed:.0%} of the steps",
+            f"disturbed       {self.disturbed:.0%} of the steps{self._slips_shown()}",
             f"phases          {_shares(self.phases)}",
             f"subsets         {', '.join(f'{name} {count}' for name, count in self.subsets.items())}",
             f"on disk         {', '.join(f'{name} {_size(size)}' for name, size in self._largest())}",
         ]
+
+    def _slips_shown(self) -> str:
+        return f"; {self.slips} slips: {_shares(self.labels)}" if self.slips else ""
 
     def _task_rows(self) -> list[list[str]]:
         return [
@@ -122,6 +128,8 @@ def summarise(path: Path | str) -> Summary:
             phases=dict(Counter(phase for demonstration in demonstrations for phase in demonstration.phases)),
             subsets={name: len(file.mask(name)) for name in file.masks() if "." not in name},
             disturbed=_disturbed(demonstrations),
+            slips=sum(demonstration.summary().slips for demonstration in demonstrations),
+            labels=dict(Counter(label for demonstration in demonstrations for label in demonstration.labels)),
             stored_bytes=file.stored_bytes(),
             file_bytes=file.path.stat().st_size,
         )
@@ -152,9 +160,17 @@ def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple
 def _actions(demonstrations: Sequence[Demonstration]) -> tuple[ActionSummary, ...]:
     if not demonstrations:
         return ()
-    actions = np.concatenate([demonstration.actions for demonstration in demonstrations])  # (steps, 7)
+    actions = np.concatenate([demonstration.actions for demonstration in demonstrations])  # (steps, 7 for each arm)
     quantiles = np.quantile(actions, [0, 0.01, 0.5, 0.99, 1], axis=0)
-    return tuple(ActionSummary(ACTION_NAMES[i], *map(float, quantiles[:, i])) for i in range(ACTION_DIM))
+    names = action_names(actions.shape[1])
+    return tuple(ActionSummary(name, *map(float, quantiles[:, i])) for i, name in enumerate(names))
+
+
+def action_names(size: int) -> list[str]:
+    """Return what the numbers of an action are called; with two arms, the right one's come first."""
+    if size == 2 * ACTION_DIM:
+        return [f"{side} {name}" for side in ("right", "left") for name in ACTION_NAMES]
+    return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
 
 
 def _disturbed(demonstrations: Sequence[Demonstration]) -> float:

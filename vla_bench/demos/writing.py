@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vla_bench.core.episode import array_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import written_whole
-from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.demonstration import LABELS, Demonstration, DemonstrationSummary
 from vla_bench.demos.header import FileHeader
 
 _LIBRARY_VERSIONS = ("v108", "v110")  # readable by every HDF5 since 1.10
@@ -43,13 +43,18 @@ class Source:
     name: str
 
 
-def write_demonstrations(path: Path | str, header: FileHeader, demonstrations: Iterable[Demonstration]) -> None:
-    """Write a whole file with the subsets `train`, `valid` and one for each task."""
+Masks = Mapping[str, Sequence[int]]  # subset -> places in the file, from 0
+
+
+def write_demonstrations(
+    path: Path | str, header: FileHeader, demonstrations: Iterable[Demonstration], masks: Masks | None = None
+) -> None:
+    """Write a whole file with the subsets `masks`, by default `train` and `valid`; each task is a subset, too."""
     with _written(Path(path)) as file:
         data = _data_group(file, header)
         for number, demonstration in enumerate(demonstrations):
             _write_one(data.create_group(f"demo_{number}"), demonstration)
-        _finish(file)
+        _finish(file, masks)
 
 
 def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> None:
@@ -65,18 +70,17 @@ def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> 
         raise DemonstrationWriteError(path, error.strerror or str(error)) from error
 
 
-def merge(output: Path, header: FileHeader, sources: Sequence[Source], extra: Mapping[str, str] | None = None) -> None:
-    """Copy the demonstrations of `sources` into one file, in order, as they are; `extra` adds attributes to `data`."""
+def merge(output: Path, header: FileHeader, sources: Sequence[Source], masks: Masks | None = None) -> None:
+    """Copy the demonstrations of `sources` into one file, in order, as they are; subsets as `write_demonstrations`."""
     _check_room(output, sources)
     with _written(output) as file:
         data = _data_group(file, header)
-        data.attrs.update(extra or {})
         for path, group in groupby(enumerate(sources), key=lambda numbered: numbered[1].path):
             with h5py.File(path, "r") as part:
                 for number, source in group:
                     part.copy(part[f"data/{source.name}"], data, name=f"demo_{number}")
                     _copy_model(part, file, part[f"data/{source.name}"].attrs["model_file"])
-        _finish(file)
+        _finish(file, masks)
 
 
 def subsets(summaries: Mapping[str, DemonstrationSummary]) -> dict[str, list[str]]:
@@ -107,6 +111,12 @@ def _write_one(group: Any, demonstration: Demonstration) -> None:
     for camera, depth in demonstration.depth.items():
         chunks = _chunks(depth)
         group.create_dataset(f"obs/{camera}_depth", data=depth, chunks=chunks, shuffle=True, **_COMPRESSION)
+    for camera, segments in demonstration.segmentation.items():
+        chunks = _chunks(segments)
+        group.create_dataset(f"obs/{camera}_segmentation", data=segments, chunks=chunks, **_COMPRESSION)
+    for camera, track in demonstration.cameras.items():
+        poses = group.create_dataset(f"cameras/{camera}", data=track.pose_world.astype(np.float64))
+        poses.attrs["intrinsics"] = track.intrinsics
     group.create_dataset("actions", data=demonstration.actions.astype(np.float32))
     group.create_dataset("executed_actions", data=demonstration.executed_actions.astype(np.float32))
     group.create_dataset("rewards", data=demonstration.rewards.astype(np.float32))
@@ -114,6 +124,9 @@ def _write_one(group: Any, demonstration: Demonstration) -> None:
     group.create_dataset("states", data=demonstration.states.astype(np.float64), shuffle=True, **_COMPRESSION)
     numbers = [summary.phase_names.index(phase) for phase in demonstration.phases]
     group.create_dataset("phases", data=np.array(numbers, dtype=np.uint8))
+    group.create_dataset("labels", data=np.array([LABELS.index(one) for one in demonstration.labels], dtype=np.uint8))
+    if demonstration.step_numbers is not None:
+        group.create_dataset("step_numbers", data=demonstration.step_numbers.astype(np.int32))
 
 
 def _keep_model(file: Any, xml: str) -> str:
@@ -150,13 +163,17 @@ def _data_group(file: Any, header: FileHeader) -> Any:
     return data
 
 
-def _finish(file: Any) -> None:
+def _finish(file: Any, masks: Masks | None = None) -> None:
     """Add what depends on all demonstrations: their total length and the subsets."""
     data = file["data"]
     names = sorted(data, key=lambda name: int(name.removeprefix("demo_")))
     summaries = {name: DemonstrationSummary.from_attributes(data[name].attrs) for name in names}
     data.attrs["total"] = sum(summary.steps for summary in summaries.values())
-    for subset, members in subsets(summaries).items():
+    chosen = subsets(summaries)
+    if masks is not None:
+        chosen = {name: members for name, members in chosen.items() if name not in ("train", "valid")}
+        chosen |= {name: [f"demo_{place}" for place in places] for name, places in masks.items()}
+    for subset, members in chosen.items():
         file.create_dataset(f"mask/{subset}", data=np.array([name.encode() for name in members], dtype="S"))
 
 

@@ -23,10 +23,8 @@ _NULL_KP = 10.0
 class OperationalSpaceController:
     """Turn (6,) end-effector deltas in [-1, 1] into joint torques, at every simulation step."""
 
-    def __init__(
-        self, model: mujoco.MjModel, site: int, joints: list[int], actuators: list[int], *, coupled: bool = False
-    ) -> None:
-        self._model, self._site, self._coupled = model, site, coupled
+    def __init__(self, model: mujoco.MjModel, site: int, joints: list[int], actuators: list[int]) -> None:
+        self._model, self._site = model, site
         self._qpos = model.jnt_qposadr[joints].astype(np.int64)
         self._dof = model.jnt_dofadr[joints].astype(np.int64)
         self._actuators = np.array(actuators, dtype=np.int64)
@@ -62,7 +60,6 @@ class OperationalSpaceController:
                 data._address,
                 data.qM.ctypes.data,
                 self._site,
-                self._coupled,
                 self._qpos,
                 self._dof,
                 self._actuators,
@@ -89,7 +86,6 @@ class _Arm(NamedTuple):
     data: int
     inertia: int  # address of data.qM
     site: int
-    coupled: bool  # position and orientation are controlled together
     qpos_addresses: NDArray[np.int64]
     dof_addresses: NDArray[np.int64]
     actuators: NDArray[np.int64]
@@ -133,7 +129,6 @@ def _apply(functions: Any, arm: Any) -> None:
         arm.goal_matrix,
         arm.matrix,
         arm.rest,
-        arm.coupled,
     )
     for i in range(len(torque)):
         arm.ctrl[arm.actuators[i]] = min(max(torque[i], arm.limits[i, 0]), arm.limits[i, 1])
@@ -152,7 +147,6 @@ def _torque(  # type: ignore[no-untyped-def]  # arrays of float64 throughout
     goal_matrix,
     matrix,
     rest,
-    coupled,
 ):
     n = dof.shape[0]
     jacobian = np.empty((6, n))
@@ -175,11 +169,8 @@ def _torque(  # type: ignore[no-untyped-def]  # arrays of float64 throughout
     response = np.linalg.solve(arm_mass, np.ascontiguousarray(jacobian.T))  # (n, 6)
     inverse = jacobian @ response
     wrench = np.empty(6)
-    if coupled:
-        wrench[:] = np.linalg.solve(inverse, np.concatenate((force, moment)))
-    else:
-        wrench[:3] = np.linalg.solve(np.ascontiguousarray(inverse[:3, :3]), force)
-        wrench[3:] = np.linalg.solve(np.ascontiguousarray(inverse[3:, 3:]), moment)
+    wrench[:3] = np.linalg.solve(np.ascontiguousarray(inverse[:3, :3]), force)
+    wrench[3:] = np.linalg.solve(np.ascontiguousarray(inverse[3:, 3:]), moment)
     posture = arm_mass @ (_NULL_KP * (rest - joint_position) - 2.0 * np.sqrt(_NULL_KP) * joint_velocity)
     wrench -= np.linalg.solve(inverse, response.T @ posture)  # what the posture would do to the end-effector
     torque = jacobian.T @ wrench + posture

@@ -94,14 +94,20 @@ class ArmDescription(Description):
     start_rad: Vector
     start_noise_rad: float
     joint_damping: Vector
+    joint_armature: Vector | None = None  # kg m2, the motors' inertia as the joints feel it; None: as in the MJCF
     wrist_camera: str
-    coupled_control: bool = False  # whether the controller knows that forces turn the hand and moments move it
+    wrist_camera_offset_m: tuple[float, float, float] = (
+        0.0,
+        0.0,
+        0.0,
+    )  # from where the MJCF has it, in its body's frame
 
     @model_validator(mode="after")
     def _one_value_a_joint(self) -> "ArmDescription":
-        _check_lengths(
-            len(self.joints), actuators=self.actuators, start_rad=self.start_rad, joint_damping=self.joint_damping
-        )
+        lengths = {"actuators": self.actuators, "start_rad": self.start_rad, "joint_damping": self.joint_damping}
+        if self.joint_armature is not None:
+            lengths["joint_armature"] = self.joint_armature
+        _check_lengths(len(self.joints), **lengths)
         return self
 
 
@@ -127,6 +133,8 @@ class FingerDescription(Description):
     clearance_m: float
     reach_m: float
     depth_m: float
+    palm_m: float
+    palm_half_size_m: Pair
 
 
 class Coupling(Description):
@@ -166,8 +174,15 @@ class GripperDescription(Description):
     def geometry(self) -> GripperGeometry:
         """What an expert needs to know of it."""
         fingers = self.fingers
-        lengths = (fingers.opening_m, fingers.offset_m, fingers.clearance_m, fingers.reach_m, fingers.depth_m)
-        return GripperGeometry(*lengths)
+        return GripperGeometry(
+            opening_m=fingers.opening_m,
+            finger_offset_m=fingers.offset_m,
+            finger_clearance_m=fingers.clearance_m,
+            fingertip_m=fingers.reach_m,
+            depth_m=fingers.depth_m,
+            palm_m=fingers.palm_m,
+            palm_half_size_m=fingers.palm_half_size_m,
+        )
 
 
 class RobotDescription(Description):

@@ -14,13 +14,15 @@ from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray,
 from vla_bench.envs.engines import engines
 from vla_bench.envs.opengl import load_mujoco
 from vla_bench.envs.options import EnvOptions, Rendering
+from vla_bench.envs.perturbations import Perturbation
 from vla_bench.envs.segments import segment_names
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.phases import phase_of
+from vla_bench.tasks.subgoals import SubgoalRecord
 
 CAMERAS = ("agentview", "wrist")
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # no motion, gripper open
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _TEXT_CHARACTERS = string.printable
 
 Info = dict[str, Any]  # Gymnasium's own type
@@ -38,16 +40,22 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             raise ConventionError(f"wait_steps={wait_steps} is out of range. Expected 0 or more.")
         self.task, self.options, self.render_mode = task, options, "rgb_array"
         load_mujoco(draws=bool(options.cameras))
-        self.simulation: Simulation = engines[task.engine](task, options)
+        self.simulation = _simulation(task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
-        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self._subgoals = SubgoalRecord(task)
+        self.action_space = spaces.Box(-1.0, 1.0, (self.simulation.action_dim,), np.float32)
         self.observation_space = _observation_space(options, self.proprioception_fields, self.segment_names)
 
     @property
     def proprioception_fields(self) -> tuple[ProprioceptionField, ...]:
         """The named slices of `observation["proprioception"]`, in order."""
         return self.simulation.proprioception_fields
+
+    @property
+    def action_dim(self) -> int:
+        """How many numbers an action has: 7 for each arm, the right one's first."""
+        return self.simulation.action_dim
 
     @property
     def segment_names(self) -> tuple[str, ...]:
@@ -70,10 +78,12 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         super().reset(seed=seed)
         self.simulation.reset(self.np_random)
         for _ in range(self._wait_steps):
-            self.simulation.step(_STILL)
+            self.simulation.step(np.tile(_STILL, self.simulation.action_dim // ACTION_DIM))
         self._steps, self._held, self._ready = 0, 0, True
+        self._subgoals = SubgoalRecord(self.task)
+        self._subgoals.update(self.simulation.world, 0)
         info = self._info(success=False)
-        info["scene_hash"] = array_hash(self.simulation.state())
+        info["scene_hash"] = array_hash(self.simulation.state(), *self.simulation.changes())
         info["segment_names"] = self.segment_names
         return self.observe(), info
 
@@ -86,9 +96,11 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         """Advance one control step without rendering; `step` is this and `observe`."""
         if not self._ready:
             raise ConventionError("Call reset() before step(), and after an episode has ended.")
-        self.simulation.step(_checked(action))
+        self.simulation.step(_checked(action, self.simulation.action_dim))
         self._steps += 1
-        self._held = self._held + 1 if self.simulation.succeeded() else 0
+        self._subgoals.update(self.simulation.world, self._steps)
+        reached = self.simulation.succeeded() and self._subgoals.in_order()
+        self._held = self._held + 1 if reached else 0
         success = self._held >= self.task.success_steps
         violated = not success and self.task.violated(self.simulation.world)
         terminated, truncated = success or violated, self._steps >= self.task.horizon
@@ -100,7 +112,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         observation: Observation = {
             "images": self.simulation.images(),
             "proprioception": self.simulation.proprioception(),
-            "instruction": self.task.instruction,
+            "instruction": self.simulation.instruction,
         }
         if self.options.depth:
             observation["depth"] = self.simulation.depth()
@@ -136,6 +148,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             "success": success,
             "progress": 1.0 if success else self.task.progress(world),
             "phase": phase_of(self.task, world),
+            "subgoals_reached": self._subgoals.reached(),
             "end_effector_position": world.end_effector_position_world().copy(),
             "cameras": self._camera_info(),
         }
@@ -159,13 +172,15 @@ def make(
     robot: str = "panda",
     segmentation: bool = False,
 ) -> VlaBenchEnv:
-    """Return the environment of `suite.task`; raise `UnknownNameError` for an unknown task or camera."""
+    """Return the environment of `suite.task`, clean or perturbed, such as by "camera=2,lighting=1".
+
+    Raise `UnknownNameError` for an unknown task, camera or axis, `PerturbationError` for an axis that the task lacks.
+    """
     for camera in cameras:
         if camera not in CAMERAS:
             raise UnknownNameError("camera", camera, CAMERAS)
-    if perturb is not None:
-        raise ConventionError(f"perturb={perturb!r} is unknown: there are no perturbations yet.")
-    chosen = EnvOptions(image_size, rendering, tuple(cameras), depth, robot, segmentation)
+    perturbation = Perturbation.parse(perturb or "")
+    chosen = EnvOptions(image_size, rendering, tuple(cameras), depth, robot, segmentation, perturbation)
     return VlaBenchEnv(get_task(task_id), chosen, wait_steps)
 
 
@@ -174,10 +189,23 @@ def make_registered(task_id: str, render_mode: str | None = None, **options: Any
     return make(task_id, **options)
 
 
-def _checked(action: FloatArray) -> FloatArray:
+def _simulation(task: Task, options: EnvOptions) -> Simulation:
+    def make_one(asked: Task) -> Simulation:
+        made: Simulation = engines[asked.engine](asked, options)
+        return made
+
+    if not options.perturbation:
+        return make_one(task)
+    from vla_bench.envs.perturbations.simulation import perturbed_simulation  # loads mujoco
+
+    return perturbed_simulation(make_one, task, options.perturbation)
+
+
+def _checked(action: FloatArray, size: int) -> FloatArray:
     action = np.asarray(action, dtype=np.float64)
-    if action.shape != (ACTION_DIM,):
-        raise ConventionError(f"An action has shape {action.shape}. Expected ({ACTION_DIM},).")
+    if action.shape != (size,):
+        arms = "" if size == ACTION_DIM else f": {ACTION_DIM} numbers for each of {size // ACTION_DIM} arms"
+        raise ConventionError(f"An action has shape {action.shape}. Expected ({size},){arms}.")
     if not np.isfinite(action).all():
         raise ConventionError(f"An action is not finite: {action}.")
     return np.clip(action, -1.0, 1.0)

@@ -39,9 +39,9 @@ joint_starts: Registry[JointStart] = Registry("initial relation of a joint")
 
 @joint_starts.register
 def opened(joint: JointInModel, generator: np.random.Generator) -> float:
-    """Return a position from a little past where the joint counts as open to the end of its range."""
-    margin = 0.25 * (joint.furthest - joint.description.open_from)
-    return float(generator.uniform(joint.description.open_from + margin, joint.furthest))
+    """Return a position in the further half of where the joint counts as open."""
+    half_way = (joint.description.open_from + joint.furthest) / 2
+    return float(generator.uniform(half_way, joint.furthest))
 
 
 def _in_model(model: mujoco.MjModel, prefix: str, part: str, description: JointDescription) -> JointInModel:

@@ -67,7 +67,7 @@ def sample_places(
     unplaced = sorted(set(footprints) - {relation.arguments[0] for relation in relations})
     if unplaced:
         raise UnplacedError(unplaced)
-    relations = in_order(relations)
+    relations = in_order([relation for relation in relations if isinstance(initial_relations[relation.name], Placing)])
     failures: Counter[tuple[Relation, str]] = Counter()
     for _ in range(_RESTARTS):
         placed, stuck = _placed(relations, Layout(regions, footprints), generator)

@@ -24,6 +24,11 @@ def robot_spec(name: str, robot: RobotDescription, rendering: Rendering) -> mujo
     _check_gripper(description, robot, gripper, gripper_path)
     for joint, damping in zip(robot.arm.joints, robot.arm.joint_damping, strict=True):
         arm.joint(joint).damping = np.full_like(arm.joint(joint).damping, damping)
+    if any(robot.arm.wrist_camera_offset_m):
+        camera = arm.camera(robot.arm.wrist_camera)
+        camera.pos = camera.pos + np.array(robot.arm.wrist_camera_offset_m)
+    for joint, inertia in zip(robot.arm.joints, robot.arm.joint_armature or (), strict=False):
+        arm.joint(joint).armature = inertia
     _move_site(gripper, robot.gripper.end_effector)
     _couple(gripper, robot.gripper.couplings)
     for actuator, limit in zip(robot.gripper.actuators, robot.gripper.force_limits or (), strict=False):

@@ -10,7 +10,7 @@ from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
 from vla_bench.envs.descriptions import GripperDescription, ObjectDescription
 from vla_bench.envs.joints import JointInModel, joints_of
-from vla_bench.envs.scene import CompiledScene, item_prefix
+from vla_bench.envs.scene import CompiledScene, horizontal_radius, item_prefix
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,7 @@ def _geometry(model: mujoco.MjModel, item: _Item, description: ObjectDescription
         top_m=float(model.site(f"{item.prefix}top").pos[2]),
         support_m=float(support.pos[2]),
         support_radius_m=float(support.size[0]),
+        radius_m=horizontal_radius(model, model.body(item.body).name),
         grasp_height_m=grasp.height_m if grasp else 0.0,
         grasp_yaw_symmetry_rad=float(np.radians(grasp.yaw_symmetry_deg)) if grasp else 0.0,
         grasp_offset_m=grasp.offset_m if grasp else 0.0,

@@ -7,9 +7,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.types import ProprioceptionField
 from vla_bench.evaluation.episodes import Command, Event, Lost
-from vla_bench.evaluation.rows import EnvironmentSpec
+from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec
 from vla_bench.evaluation.worker import Started, StartFailed, process_variables, serve
 
 _STALL_S = 600.0  # a worker that is silent for so long over one command hangs
@@ -60,14 +59,14 @@ class WorkerPool:
         """Process ids of the workers."""
         return tuple(worker.process.pid or 0 for worker in self._workers)
 
-    def start(self) -> tuple[ProprioceptionField, ...]:
-        """Wait until every worker has tried out an environment; return what its proprioception consists of."""
+    def start(self) -> EnvironmentFacts:
+        """Wait until every worker has tried out an environment; return what a policy must know of it."""
         try:
-            fields = [worker.wait_started() for worker in self._workers]
+            facts = [worker.wait_started() for worker in self._workers]
         except BaseException:
             self.close()
             raise
-        return fields[0]
+        return facts[0]
 
     def send(self, command: Command) -> None:
         """Give a command to the worker of its row; it answers with one event."""
@@ -115,7 +114,7 @@ class _Worker:
 
     def send(self, command: Command) -> None:
         """Queue a command."""
-        if not self._unanswered and self._fields is not None:
+        if not self._unanswered and self._facts is not None:
             self._since = time.monotonic()
         self._unanswered.append(command.row)
         try:
@@ -139,18 +138,18 @@ class _Worker:
             self._gone = True
         return events
 
-    def wait_started(self) -> tuple[ProprioceptionField, ...]:
+    def wait_started(self) -> EnvironmentFacts:
         """Wait for the first message; raise `WorkerStartError` if the environments do not work."""
-        while self._fields is None:
+        while self._facts is None:
             wait([self.connection], timeout=self.patience_s())
             self.received()
-            if self._fields is None and self.death():
+            if self._facts is None and self.death():
                 self.restart()
-        return self._fields
+        return self._facts
 
     def patience_s(self) -> float:
         """Return how long the worker may still be silent."""
-        if self._fields is None:
+        if self._facts is None:
             return max(0.0, self._since + _START_S - time.monotonic())
         return max(0.0, self._since + self._stall_s - time.monotonic()) if self._unanswered else self._stall_s
 
@@ -167,11 +166,11 @@ class _Worker:
 
     def busy_with(self) -> int | None:
         """Return the row whose command the worker was carrying out."""
-        return self._unanswered[0] if self._unanswered and self._fields is not None else None
+        return self._unanswered[0] if self._unanswered and self._facts is not None else None
 
     def restart(self) -> None:
         """Replace the process by a new one; raise `WorkerStartError` when it does not get as far as to start."""
-        self._failed_starts = self._failed_starts + 1 if self._fields is None else 0
+        self._failed_starts = self._failed_starts + 1 if self._facts is None else 0
         if self._failed_starts >= _START_ATTEMPTS:
             raise WorkerStartError(
                 f"The worker process died {self._failed_starts} times while it started; its output above says why. "
@@ -199,11 +198,11 @@ class _Worker:
         self.process.start()
         theirs.close()  # or the end of the process would not close the pipe
         self._unanswered: deque[int] = deque()
-        self._fields: tuple[ProprioceptionField, ...] | None = None
+        self._facts: EnvironmentFacts | None = None
         self._gone = False
         self._since = time.monotonic()
 
     def _note_start(self, message: Started | StartFailed) -> None:
         if isinstance(message, StartFailed):
             raise WorkerStartError(message.message)
-        self._fields = message.proprioception_fields
+        self._facts = message.facts

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rows import EnvironmentSpec
@@ -22,6 +22,12 @@ class EvaluationProtocol:
     def __post_init__(self) -> None:
         if self.wait_steps is not None and self.wait_steps < 0:
             raise VlaBenchError(f"wait_steps is {self.wait_steps}. Expected 0 or more.")
+
+    @classmethod
+    def of_stamp(cls, stamp: Mapping[str, Any], task_id: str) -> Self:
+        """Return the protocol that `stamp` tells of, for one of its tasks."""
+        rules = stamp.get("tasks", {}).get(task_id, {})
+        return cls(stamp["rendering"], stamp["robot"], rules.get("wait_steps"))
 
     def stamp(self, task_ids: Iterable[str], spec: EnvironmentSpec, chunk: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the whole protocol of a run as plain data: what `vla_bench.results.protocols` compares and prints.

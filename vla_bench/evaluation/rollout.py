@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.types import FloatArray, Observation
+from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.evaluation.episodes import Abandon, Begin, Command, EpisodeResult, Event, Execute, Finished, Lost, Ready
 from vla_bench.policies.policy import Policy, as_chunks
 
@@ -70,9 +70,11 @@ class Rollout:
         retries: int = _RETRIES,
         video_of: Callable[[EpisodeIdentity], Path | None] = lambda episode: None,
         blocks: Callable[[Sequence[int]], Sequence[list[int]]] = lambda rows: [list(rows)],
+        action_dim: int = ACTION_DIM,
     ) -> None:
         self._policy, self._pool, self._on_finished = policy, pool, on_finished
         self._retries, self._video_of, self._blocks = retries, video_of, blocks
+        self._action_dim = action_dim
         self._waiting: deque[_Trial] = deque()
         self._active: dict[int, _Trial] = {}  # by row
 
@@ -130,7 +132,8 @@ class Rollout:
     def _act_together(self, rows: list[int]) -> None:
         begun = time.perf_counter()
         try:
-            chunks = as_chunks(self._policy.act([self._observation(row) for row in rows], rows=rows), len(rows))
+            actions = self._policy.act([self._observation(row) for row in rows], rows=rows)
+            chunks = as_chunks(actions, len(rows), self._action_dim)
         except Exception:
             self._separate(rows, traceback.format_exc())
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vla_bench.core.episode import EpisodeIdentity, array_hash
-from vla_bench.core.types import ACTION_DIM, FloatArray, Observation, ProprioceptionField
+from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
 from vla_bench.evaluation.episodes import (
     Abandon,
     Begin,
@@ -58,6 +58,14 @@ class EnvironmentSpec:
     def for_video(self) -> "EnvironmentSpec":
         """Return the specification of the environments that render videos."""
         return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=None)
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """What a policy must know of environments besides what it asked for; the same for all tasks of a suite."""
+
+    proprioception_fields: tuple[ProprioceptionField, ...]
+    action_dim: int
 
 
 class EnvironmentStock:
@@ -111,7 +119,7 @@ class _Running:
 
     def result(self, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> EpisodeResult:
         """Return the record of what has happened so far."""
-        actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, ACTION_DIM)
+        actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, self.environment.action_dim)
         return EpisodeResult(
             episode=self.episode,
             outcome=outcome,
@@ -138,12 +146,12 @@ class Rows:
         self._cameras = EnvironmentStock(spec.for_video(), most_free=1)
         self._running: dict[int, _Running] = {}
 
-    def try_out(self, task_id: str) -> tuple[ProprioceptionField, ...]:
-        """Make one environment, reset and render it once; return its proprioception fields."""
+    def try_out(self, task_id: str) -> EnvironmentFacts:
+        """Make one environment, reset and render it once; return what a policy must know of it."""
         environment = self._stock.take(task_id)
         environment.reset(seed=0)
         self._stock.give_back(task_id, environment)
-        return environment.proprioception_fields
+        return EnvironmentFacts(environment.proprioception_fields, environment.action_dim)
 
     def handle(self, command: Command) -> Event:
         """Carry out one command and return what came of it."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
+from vla_bench.core.types import ACTION_DIM
+from vla_bench.envs.descriptions import describe_robot
 from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
 from vla_bench.evaluation.plan import FixedPlan, Plan, plan_episodes
 from vla_bench.evaluation.pool import NoWorkers, WorkerPool
@@ -78,6 +80,7 @@ def run_evaluation(
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
+    describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     if plan is None:
         plan = FixedPlan(plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed))
     source = find_policy(options.policy, options.checkpoint)
@@ -119,7 +122,7 @@ def _run(
     if shape := info.numerics.batch_shape:
         policy = FixedBatch(policy, shape, first_spare_row=options.workers * options.rows_per_worker)
         blocks = policy.full_blocks
-    with _connected_pool(options, policy, missing) as pool:
+    with _connected_pool(options, policy, missing) as (pool, action_dim):
         info = open_run(options.output, info)
         with Ledger(options.output / LEDGER_NAME) as ledger:
             session = RunSession(
@@ -133,7 +136,13 @@ def _run(
                 on_progress=on_progress,
             )
             rollout = Rollout(
-                policy, pool, session.finish, retries=options.retries, video_of=_videos(options), blocks=blocks
+                policy,
+                pool,
+                session.finish,
+                retries=options.retries,
+                video_of=_videos(options),
+                blocks=blocks,
+                action_dim=action_dim,
             )
             waiting = set(missing)
             while round_ := plan.next_round(_recorded(ledger)):
@@ -154,21 +163,29 @@ def _recorded(ledger: Ledger) -> dict[EpisodeIdentity, EpisodeRecord]:
 @contextmanager
 def _connected_pool(
     options: RunOptions, policy: Policy, episodes: Sequence[EpisodeIdentity]
-) -> Iterator[WorkerPool | NoWorkers]:
-    """Yield workers for `episodes` whose environments fit the policy, and end them afterwards."""
+) -> Iterator[tuple[WorkerPool | NoWorkers, int]]:
+    """Yield workers whose environments fit the policy, and the size of an action; end the workers afterwards."""
     if not episodes:
-        yield NoWorkers()
+        yield NoWorkers(), ACTION_DIM
         return
     workers = min(options.workers, len(episodes))
     rows = min(options.rows_per_worker, math.ceil(len(episodes) / workers))
     spec = environment_spec(policy, options.image_size, options.protocol)
     pool = WorkerPool(spec, episodes[0].task_id, workers=workers, rows_per_worker=rows, stall_s=options.timeout_s)
     try:
-        fields = pool.start()
+        facts = pool.start()
         policy.connect(
-            EnvironmentConventions(spec.cameras, spec.image_size, fields, depth=spec.depth, expert=spec.expert)
+            EnvironmentConventions(
+                spec.cameras,
+                spec.image_size,
+                facts.proprioception_fields,
+                depth=spec.depth,
+                expert=spec.expert,
+                action_dim=facts.action_dim,
+                robot=spec.robot,
+            )
         )
-        yield pool
+        yield pool, facts.action_dim
     finally:
         pool.close()
 

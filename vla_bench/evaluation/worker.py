@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.types import ProprioceptionField
-from vla_bench.evaluation.rows import EnvironmentSpec, Rows
+from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec, Rows
 
 
 @dataclass(frozen=True)
 class Started:
     """The worker's first message: its environments work."""
 
-    proprioception_fields: tuple[ProprioceptionField, ...]
+    facts: EnvironmentFacts
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.motion import Pose, nearest_equal_yaw, opening_yaw
 
 NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
-_HAND_HALF_SIZE_M = np.array([0.106, 0.034])  # along the opening of the fingers, and across it
-_HAND_ABOVE_M = 0.033  # the hand begins this far above the grasp
 _ASIDE_M = 0.012  # how far off the item's middle the open fingers may go down, along the way they close
 _LEAST_HOLD_M = 0.003  # how far below an item's top the grasp must be at least, where walls keep the hand up
+_HAND_EXTRA_M = 0.018  # that half the hand is thicker than half a finger
 _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
 _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
@@ -78,7 +77,7 @@ def _above_walls(world: World, item: str, grasp: Pose) -> Pose:
     """Return the grasp, raised as far as the hand must be to stay above the walls around the item."""
     rims_m = _walls_in_the_way(world, item, grasp)
     top_m = world.position_world(item)[2] + world.geometry(item).top_m
-    height = min(max(rims_m) - _HAND_ABOVE_M, top_m - _LEAST_HOLD_M)
+    height = min(max(rims_m) - world.gripper().palm_m, top_m - _LEAST_HOLD_M)
     return Pose(np.array([*grasp.position_world[:2], max(grasp.position_world[2], height)]), grasp.yaw_rad)
 
 
@@ -89,7 +88,7 @@ def _walls_in_the_way(world: World, item: str, grasp: Pose) -> list[float]:
         for container in world.items()
         if container != item and world.geometry(container).opening_half_size_m is not None
         if (rim_m := world.position_world(container)[2] + world.geometry(container).top_m)
-        > grasp.position_world[2] + _HAND_ABOVE_M
+        > grasp.position_world[2] + world.gripper().palm_m
         if world.inside(item, container) and _hand_leaves(world, container, grasp)
     ]
 
@@ -101,14 +100,31 @@ def _hand_leaves(world: World, container: str, grasp: Pose) -> bool:
         grasp.position_world - world.position_world(container)
     )
     cosine, sine = abs(np.cos(turn)), abs(np.sin(turn))
-    reach_m = np.array([[cosine, sine], [sine, cosine]]) @ _HAND_HALF_SIZE_M
+    reach_m = np.array([[cosine, sine], [sine, cosine]]) @ np.array(world.gripper().palm_half_size_m)
     return bool((np.abs(centre[:2]) + reach_m > np.asarray(world.geometry(container).opening_half_size_m)).any())
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
-    """Return the least horizontal distance between an open finger and a neighbour's body [m]."""
-    along = world.gripper().finger_offset_m * np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    return min(_room_at(world, item, position + side * along) for side in (-1.0, 1.0))
+    """Return the least horizontal distance between an open finger and a neighbour's body [m].
+
+    Where a neighbour is so tall that it meets the hand, the hand's distance counts, less what it is thicker.
+    """
+    along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    fingers = (_room_at(world, item, position + side * world.gripper().finger_offset_m * along) for side in (-1.0, 1.0))
+    return min(*fingers, _room_for_hand(world, item, position, along))
+
+
+def _room_for_hand(world: World, item: str, position: FloatArray, along: FloatArray) -> float:
+    distances = [np.inf]
+    for other in world.items():
+        geometry, place = world.geometry(other), world.position_world(other)
+        tall = place[2] + geometry.top_m > position[2] + world.gripper().palm_m
+        if other != item and tall and not world.inside(item, other):
+            offset = (place - position)[:2]
+            half_m = world.gripper().palm_half_size_m[0]
+            share = float(np.clip(offset @ along[:2], -half_m, half_m))
+            distances.append(float(np.linalg.norm(offset - share * along[:2])) - geometry.support_radius_m)
+    return min(distances) - _HAND_EXTRA_M
 
 
 def _room_at(world: World, item: str, finger: FloatArray) -> float:

@@ -29,17 +29,31 @@ class Pose:
 
 def action_towards(world: World, pose: Pose, gripper: float) -> NDArray[np.float32]:
     """Return the (7,) action that moves the end-effector towards `pose`."""
-    distance = pose.position_world - world.end_effector_position_world()
+    return action_towards_frame(world, pose.position_world, _orientation(pose), gripper)
+
+
+def action_towards_frame(
+    world: World, position_world: FloatArray, matrix_world: FloatArray, gripper: float
+) -> NDArray[np.float32]:
+    """Return the (7,) action that moves the end-effector towards a position (3,) and an orientation (3, 3).
+
+    The gripper's fingers open along its x axis and point along its z axis.
+    """
+    distance = position_world - world.end_effector_position_world()
     move = _limited(_POSITION_GAIN * distance / MAX_DELTA_POSITION_M)
-    current = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
-    turn = _limited(_ROTATION_GAIN * _rotation_vector(_orientation(pose) @ current.T) / MAX_DELTA_ROTATION_RAD)
+    turn = _limited(_ROTATION_GAIN * rotation_left(world, matrix_world) / MAX_DELTA_ROTATION_RAD)
     return np.concatenate([move, turn, [gripper]]).astype(np.float32)
 
 
 def rotation_error_rad(world: World, pose: Pose) -> float:
     """Return the angle between the gripper's orientation and that of `pose`."""
+    return float(np.linalg.norm(rotation_left(world, _orientation(pose))))
+
+
+def rotation_left(world: World, matrix_world: FloatArray) -> FloatArray:
+    """Return the rotation vector (3,) from the end-effector's orientation to `matrix_world` [rad]."""
     current = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
-    return float(np.linalg.norm(_rotation_vector(_orientation(pose) @ current.T)))
+    return _rotation_vector(matrix_world @ current.T)
 
 
 def opening_yaw(world: World) -> float:

@@ -73,4 +73,4 @@ class FixedBatch(PolicyWrapper):
         if strange:
             self.reset([instruction] * len(strange), rows=strange, seeds=[0] * len(strange))
         filled = [*observations, *(observations[-1:] * len(spare))]
-        return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape)[: len(rows)]
+        return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape, self._action_dim)[: len(rows)]

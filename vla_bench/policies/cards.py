@@ -81,6 +81,7 @@ class PolicyCard(BaseModel):
     kind: str
     description: Annotated[str, Field(min_length=3)]
     chunk: ChunkExecution | None = None  # None: execute every predicted action
+    robot: str | None = "panda"  # whose actions a network learnt; None: those of several
 
     def chunk_problems(self, predicted: int) -> list[str]:
         """Return what is wrong with the card's way of executing chunks of `predicted` actions."""

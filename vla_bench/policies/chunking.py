@@ -21,7 +21,7 @@ class OpenLoop(PolicyWrapper):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the first actions of the predicted chunks, (B, execute, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         if chunks.shape[1] < self._execute:
             raise VlaBenchError(f"Cannot execute {self._execute} actions: the policy predicts {chunks.shape[1]}.")
         return chunks[:, : self._execute]
@@ -36,7 +36,7 @@ class RecedingHorizon(OpenLoop):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the first actions of the predicted chunks, (B, execute, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         if chunks.shape[1] <= self._execute:
             raise VlaBenchError(
                 f"A receding horizon executes fewer actions than are predicted, not {self._execute} of "
@@ -67,7 +67,7 @@ class TemporalEnsemble(PolicyWrapper):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return one action a row, (B, 1, 7)."""
-        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         actions = [self._next_action(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
         stacked: FloatArray = np.stack(actions)
         return stacked[:, None, :]

@@ -28,6 +28,8 @@ class PolicyRequirements:
     proprioception: tuple[str, ...] = ()  # names of the fields it reads
     expert: str | None = None  # whose actions it wants as `observation["expert_action"]`, of `vla_bench.experts.offers`
     depth: bool = False
+    action_dim: int | None = None  # numbers in an action of the policy; None: as many as the environments take
+    robot: str | None = None  # whose actions it learnt; None: it acts on any
     batch_shape: int | None = DEFAULT_BATCH_SHAPE  # None: a row is computed by itself, whatever stands beside it
 
     def __post_init__(self) -> None:
@@ -44,6 +46,8 @@ class EnvironmentConventions:
     proprioception_fields: tuple[ProprioceptionField, ...]
     depth: bool = False
     expert: str | None = None  # whose actions the observations carry
+    action_dim: int = ACTION_DIM  # numbers in an action: 7 for each arm
+    robot: str = "panda"
 
 
 class Policy(Protocol):
@@ -63,11 +67,16 @@ class Policy(Protocol):
         """Return what rows must have in common to be computed together, such as the length of their prompts."""
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
-        """Return the next actions of these rows, (B, H, 7) in -1..1: all H are executed before the next call."""
+        """Return the next actions of these rows, (B, H, 7) in -1..1: all H are executed before the next call.
+
+        Where there are two arms, an action has the right one's 7 numbers and then the left one's.
+        """
 
 
 class PolicyBase(ABC):
     """A policy without state between calls; subclasses write `act` and say what they need."""
+
+    _action_dim: int = ACTION_DIM  # numbers in an action, once it is connected
 
     @property
     def requirements(self) -> PolicyRequirements:
@@ -77,6 +86,7 @@ class PolicyBase(ABC):
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Check that the environments send what this policy needs."""
         check_requirements(self.requirements, conventions)
+        self._action_dim = conventions.action_dim
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:  # noqa: B027
         """Begin new episodes: nothing to do where nothing is remembered."""
@@ -96,6 +106,13 @@ class PolicyOutputError(VlaBenchError):
 
 def check_requirements(requirements: PolicyRequirements, conventions: EnvironmentConventions) -> None:
     """Raise `ConventionError` naming everything that the policy needs and the environments do not send."""
+    if requirements.action_dim not in (None, conventions.action_dim):  # for other arms: the rest is no matter then
+        arms = conventions.action_dim // ACTION_DIM
+        taken = f"{conventions.action_dim}, {ACTION_DIM} for each of {arms} arm{'s' if arms > 1 else ''}"
+        raise ConventionError(
+            f"The policy does not fit the environments: its actions have {requirements.action_dim} numbers, "
+            f"they take {taken}."
+        )
     fields = [field.name for field in conventions.proprioception_fields]
     problems = [
         *_missing("camera", requirements.cameras, conventions.cameras),
@@ -104,6 +121,8 @@ def check_requirements(requirements: PolicyRequirements, conventions: Environmen
     wanted_size = requirements.image_size if requirements.cameras else None
     if wanted_size not in (None, conventions.image_size):
         problems.append(f"it needs images of {wanted_size} pixels, they send {conventions.image_size}")
+    if requirements.robot not in (None, conventions.robot):
+        problems.append(f"it was trained on the robot {requirements.robot!r}, theirs is {conventions.robot!r}")
     if requirements.depth and not conventions.depth:
         problems.append("it needs depth images, they send none")
     if requirements.expert not in (None, conventions.expert):
@@ -113,8 +132,8 @@ def check_requirements(requirements: PolicyRequirements, conventions: Environmen
         raise ConventionError(f"The policy does not fit the environments: {'; '.join(problems)}.")
 
 
-def as_chunks(actions: ArrayLike, batch: int) -> FloatArray:
-    """Return `actions` as (B, H, 7) float32; (B, 7) counts as chunks of one.
+def as_chunks(actions: ArrayLike, batch: int, action_dim: int = ACTION_DIM) -> FloatArray:
+    """Return `actions` as (B, H, action_dim) float32; (B, action_dim) counts as chunks of one.
 
     Raise `PolicyOutputError` for anything else.
     """
@@ -124,11 +143,11 @@ def as_chunks(actions: ArrayLike, batch: int) -> FloatArray:
         raise PolicyOutputError(f"The policy returned {type(actions).__name__}, not actions: {error}.") from error
     if chunks.ndim == 2:
         chunks = chunks[:, None, :]
-    if chunks.ndim != 3 or chunks.shape[0] != batch or chunks.shape[1] == 0 or chunks.shape[2] != ACTION_DIM:
+    if chunks.ndim != 3 or chunks.shape[0] != batch or chunks.shape[1] == 0 or chunks.shape[2] != action_dim:
         shape = np.asarray(actions).shape
         raise PolicyOutputError(
             f"The policy returned actions of shape {shape} for {batch} observations. "
-            f"Expected ({batch}, H, {ACTION_DIM}) with H of at least 1, or ({batch}, {ACTION_DIM})."
+            f"Expected ({batch}, H, {action_dim}) with H of at least 1, or ({batch}, {action_dim})."
         )
     return chunks
 

@@ -24,4 +24,4 @@ def recorded(checkpoint: Path) -> tuple[NetworkRecord, dict[str, object]] | None
         return None
     shown = record.conventions
     own = {"cameras": shown.cameras, "image_size": shown.image_size, "proprioception": shown.proprioception}
-    return record, {**own, **OUR_CONVENTIONS}
+    return record, {**own, "robot": shown.robot, **OUR_CONVENTIONS}

@@ -60,7 +60,7 @@ class UserPolicy(PolicyBase):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the user's actions as chunks, (B, H, 7)."""
-        return as_chunks(_call_with_known(self._policy.act, observations, rows=rows), len(rows))
+        return as_chunks(_call_with_known(self._policy.act, observations, rows=rows), len(rows), self._action_dim)
 
 
 def make_user_policy(name: str, checkpoint: Path | None) -> UserPolicy:

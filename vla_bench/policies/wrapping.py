@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 
+from vla_bench.core.types import ACTION_DIM
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements
 
 
@@ -10,6 +11,7 @@ class PolicyWrapper:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._action_dim = ACTION_DIM
 
     @property
     def requirements(self) -> PolicyRequirements:
@@ -18,6 +20,7 @@ class PolicyWrapper:
 
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Connect the wrapped policy."""
+        self._action_dim = conventions.action_dim
         self._policy.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:

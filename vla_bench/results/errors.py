@@ -10,6 +10,7 @@ class LedgerError(VlaBenchError):
     """A ledger that cannot be read or written as one."""
 
     def __init__(self, path: Path, problem: str, *, mendable: bool = False) -> None:
+        self.problem, self.mendable = problem, mendable
         mending = f"`vla-bench ledger recover {path.parent}` saves what is whole of it; or " if mendable else ""
         super().__init__(
             f"Ledger {path}: {problem}. It was left as it is; {mending}use another --output, or restore a copy."

@@ -3,12 +3,14 @@
 A killed run loses at most the episode it was writing; anyone may read the file while it grows.
 """
 
+import hashlib
+import json
 import math
 import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -31,7 +33,10 @@ _BUSY_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRecord:
-    """What happened in one episode; the first five fields are its identity."""
+    """What happened in one episode; the first five fields are its identity.
+
+    New fields go to the end: that is where a ledger of an older version gets them.
+    """
 
     suite: str
     task: str
@@ -47,15 +52,15 @@ class EpisodeRecord:
     steps: int  # control steps
     progress: float  # share of the subgoals met, 0..1, the most there ever was
     phase: str  # the furthest phase reached
-    final_progress: float = 0.0  # at the end
-    final_phase: str = ""  # at the end
     wall_s: float
     policy_s: float  # of `wall_s`, spent waiting for the policy
+    error: str = ""  # traceback, where outcome is "error"
+    final_progress: float = 0.0  # at the end
+    final_phase: str = ""  # at the end
     card_hash: str = ""  # of the policy, as in the run's description
     session: int = 0  # which of the run's sessions: says the machine, the versions and the commit
     attempts: int = 1  # in that session, with those that ended with their worker
     error_source: str = ""  # what broke, where outcome is "error": policy, environment or worker
-    error: str = ""  # its traceback
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
@@ -114,9 +119,10 @@ class Ledger:
     def records(self) -> list[EpisodeRecord]:
         """Return every record, in order of identity."""
         with _explained(self.path):
-            query = f"SELECT {', '.join(COLUMNS)} FROM episodes ORDER BY {', '.join(KEY)}"
+            query = f"SELECT {', '.join([*COLUMNS, _DIGEST])} FROM episodes ORDER BY {', '.join(KEY)}"
             rows = self._connection.execute(query).fetchall()
-        return [EpisodeRecord(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
+        _check_digests(rows, self.path)
+        return [EpisodeRecord(**dict(zip(COLUMNS, row[:-1], strict=True))) for row in rows]
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and let go of it."""
@@ -158,15 +164,19 @@ def read_ledger(path: Path) -> pd.DataFrame:
     with _readable(path) as copy, _explained(path), closing(_connect_reading(copy)) as connection:
         added = _added_since(_check(connection, path))
         columns = [f"{added[name]} AS {name}" if name in added else name for name in COLUMNS]
-        query = f"SELECT {', '.join(columns)} FROM episodes ORDER BY {', '.join(KEY)}"
-        return pd.read_sql_query(query, connection).astype(COLUMNS)
+        query = f"SELECT {', '.join([*columns, added.get(_DIGEST, _DIGEST)])} FROM episodes ORDER BY {', '.join(KEY)}"
+        rows = connection.execute(query).fetchall()
+    _check_digests(rows, path)
+    return pd.DataFrame([row[:-1] for row in rows], columns=list(COLUMNS)).astype(COLUMNS)
 
 
+_DIGEST = "digest"  # of the row's other values: SQLite does not notice a changed one
+_STORED: dict[str, type] = {**COLUMNS, _DIGEST: str}
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL"}
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS episodes (
-    {", ".join(f"{name} {_SQL_TYPES[kind]} NOT NULL" for name, kind in COLUMNS.items())},
+    {", ".join(f"{name} {_SQL_TYPES[kind]} NOT NULL" for name, kind in _STORED.items())},
     CHECK (outcome IN {OUTCOMES}),
     PRIMARY KEY ({", ".join(KEY)})
 );
@@ -175,8 +185,8 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 _INSERT = f"""
-INSERT INTO episodes ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
-ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name not in KEY)}
+INSERT INTO episodes ({", ".join(_STORED)}) VALUES ({", ".join("?" * len(_STORED))})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _STORED if name not in KEY)}
 WHERE episodes.outcome = 'error'
 """
 
@@ -189,6 +199,7 @@ _ADDED: dict[int, dict[str, str]] = {  # by the version that added them: columns
         "session": "0",
         "attempts": "1",
         "error_source": "''",
+        _DIGEST: "''",  # not checked
     }
 }
 
@@ -208,8 +219,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
             [
                 "BEGIN IMMEDIATE;",
                 *(
-                    f"ALTER TABLE episodes ADD COLUMN {name} {_SQL_TYPES[COLUMNS[name]]} NOT NULL "
-                    f"DEFAULT {neutral[COLUMNS[name]]};"
+                    f"ALTER TABLE episodes ADD COLUMN {name} {_SQL_TYPES[_STORED[name]]} NOT NULL "
+                    f"DEFAULT {neutral[_STORED[name]]};"
                     for name in added
                 ),
                 f"UPDATE episodes SET {', '.join(f'{name} = {value}' for name, value in added.items())};",
@@ -231,7 +242,22 @@ def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
 
 def _row(record: EpisodeRecord) -> tuple[str | int | float, ...]:
     # NumPy scalars are common here, and sqlite3 does not know them.
-    return tuple(kind(value) for kind, value in zip(COLUMNS.values(), astuple(record), strict=True))
+    values = tuple(kind(value) for kind, value in zip(COLUMNS.values(), astuple(record), strict=True))
+    return (*values, row_digest(values))
+
+
+def row_digest(values: Sequence[object]) -> str:
+    """Return a short SHA-256 digest of the values of a row, in the order of `COLUMNS`."""
+    return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
+
+
+def _check_digests(rows: Iterable[tuple[object, ...]], path: Path) -> None:
+    """Raise `LedgerError` where a row is not what was written; rows of version 1 have no digest."""
+    changed = [row for row in rows if row[-1] and row[-1] != row_digest(row[:-1])]
+    if changed:
+        names = ", ".join(str(value) for value in changed[0][:5])
+        problem = f"{len(changed)} records are not what was written, the first of {names}"
+        raise LedgerError(path, problem, mendable=True)
 
 
 def _connect_reading(path: Path) -> sqlite3.Connection:

@@ -36,7 +36,7 @@ def _conditions(suite: str, runs: Sequence[Run]) -> tuple[str, ...]:
     for run in runs:
         policies = interfaces.setdefault(interface_text(run.info.protocol), [])
         policies += [run.info.policy] * (run.info.policy not in policies)
-    seen = "; ".join(f"{', '.join(policies)}: {text}" for text, policies in interfaces.items())
+    seen = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in interfaces.items())
     return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs))
 
 
@@ -48,7 +48,7 @@ def _reproducible(runs: Sequence[Run]) -> str:
         unknown = "not recorded" if not numerics.device else f"not promised: {numerics.why_not}"
         policies = texts.setdefault("yes" if numerics.bit_equal else unknown, [])
         policies += [run.info.policy] * (run.info.policy not in policies)
-    parts = "; ".join(f"{', '.join(policies)}: {text}" for text, policies in texts.items())
+    parts = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in texts.items())
     return f"Same ledger for any workers, batch and interruption: {parts}"
 
 

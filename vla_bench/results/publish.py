@@ -1,7 +1,9 @@
 """The files that a leaderboard is published as."""
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -65,6 +67,33 @@ def write_leaderboard(run_folders: Iterable[Path], output: Path, *, rank_with_er
             figures.save_success(table, temporary)
     _write(files.report, report.page(runs, frame, files.suites(), files.notes, figure=files.png, output=output))
     return files
+
+
+def stale_files(
+    run_folders: Iterable[Path], folder: Path, *, rank_with_errors: bool = False
+) -> tuple[list[Path], dict[Path, str]]:
+    """Compare the text tables in `folder` with what the runs' ledgers make.
+
+    Return those that are there, and for those that are not the same the first line that differs.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        files = write_leaderboard(run_folders, Path(temporary), rank_with_errors=rank_with_errors)
+        made = [files.csv, files.markdown, files.latex, files.latex_full]  # a figure depends on the fonts
+        compared = [path for path in made if (folder / path.name).is_file()]
+        lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
+    return list(lines), {path: line for path, line in lines.items() if line}
+
+
+def _first_difference(there: Path, made: Path) -> str:
+    pairs = zip_longest(there.read_text(encoding="utf-8").split("\n"), made.read_text(encoding="utf-8").split("\n"))
+    for number, (old, new) in enumerate(pairs, start=1):
+        if old != new:
+            return f"line {number} reads {_shown(old)}, the ledgers make {_shown(new)}"
+    return ""
+
+
+def _shown(line: str | None) -> str:
+    return "nothing" if line is None else repr(line)
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.errors import IncomparableRunsError, RunFolderError
-from vla_bench.results.ledger import KEY, LEDGER_NAME, read_ledger
+from vla_bench.results.ledger import COLUMNS, KEY, LEDGER_NAME, EpisodeRecord, read_ledger
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo
 
@@ -77,6 +77,12 @@ class Run:
 def media_stem(episode: EpisodeIdentity) -> str:
     """Return the name, without suffix, under which a report looks for an episode's video."""
     return f"{episode.task_id}_{episode.variant}_seed{episode.seed}_{episode.index:04d}"
+
+
+def recorded(episodes: pd.DataFrame) -> list[EpisodeRecord]:
+    """Return the episodes of a run as records."""
+    rows = episodes[list(COLUMNS)].itertuples(index=False, name=None)
+    return [EpisodeRecord(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
 
 
 def read_run(folder: Path) -> Run:

@@ -87,7 +87,7 @@ def _read(paths: tuple[Path, ...]) -> dict[str, tuple[Task, ...]]:
 def build_task(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
     """Return one task of a suite; raise `ConfigurationError` for its first mistake."""
     objects = {**suite.objects, **table.objects}
-    return Task(
+    task = Task(
         suite=suite.suite,
         name=table.name,
         engine=suite.engine,
@@ -102,7 +102,12 @@ def build_task(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
         wait_steps=suite.wait_steps,
         success_steps=suite.success.held_steps,
         engine_options=table.options,
+        ordered=table.ordered,
     )
+    if task.ordered and len(task.aims) < 2:
+        problem = f"true, but {', '.join(map(str, task.aims))} is the only thing to do"
+        raise ConfigurationError(path, f"{table.name}.ordered", problem, "two goals or more, in their order")
+    return task
 
 
 def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[str, str]) -> tuple[Relation, ...]:

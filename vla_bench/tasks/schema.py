@@ -26,6 +26,7 @@ class TaskTable(BaseModel):
     objects: dict[str, str] = {}
     initial: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    ordered: bool = False
     horizon: Annotated[int, Field(ge=1)] | None = None
     options: dict[str, object] = {}
 

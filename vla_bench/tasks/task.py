@@ -56,19 +56,31 @@ class Task:
     wait_steps: int  # steps without motion before the policy begins, while objects settle
     success_steps: int  # consecutive steps for which the goal must hold
     engine_options: Mapping[str, object] = field(default_factory=dict)
+    ordered: bool = False  # whether the aims must be reached in the order of `goal`; see `subgoals.py`
 
     @property
     def id(self) -> str:
         """`suite.name`."""
         return f"{self.suite}.{self.name}"
 
+    @property
+    def aims(self) -> tuple[Goal, ...]:
+        """The goals that somebody would set out for, in order; by-products alone where there is nothing else."""
+        return tuple(goal for goal in self.goal if goal.name not in BY_PRODUCTS) or self.goal
+
+    def by_products(self, aim: Goal) -> tuple[Goal, ...]:
+        """Return the goals that belong to an aim, such as that its item is released."""
+        others = (goal for goal in self.goal if goal not in self.aims)
+        return tuple(goal for goal in others if goal.arguments[0] == aim.arguments[0])
+
     def progress(self, world: World) -> float:
-        """Return the share of the goals that hold; by-products count only once everything else holds."""
-        aims = [goal for goal in self.goal if goal.name not in BY_PRODUCTS]
-        met = sum(goal.holds(world) for goal in aims)
-        if met == len(aims):
-            met = sum(goal.holds(world) for goal in self.goal)
-        return met / len(self.goal)
+        """Return the share of the aims that hold; an aim's by-products, which count as much, only once it does."""
+        shares = []
+        for aim in self.aims:
+            parts = (aim, *self.by_products(aim))
+            met = sum(part.holds(world) for part in parts) if aim.holds(world) else 0
+            shares.append(met / len(parts))
+        return sum(shares) / len(shares)
 
     def violated(self, world: World) -> bool:
         """Whether something happened that the task forbids."""

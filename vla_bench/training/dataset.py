@@ -118,6 +118,15 @@ def suites_of(paths: Sequence[Path], options: SourceOptions | None = None) -> tu
     return tuple(sorted(suites))
 
 
+def robot_of(paths: Sequence[Path], options: SourceOptions | None = None) -> str | None:
+    """Return whose actions the demonstrations show; None where one does not say, or they are several robots'."""
+    robots: set[str | None] = set()
+    for path in paths:
+        with open_source(path, options) as source:
+            robots.add(source.facts.robot)
+    return robots.pop() if len(robots) == 1 else None
+
+
 def _check(source: DemonstrationSource, selection: FrameSelection) -> None:
     """Raise where the source lacks something or was recorded in other conventions."""
     source.require(cameras=selection.cameras, proprioception=selection.proprioception)

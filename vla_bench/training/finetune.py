@@ -22,7 +22,7 @@ from vla_bench.training.bases import load_base
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.checkpoints import keep_checkpoint
 from vla_bench.training.config import FinetuneConfig
-from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, suites_of
+from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, robot_of, suites_of
 from vla_bench.training.methods.method import METHODS, put_on
 from vla_bench.training.objectives import objective_for
 from vla_bench.training.precision import checkpoint_gradients, hold_weights
@@ -94,7 +94,8 @@ class _Run:
         pipeline = _pipeline(config, selection, train)
         statistics = _statistics(config, base, train, pipeline)
         key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
-        shown = Conventions(config.cameras, selection.image_size, selection.proprioception)
+        robot = robot_of(config.demos, config.source_options())
+        shown = Conventions(config.cameras, selection.image_size, selection.proprioception, robot)
         self._checkpoint = base.learnt({key: statistics}, shown)
         quantisation = METHODS[config.method].quantisation
         self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)

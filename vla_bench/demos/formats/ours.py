@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import ImageArray
+from vla_bench.demos.demonstration import NOMINAL
 from vla_bench.demos.hdf5 import data_attributes
 from vla_bench.demos.header import FORMAT
 from vla_bench.demos.sources import (
@@ -38,6 +39,7 @@ class OurSource(DemonstrationSource):
             action_convention=header.action_convention,
             gripper="close_positive",
             orientation="upright",
+            robot=header.robot,
         )
         self.episodes = tuple(self._episode(name, options) for name in self._file.names)
         ends = np.cumsum([field.size for field in header.proprioception_fields])
@@ -66,6 +68,12 @@ class OurSource(DemonstrationSource):
     def subset(self, subset: str) -> tuple[str, ...] | None:
         """Return a subset of the file's masks."""
         return self._file.mask(subset) if subset in self._file.masks() else ()
+
+    def step_words(self, name: str) -> tuple[str, ...]:
+        """Return the phase of each step, and whether it was disturbed or makes good for it."""
+        one = self._file.read(name, cameras=())
+        pairs = zip(one.phases, one.labels, strict=True)
+        return tuple(phase if label == NOMINAL else f"{phase}, {label}" for phase, label in pairs)
 
     def close(self) -> None:
         """Close the file."""

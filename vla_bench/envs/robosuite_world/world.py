@@ -1,5 +1,6 @@
 """Robosuite's scene as goal predicates and experts see it."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,11 +8,10 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
+from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint, Side
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.envs.robosuite_world.item import Item, bodies_of, find_item
-
-_FINGERS = ("left_finger", "right_finger")  # robosuite's names for the groups of geoms
+from vla_bench.envs.robosuite_world.hand import Hand, hands_of
+from vla_bench.envs.robosuite_world.item import Item, find_item
 
 
 class RobosuiteWorld:
@@ -21,16 +21,25 @@ class RobosuiteWorld:
         self._model: mujoco.MjModel = env.sim.model._model
         self._data: mujoco.MjData = env.sim.data._data
         self._items = {name: find_item(env, asset) for name, asset in objects.items()}
-        gripper = env.robots[0].gripper["right"]
-        self._fingers = bodies_of(self._model, (geom for part in _FINGERS for geom in gripper.important_geoms[part]))
-        self._end_effector: int = env.robots[0].eef_site_id["right"]
-        self._finger_qpos: list[int] = env.robots[0]._ref_gripper_joint_pos_indexes["right"]
-        self._drop_m = float(env.placement_initializer.z_offset)
+        self._hands = hands_of(env)
+        self._hand: Hand = self._hands["right"]
+        self._fingers = frozenset[int]().union(*(hand.fingers for hand in self._hands.values()))
+        sampler = getattr(env, "placement_initializer", None)  # Wipe has none
+        self._drop_m = 0.0 if sampler is None else float(sampler.z_offset)
         self._initial: dict[str, FloatArray] = {}
 
     def begin_episode(self) -> None:
         """Remember where everything stands now, or will after the short fall with which robosuite begins."""
-        self._initial = {name: self.position_world(name) - (0.0, 0.0, self._drop_m) for name in self._items}
+        self._initial.update({name: self.position_world(name) - (0.0, 0.0, self._drop_m) for name in self._items})
+
+    def arm(self, side: Side) -> "RobosuiteWorld":
+        """Return the same world as one arm finds it; raise `UnknownNameError` where there is no such arm."""
+        if side not in self._hands:
+            raise UnknownNameError("arm of this scene", side, self._hands)
+        view = copy.copy(self)
+        view._hand = self._hands[side]
+        view._fingers = view._hand.fingers
+        return view
 
     def items(self) -> tuple[str, ...]:
         """Names of all items."""
@@ -78,15 +87,20 @@ class RobosuiteWorld:
         """Articulated joints of `fixture`."""
         return self._known(fixture).joints()
 
+    def dirt_world(self, item: str) -> FloatArray:
+        """Return where there is still dirt of `item`, (N, 3); nowhere, if it is not dirt at all."""
+        dirt_world = self._known(item).dirt_world
+        return np.empty((0, 3)) if dirt_world is None else dirt_world()
+
     def end_effector_position_world(self) -> FloatArray:
         """Point between the fingertips, (3,)."""
-        position: FloatArray = self._data.site_xpos[self._end_effector]
+        position: FloatArray = self._data.site_xpos[self._hand.end_effector]
         return position
 
     def end_effector_quat_wxyz_world(self) -> FloatArray:
         """Orientation of the gripper, (4,)."""
         quat = np.zeros(4)
-        mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._end_effector])
+        mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._hand.end_effector])
         return quat
 
     def gripper(self) -> GripperGeometry:
@@ -95,7 +109,7 @@ class RobosuiteWorld:
 
     def gripper_opening_m(self) -> float:
         """Distance that the fingers have between them."""
-        return float(np.abs(self._data.qpos[self._finger_qpos]).sum())
+        return float(np.abs(self._data.qpos[self._hand.finger_qpos]).sum())
 
     def _solid_bodies(self, name: str) -> frozenset[int]:
         return self._fingers if name == "gripper" else self._known(name).solid_bodies

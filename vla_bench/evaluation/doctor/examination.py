@@ -155,7 +155,9 @@ class _Examination:
         for wrapping in wrappings:
             policy = wrapping(policy)
         spec = self._spec
-        policy.connect(EnvironmentConventions(spec.cameras, spec.image_size, self._lessons.fields, spec.depth))
+        policy.connect(
+            EnvironmentConventions(spec.cameras, spec.image_size, self._lessons.fields, spec.depth, robot=spec.robot)
+        )
         return policy
 
     def _predictions(self, policy: Policy) -> NDArray[np.float32]:

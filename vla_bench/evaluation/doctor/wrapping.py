@@ -20,5 +20,5 @@ class Altered(PolicyWrapper):
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the altered chunks, (B, H, 7)."""
         seen = observations if self._seeing is None else [self._seeing(observation) for observation in observations]
-        chunks = as_chunks(self._policy.act(seen, rows=rows), len(rows))
+        chunks = as_chunks(self._policy.act(seen, rows=rows), len(rows), self._action_dim)
         return chunks if self._acting is None else self._acting(chunks, observations)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vla_bench.core.types import World
+from vla_bench.core.types import FloatArray, World
+from vla_bench.experts.clearance import height_over
 from vla_bench.experts.grasps import grasp_pose
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_equal_yaw, opening_yaw
 from vla_bench.experts.skills.skill import Action
@@ -12,6 +13,9 @@ _FUNNEL_SLOPE = 4.0  # metres of height kept for each metre of horizontal distan
 _CENTRED_M = 0.006
 _AT_GRASP_M = 0.012
 _AT_GRASP_YAW_RAD = 0.15
+_TRAVEL_M = 0.06  # of horizontal distance, beyond which the fingers stay over everything on the way
+_FINGER_CLEARANCE_M = 0.03  # between the grasp's height and what it passes over
+_RISE_BLEND_M = 0.03  # of height missing, at which nothing is travelled yet
 _STILL_M = 0.0006  # change of the fingers' distance in a step under which they have closed on something
 
 
@@ -50,8 +54,18 @@ class Pick:
         if lateral < _AT_GRASP_M and abs(offset[2]) < _AT_GRASP_M and yaw_error < _AT_GRASP_YAW_RAD:
             return action_towards(world, grasp, CLOSE), "grasp"
         height = min(_HOVER_M, _FUNNEL_SLOPE * max(0.0, lateral - _CENTRED_M) + 0.3 * max(0.0, yaw_error - 0.1))
-        above = Pose(grasp.position_world + np.array([0.0, 0.0, height]), grasp.yaw_rad)
-        return action_towards(world, above, OPEN), "reach"
+        above = grasp.position_world + np.array([0.0, 0.0, height])
+        if lateral > _TRAVEL_M:
+            above = self._over_what_stands(world, above)
+        return action_towards(world, Pose(above, grasp.yaw_rad), OPEN), "reach"
+
+    def _over_what_stands(self, world: World, target: FloatArray) -> FloatArray:
+        """Return where to go next on the way to `target`: up first, where something taller stands between."""
+        tip = world.end_effector_position_world()
+        safe_m = height_over(world, tip, target, frozenset({self.item})) + _FINGER_CLEARANCE_M
+        height = max(target[2], safe_m)
+        risen = float(np.clip(1.0 - (safe_m - tip[2]) / _RISE_BLEND_M, 0.0, 1.0))
+        return np.array([*(tip[:2] + risen * (target[:2] - tip[:2])), height])
 
 
 def _around(world: World, item: str) -> bool:

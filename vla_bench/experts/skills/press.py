@@ -8,9 +8,8 @@ from vla_bench.experts.motion import CLOSE, Pose, action_towards
 from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
-_FINGERTIP_M = 0.012  # how far the fingers reach below the end-effector's position
 _HOVER_M = 0.05  # of the fingertips over the button, while they are not yet above it
-_CENTRED_M = 0.01
+_CENTRED_M = 0.016  # off the button's centre, where closed fingers still press it
 _DEPTH_M = 0.03  # below the button's top, where the fingers are drawn to while they press
 
 
@@ -24,7 +23,7 @@ class Press:
     def act(self, world: World) -> tuple[Action, str]:
         """Go over the button with closed fingers, then down."""
         button = min(world.joints(self._fixture), key=lambda joint: joint.position)
-        target = button.handle_position_world + np.array([0.0, 0.0, _FINGERTIP_M])
+        target = button.handle_position_world + np.array([0.0, 0.0, world.gripper().fingertip_m])
         lateral = float(np.linalg.norm((world.end_effector_position_world() - target)[:2]))
         presses = lateral < _CENTRED_M
         target[2] += -_DEPTH_M if presses else _HOVER_M

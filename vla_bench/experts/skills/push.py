@@ -8,11 +8,15 @@ from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
 _REFERENCE_YAW_RAD = np.pi / 4  # between two equal yaws, the one nearer to this
-_FINGER_HEIGHT_M = 0.016  # of the end-effector over what the item stands on
+_FINGER_HEIGHT_M = 0.013  # of the end-effector over what the item stands on
 _GAP_M = 0.035  # behind the item, where the fingers come down
 _HOVER_M = 0.07
+_LOW_M = 0.02  # over the height for pushing, up to where the fingers may go on from where they are
+_SLIPPING_M = 0.006  # the same, from where they would slip over a thin item
+_RETREAT_M, _RISE_M = 0.04, 0.003  # how far back and up they are drawn then
 _LEAD_M = 0.05  # how far ahead the item is pushed
-_BESIDE_M = 0.02  # off the line of the push, from where pushing would turn it
+_BESIDE_M = 0.03  # off the line of the push, from where the fingers would slip past it
+_OVERLAP_M = 0.02  # how far between the fingers a round item may come, at least
 
 
 @skills.named("at")
@@ -32,10 +36,8 @@ class Push:
         behind = centre - ahead * (self._reach_m(world) + _GAP_M)
         behind[2] = floor_m + _FINGER_HEIGHT_M
         yaw = nearest_equal_yaw(float(np.arctan2(ahead[1], ahead[0])) + np.pi / 2, np.pi, _REFERENCE_YAW_RAD)
-        low = tip[2] < behind[2] + 0.015
-        if low and self._is_behind(tip - centre, ahead):
-            target = tip + ahead * min(_LEAD_M, distance_m + 0.01) + self._sideways(tip - centre, ahead)
-            target[2] = behind[2]
+        if tip[2] - behind[2] < _LOW_M and self._is_behind(world, tip - centre, ahead):
+            target = self._along(world, tip - centre, ahead, distance_m, behind[2])
             return action_towards(world, Pose(target, yaw), OPEN), "push"
         return action_towards(world, self._over(world, Pose(behind, yaw)), OPEN), "reach"
 
@@ -50,9 +52,22 @@ class Push:
             target[:2] = tip[:2]
         return Pose(target, pose.yaw_rad)
 
-    def _is_behind(self, offset: FloatArray, ahead: FloatArray) -> bool:
-        along = float(offset @ ahead)
-        return along < 0 and float(np.linalg.norm((offset - along * ahead)[:2])) < _BESIDE_M
+    def _is_behind(self, world: World, offset: FloatArray, ahead: FloatArray) -> bool:
+        along_m = float(offset @ ahead)
+        beside_m = float(np.linalg.norm((offset - along_m * ahead)[:2]))
+        return along_m < _OVERLAP_M - self._reach_m(world) and beside_m < _BESIDE_M
+
+    def _along(
+        self, world: World, offset: FloatArray, ahead: FloatArray, distance_m: float, height_m: float
+    ) -> FloatArray:
+        """Return where to push next; where the fingers have slipped onto the item, back and then down."""
+        tip = world.end_effector_position_world()
+        slipped = tip[2] - height_m > _SLIPPING_M
+        over = slipped and float(offset @ ahead) > -self._reach_m(world) - _OVERLAP_M
+        lead_m = -_RETREAT_M if over else 0.0 if slipped else min(_LEAD_M, distance_m + 0.01)
+        target = tip + ahead * lead_m + self._sideways(offset, ahead)
+        target[2] = tip[2] + _RISE_M if over else height_m
+        return target
 
     def _sideways(self, offset: FloatArray, ahead: FloatArray) -> FloatArray:
         """Return the way back to the line of the push."""

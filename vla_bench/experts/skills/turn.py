@@ -11,7 +11,7 @@ from vla_bench.tasks.task import Goal
 
 _HOVER_M = 0.06
 _FUNNEL_SLOPE = 4.0  # metres of height kept for each metre of horizontal distance beyond the centre
-_CENTRED_M, _AT_HANDLE_M, _AT_HANDLE_RAD = 0.005, 0.01, 0.12
+_CENTRED_M, _AT_HANDLE_M, _AT_HANDLE_RAD = 0.006, 0.012, 0.25
 _LEAD_RAD = 0.5  # how far ahead the knob is turned
 
 
@@ -36,7 +36,7 @@ class TurnKnob:
         lateral, turn = float(np.linalg.norm(offset[:2])), rotation_error_rad(world, pose)
         if lateral < _AT_HANDLE_M and abs(offset[2]) < _AT_HANDLE_M and turn < _AT_HANDLE_RAD:
             return action_towards(world, pose, CLOSE), "grasp"
-        height = min(_HOVER_M, _FUNNEL_SLOPE * max(0.0, lateral - _CENTRED_M) + 0.3 * max(0.0, turn - 0.1))
+        height = min(_HOVER_M, _FUNNEL_SLOPE * max(0.0, lateral - _CENTRED_M) + 0.3 * max(0.0, turn - 0.2))
         above = Pose(handle + np.array([0.0, 0.0, height]), pose.yaw_rad)
         return action_towards(world, above, OPEN), "reach"
 

@@ -18,6 +18,7 @@ class Conventions:
     cameras: tuple[str, ...]  # in the order of the network's images
     image_size: int  # pixels, square
     proprioception: tuple[str, ...]  # names of fields, in order
+    robot: str | None = "panda"  # whose actions; None where the demonstrations do not say, or are several robots'
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,5 @@ def read_record(folder: Path) -> NetworkRecord | None:
 
 
 def _conventions(content: Mapping[str, Any]) -> Conventions:
-    return Conventions(tuple(content["cameras"]), int(content["image_size"]), tuple(content["proprioception"]))
+    cameras, fields = tuple(content["cameras"]), tuple(content["proprioception"])
+    return Conventions(cameras, int(content["image_size"]), fields, content.get("robot", "panda"))

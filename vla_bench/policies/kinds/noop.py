@@ -23,8 +23,8 @@ class NoopPolicy(PolicyBase):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return one motionless action a row, (B, 1, 7)."""
-        actions = np.zeros((len(rows), 1, ACTION_DIM), dtype=np.float32)
-        actions[..., -1] = _GRIPPER_OPEN
+        actions = np.zeros((len(rows), 1, self._action_dim), dtype=np.float32)
+        actions[..., ACTION_DIM - 1 :: ACTION_DIM] = _GRIPPER_OPEN
         return actions
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.paths import data_folder
-from vla_bench.core.types import FloatArray, ImageArray, Observation
+from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import (
     AxisAngleConvention,
@@ -147,7 +147,9 @@ class OpenVLAPolicy(PolicyBase):
     def requirements(self) -> PolicyRequirements:
         """The card's cameras, image size and proprioception."""
         card = self._card
-        return PolicyRequirements(card.cameras, card.image_size, card.proprioception)
+        return PolicyRequirements(
+            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
+        )
 
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""

@@ -90,7 +90,9 @@ class Pi0Policy(PolicyBase):
     def requirements(self) -> PolicyRequirements:
         """The card's cameras, image size and proprioception."""
         card = self._card
-        return PolicyRequirements(card.cameras, card.image_size, card.proprioception)
+        return PolicyRequirements(
+            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
+        )
 
     def connect(self, conventions: EnvironmentConventions) -> None:
         """Find the card's state among the environment's fields; raise `ConventionError` if they do not fit."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
+from vla_bench.core.types import FloatArray, Observation
 from vla_bench.policies.cards import PolicyCard
 from vla_bench.policies.policy import PolicyBase, PolicyRequirements
 from vla_bench.policies.registry import policy_kind
@@ -28,7 +28,9 @@ class RandomPolicy(PolicyBase):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return one random action a row, (B, 1, 7)."""
-        actions: FloatArray = np.stack([self._generators[row].uniform(-1.0, 1.0, (1, ACTION_DIM)) for row in rows])
+        actions: FloatArray = np.stack(
+            [self._generators[row].uniform(-1.0, 1.0, (1, self._action_dim)) for row in rows]
+        )
         return actions.astype(np.float32)
 
 

@@ -1,6 +1,8 @@
 """Write demonstrations of any format as a LeRobot v3.0 dataset folder, with videos."""
 
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import MissingExtraError, VlaBenchError
 from vla_bench.core.types import ImageArray
+from vla_bench.demos.exporters import exporters
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 
 _FILE = "chunk-000/file-000"
@@ -19,6 +22,7 @@ _ENCODING = {"g": "2", "crf": "18"}  # a key frame every other frame, as LeRobot
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
+@exporters.named("lerobot")
 def export_lerobot(source: DemonstrationSource, folder: Path) -> Path:
     """Write all episodes into `folder`, which must not exist, and return it.
 
@@ -28,12 +32,15 @@ def export_lerobot(source: DemonstrationSource, folder: Path) -> Path:
     if folder.exists():
         raise VlaBenchError(f"{folder} exists already. Choose another folder.")
     source.require()
-    _write_tables(source, folder)
-    for camera in source.facts.cameras:
-        _write_video(source, camera, folder / f"videos/observation.images.{camera}/{_FILE}.mp4")
-    content = json.dumps(_info(source), indent=4)
-    path = folder / "meta" / "info.json"  # written last: what has it is whole
-    path.write_text(content + "\n")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        _write_tables(source, temporary)
+        for camera in source.facts.cameras:
+            _write_video(source, camera, temporary / f"videos/observation.images.{camera}/{_FILE}.mp4")
+        (temporary / "meta" / "info.json").write_text(json.dumps(_info(source), indent=4) + "\n")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.results.made_up import episodes, made_run
+from vla_bench.cli import app
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
+
+
+def invoked(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return made_run(tmp_path / "runs" / "a", episodes("ssf" * 60), planned={"lift": 180})
+
+
+def test_every_table_is_made_again_from_the_ledgers_and_checked(run: Path) -> None:
+    folder = run.parent.parent
+    assert invoked("tables", run, "--check")[0] == 1, "no table is there yet"
+    status, output = invoked("tables", run)
+    assert status == 0, output
+    assert (folder / "leaderboard.md").is_file()
+    status, output = invoked("tables", run, "--check")
+    assert status == 0, output
+    assert output.count("as the ledgers make it") == 4
+    table = folder / "leaderboard.csv"
+    table.write_text(table.read_text().replace("180", "200", 1))
+    status, output = invoked("tables", run, "--check")
+    assert status == 1
+    assert "line 2 reads" in output
+
+
+def test_a_damaged_ledger_is_recovered_by_the_command_that_its_error_names(run: Path) -> None:
+    path = run / LEDGER_NAME
+    path.write_bytes(path.read_bytes()[:-8192])
+    status, output = invoked("tables", run)
+    assert status == 2
+    assert f"`vla-bench ledger recover {run}`" in output
+    status, output = invoked("ledger", "recover", run)
+    assert status == 0, output
+    count = len(read_ledger(path))
+    assert f"Recovered {count} episodes" in output
+    assert "lost or not run yet: robosuite.lift: " in output
+    assert invoked("ledger", "recover", run)[1].startswith(f"The ledger of {run} is whole")

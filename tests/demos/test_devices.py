@@ -1,0 +1,382 @@
+"""Whatever acts, the same is recorded: experts, what is handed in, recordings, and hands at keyboards and SpaceMice."""
+
+import importlib
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import vla_bench
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import UnknownNameError
+from vla_bench.core.types import Observation
+from vla_bench.demos import CollectOptions, Demonstration, record_episode, write_demonstrations
+from vla_bench.demos.attempt import RecordingFactory
+from vla_bench.demos.devices import DeviceError, DeviceSpec, devices
+from vla_bench.demos.devices.device import DeviceStoppedError
+from vla_bench.demos.devices.hand import HandDevice
+from vla_bench.demos.devices.window import OpenCvWindow, framed
+from vla_bench.demos.recording import DeviceRecorder, header_of
+from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.hand_controllers import HandControllerError, RobosuiteHand, keyboard, spacemouse
+
+IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 3, variant="demonstration")
+CLOSE, OPEN = 1.0, -1.0
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[VlaBenchEnv]:
+    env = vla_bench.make(IDENTITY.task_id, image_size=16)
+    yield env
+    env.close()
+
+
+@dataclass
+class VirtualHand:
+    """Makes the motions that it is given, then none."""
+
+    motions: list[Sequence[float]]
+    starts: int = 0
+
+    def start(self) -> None:
+        self.starts += 1
+
+    def action(self) -> Any:
+        return np.array(self.motions.pop(0) if self.motions else [0, 0, 0, 0, 0, 0, OPEN], dtype=np.float32)
+
+
+@dataclass
+class VirtualWindow:
+    """Shows nothing, and presses keys at the given looks."""
+
+    keys: dict[int, str]
+    shown: list[Sequence[str]] = field(default_factory=list)
+    closed: bool = False
+
+    def show(self, observation: Observation, lines: Sequence[str]) -> None:
+        assert observation["images"]["agentview"].shape == (16, 16, 3)
+        self.shown.append(lines)
+
+    def pressed(self) -> list[str]:
+        key = self.keys.get(len(self.shown))
+        return [key] if key else []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def at_hand(keys: dict[int, str], *motions: Sequence[float]) -> tuple[HandDevice, VirtualHand, VirtualWindow]:
+    hand, window = VirtualHand(list(motions)), VirtualWindow(keys)
+    return HandDevice("keyboard", hand, "arrows", lambda: window, sleep=lambda seconds: None), hand, window
+
+
+RIGHT = [0, 0.5, 0, 0, 0, 0, OPEN]
+
+
+@pytest.mark.parametrize(("key", "success"), [("enter", True), ("backspace", False)])
+def test_a_key_ends_the_episode_with_the_persons_verdict(env: VlaBenchEnv, key: str, success: bool) -> None:
+    device, hand, _ = at_hand({5: key}, RIGHT, RIGHT)
+    made = record_episode(env, device, IDENTITY)
+    assert made is not None
+    assert (made.steps, made.success, made.judged_by, made.device) == (4, success, "person", "keyboard")
+    np.testing.assert_array_equal(made.actions[:, 1], [0.5, 0.5, 0, 0])
+    assert made.dones.tolist() == [False, False, False, True]
+    assert set(made.phases) == {"reach"}
+    assert hand.starts == 1
+
+
+def test_nothing_is_recorded_until_the_hand_moves(env: VlaBenchEnv) -> None:
+    still = [0, 0, 0, 0, 0, 0, OPEN]
+    device, _, window = at_hand({9: "enter"}, still, still, still, still, RIGHT)
+    made = record_episode(env, device, IDENTITY)
+    assert made is not None
+    assert made.steps == 4  # looks 5 to 8
+    assert "move to begin" in window.shown[0][1]
+    assert window.shown[-1][1] == "4 steps recorded   gripper open"
+    assert "put the red cube in the basket" in window.shown[0][0]
+
+
+def test_a_discarded_episode_is_none_and_a_verdict_before_the_first_step_too(env: VlaBenchEnv) -> None:
+    assert record_episode(env, at_hand({4: "delete"}, RIGHT)[0], IDENTITY) is None
+    assert record_episode(env, at_hand({1: "enter"})[0], IDENTITY) is None
+
+
+@pytest.mark.parametrize("key", ["escape", "closed"])
+def test_a_person_who_stops_ends_the_collection_with_what_is_there(env: VlaBenchEnv, key: str) -> None:
+    with pytest.raises(DeviceStoppedError):
+        record_episode(env, at_hand({3: key}, RIGHT)[0], IDENTITY)
+
+
+class StoppedRecorder(DeviceRecorder):
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        raise DeviceStoppedError
+
+
+def test_a_worker_tells_that_the_person_stopped(tmp_path: Path) -> None:
+    attempt = RecordingFactory(CollectOptions(("tabletop_object",), tmp_path / "x.hdf5"), StoppedRecorder)()
+    assert attempt(IDENTITY).stopped
+
+
+def test_a_hand_is_asked_at_the_rate_of_control(env: VlaBenchEnv) -> None:
+    now, slept = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    device = HandDevice(
+        "keyboard", VirtualHand([RIGHT] * 9), "", lambda: VirtualWindow({9: "enter"}), lambda: now[0], sleep
+    )
+    record_episode(env, device, IDENTITY)
+    assert sum(slept) == pytest.approx(8 / 20)
+
+
+def test_a_hand_that_solves_the_task_needs_no_key(env: VlaBenchEnv) -> None:
+    expert = record_episode(env, DeviceSpec().make(), IDENTITY)
+    assert expert is not None
+    made = record_episode(env, at_hand({}, *expert.executed_actions.tolist())[0], IDENTITY)
+    assert made is not None
+    assert (made.success, made.judged_by, made.steps) == (True, "task", expert.steps)
+    np.testing.assert_array_equal(made.states, expert.states)
+
+
+def test_a_recording_acts_as_it_did(env: VlaBenchEnv, tmp_path: Path) -> None:
+    expert = record_episode(env, DeviceSpec().make(), IDENTITY)
+    assert expert is not None
+    write_demonstrations(tmp_path / "x.hdf5", header_of(env), [expert])
+    device = DeviceSpec("recording", path=tmp_path / "x.hdf5").make()
+    made = record_episode(env, device, IDENTITY)
+    assert made is not None
+    assert (made.device, made.success, made.phases) == ("recording x.hdf5", True, expert.phases)
+    np.testing.assert_array_equal(made.states, expert.states)
+    np.testing.assert_array_equal(made.images["wrist"], expert.images["wrist"])
+    with pytest.raises(DeviceError, match=r"x.hdf5 holds no episode 4 of tabletop_object.red_cube_in_basket"):
+        record_episode(env, device, replace(IDENTITY, index=4))
+
+
+class Waver:
+    """An actor from outside."""
+
+    def begin(self, env: VlaBenchEnv, identity: EpisodeIdentity) -> None:
+        self.step = 0
+
+    def act(self, observation: Observation) -> Any:
+        assert observation["images"]["wrist"].shape == (16, 16, 3)
+        self.step += 1
+        return np.array([0.3 * (-1) ** self.step, 0, 0, 0, 0, 0, OPEN], dtype=np.float32)
+
+
+def test_what_is_handed_in_acts_as_a_policy(env: VlaBenchEnv) -> None:
+    made = record_episode(env, DeviceSpec("policy", "waver", actor=Waver).make(), IDENTITY)
+    assert made is not None
+    assert (made.device, made.success, made.judged_by) == ("policy waver", False, "task")
+    assert made.steps == env.task.horizon
+    np.testing.assert_allclose(made.actions[:2, 0], [-0.3, 0.3])
+
+
+def test_devices_say_what_they_lack() -> None:
+    with pytest.raises(UnknownNameError, match=r"No device named 'keybord'\. Did you mean 'keyboard'"):
+        DeviceSpec("keybord").make()
+    with pytest.raises(DeviceError, match=r"needs a policy: name one \(--policy\)"):
+        DeviceSpec("policy").make()
+    with pytest.raises(DeviceError, match=r"needs a file: name one \(--recording\)"):
+        DeviceSpec("recording").make()
+    assert set(devices) == {"expert", "policy", "recording", "keyboard", "spacemouse"}
+
+
+def test_without_a_desktop_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(DeviceError, match=r"No window can be opened: no desktop is reached \(DISPLAY is not set\)"):
+        OpenCvWindow()
+
+
+def test_a_frame_shows_the_cameras_large_over_the_text() -> None:
+    import cv2
+
+    images = [np.full((16, 16, 3), colour, dtype=np.uint8) for colour in (50, 200)]
+    picture = framed(images, ["one", "two"], cv2)
+    assert picture.shape == (384 + 2 * 22 + 8, 768, 3)
+    assert (picture[:384, :384] == 50).all()
+    assert (picture[:384, 384:] == 200).all()
+    assert (picture[384:] > 200).any(), "no text was written"
+
+
+@pytest.fixture
+def no_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """robosuite's drivers on a machine without a desktop: real ones, whose listener hears nothing."""
+    monkeypatch.setenv("PYNPUT_BACKEND", "dummy")
+    dropped = [name for name in sys.modules if name.startswith(("pynput", "robosuite.devices"))]
+    before = {name: sys.modules.pop(name) for name in dropped}
+    listener = importlib.import_module("pynput.keyboard").Listener
+    monkeypatch.setattr(listener, "start", lambda self: None)
+    yield
+    for name in [name for name in sys.modules if name.startswith(("pynput", "robosuite.devices"))]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def pressed(hand: RobosuiteHand, *characters: str) -> None:
+    """Press and release keys of robosuite's keyboard."""
+    from pynput.keyboard import KeyCode
+
+    for character in characters:
+        hand._device.on_press(KeyCode.from_char(character))
+        hand._device.on_release(KeyCode.from_char(character))
+
+
+@pytest.mark.usefixtures("no_listener")
+def test_keys_of_robosuites_keyboard_become_actions() -> None:
+    hand = keyboard()
+    hand.start()
+    assert hand.action().tolist() == [0, 0, 0, 0, 0, 0, OPEN]
+    pressed(hand, ".")
+    assert hand.action().tolist() == [0, 0, -1, 0, 0, 0, OPEN]  # down
+    pressed(hand, ";", "p")
+    up_and_turn = hand.action()
+    assert up_and_turn[2] == 1
+    assert up_and_turn[5] == pytest.approx(-0.15)
+    assert not hand.action()[:6].any()
+    hand._device.grasp_states[0][0] = True  # what the space bar does
+    assert hand.action()[6] == CLOSE
+    hand.start()
+    assert hand.action()[6] == OPEN
+
+
+class VirtualHid(ModuleType):
+    """The library `hid`, with one SpaceMouse that sends what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("hid")
+        self.packets: queue.Queue[list[int]] = queue.Queue()
+        self.present = True
+
+    def device(self) -> "VirtualHid":
+        return self
+
+    def open(self, vendor_id: int, product_id: int) -> None:
+        if not self.present:
+            raise OSError("open failed")
+
+    def enumerate(self) -> list[dict[str, object]]:
+        return []
+
+    def get_manufacturer_string(self) -> str:
+        return "3Dconnexion"
+
+    get_product_string = get_manufacturer_string
+
+    def read(self, size: int) -> list[int]:
+        return self.packets.get()
+
+
+def packet(*axes: int) -> list[int]:
+    """Return a report of the six axes, -350 to 350 each, in the SpaceMouse's order y, x, z, roll, pitch, yaw."""
+    return [1, *(byte for axis in axes for byte in int(axis).to_bytes(2, "little", signed=True))]
+
+
+@pytest.mark.usefixtures("no_listener")
+def test_a_spacemouse_moves_turns_and_grasps(monkeypatch: pytest.MonkeyPatch) -> None:
+    hid = VirtualHid()
+    monkeypatch.setitem(sys.modules, "hid", hid)
+    hand = spacemouse()
+    hand.start()
+    hid.packets.put(packet(350, 0, -175, 0, 0, 350))
+    hid.packets.put([3, 1])
+    deadline = time.monotonic() + 5
+    while (action := hand.action())[6] == OPEN and time.monotonic() < deadline:
+        time.sleep(0.01)
+    np.testing.assert_allclose(action, [0, 0.625, 0.3125, 0, 0, -0.25, CLOSE], atol=1e-6)
+    hid.packets.put([3, 0])
+    hid.packets.put(packet(0, 0, 0, 0, 0, 0))
+    while (action := hand.action())[:6].any() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert action.tolist() == [0, 0, 0, 0, 0, 0, OPEN]
+
+
+@pytest.mark.usefixtures("no_listener")
+def test_a_spacemouse_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    hid = VirtualHid()
+    hid.present = False
+    monkeypatch.setitem(sys.modules, "hid", hid)
+    with pytest.raises(
+        HandControllerError, match=r"No SpaceMouse can be opened: No 3Dconnexion devices found\. Plug it"
+    ):
+        spacemouse()
+    monkeypatch.setitem(sys.modules, "hid", None)
+    sys.modules.pop("robosuite.devices.spacemouse", None)
+    with pytest.raises(HandControllerError, match="`pip install hidapi`"):
+        spacemouse()
+
+
+needs_xvfb = pytest.mark.skipif(
+    not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="needs Xvfb and xdotool, to type into a real window"
+)
+
+
+@pytest.fixture
+def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A virtual X display."""
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24"], pass_fds=[write], stderr=subprocess.DEVNULL
+    )
+    os.close(write)
+    with os.fdopen(read) as number:
+        monkeypatch.setenv("DISPLAY", f":{number.readline().strip()}")
+    yield
+    server.terminate()
+    server.wait()
+
+
+def typed(*keys: str) -> None:
+    """Type keys, then wait for the next episode to begin: what is typed before that is forgotten."""
+    for key in keys:
+        subprocess.run(["xdotool", "key", key], check=True)
+        time.sleep(0.15)
+    time.sleep(2.0)
+
+
+@needs_xvfb
+@pytest.mark.slow
+@pytest.mark.usefixtures("desktop")
+def test_a_person_types_into_a_real_window(tmp_path: Path) -> None:
+    """The whole command, from X events through robosuite's keyboard and OpenCV's window to a file that replays."""
+    from vla_bench.demos import DemonstrationFile
+    from vla_bench.demos.replay import ReplayFactory
+
+    output = tmp_path / "typed.hdf5"
+    command = [sys.executable, "-m", "vla_bench", "record", "--device", "keyboard", "--image-size", "32"]
+    command += ["-t", IDENTITY.task_id, "-n", "1", "--keep-failures", "-o", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        search = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "vla-bench record"]
+        window = subprocess.run(search, capture_output=True, text=True, check=True, timeout=90).stdout.split()[-1]
+        subprocess.run(["xdotool", "windowfocus", "--sync", window], check=True)
+        typed()
+        typed("Right", "space", "Delete")
+        typed("Left", "BackSpace")
+        typed("Up", "space", "Return")
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, printed
+    with DemonstrationFile(output) as file:
+        failed, succeeded = (file.read(name) for name in file.names)
+    assert (failed.success, failed.executed_actions[0, 1]) == (False, -1.0)
+    assert (succeeded.success, succeeded.executed_actions[0, 0]) == (True, -1.0)
+    assert succeeded.executed_actions[-1, 6] == CLOSE
+    assert {failed.judged_by, succeeded.judged_by} == {"person"}
+    assert ReplayFactory(output)()("demo_1").exact

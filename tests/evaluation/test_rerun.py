@@ -1,0 +1,59 @@
+"""A recorded episode once more, in the real environments."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vla_bench.cli import app
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.evaluation.rerun import OtherPolicyError, rerun_episode
+from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.results.ledger import LEDGER_NAME, Ledger, row_digest
+
+SUITE, TASK = "tabletop_object", "red_cube_in_basket"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("rerun") / "run"
+    run_evaluation(RunOptions("expert", SUITE, output, tasks=(TASK,), episodes=3, workers=1, rows_per_worker=3))
+    return output
+
+
+def test_an_episode_run_again_alone_is_the_same(run: Path) -> None:
+    found = rerun_episode(run, f"{TASK}/2")
+    assert found.same
+    assert found.different == ()
+    assert found.circumstances == ()
+    assert found.episode.name == f"{SUITE}.{TASK}/clean/0/2"
+    assert found.recorded.scene_hash
+
+
+def test_the_command_compares_and_ends_with_1_where_the_ledger_says_otherwise(run: Path) -> None:
+    same = CliRunner().invoke(app, ["rerun", str(run), f"{TASK}/0"])
+    assert same.exit_code == 0, same.output
+    assert "The same scene, actions and outcome." in same.output
+    with Ledger(run / LEDGER_NAME) as ledger:
+        values = list(vars(ledger.records()[0]).values())
+    forged = ["0123456789abcdef" if index == 8 else value for index, value in enumerate(values)]
+    with sqlite3.connect(run / LEDGER_NAME) as connection:
+        connection.execute(
+            "UPDATE episodes SET action_hash = ?, digest = ? WHERE episode_index = 0", (forged[8], row_digest(forged))
+        )
+    connection.close()
+    other = CliRunner().invoke(app, ["rerun", str(run), f"{TASK}/0"])
+    assert other.exit_code == 1
+    assert "0123456789abcdef" in other.output
+    assert "Not the same." in other.output
+
+
+def test_another_policy_is_refused_and_the_field_is_named(run: Path) -> None:
+    with pytest.raises(OtherPolicyError, match=r"not the one that .*kind: \"expert\", then \"random\""):
+        rerun_episode(run, f"{TASK}/0", policy="random")
+
+
+def test_an_episode_that_is_not_recorded_is_an_error(run: Path) -> None:
+    with pytest.raises(VlaBenchError, match="The indices of red_cube_in_basket are 0 to 2"):
+        rerun_episode(run, f"{TASK}/7")

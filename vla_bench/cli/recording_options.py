@@ -1,0 +1,100 @@
+"""Options of `vla-bench generate-demos` and `vla-bench record`: what is recorded, how it is disturbed and filtered."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from vla_bench.demos import FilterOptions, NoiseOptions, SlipOptions
+
+Suites = Annotated[list[str] | None, typer.Option("--suite", "-s", help="Suite; repeat for several, or `all`.")]
+TasksOfSuites = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="Task, or suite.task; repeat for several. [default: all of the suites]"),
+]
+Cameras = Annotated[list[str] | None, typer.Option("--camera", help="Camera to record; repeat for several.")]
+Depth = Annotated[bool, typer.Option("--depth", help="Record depth too, in metres.")]
+Segmentation = Annotated[bool, typer.Option("--segmentation", help="Record what each pixel shows, too.")]
+Rendering = Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")]
+KeepFailures = Annotated[bool, typer.Option("--keep-failures", help="Keep failed attempts too.")]
+
+_DISTURBANCE = "Disturbances, so that demonstrations show recoveries; what was wanted is what is recorded"
+NoiseKind = Annotated[
+    Literal["none", "bursts", "drift"],
+    typer.Option("--noise", help="Push the hand about.", rich_help_panel=_DISTURBANCE),
+]
+NoiseTranslation = Annotated[
+    float, typer.Option(help="Strength of the noise; 1 is 5 cm a step.", rich_help_panel=_DISTURBANCE)
+]
+NoiseYaw = Annotated[float, typer.Option(help="Strength; 1 is 0.5 rad a step.", rich_help_panel=_DISTURBANCE)]
+SlipKind = Annotated[
+    Literal["none", "drop", "push", "both"],
+    typer.Option(
+        "--slips",
+        help="While something is held, open the gripper, push the hand, or both.",
+        rich_help_panel=_DISTURBANCE,
+    ),
+]
+SlipsMost = Annotated[int, typer.Option(min=1, help="Slips in an episode, at most.", rich_help_panel=_DISTURBANCE)]
+SlipChance = Annotated[
+    float, typer.Option(help="Chance that one begins, at each step of holding.", rich_help_panel=_DISTURBANCE)
+]
+SlipPush = Annotated[float, typer.Option(help="Strength of the push; 1 is 5 cm a step.", rich_help_panel=_DISTURBANCE)]
+
+_FILTERS = "Filters; what they drop is said, and why"
+DropNoops = Annotated[
+    float | None,
+    typer.Option(
+        help="Drop steps whose action is at most this large (such as 1e-3) while the gripper's command stays.",
+        rich_help_panel=_FILTERS,
+    ),
+]
+LengthScore = Annotated[
+    float | None,
+    typer.Option(
+        help="Drop demonstrations whose length has a larger robust z-score within their task (usual: 3.5).",
+        rich_help_panel=_FILTERS,
+    ),
+]
+LengthQuantiles = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        help="Drop demonstrations whose length is outside these quantiles of their task.", rich_help_panel=_FILTERS
+    ),
+]
+
+
+def suites_chosen(suites: list[str] | None) -> tuple[str, ...]:
+    """Return the suites that are meant."""
+    from vla_bench.tasks import suites as all_suites
+
+    return all_suites() if suites == ["all"] else tuple(suites or ())
+
+
+def noise_of(kind: str, translation: float, yaw: float) -> "NoiseOptions | None":
+    """Return the noise that is asked for."""
+    from vla_bench.demos import NoiseOptions
+
+    return None if kind == "none" else NoiseOptions(translation, yaw, kind)  # type: ignore[arg-type]  # typer checked it
+
+
+def slips_of(kind: str, most: int, chance: float, push: float) -> "SlipOptions | None":
+    """Return the slips that are asked for."""
+    from vla_bench.demos import SlipOptions
+
+    if kind == "none":
+        return None
+    return SlipOptions(kind, most, chance, push=push)  # type: ignore[arg-type]  # typer checked it
+
+
+def filters_of(
+    noops: float | None,
+    score: float | None,
+    quantiles: tuple[float, float] | None,
+    *,
+    failures: bool = False,
+) -> "FilterOptions":
+    """Return the filters that are asked for."""
+    from vla_bench.demos import FilterOptions
+
+    return FilterOptions(failures, noops, score, quantiles)

@@ -1,0 +1,50 @@
+"""A recorded file: what was executed then is executed again, in whatever environment is recorded now."""
+
+from typing import TYPE_CHECKING
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import Observation
+from vla_bench.demos.demonstration import Demonstration
+from vla_bench.demos.devices.device import Decision, DeviceError, DeviceSpec, Verdict, devices
+from vla_bench.demos.restoring import begin_again
+from vla_bench.demos.store import DemonstrationFile
+
+if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
+    from vla_bench.envs.environment import VlaBenchEnv
+
+
+@devices.named("recording")
+class RecordingDevice:
+    """Acts as a demonstration of the same episode did, from its stored first state."""
+
+    def __init__(self, spec: DeviceSpec) -> None:
+        if spec.path is None:
+            raise DeviceError("The device `recording` needs a file: name one (--recording).")
+        self.name = f"recording {spec.path.name}"
+        self._file = DemonstrationFile(spec.path)
+        self._names = {self._file.summary(name).identity: name for name in self._file.names}
+        self._demonstration: Demonstration | None = None
+        self._step = 0
+
+    def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
+        """Find the demonstration and go to its first state."""
+        if identity not in self._names:
+            raise DeviceError(f"{self._file.path} holds no episode {identity.index} of {identity.task_id}.")
+        self._demonstration = self._file.read(self._names[identity], cameras=())
+        self._step = 0
+        begin_again(env, self._demonstration.summary(), self._demonstration.states[0])
+        return env.observe()
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return what was wanted and what was executed; a verdict after the last of it."""
+        one = self._demonstration
+        assert one is not None, "begin first"
+        if self._step == one.steps:
+            verdict: Verdict = "success" if one.success and one.judged_by == "person" else "end"
+            return Decision(one.actions[-1], verdict=verdict)
+        step, self._step = self._step, self._step + 1
+        return Decision(one.actions[step], one.phases[step], one.executed_actions[step])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

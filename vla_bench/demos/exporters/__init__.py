@@ -1,0 +1,11 @@
+"""Writers of other tools' formats, a module each; they read any source."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vla_bench.core.registry import Registry
+from vla_bench.demos.sources import DemonstrationSource
+
+Exporter = Callable[[DemonstrationSource, Path], Path]
+
+exporters: Registry[Exporter] = Registry("export format", package="vla_bench.demos.exporters")

@@ -1,0 +1,1 @@
+"""What the engine of robosuite's environments is made of."""

@@ -1,0 +1,65 @@
+"""A second model for drawing only, so that simplified meshes cannot touch robosuite's physics."""
+
+from copy import copy
+from functools import lru_cache
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from vla_bench.envs.meshes import FAST_FACES, simplified
+from vla_bench.envs.options import Rendering
+
+_ROBOT_PARTS = ("robot", "gripper", "fixed_mount")  # what the names of robots' meshes begin with
+
+
+class DrawnScene:
+    """The scene as it is drawn; made when an image is first asked for."""
+
+    def __init__(self, xml: str, rendering: Rendering, *, own_model: bool = False) -> None:
+        self._xml, self._rendering, self._own_model = xml, rendering, own_model
+        self._made: tuple[mujoco.MjModel, mujoco.MjData] | None = None
+
+    @property
+    def made(self) -> bool:
+        """Whether anything was drawn yet."""
+        return self._made is not None
+
+    def at(self, model: mujoco.MjModel, data: mujoco.MjData) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Return the drawn scene in the state of the simulated one."""
+        drawn, drawn_data = self._make()
+        # robosuite moves what does not move, such as a door's frame, in the compiled model, and hides what is wiped.
+        drawn.body_pos[:], drawn.body_quat[:], drawn.geom_rgba[:] = model.body_pos, model.body_quat, model.geom_rgba
+        drawn_data.qpos[:] = data.qpos
+        mujoco.mj_kinematics(drawn, drawn_data)
+        mujoco.mj_camlight(drawn, drawn_data)
+        return drawn, drawn_data
+
+    def model(self) -> mujoco.MjModel:
+        """Return the model that is drawn; with `own_model`, no other scene's."""
+        return self._make()[0]
+
+    def _make(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        if self._made is None:
+            drawn = _drawn_model(self._xml, self._rendering)
+            drawn = copy(drawn) if self._own_model else drawn
+            self._made = drawn, mujoco.MjData(drawn)
+        return self._made
+
+
+@lru_cache(maxsize=8)
+def _drawn_model(xml: str, rendering: Rendering) -> mujoco.MjModel:
+    spec = mujoco.MjSpec.from_string(xml)
+    for site in spec.sites:
+        site.rgba = np.zeros(4)
+    if rendering == "fast":
+        _simplify_robots(spec)
+        spec.visual.quality.offsamples = 0
+    return spec.compile()
+
+
+def _simplify_robots(spec: mujoco.MjSpec) -> None:
+    for mesh in spec.meshes:
+        if mesh.name.startswith(_ROBOT_PARTS):  # the objects are simple, and their textures need their own vertices
+            vertices, faces = simplified(Path(mesh.file), FAST_FACES)
+            mesh.file, mesh.uservert, mesh.userface = "", vertices.ravel(), faces.ravel()

@@ -1,0 +1,49 @@
+"""Building a stock robosuite environment."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vla_bench.core.errors import ConventionError, UnknownNameError
+from vla_bench.core.types import CONTROL_HZ
+
+_ROBOTS = {"panda": "Panda"}
+_SIZE_SEED = 0  # robosuite draws the size of Lift's cube when it builds the model: the same cube in every environment
+
+
+def make_stock(robot: str, *, env_name: object = "", **options: object) -> Any:
+    """Return robosuite's environment `env_name` with one robot, or two where it takes two; `options` are its own."""
+    with _silenced():
+        import robosuite
+        from robosuite.environments.manipulation.two_arm_env import TwoArmEnv
+
+        if env_name not in robosuite.ALL_ENVIRONMENTS:
+            raise UnknownNameError("robosuite environment", str(env_name), robosuite.ALL_ENVIRONMENTS)
+        if robot not in _ROBOTS:
+            raise ConventionError(f"Suite `robosuite` has no robot {robot!r}. Known: {', '.join(_ROBOTS)}.")
+        two_arms = issubclass(robosuite.environments.REGISTERED_ENVS[env_name], TwoArmEnv)
+        return robosuite.make(
+            env_name,
+            robots=[_ROBOTS[robot]] * (2 if two_arms else 1),
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            use_camera_obs=False,
+            use_object_obs=False,
+            control_freq=CONTROL_HZ,
+            ignore_done=True,  # the horizon is the task's
+            hard_reset=False,  # compiling anew takes two seconds
+            seed=_SIZE_SEED,
+            **options,
+        )
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep robosuite's remarks about optional packages and controller files off the user's terminal."""
+    logger = logging.getLogger("robosuite_logs")
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False

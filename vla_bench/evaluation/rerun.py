@@ -1,0 +1,101 @@
+"""One recorded episode once more, by its identity, beside what the ledger says of it."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_bench.core.episode import EpisodeIdentity, find_episode
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.evaluation.plan import FixedPlan
+from vla_bench.evaluation.protocol import EvaluationProtocol
+from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.policies import find_policy
+from vla_bench.results.differences import differing_fields
+from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.protocols import INTERFACE
+from vla_bench.results.run_info import RunInfo, Session
+from vla_bench.results.runs import read_run, recorded
+
+COMPARED = (
+    *("scene_hash", "action_hash", "outcome", "reward", "steps", "progress", "phase", "final_progress", "final_phase"),
+)
+_DECISIVE = ("scene_hash", "action_hash", "outcome")
+
+
+class OtherPolicyError(VlaBenchError):
+    """A policy at hand that is not the one that a run was made with."""
+
+    def __init__(self, folder: Path, differences: list[str]) -> None:
+        super().__init__(
+            f"The policy is not the one that {folder} was made with: {'; '.join(differences)}. "
+            "Name its card with --policy, its checkpoint with --checkpoint."
+        )
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """An episode as it is recorded, and as it came out now."""
+
+    episode: EpisodeIdentity
+    recorded: EpisodeRecord
+    again: EpisodeRecord
+    circumstances: tuple[str, ...]  # what was different now: versions, protocol, arithmetic, code, machine
+
+    @property
+    def different(self) -> tuple[str, ...]:
+        """The columns that are not equal."""
+        return tuple(name for name in COMPARED if getattr(self.recorded, name) != getattr(self.again, name))
+
+    @property
+    def same(self) -> bool:
+        """Whether scene, actions and outcome are the same."""
+        return not set(self.different) & set(_DECISIVE)
+
+
+def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpoint: Path | None = None) -> Rerun:
+    """Run one episode of the run in `folder` again, alone; `text` names it as `find_episode` takes it.
+
+    `policy` and `checkpoint` say where these are now, where that is not where they were. Raise `OtherPolicyError` where
+    they are not the same.
+    """
+    run = read_run(folder)
+    records = {record.identity: record for record in recorded(run.episodes)}
+    episode = find_episode(text, records)
+    policy = policy or run.info.policy_argument or run.info.policy
+    checkpoint = checkpoint or (Path(run.info.checkpoint) if run.info.checkpoint else None)
+    source = find_policy(policy, checkpoint)
+    if differences := differing_fields(run.info.card, source.describe()):
+        raise OtherPolicyError(folder, differences)
+    with tempfile.TemporaryDirectory() as temporary:
+        options = RunOptions(
+            policy,
+            episode.suite,
+            Path(temporary) / "run",
+            checkpoint=checkpoint,
+            tasks=(episode.task,),
+            workers=1,
+            rows_per_worker=1,
+            batch_shape=run.info.numerics.batch_shape,
+            image_size=_interface(run.info).get("image_size"),
+            protocol=EvaluationProtocol.of_stamp(run.info.protocol, episode.task_id),
+        )
+        run_evaluation(options, plan=FixedPlan([episode]))
+        again = RunInfo.read(options.output)
+        with Ledger(options.output / LEDGER_NAME) as ledger:
+            (record,) = ledger.records()
+    names = ("policy:", "checkpoint_hash:")  # a card by another path is the same card
+    circumstances = [line for line in run.info.differences(again) if not line.startswith(names)]
+    session = run.info.sessions[records[episode].session]
+    return Rerun(episode, records[episode], record, (*circumstances, *_other_place(session, again.sessions[-1])))
+
+
+def _interface(info: RunInfo) -> Mapping[str, Any]:
+    interface = info.protocol.get(INTERFACE)
+    return interface if isinstance(interface, dict) else {}
+
+
+def _other_place(then: Session, now: Session) -> list[str]:
+    names = {"hardware", "git", "threads"}
+    return differing_fields(then.model_dump(include=names), now.model_dump(include=names))
