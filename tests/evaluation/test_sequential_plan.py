@@ -85,8 +85,19 @@ def test_a_plan_begun_again_goes_on_where_it_was(against: Run) -> None:
 
 
 def test_records_of_other_episodes_do_not_count(against: Run) -> None:
-    stranger = episode(0, task="door", policy="new")
-    assert len(SequentialPlan(PLANNED, against).next_round({stranger.identity: stranger})) == 16
+    strangers = [episode(0, task="door", policy="new"), episode(0, seed=5, policy="new")]
+    records = {stranger.identity: stranger for stranger in strangers}
+    assert len(SequentialPlan(PLANNED, against).next_round(records)) == 16
+
+
+def test_variants_of_a_task_are_tasks_of_their_own(tmp_path: Path) -> None:
+    planned = [
+        EpisodeIdentity("robosuite", "lift", index, 0, variant) for variant in ("clean", "dark") for index in (0, 1)
+    ]
+    records = [episode(e.index, "failure", variant=e.variant, policy="old") for e in planned]
+    plan = SequentialPlan(planned, read_run(made_run(tmp_path / "old", records)))
+    assert set(plan.next_round({})) == set(planned)
+    assert [task.task for task in plan.decision.tasks] == ["lift", "lift (dark)"]
 
 
 def test_another_scene_of_the_same_episode_stops_the_run(against: Run) -> None:

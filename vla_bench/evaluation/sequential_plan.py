@@ -40,8 +40,9 @@ class SequentialPlan:
     ) -> None:
         self._against, self._alpha, self._margin = against, alpha, margin
         self._theirs = _recorded(against)
-        self._episodes = {(episode.task, episode.index): episode for episode in planned if episode in self._theirs}
-        indices: dict[str, list[int]] = {episode.task: [] for episode in planned}
+        self._keys = {episode: _key(episode) for episode in planned if episode in self._theirs}
+        self._episodes = {key: episode for episode, key in self._keys.items()}
+        indices: dict[str, list[int]] = {_key(episode)[0]: [] for episode in planned}
         for task, index in self._episodes:
             indices[task].append(index)
         if lacking := [task for task, found in indices.items() if not found]:
@@ -80,7 +81,7 @@ class SequentialPlan:
 
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
         """Return the batch to run next, or what is left of one."""
-        known = [record for episode, record in records.items() if (episode.task, episode.index) in self._episodes]
+        known = [record for episode, record in records.items() if episode in self._keys]
         self._comparison.update(map(self._paired, known))
         return [self._episodes[key] for key in self._comparison.wanted()]
 
@@ -89,7 +90,7 @@ class SequentialPlan:
         if ours.scene_hash and ours.scene_hash != scene:
             raise _OtherSceneError(self._against, ours, scene)
         own = None if ours.outcome == "error" else ours.outcome == "success"
-        return PairedOutcome(ours.task, ours.episode_index, own, succeeded)
+        return PairedOutcome(*self._keys[ours.identity], own, succeeded)
 
 
 def sequential_plan(options: RunOptions, against: Path, *, alpha: float, margin: float) -> SequentialPlan:
@@ -122,6 +123,12 @@ class _OtherSceneError(VlaBenchError):
             f"another scene: scene_hash {scene}, here {ours.scene_hash}. Run it again with the versions, tasks and "
             "scenes of this run; what was run here so far is kept."
         )
+
+
+def _key(episode: EpisodeIdentity) -> tuple[str, int]:
+    """Return the episode as the comparison knows it: a variant of a task is a task of its own there."""
+    variant = "" if episode.variant == "clean" else f" ({episode.variant})"
+    return f"{episode.task}{variant}", episode.index
 
 
 def _recorded(run: Run) -> dict[EpisodeIdentity, tuple[str, bool]]:
