@@ -133,6 +133,7 @@ def test_several_policies_have_their_ranks_first_and_every_pair_in_the_files(tmp
     for title in ("a against b", "a against c", "b against c"):
         assert f"## robosuite: {title}" in page
     assert "1 to 3" in page
+    assert page.count("Protocol: ") == 1  # under the tables of the suite
 
 
 def test_verdict_names_the_better_policy_whatever_the_order(tmp_path: Path) -> None:

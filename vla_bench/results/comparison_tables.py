@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import pandas as pd
 
@@ -62,9 +63,10 @@ def markdown(comparison: Comparison) -> str:
     """Return a page with the verdicts and the tables."""
     found = "\n".join(f"- {markdown_text(text)}" for text in verdicts(comparison))
     parts = ["# Comparison", found]
-    for table in comparison_tables(comparison):
-        parts += [f"## {markdown_text(table.title)}", markdown_table(table)]
-        parts += [f"{markdown_text(note)}." for note in table.footnotes]
+    for conditions, tables in groupby(comparison_tables(comparison), key=lambda table: table.conditions):
+        for table in tables:
+            parts += [f"## {markdown_text(table.title)}", markdown_table(table)]
+        parts += [f"{markdown_text(note)}." for note in conditions]
     return "\n\n".join([*parts, markdown_text(caption(comparison))]) + "\n"
 
 
