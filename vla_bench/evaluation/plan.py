@@ -6,6 +6,7 @@ from typing import Protocol
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.results.ledger import EpisodeRecord
+from vla_bench.results.run_info import RunInfo
 from vla_bench.tasks import tasks_of
 
 
@@ -25,6 +26,9 @@ class Plan(Protocol):
     def verdict(self) -> str:
         """Why it stopped before all of its episodes were run; nothing where it did not."""
 
+    def require_comparable(self, info: RunInfo) -> None:
+        """Raise a `VlaBenchError` where a run so described is not one that the plan can decide about."""
+
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
         """Return what to run next, given the records of all rounds so far; nothing ends the run."""
 
@@ -37,6 +41,9 @@ class FixedPlan:
     def __init__(self, episodes: Sequence[EpisodeIdentity]) -> None:
         self.episodes = episodes
         self._rounds = [episodes]
+
+    def require_comparable(self, info: RunInfo) -> None:
+        """Take every run."""
 
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
         """Return all episodes, then nothing."""

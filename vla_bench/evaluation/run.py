@@ -92,6 +92,7 @@ def run_evaluation(
         policy = source.load()
         with cores_left_to_workers(options.workers):
             info = _describe(options, source, policy, plan.episodes)
+            plan.require_comparable(info)
             _require_same_configuration(options.output, info)
             return _run(options, policy, info, plan, missing, on_progress)
 

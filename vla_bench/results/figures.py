@@ -60,7 +60,7 @@ def _draw(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, (title, part) in zip(axes, panels, strict=True):
         _draw_panel(panel, title, part, policies)
-    axes[-1].set_xlabel("success rate [%], 95 % Wilson interval")
+    axes[-1].set_xlabel("success rate [%], 95 % interval")
     handles = [_handle(policies, policy) for policy in policies]
     figure.legend(handles=handles, loc="outside upper center", ncols=_LEGEND_COLUMNS, frameon=False)
     return figure
