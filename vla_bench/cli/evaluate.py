@@ -36,6 +36,10 @@ def run(
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
     robot: Robot = "panda",
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(help="Perturb the episodes, as `camera=2,lighting=1` or `visual-2`; repeat for several variants."),
+    ] = None,
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,
@@ -53,6 +57,8 @@ def run(
 
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
+    from vla_bench.core.episode import CLEAN
+    from vla_bench.envs.perturbations import Perturbation
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.run import RunOptions, run_evaluation
 
@@ -64,6 +70,7 @@ def run(
         tasks=tuple(task or ()),
         episodes=episodes,
         seed=seed,
+        variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
         workers=worker_count(workers),
         rows_per_worker=rows,
         videos=videos,
