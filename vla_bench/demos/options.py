@@ -13,7 +13,7 @@ from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.slips import SlipOptions
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.tasks import Task, get_task, tasks_of
+from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 
 
 class CollectOptionsError(VlaBenchError):
@@ -71,10 +71,14 @@ class CollectOptions:
         found = [task.id for task in of_suites.values() if task.name == name]
         if len(found) > 1:
             raise CollectOptionsError(f"--task {name} may be {' or '.join(found)}. Name it with its suite.")
-        if not found:
-            suites = f"suite{'s' * (len(self.suites) > 1)} {', '.join(self.suites)}" if self.suites else "no suite"
-            raise UnknownNameError(f"task of the {suites}", name, (task.name for task in of_suites.values()))
-        return found[0]
+        if found:
+            return found[0]
+        if not self.suites:
+            known = [task_id for task_id in task_ids() if task_id.endswith(f".{name}")]
+            hint = f"such as {' or '.join(known)}" if known else "as `vla-bench list tasks` shows it"
+            raise CollectOptionsError(f"--task {name} needs its suite before it, {hint}.")
+        suites = f"suite{'s' * (len(self.suites) > 1)} {', '.join(self.suites)}"
+        raise UnknownNameError(f"task of the {suites}", name, (task.name for task in of_suites.values()))
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of `vla_bench.make` besides the task."""
