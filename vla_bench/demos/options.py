@@ -13,6 +13,7 @@ from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.slips import SlipOptions
 from vla_bench.envs.descriptions import describe_robot
+from vla_bench.envs.perturbations import Perturbation
 from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 
 
@@ -36,6 +37,7 @@ class CollectOptions:
     segmentation: bool = False
     rendering: str = "fast"
     robot: str = "panda"
+    perturb: str | None = None  # of every scene, such as "camera=2"
     keep_failures: bool = False  # keep the attempts that failed on the way, besides the successes asked for
     noise: NoiseOptions | None = None
     slips: SlipOptions | None = None
@@ -49,7 +51,8 @@ class CollectOptions:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
-        describe_robot(self.robot)  # an unknown one is told before any worker starts
+        describe_robot(self.robot)  # an unknown one is told before any worker starts, and so is a perturbation
+        Perturbation.parse(self.perturb or "")
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
@@ -89,6 +92,7 @@ class CollectOptions:
             "segmentation": self.segmentation,
             "rendering": self.rendering,
             "robot": self.robot,
+            "perturb": self.perturb,
         }
 
     def configuration(self) -> dict[str, Any]:
@@ -110,6 +114,7 @@ class CollectOptions:
             "segmentation": self.segmentation,
             "rendering": self.rendering,
             "robot": self.robot,
+            "perturb": self.perturb,
             "keep_failures": self.keep_failures,
             "noise": _as_json(self.noise),
             "slips": _as_json(self.slips),
