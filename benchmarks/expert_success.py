@@ -270,8 +270,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
     parser.add_argument("--report-only", action="store_true", help="write the tables from what is there")
     options = parser.parse_args(arguments)
-    if options.demonstrations and options.demonstrations <= 2 * _COLLECTING_WORKERS:
-        parser.error(f"--demonstrations {options.demonstrations} is too few to measure a pace: more than 4, or 0")
+    if 0 < options.demonstrations <= (few := 2 * _COLLECTING_WORKERS):
+        parser.error(f"--demonstrations {options.demonstrations} is too few to measure a pace: more than {few}, or 0")
     return options
 
 
