@@ -16,7 +16,7 @@ SHORT = ("--seeds", "1", "--no-expert")
     [
         (TWO_TASKS, 0, "0 errors, 0 warnings"),
         (TEN_LINES, 0, "0 errors, 2 warnings"),
-        (TEN_LINES.replace("on(mug", "onn(mug").replace("horizon", "horizn"), 2, "2 errors, 2 warnings"),
+        (TEN_LINES.replace('"on(mug', '"onn(mug').replace("horizon", "horizn"), 2, "2 errors, 2 warnings"),
     ],
     ids=["sound", "warnings", "errors"],
 )
