@@ -85,7 +85,7 @@ def test_ranks_hold_all_pairs_together(tmp_path: Path) -> None:
     )
     ranking = found.ranking.set_index("policy")
     assert list(ranking.index) == ["good", "middle", "bad"]
-    assert ranking[["rank_first", "rank_last", "group"]].to_numpy().tolist() == [[1, 2, "a"], [1, 2, "a"], [3, 3, "b"]]
+    assert ranking[["rank", "group"]].to_numpy().tolist() == [["1 to 2", "a"], ["1 to 2", "a"], ["3", "b"]]
     overall = found.pairs[found.pairs["task"] == ALL_TASKS].set_index(["first", "second"])
     assert overall.loc[("good", "middle"), "p"] == pytest.approx(0.25)
     assert overall.loc[("middle", "bad"), "p_holm"] == pytest.approx(2 * overall.loc[("middle", "bad"), "p"])
@@ -133,6 +133,7 @@ def test_several_policies_have_their_ranks_first_and_every_pair_in_the_files(tmp
     for title in ("a against b", "a against c", "b against c"):
         assert f"## robosuite: {title}" in page
     assert "1 to 3" in page
+    assert page.count("Protocol: ") == 1  # under the tables of the suite
 
 
 def test_verdict_names_the_better_policy_whatever_the_order(tmp_path: Path) -> None:

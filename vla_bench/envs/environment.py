@@ -14,6 +14,7 @@ from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray,
 from vla_bench.envs.engines import engines
 from vla_bench.envs.opengl import load_mujoco
 from vla_bench.envs.options import EnvOptions, Rendering
+from vla_bench.envs.perturbations import Perturbation
 from vla_bench.envs.segments import segment_names
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks import Task, get_task
@@ -39,7 +40,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
             raise ConventionError(f"wait_steps={wait_steps} is out of range. Expected 0 or more.")
         self.task, self.options, self.render_mode = task, options, "rgb_array"
         load_mujoco(draws=bool(options.cameras))
-        self.simulation: Simulation = engines[task.engine](task, options)
+        self.simulation = _simulation(task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
         self._subgoals = SubgoalRecord(task)
@@ -82,7 +83,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         self._subgoals = SubgoalRecord(self.task)
         self._subgoals.update(self.simulation.world, 0)
         info = self._info(success=False)
-        info["scene_hash"] = array_hash(self.simulation.state())
+        info["scene_hash"] = array_hash(self.simulation.state(), *self.simulation.changes())
         info["segment_names"] = self.segment_names
         return self.observe(), info
 
@@ -111,7 +112,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         observation: Observation = {
             "images": self.simulation.images(),
             "proprioception": self.simulation.proprioception(),
-            "instruction": self.task.instruction,
+            "instruction": self.simulation.instruction,
         }
         if self.options.depth:
             observation["depth"] = self.simulation.depth()
@@ -171,19 +172,33 @@ def make(
     robot: str = "panda",
     segmentation: bool = False,
 ) -> VlaBenchEnv:
-    """Return the environment of `suite.task`; raise `UnknownNameError` for an unknown task or camera."""
+    """Return the environment of `suite.task`, clean or perturbed, such as by "camera=2,lighting=1".
+
+    Raise `UnknownNameError` for an unknown task, camera or axis, `PerturbationError` for an axis that the task lacks.
+    """
     for camera in cameras:
         if camera not in CAMERAS:
             raise UnknownNameError("camera", camera, CAMERAS)
-    if perturb is not None:
-        raise ConventionError(f"perturb={perturb!r} is unknown: there are no perturbations yet.")
-    chosen = EnvOptions(image_size, rendering, tuple(cameras), depth, robot, segmentation)
+    perturbation = Perturbation.parse(perturb or "")
+    chosen = EnvOptions(image_size, rendering, tuple(cameras), depth, robot, segmentation, perturbation)
     return VlaBenchEnv(get_task(task_id), chosen, wait_steps)
 
 
 def make_registered(task_id: str, render_mode: str | None = None, **options: Any) -> VlaBenchEnv:
     """Serve `gymnasium.make`, which passes a render mode."""
     return make(task_id, **options)
+
+
+def _simulation(task: Task, options: EnvOptions) -> Simulation:
+    def make_one(asked: Task) -> Simulation:
+        made: Simulation = engines[asked.engine](asked, options)
+        return made
+
+    if not options.perturbation:
+        return make_one(task)
+    from vla_bench.envs.perturbations.simulation import perturbed_simulation  # loads mujoco
+
+    return perturbed_simulation(make_one, task, options.perturbation)
 
 
 def _checked(action: FloatArray, size: int) -> FloatArray:

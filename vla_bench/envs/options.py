@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vla_bench.core.errors import ConventionError
+from vla_bench.envs.perturbations.perturbation import CLEAN, Perturbation
 
 Rendering = Literal["fast", "faithful"]
 
@@ -18,6 +19,7 @@ class EnvOptions:
     depth: bool = False
     robot: str = "panda"
     segmentation: bool = False
+    perturbation: Perturbation = CLEAN
 
     def __post_init__(self) -> None:
         if self.rendering not in get_args(Rendering):

@@ -10,7 +10,7 @@ from vla_bench.tasks.initial import Area, Footprint, Layout, Place, Placing, Spo
 from vla_bench.tasks.task import Relation
 
 _TRIES_PER_ITEM = 200
-_RESTARTS = 100
+_RESTARTS = 300
 _RIVAL_SLACK_M = 0.05  # a thing that looks the same must fail a relation by at least so much
 
 
@@ -67,7 +67,7 @@ def sample_places(
     unplaced = sorted(set(footprints) - {relation.arguments[0] for relation in relations})
     if unplaced:
         raise UnplacedError(unplaced)
-    relations = in_order(relations)
+    relations = in_order([relation for relation in relations if isinstance(initial_relations[relation.name], Placing)])
     failures: Counter[tuple[Relation, str]] = Counter()
     for _ in range(_RESTARTS):
         placed, stuck = _placed(relations, Layout(regions, footprints), generator)

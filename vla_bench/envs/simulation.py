@@ -1,12 +1,18 @@
 """The contract between the Gymnasium environment and an engine that simulates its world."""
 
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import FloatArray, ImageArray, ProprioceptionField, World
+
+if TYPE_CHECKING:
+    import mujoco
+
+Disturbance = Callable[["mujoco.MjModel", "mujoco.MjData"], None]
 
 
 class Simulation(Protocol):
@@ -19,8 +25,15 @@ class Simulation(Protocol):
     def world(self) -> World:
         """The view that goal predicates and experts read."""
 
-    def reset(self, generator: np.random.Generator) -> None:
-        """Begin an episode: every random draw comes from `generator`, nothing is left of the last episode."""
+    @property
+    def instruction(self) -> str:
+        """What the policy is told in this episode."""
+
+    def reset(self, generator: np.random.Generator, disturb: Disturbance | None = None) -> None:
+        """Begin an episode: every random draw comes from `generator`, nothing is left of the last episode.
+
+        `disturb` may move what has been placed, before it settles.
+        """
 
     def step(self, action: FloatArray) -> None:
         """Advance one control step (1/20 s) under an action of `action_dim` numbers in [-1, 1]."""
@@ -51,6 +64,24 @@ class Simulation(Protocol):
 
     def set_state(self, state: NDArray[np.float64]) -> None:
         """Restore what `state` returned."""
+
+    def models(self) -> tuple["mujoco.MjModel", ...]:
+        """Return the model that is simulated and those that are drawn; no other simulation uses them if it may change.
+
+        All have the same bodies, geoms, cameras and lights.
+        """
+
+    def models_changed(self) -> None:
+        """Read anew what was derived from the models' fields."""
+
+    def changes(self) -> tuple[NDArray[np.float64], ...]:
+        """Return what differs from the models as compiled, for the hash of the scene."""
+
+    def item_bodies(self) -> Mapping[str, Iterable[int]]:
+        """Return the bodies of the model that are each item's."""
+
+    def arm_qpos_addresses(self) -> NDArray[np.int64]:
+        """Return where the joint positions of the arms stand in `qpos`."""
 
     def model_xml(self) -> str:
         """Return the MJCF of the compiled model."""

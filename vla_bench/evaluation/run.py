@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
 from vla_bench.core.types import ACTION_DIM
@@ -15,6 +15,7 @@ from vla_bench.envs.descriptions import describe_robot
 from vla_bench.evaluation.controls.control import ControlledPool, controls
 from vla_bench.evaluation.latency import MEASURED, pool_with_latency
 from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
+from vla_bench.evaluation.perturbed import check_perturbations
 from vla_bench.evaluation.plan import FixedPlan, Plan, plan_episodes
 from vla_bench.evaluation.pool import NoWorkers, WorkerPool
 from vla_bench.evaluation.protocol import EvaluationProtocol
@@ -39,6 +40,7 @@ class RunOptions:
     tasks: tuple[str, ...] = ()  # none: all of the suite
     episodes: int = 20  # of each task
     seed: int = 0
+    variants: tuple[str, ...] = (CLEAN,)  # or perturbations, as `axis=severity,...`
     workers: int = 2  # processes
     rows_per_worker: int = 8  # environments a process; workers x rows is the largest batch
     control: str = ""  # what is taken from the policy, of `vla_bench.evaluation.controls`; nothing: nothing is
@@ -85,7 +87,8 @@ def run_evaluation(
     """
     describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     if plan is None:
-        plan = FixedPlan(plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed))
+        plan = FixedPlan(_asked_episodes(options))
+    check_perturbations(plan.episodes, options.protocol.robot)
     source = find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
         options = _as_measured_before(options)
@@ -94,8 +97,15 @@ def run_evaluation(
         policy = source.load()
         with cores_left_to_workers(options.workers):
             info = _describe(options, source, policy, plan.episodes)
+            plan.require_comparable(info)
             _require_same_configuration(options.output, info)
             return _run(options, policy, info, plan, missing, on_progress)
+
+
+def _asked_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
+    return plan_episodes(
+        options.suite, options.tasks, episodes=options.episodes, seed=options.seed, variants=options.variants
+    )
 
 
 def environment_spec(policy: Policy, image_size: int | None, protocol: EvaluationProtocol) -> EnvironmentSpec:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vla_bench.results.run_info import Session
 from vla_bench.results.runs import Run
-from vla_bench.results.tables import TextTable
+from vla_bench.results.tables import CAPTION, TextTable
 
 _TEMPLATE = "report.html.j2"
 
@@ -60,6 +60,7 @@ def page(
     environment.filters["command"] = shlex.join
     environment.filters["link"] = lambda path: quote(Path(os.path.relpath(path, output)).as_posix())
     return environment.get_template(_TEMPLATE).render(
+        caption=CAPTION,
         notes=notes,
         suites=suites,
         controls=controls,

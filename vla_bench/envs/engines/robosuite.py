@@ -1,6 +1,6 @@
 """robosuite's own environments: its scenes, controller, rewards and success checks, with our seeds and our renderer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from vla_bench.envs.robosuite_engine.drawing import DrawnScene
 from vla_bench.envs.robosuite_engine.hidden_state import HiddenState
 from vla_bench.envs.robosuite_engine.making import make_stock
 from vla_bench.envs.robosuite_world import RobosuiteWorld
+from vla_bench.envs.simulation import Disturbance
 from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.tasks.task import Task
 
@@ -37,10 +38,10 @@ class RobosuiteSimulation:
     """
 
     def __init__(self, task: Task, options: EnvOptions) -> None:
-        self._options = options
+        self._task, self._options = task, options
         self._env = make_stock(options.robot, **task.engine_options)
         # Only now: it imports robosuite, which `make_stock` keeps quiet.
-        from vla_bench.envs.robosuite_control import RobosuiteControl
+        from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
         self._control = RobosuiteControl(self._env)
         self._model: mujoco.MjModel = self._env.sim.model._model
@@ -52,7 +53,7 @@ class RobosuiteSimulation:
         self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._xml: str = self._env.sim.model.get_xml()
-        self._drawn = DrawnScene(self._xml, options.rendering)
+        self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
         self._reward, self._succeeded = 0.0, False
         self.action_dim = ACTION_DIM * len(self._arms)
         self.proprioception_fields = tuple(field for prefix in _PREFIXES[len(self._arms)] for field in fields(prefix))
@@ -62,14 +63,21 @@ class RobosuiteSimulation:
         """The view that goal predicates and experts read."""
         return self._world
 
-    def reset(self, generator: np.random.Generator) -> None:
-        """Place everything anew, as robosuite does, but from `generator`.
+    @property
+    def instruction(self) -> str:
+        """The task's own instruction."""
+        return self._task.instruction
+
+    def reset(self, generator: np.random.Generator, disturb: Disturbance | None = None) -> None:
+        """Place everything anew, as robosuite does, but from `generator`, and let `disturb` move it.
 
         robosuite draws from `env.rng`, which its placement samplers share, so that generator's state is what is set.
         """
         fresh = np.random.default_rng(generator.integers(2**63))
         self._env.rng.bit_generator.state = fresh.bit_generator.state
         self._env.reset()
+        if disturb is not None:
+            disturb(self._model, self.data)
         # robosuite builds its controllers before it opens the fingers, and they keep the arm's inertia from then for
         # the first step. They look again here, so that the first step, too, follows from the state alone.
         self._look_again()
@@ -137,6 +145,27 @@ class RobosuiteSimulation:
         self._reward = float(self._env.reward(None))
         self._hidden.write(state[ends[-1] :])  # asking Wipe for its reward wipes what lies under the hand
         self._succeeded = bool(self._env._check_success())
+
+    def models(self) -> tuple[mujoco.MjModel, ...]:
+        """Return robosuite's model, and the one that is drawn where anything is."""
+        return (self._model, self._drawn.model()) if self._cameras else (self._model,)
+
+    def models_changed(self) -> None:
+        """Read the items' shapes anew."""
+        self._world = RobosuiteWorld(self._env, self._task.objects)
+
+    def changes(self) -> tuple[NDArray[np.float64], ...]:
+        """Return nothing: what robosuite itself changes is in the state."""
+        return ()
+
+    def item_bodies(self) -> Mapping[str, Iterable[int]]:
+        """Return the bodies of the model that are each item's."""
+        return self._world.item_bodies()
+
+    def arm_qpos_addresses(self) -> NDArray[np.int64]:
+        """Return where the joint positions of the arms stand in `qpos`."""
+        found = [np.asarray(robot._ref_joint_pos_indexes, dtype=np.int64) for robot in self._env.robots]
+        return np.concatenate(found)
 
     def model_xml(self) -> str:
         """Return the MJCF of the compiled model."""

@@ -1,6 +1,8 @@
 """Our own MuJoCo engine: a robot at a table with things on it."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -19,6 +21,7 @@ from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robot_model import GRIPPER_PREFIX
 from vla_bench.envs.scene import ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
+from vla_bench.envs.simulation import Disturbance
 from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.envs.world import Hand, MujocoWorld
 from vla_bench.tasks.initial import Footprint, Place, initial_relations
@@ -36,6 +39,8 @@ class TabletopSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
         self._compiled = compile_scene(task.scene, options.robot, task.objects, options.rendering)
+        if options.perturbation:  # it changes the model, which is shared otherwise
+            self._compiled = replace(self._compiled, model=copy(self._compiled.model))
         self._model = model = self._compiled.model
         self.data = mujoco.MjData(model)
         arm, gripper = self._compiled.robot.arm, self._compiled.robot.gripper
@@ -51,9 +56,10 @@ class TabletopSimulation:
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
         self._controller = OperationalSpaceController(model, site, joints, actuators)
-        self._world = MujocoWorld(self._compiled, self.data, Hand.of(model, gripper, tool))
+        self._hand_in_model = Hand.of(model, gripper, tool)
+        self._world = MujocoWorld(self._compiled, self.data, self._hand_in_model)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
-        self.footprints = {item: self._footprint(item, asset) for item, asset in task.objects.items()}
+        self.footprints = self._footprints()
         robot = model.body_rootid[self._hand]
         self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
@@ -67,14 +73,22 @@ class TabletopSimulation:
         """The view that goal predicates and experts read."""
         return self._world
 
-    def reset(self, generator: np.random.Generator) -> None:
-        """Place everything anew."""
+    @property
+    def instruction(self) -> str:
+        """The task's own instruction."""
+        return self._task.instruction
+
+    def reset(self, generator: np.random.Generator, disturb: Disturbance | None = None) -> None:
+        """Place everything anew, and let `disturb` move it before it settles."""
         regions = self._compiled.scene.regions
         places = sample_places(self._task.initial, regions, self.footprints, generator)
         arm = self._compiled.robot.arm
         noise = generator.normal(0.0, arm.start_noise_rad, len(arm.start_rad))
         openings = self._sample_openings(generator)
         self.arrange(places, np.asarray(arm.start_rad) + noise, openings)
+        if disturb is not None:
+            disturb(self._model, self.data)
+            mujoco.mj_step1(self._model, self.data)
         for _ in range(_SETTLE_STEPS):
             self.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
         self._world.begin_episode()
@@ -179,12 +193,37 @@ class TabletopSimulation:
         mujoco.mj_setState(self._model, self.data, state, _FULL_STATE)
         mujoco.mj_step1(self._model, self.data)
 
+    def models(self) -> tuple[mujoco.MjModel, ...]:
+        """Return the model, which is simulated and drawn."""
+        return (self._model,)
+
+    def models_changed(self) -> None:
+        """Read the items' shapes anew."""
+        self._world = MujocoWorld(self._compiled, self.data, self._hand_in_model)
+        self.footprints = self._footprints()
+
+    def changes(self) -> tuple[NDArray[np.float64], ...]:
+        """Return nothing: models are as compiled."""
+        return ()
+
+    def item_bodies(self) -> dict[str, tuple[int, ...]]:
+        """Return the bodies of the model that are each item's."""
+        return self._world.item_bodies()
+
+    def arm_qpos_addresses(self) -> NDArray[np.int64]:
+        """Return where the joint positions of the arm stand in `qpos`."""
+        addresses: NDArray[np.int64] = self._joint_qpos.astype(np.int64)
+        return addresses
+
     def model_xml(self) -> str:
         """Return the MJCF of the compiled model."""
         return self._compiled.xml
 
     def close(self) -> None:
         """Nothing to free: model and renderer belong to the process."""
+
+    def _footprints(self) -> dict[str, Footprint]:
+        return {item: self._footprint(item, asset) for item, asset in self._task.objects.items()}
 
     def _footprint(self, item: str, asset: str) -> Footprint:
         geometry = self._world.geometry(item)

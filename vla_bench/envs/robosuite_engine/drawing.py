@@ -1,5 +1,6 @@
 """A second model for drawing only, so that simplified meshes cannot touch robosuite's physics."""
 
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,8 +16,8 @@ _ROBOT_PARTS = ("robot", "gripper", "fixed_mount")  # what the names of robots' 
 class DrawnScene:
     """The scene as it is drawn; made when an image is first asked for."""
 
-    def __init__(self, xml: str, rendering: Rendering) -> None:
-        self._xml, self._rendering = xml, rendering
+    def __init__(self, xml: str, rendering: Rendering, *, own_model: bool = False) -> None:
+        self._xml, self._rendering, self._own_model = xml, rendering, own_model
         self._made: tuple[mujoco.MjModel, mujoco.MjData] | None = None
 
     @property
@@ -26,16 +27,24 @@ class DrawnScene:
 
     def at(self, model: mujoco.MjModel, data: mujoco.MjData) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return the drawn scene in the state of the simulated one."""
-        if self._made is None:
-            drawn = _drawn_model(self._xml, self._rendering)
-            self._made = drawn, mujoco.MjData(drawn)
-        drawn, drawn_data = self._made
+        drawn, drawn_data = self._make()
         # robosuite moves what does not move, such as a door's frame, in the compiled model, and hides what is wiped.
         drawn.body_pos[:], drawn.body_quat[:], drawn.geom_rgba[:] = model.body_pos, model.body_quat, model.geom_rgba
         drawn_data.qpos[:] = data.qpos
         mujoco.mj_kinematics(drawn, drawn_data)
         mujoco.mj_camlight(drawn, drawn_data)
         return drawn, drawn_data
+
+    def model(self) -> mujoco.MjModel:
+        """Return the model that is drawn; with `own_model`, no other scene's."""
+        return self._make()[0]
+
+    def _make(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        if self._made is None:
+            drawn = _drawn_model(self._xml, self._rendering)
+            drawn = copy(drawn) if self._own_model else drawn
+            self._made = drawn, mujoco.MjData(drawn)
+        return self._made
 
 
 @lru_cache(maxsize=8)

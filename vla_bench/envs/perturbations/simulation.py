@@ -1,0 +1,155 @@
+"""A simulation under perturbations: it wraps any engine's."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.cameras import CameraGeometry
+from vla_bench.core.types import FloatArray, ImageArray, World
+from vla_bench.envs.perturbations.effect import Effect
+from vla_bench.envs.perturbations.model_fields import ModelFields
+from vla_bench.envs.perturbations.perturbation import Perturbation
+from vla_bench.envs.simulation import Disturbance, Simulation
+from vla_bench.tasks.task import Task
+
+
+def perturbed_simulation(
+    make: Callable[[Task], Simulation], task: Task, perturbation: Perturbation
+) -> "PerturbedSimulation":
+    """Return the simulation of `task`, made by `make` with models of its own, under `perturbation`.
+
+    Raise `PerturbationError` for an axis that the task does not have.
+    """
+    effects = dict(perturbation.effects())
+    for effect in effects.values():
+        task = effect.alter(task)
+    return PerturbedSimulation(make(task), task, effects)
+
+
+class PerturbedSimulation:
+    """Passes everything on, changed by the effects of each axis.
+
+    The scene is that of the clean simulation with the same generator: each axis draws from a child generator of its
+    own, so that one axis changes nothing about another.
+    """
+
+    def __init__(self, simulation: Simulation, task: Task, effects: dict[str, Effect]) -> None:
+        self._inner, self._task, self._effects = simulation, task, effects
+        for effect in effects.values():
+            effect.check(simulation)
+        self._fields = [ModelFields(model) for model in simulation.models()]
+        self.proprioception_fields = simulation.proprioception_fields
+        self.action_dim = simulation.action_dim
+        self._instruction = simulation.instruction
+
+    @property
+    def world(self) -> World:
+        """The view that goal predicates and experts read."""
+        return self._inner.world
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is told in this episode."""
+        return self._instruction
+
+    def reset(self, generator: np.random.Generator, disturb: Disturbance | None = None) -> None:
+        """Begin an episode: the clean scene, changed."""
+        children = _children(generator, self._effects)
+        for fields in self._fields:
+            fields.restore()
+        for axis, effect in self._effects.items():
+            effect.change(self._inner, children[axis])
+        self._inner.models_changed()
+
+        def disturb_all(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+            for axis, effect in self._effects.items():
+                effect.disturb(self._inner, model, data, children[axis])
+            if disturb is not None:
+                disturb(model, data)
+
+        self._instruction = self._inner.instruction
+        for axis, effect in self._effects.items():
+            self._instruction = effect.instruct(self._task, self._instruction, children[axis])
+            effect.begin(children[axis])
+        self._inner.reset(generator, disturb_all)
+
+    def step(self, action: FloatArray) -> None:
+        """Advance one control step under the action as it arrives."""
+        for effect in self._effects.values():
+            action = effect.act(action)
+        self._inner.step(np.clip(action, -1.0, 1.0))
+
+    def images(self) -> dict[str, ImageArray]:
+        """Render every camera, as the policy sees it."""
+        images = self._inner.images()
+        for effect in self._effects.values():
+            images = {name: effect.see(name, image) for name, image in images.items()}
+        return images
+
+    def depth(self) -> dict[str, NDArray[np.float32]]:
+        """Render every camera's depth."""
+        return self._inner.depth()
+
+    def segmentation(self) -> dict[str, NDArray[np.uint8]]:
+        """Render what every camera's pixels show."""
+        return self._inner.segmentation()
+
+    def cameras(self) -> dict[str, CameraGeometry]:
+        """Return where every camera stands now."""
+        return self._inner.cameras()
+
+    def proprioception(self) -> NDArray[np.float32]:
+        """Return the robot's own state."""
+        return self._inner.proprioception()
+
+    def succeeded(self) -> bool:
+        """Whether the goal holds now."""
+        return self._inner.succeeded()
+
+    def reward(self, succeeded: bool) -> float:
+        """Return this step's reward."""
+        return self._inner.reward(succeeded)
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the whole simulation state; what an effect remembers during the episode is not in it."""
+        return self._inner.state()
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        """Restore what `state` returned."""
+        self._inner.set_state(state)
+
+    def models(self) -> tuple[mujoco.MjModel, ...]:
+        """Return the models that are simulated and drawn."""
+        return self._inner.models()
+
+    def models_changed(self) -> None:
+        """Read the models again."""
+        self._inner.models_changed()
+
+    def item_bodies(self) -> Mapping[str, Iterable[int]]:
+        """Return the bodies of the model that are each item's."""
+        return self._inner.item_bodies()
+
+    def arm_qpos_addresses(self) -> NDArray[np.int64]:
+        """Return where the joint positions of the arms stand in `qpos`."""
+        return self._inner.arm_qpos_addresses()
+
+    def changes(self) -> tuple[NDArray[np.float64], ...]:
+        """Return what differs from the clean models, for the hash of the scene."""
+        return tuple(values for fields in self._fields for values in fields.changed())
+
+    def model_xml(self) -> str:
+        """Return the MJCF of the model as compiled."""
+        return self._inner.model_xml()
+
+    def close(self) -> None:
+        """Free the simulation."""
+        self._inner.close()
+
+
+def _children(generator: np.random.Generator, names: Iterable[str]) -> dict[str, np.random.Generator]:
+    """Return a generator for each axis that follows from `generator` and its name alone; no draw is taken away."""
+    entropy = generator.spawn(1)[0].integers(2**32, size=4).tolist()
+    return {name: np.random.default_rng([*entropy, *name.encode()]) for name in names}
