@@ -66,7 +66,9 @@ def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpo
     policy = policy or run.info.policy_argument or run.info.policy
     checkpoint = checkpoint or (Path(run.info.checkpoint) if run.info.checkpoint else None)
     source = find_policy(policy, checkpoint)
-    if differences := differing_fields(run.info.card, source.describe()):
+    control = str(run.info.card.get("control") or "")
+    card = {name: value for name, value in run.info.card.items() if name != "control"}
+    if differences := differing_fields(card, source.describe()):
         raise OtherPolicyError(folder, differences)
     with tempfile.TemporaryDirectory() as temporary:
         options = RunOptions(
@@ -77,6 +79,7 @@ def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpo
             tasks=(episode.task,),
             workers=1,
             rows_per_worker=1,
+            control=control,
             batch_shape=run.info.numerics.batch_shape,
             image_size=_interface(run.info).get("image_size"),
             protocol=EvaluationProtocol.of_stamp(run.info.protocol, episode.task_id),
