@@ -1,10 +1,14 @@
-"""A picture of a task: how an episode begins, and how it looks when the expert has succeeded."""
+"""A picture of a task: how an episode begins, and how it looks when the expert has succeeded.
+
+Each keeps the fingerprint of the scene that it was drawn from, as a comment.
+"""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from vla_bench.authoring.fingerprint import scene_fingerprint
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import written_whole
@@ -26,6 +30,14 @@ class NoPictureError(VlaBenchError):
         super().__init__(f"The expert of {task.id} succeeded in none of {_EPISODES} episodes: see `vla-bench check`.")
 
 
+def is_current(task: Task, path: Path) -> bool:
+    """Whether there is a picture at `path` that shows the task as it is now."""
+    if not path.is_file():
+        return False
+    with Image.open(path) as picture:
+        return bool(picture.info.get("comment", b"") == scene_fingerprint(task, EnvOptions.robot).encode())
+
+
 def draw_task(task: Task, path: Path) -> None:
     """Write a JPEG of the first episode in which the expert succeeds; raise `NoPictureError` where there is none."""
     environment = VlaBenchEnv(task, EnvOptions(_SIZE, "faithful", cameras=("agentview",)))
@@ -36,7 +48,9 @@ def draw_task(task: Task, path: Path) -> None:
     if halves is None:
         raise NoPictureError(task)
     with written_whole(path) as temporary:
-        Image.fromarray(np.concatenate(halves, axis=1)).save(temporary, "JPEG", quality=_QUALITY, optimize=True)
+        picture = Image.fromarray(np.concatenate(halves, axis=1))
+        comment = scene_fingerprint(task, EnvOptions.robot)
+        picture.save(temporary, "JPEG", quality=_QUALITY, optimize=True, comment=comment)
 
 
 def _halves(environment: VlaBenchEnv, index: int) -> tuple[ImageArray, ImageArray] | None:

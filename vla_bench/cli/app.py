@@ -24,6 +24,7 @@ from vla_bench.cli import (
     pretrain,
     quickstart,
     record,
+    robustness,
     train,
 )
 from vla_bench.core.errors import VlaBenchError
@@ -71,6 +72,7 @@ for module in (
     merge,
     evaluate,
     compare,
+    robustness,
     ledger,
     doctor,
     listing,

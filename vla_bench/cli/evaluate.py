@@ -37,6 +37,13 @@ def run(
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
     robot: Robot = "panda",
+    latency: Annotated[
+        str, typer.Option(help="Of the policy, such as 120ms±20, or `measured`. [default: the world waits]")
+    ] = "",
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(help="Perturb the episodes, as `camera=2,lighting=1` or `visual-2`; repeat for several variants."),
+    ] = None,
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,
@@ -65,6 +72,8 @@ def run(
 
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
+    from vla_bench.core.episode import CLEAN
+    from vla_bench.envs.perturbations import Perturbation
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.run import RunOptions, run_evaluation
     from vla_bench.evaluation.sequential_plan import sequential_plan
@@ -77,12 +86,13 @@ def run(
         tasks=tuple(task or ()),
         episodes=episodes,
         seed=seed,
+        variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
         workers=worker_count(workers),
         rows_per_worker=rows,
         videos=videos,
         image_size=image_size,
         batch_shape=batch_shape,
-        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot, latency=latency),
         timeout_s=timeout,
         retries=retries,
         max_errors=max_errors,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.results.ledger import EpisodeRecord
 from vla_bench.results.run_info import RunInfo
@@ -51,9 +51,9 @@ class FixedPlan:
 
 
 def plan_episodes(
-    suite: str, tasks: Sequence[str] = (), *, episodes: int, seed: int, variant: str = "clean"
+    suite: str, tasks: Sequence[str] = (), *, episodes: int, seed: int, variants: Sequence[str] = (CLEAN,)
 ) -> tuple[EpisodeIdentity, ...]:
-    """Return `episodes` episodes of each task, task after task; no `tasks` means all of the suite's.
+    """Return `episodes` episodes of each task and variant, task after task; no `tasks` means all of the suite's.
 
     A task is named with or without its suite. Raise `UnknownNameError` for what is not there.
     """
@@ -62,7 +62,12 @@ def plan_episodes(
     if seed < 0:
         raise VlaBenchError(f"The seed is {seed}. Expected 0 or more.")
     names = select_tasks(suite, tasks)
-    return tuple(EpisodeIdentity(suite, name, index, seed, variant) for name in names for index in range(episodes))
+    return tuple(
+        EpisodeIdentity(suite, name, index, seed, variant)
+        for name in names
+        for variant in variants
+        for index in range(episodes)
+    )
 
 
 def select_tasks(suite: str, tasks: Sequence[str] = ()) -> tuple[str, ...]:

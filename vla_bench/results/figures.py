@@ -25,7 +25,7 @@ _PNG_DPI = 200
 _INK = "#222222"
 _FAINT = "#DDDDDD"
 _BAND = "#F5F5F5"
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif",
     "font.size": 9.0,
     "text.color": _INK,
@@ -43,7 +43,7 @@ _STYLE = {
 
 def save_success(table: pd.DataFrame, path: Path) -> None:
     """Draw the leaderboard's success rates, a panel for each suite, and save them as PNG or PDF."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure = _draw(table)
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": ""}  # same table, same file
         figure.savefig(path, dpi=_PNG_DPI, metadata=metadata)
