@@ -33,7 +33,7 @@ def test_every_object_is_described(name: str) -> None:
     described = describe_object(name)
     assert mjcf_path("objects", described.mjcf).is_file()
     assert all(0.0 <= value <= 1.0 for value in described.rgba)
-    assert described.noun == name.replace("_", " ")
+    assert f" {name.replace('_', ' ')}".endswith(f" {described.noun}")  # a deep plate is called a plate
 
 
 @pytest.mark.parametrize("name", _names("robots"))
@@ -268,6 +268,11 @@ def test_a_name_that_the_robots_mjcf_lacks_is_told_with_the_nearest(
             '<site name="support"',
             '<site name="suport"',
             r"field `site`: 'support' is missing\. Expected sites bottom, top",
+        ),
+        (
+            'geom name="body"',
+            'geom name="bdy"',
+            r"field `geom`: no name begins with 'body'.*\(named: bdy\)\. Expected body or",
         ),
         ("<geom", "<gem", r"field `\(whole file\)`: is not MJCF: .*'gem', line 4"),
     ],

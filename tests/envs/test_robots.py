@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 import vla_bench
+from vla_bench.core.paths import TASKS_VARIABLE, data_folder
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, World
 from vla_bench.envs.descriptions import RobotDescription, describe_robot, described
@@ -244,3 +246,16 @@ def _said_of(simulation: Simulation, prefix: str, joints: FloatArray) -> dict[st
     for name in ("end_effector_axis_angle", "hand_axis_angle"):
         said[name] = axes.T @ quat_wxyz_to_matrix(axis_angle_to_quat_wxyz(said[name]))
     return {**said, "end_effector_position": axes.T @ (said["end_effector_position"] - data.xpos[base])}
+
+
+def test_a_robot_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the UR5e's arm with the Panda's hand: the experts know the hand from the file alone."""
+    folder = data_folder("envs") / "robots"
+    arm, hand = ((folder / f"{name}.toml").read_text(encoding="utf-8") for name in ("ur5e", "panda"))
+    own = arm[: arm.index("[gripper]")] + hand[hand.index("[gripper]") :]
+    (tmp_path / "envs" / "robots").mkdir(parents=True)
+    (tmp_path / "envs" / "robots" / "mine.toml").write_text(own, encoding="utf-8")
+    monkeypatch.setenv(TASKS_VARIABLE, str(tmp_path))
+    made = vla_bench.make("tabletop_pick.pick_milk_box", robot="mine", cameras=())
+    assert made.observation_space["proprioception"].shape == (9 + 2 + 2 * 6,)
+    assert [_solved(made, seed) for seed in range(3)] == [True] * 3

@@ -100,7 +100,7 @@ def test_depth_and_matrices_give_points_on_the_table(environment: VlaBenchEnv) -
         place[2] = surface_m
         (column, row), distance = _pixel(environment, "agentview", place)
         column, row = int(column), int(row)
-        if segmentation[row, column] != 0:
+        if environment.segment_names[segmentation[row, column]] not in ("background", "wooden_bin"):
             continue
         tried += 1
         assert depth[row, column] == pytest.approx(distance, abs=0.02)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import ConventionError
+from vla_bench.core.types import ProprioceptionField
 from vla_bench.demos import write_demonstrations
 from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.augmentation.pipeline import Pipeline
@@ -47,6 +48,14 @@ def test_without_a_scene_it_has_to_be_declared(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConventionError, match="the demonstrations hold no scene; declare it under"):
         scene_of(FLIP, [tmp_path / "folder"], ["agentview"], [])
+
+
+def test_the_symmetry_of_another_robot_is_not_theirs(tmp_path):
+    fields = [ProprioceptionField("joint_positions", 6, "rad")]
+    path = demos(tmp_path, 0.0)
+    Pipeline.of(FLIP, scene_of(FLIP, [path], ["agentview"], fields, "panda"))
+    with pytest.raises(AugmentationRefusedError, match="'joint_positions': the robot is not known to be its own mirro"):
+        Pipeline.of(FLIP, scene_of(FLIP, [path], ["agentview"], fields, "ur5e"))
 
 
 def test_what_is_declared_counts(tmp_path):

@@ -25,6 +25,7 @@ from vla_bench.envs.options import Rendering
 from vla_bench.envs.robot_model import robot_spec
 
 ROBOT_PREFIX = "robot_"
+_COLOURED = "body"  # what the names of geoms begin with that have the description's colour
 _ITEM_SITES = ("bottom", "top", "support")
 _ROBOT_SITE = "robot_base"  # of a scene: where the robot is mounted
 
@@ -38,6 +39,16 @@ class CompiledScene:
     robot: RobotDescription
     objects: Mapping[str, ObjectDescription]
     xml: str
+
+    def looks(self) -> dict[str, tuple[str, str]]:
+        """Return noun and colour of every item: the objects, then their parts, which share the objects' colours."""
+        whole = {name: (object_.noun, object_.colour) for name, object_ in self.objects.items()}
+        parts = {
+            f"{name}_{part}": (description.noun, object_.colour)
+            for name, object_ in self.objects.items()
+            for part, description in object_.parts.items()
+        }
+        return whole | parts
 
 
 def compile_scene(scene: str, robot: str, objects: Mapping[str, str], rendering: Rendering) -> CompiledScene:
@@ -85,9 +96,13 @@ def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) 
     part = _parsed(path, sites=_ITEM_SITES)
     for part_name, part_description in description.parts.items():
         _check_part(path, part, part_name, part_description)
+    if not any(geom.name.startswith(_COLOURED) for geom in part.geoms):
+        names = ", ".join(geom.name for geom in part.geoms if geom.name) or "none"
+        problem = f"no name begins with {_COLOURED!r}, so nothing has the colour of the description (named: {names})"
+        raise ConfigurationError(path, "geom", problem, f"{_COLOURED} or {_COLOURED}_<what it is>")
     for geom in part.geoms:
         geom.group = VISUAL_GROUP
-        if geom.name.startswith("body"):
+        if geom.name.startswith(_COLOURED):
             geom.rgba = np.array(description.rgba)
     root = part.worldbody.first_body()
     body = spec.worldbody.add_frame().attach_body(root, item_prefix(name), "")

@@ -249,7 +249,8 @@ def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: Demonstr
     scene = None
     if config.augmentation.moves_the_scene:
         fields = proprioception_fields_of(config.demos[0], selection)
-        scene = scene_of(config.augmentation, config.demos, selection.cameras, fields)
+        robot = robot_of(config.demos, config.source_options())
+        scene = scene_of(config.augmentation, config.demos, selection.cameras, fields, robot)
     pipeline = Pipeline.of(config.augmentation, scene)
     pipeline.check(train.proprioception)
     return pipeline

@@ -23,9 +23,11 @@ def scene_of(
     paths: Sequence[Path],
     cameras: Sequence[str],
     proprioception: Sequence[ProprioceptionField],
+    shown_robot: str | None = None,
 ) -> SceneGeometry:
     """Return the scene that all demonstrations in `paths` share.
 
+    `shown_robot` is whose they are, where they say so: the symmetry of another robot is not theirs.
     Raises `ConventionError` where they do not share one, or hold none and something is not declared.
     """
     undeclared = [name for name in cameras if name not in config.cameras]
@@ -42,7 +44,7 @@ def scene_of(
         robot_base_position_world=base[0],
         robot_base_quat_wxyz_world=base[1],
         proprioception_fields=tuple(proprioception),
-        robot=robots[config.robot] if config.robot else None,
+        robot=robots[config.robot] if config.robot and shown_robot in (None, config.robot) else None,
     )
 
 
