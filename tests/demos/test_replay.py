@@ -17,8 +17,9 @@ from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, U
 from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
 from vla_bench.demos.parts import Parts
 from vla_bench.demos.recording import DeviceRecorder
-from vla_bench.demos.replay import Replayed, ReplayFactory, replay, same_model
+from vla_bench.demos.replay import Replayed, ReplayFactory, replay
 from vla_bench.demos.rerendering import RenderFactory, RenderOptions, RenderOptionsError, render
+from vla_bench.demos.restoring import same_model
 
 TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift")
 SIZE = 32
@@ -186,11 +187,12 @@ def test_drawing_takes_other_cameras_sizes_and_quality(recorded: Path, tmp_path:
 
 def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorded: Path, tmp_path: Path) -> None:
     options = RenderOptions(recorded, tmp_path / "new.hdf5", image_size=40, workers=2)
-    assert render(options) == 2
+    assert (render(options).demonstrations, render(options).other_models) == (2, 0)
     with DemonstrationFile(options.output) as file:
         first = {name: file.read(name) for name in file.names}
         assert (file.header.image_size, file.header.env_kwargs["image_size"]) == (40, 40)
-        configuration = file.header.collection["rendered"]
+        configuration = dict(file.header.collection["rendered"])
+    assert configuration.pop("other_models") == 0
     options.output.unlink()
     parts = Parts(options.output)
     parts.begin(configuration)
