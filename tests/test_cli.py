@@ -18,7 +18,8 @@ from vla_bench.cli import app
 from vla_bench.models.adapters import load_finetuned
 from vla_bench.results.ledger import read_ledger
 
-COMMANDS = ["generate-demos", "inspect", "finetune", "merge", "run", "leaderboard", "list"]
+COMMANDS = ["generate-demos", "inspect", "record", "replay", "render", "demos", "finetune", "merge", "run"]
+COMMANDS += ["leaderboard", "list"]
 EVALUATE = ["run", "--policy", "random", "--suite", "tabletop_pick", "--output", "{output}"]
 GENERATE = ["generate-demos", "--suite", "tabletop_pick", "--output", "{output}"]
 
