@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import vla_bench
 from tests.authoring.task_files import PARAPHRASES, TEN_LINES, TWO_TASKS, written
 from vla_bench.authoring import CheckOptions, CheckReport, check_suite
 from vla_bench.core.errors import UnknownNameError
@@ -45,6 +46,15 @@ def test_ten_lines_are_enough_but_language_should_matter(tmp_path: Path) -> None
     ]
 
 
+def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
+    page = (Path(vla_bench.__file__).parent.parent / "docs" / "adding-a-task.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    report = _check(tmp_path, text)
+    assert report.errors == ()
+    for problem in report.problems:  # which the page shows as they are
+        assert f"warning: kitchen.toml: field `{problem.field}`: {problem.problem}" in page.replace("\n", " ")
+
+
 @pytest.mark.parametrize("suite", suites())
 def test_the_text_of_every_registered_suite_is_right(suite: str) -> None:
     report = check_suite(suite, CheckOptions(seeds=1, expert=False))
@@ -54,8 +64,8 @@ def test_the_text_of_every_registered_suite_is_right(suite: str) -> None:
 
 MISTAKES = [
     ("horizon = 160", "horizn = 160", "horizn", "is not a known field. Expected 'horizon'."),
-    ('"orange_mug"', '"orange_mgu"', "objects.mug", "No object named 'orange_mgu'. Did you mean 'orange_mug'?"),
-    ('"orange_mug"', '"orange"', "objects.mug", "No object named 'orange'. Did you mean 'orange_mug'?"),
+    ('"orange_mug"', '"orange_mgu"', "objects.mug", "No object named 'orange_mgu'. Did you mean 'orange_mug'"),
+    ('"orange_mug"', '"orange"', "objects.mug", "No object named 'orange'. Did you mean 'orange_mug'"),
     (
         "(plate, right)",
         "(plate, rihgt)",
@@ -87,6 +97,12 @@ MISTAKES = [
     ("horizon = 160", "horizon = 1", "mug_on_plate.horizon", "1 control steps end before the goal can hold for 1."),
     ('"on(mug, plate)", ', "", "mug_on_plate.goal", "`released(mug)` is true already at the start in 1 of 1 scenes."),
     ("goal = [", 'must_not = ["released(can)"]\ngoal = [', "mug_on_plate.must_not", "`released(can)` is true already"),
+    (
+        "goal = [",
+        "ordered = true\ngoal = [",
+        "mug_on_plate.ordered",
+        "true, but on(mug, plate) is the only thing to do.",
+    ),
     ('suite = "kitchen"', 'suite = "robosuite"', "suite", "'robosuite' is the name of the suite in "),
     (
         'suite = "kitchen"',
@@ -197,6 +213,42 @@ def test_words_that_two_tasks_answer_to_are_an_error(
     (problem,) = report.errors
     assert problem.field == field
     assert message in problem.problem
+
+
+LIFT = """
+suite = "lifting"
+engine = "robosuite"
+scene = "robosuite"
+horizon = 400
+[[task]]
+name = "lift"
+instruction = "lift the red cube"
+objects = { cube = "cube" }
+goal = ["lifted(cube)"]
+options = { env_name = "Lift" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "message"),
+    [
+        ('"Lift"', '"Lft"', "options", "No robosuite environment named 'Lft'. Did you mean 'Lift'"),
+        (
+            '"Lift"',
+            '"Lift", reward_scal = 2.0',
+            "options",
+            "No option of robosuite's Lift named 'reward_scal'. Did you",
+        ),
+        ('"Lift"', '"Lift", seed = 3', "options", "No option of robosuite's Lift named 'seed'."),
+        ('"cube" }', '"cubbe" }', "objects", "No object of robosuite's Lift named 'cubbe'. Did you mean 'cube'?"),
+        ("lifted(cube)", "moved(cube)", "goal", "no expert skill reaches moved(cube)"),
+    ],
+)
+def test_a_mistake_about_robosuite_is_told_too(
+    tmp_path: Path, right: str, wrong: str, field: str, message: str
+) -> None:
+    (problem,) = _check(tmp_path, LIFT.replace(right, wrong), CheckOptions(seeds=1)).errors
+    assert str(problem).startswith(f"error: {tmp_path / 'kitchen.toml'}: field `lift.{field}`: {message}")
 
 
 def test_a_robot_whose_model_lacks_a_joint_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

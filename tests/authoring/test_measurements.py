@@ -87,6 +87,10 @@ def test_the_code_of_a_task_is_what_its_episodes_run() -> None:
     assert "vla_bench.envs.engines.robosuite" in set(lift) - set(pick)
     assert "vla_bench.envs.controller" in pick
     assert "vla_bench.experts.skills.transfer" not in pick
+    assert "vla_bench.tasks.initial.regions" in set(pick) - set(lift)
+    assert "vla_bench.tasks.initial.spatial" in fingerprints._code(get_task("tabletop_spatial.next_to_box"))
+    assert "vla_bench.tasks.initial.spatial" not in pick
+    assert "vla_bench.envs.robosuite_world.kinds.doors" in lift  # of a registry whose members a task does not name
     assert "vla_bench.envs.renderer" not in pick
 
 

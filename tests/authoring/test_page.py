@@ -1,5 +1,6 @@
 """The page of tasks fits the registry and the table, and has a picture of everything."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 import vla_bench
 from tests.authoring.task_files import TWO_TASKS, written
 from vla_bench.authoring.page import PICTURES, picture_name, tasks_page
-from vla_bench.authoring.pictures import NoPictureError, draw_task
+from vla_bench.authoring.pictures import NoPictureError, draw_task, is_current
 from vla_bench.authoring.table import TaskRow, read_rows
 from vla_bench.core.paths import TASKS_VARIABLE
 from vla_bench.tasks import get_task, load_suite, suites, task_ids
@@ -25,6 +26,8 @@ def test_the_page_in_the_docs_is_what_would_be_written_now() -> None:
 
 def test_every_task_has_a_picture_and_every_picture_a_task() -> None:
     pictures = {path.name for path in (DOCS / PICTURES).glob("*")}
+    stale = [name for name in task_ids() if not is_current(get_task(name), DOCS / PICTURES / f"{name}.jpg")]
+    assert stale == [], "run `vla-bench docs tasks`"
     assert pictures == {picture_name(get_task(name)) for name in task_ids()}, "run `vla-bench docs tasks`"
     assert sum(path.stat().st_size for path in (DOCS / PICTURES).glob("*")) < 2e6
 
@@ -58,6 +61,9 @@ def test_a_picture_shows_start_and_end(tmp_path: Path) -> None:
         assert picture.size == (448, 224)
         start, end = (picture.convert("L").crop((left, 0, left + 224, 224)) for left in (0, 224))
         assert start.tobytes() != end.tobytes()
+    assert is_current(mug, tmp_path / "mug.jpg")
+    assert not is_current(replace(mug, scene="counter"), tmp_path / "mug.jpg")
+    assert is_current(replace(mug, instruction="lay the table"), tmp_path / "mug.jpg")
 
 
 def test_a_task_that_is_never_solved_has_no_picture(tmp_path: Path) -> None:

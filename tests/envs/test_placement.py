@@ -69,7 +69,7 @@ def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tr
     footprints = _footprints({"cube": 0.03, "can": 0.04, "mug": 0.05})
     relations = [*_in("wide", "mug"), *_in("tiny", "cube", "can")]
     message = (
-        r"^'can' finds no free place in region 'tiny' beside 'cube' after 20000 tries\. "
+        r"^'can' finds no free place in region 'tiny' beside 'cube' after 60000 tries\. "
         r"Make the region larger, its clearance smaller, or put fewer objects into it\.$"
     )
     with pytest.raises(PlacementError, match=message):
@@ -79,7 +79,7 @@ def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tr
 def test_no_room_for_a_relation_names_it_and_what_stands_there() -> None:
     relations = [*_in("tiny", "cube"), Relation("next_to", ("can", "cube"))]
     tiny = {"tiny": REGIONS["tiny"]}  # nothing else of the surface may be used
-    message = r"^'can' finds no free place for `next_to\(can, cube\)` beside 'cube' after 20000 tries\."
+    message = r"^'can' finds no free place for `next_to\(can, cube\)` beside 'cube' after 60000 tries\."
     with pytest.raises(PlacementError, match=message):
         sample_places(relations, tiny, _footprints({"cube": 0.03, "can": 0.04}), np.random.default_rng(0))
 

@@ -1,6 +1,11 @@
 """Whole runs in the real environments."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import (
     ConventionError,
     OutputInUseError,
@@ -17,16 +23,23 @@ from vla_bench.core.errors import (
     VlaBenchError,
 )
 from vla_bench.core.locks import claimed
+from vla_bench.evaluation.latency import Latency
 from vla_bench.evaluation.numerics import cores_left_to_workers
+from vla_bench.evaluation.plan import plan_episodes
+from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
-from vla_bench.evaluation.session import RunProgress
-from vla_bench.results.ledger import read_ledger
+from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress
+from vla_bench.results.ledger import EpisodeRecord, read_ledger
 from vla_bench.results.run_info import RunInfo
+from vla_bench.results.runs import read_run
 
 SUITE = "tabletop_object"
 USERS = "tests.evaluation.user_policies"
 TASKS = ("red_cube_in_basket", "milk_box_on_plate")
-REPRODUCIBLE = ["task", "episode_index", "scene_hash", "action_hash", "outcome", "reward", "steps", "progress", "phase"]
+REPRODUCIBLE = [
+    *("task", "episode_index", "scene_hash", "action_hash", "outcome", "reward", "steps"),
+    *("progress", "phase", "final_progress", "final_phase"),
+]
 
 
 def options(output: Path, policy: str = "expert", **changes: object) -> RunOptions:
@@ -190,3 +203,108 @@ def test_torch_leaves_the_workers_their_cores(monkeypatch: pytest.MonkeyPatch) -
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_ledger_of_a_network_is_the_same_for_any_workers_and_rows(folder: Path) -> None:
+    frames = []
+    for workers, rows in ((1, 1), (2, 3)):
+        output = folder / f"network_{workers}_{rows}"
+        asked = options(output, f"{USERS}:Network", workers=workers, rows_per_worker=rows, episodes=5, tasks=TASKS[:1])
+        run_evaluation(asked)
+        frames.append(reproducible(output))
+    pd.testing.assert_frame_equal(*frames)
+    assert frames[0]["action_hash"].nunique() == 5
+    numerics = RunInfo.read(output).numerics
+    assert (numerics.device, numerics.batch_shape, numerics.bit_equal) == ("cpu", 4, True)
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_ledger(
+    folder: Path, expert: tuple[RunReport, list[RunProgress]]
+) -> None:
+    output = folder / "killed"
+    words = [
+        "--policy",
+        "expert",
+        "--suite",
+        SUITE,
+        "--output",
+        str(output),
+        "--episodes",
+        "2",
+        "--workers",
+        "1",
+        "--rows",
+        "1",
+    ]
+    command = [sys.executable, "-m", "vla_bench", "run", *words, *(word for task in TASKS for word in ("--task", task))]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not _has_episodes(output):
+            time.sleep(0.05)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it was killed before it was done"
+    report = run_evaluation(options(output))
+    assert report.resumed >= 1
+    pd.testing.assert_frame_equal(reproducible(output), reproducible(expert[0].output))
+
+
+def _has_episodes(output: Path) -> bool:
+    path = output / "ledger.sqlite"
+    return path.exists() and path.stat().st_size > 0 and not read_ledger(path).empty
+
+
+def test_a_plan_decides_round_by_round_and_says_why_it_stopped(folder: Path) -> None:
+    class UntilTwoSucceed:
+        """Asks for two episodes of the first task, then one at a time until two of the other succeeded."""
+
+        verdict = ""
+
+        def __init__(self) -> None:
+            whole = plan_episodes(SUITE, TASKS, episodes=6, seed=0)
+            self.episodes = [*whole[:2], *whole[6:]]
+            self.seen: list[int] = []
+
+        def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
+            self.seen.append(len(records))
+            if not records:
+                return self.episodes[:2]
+            others = [record for identity, record in records.items() if identity in self.episodes[2:]]
+            if sum(record.outcome == "success" for record in others) == 2:
+                self.verdict = "two successes"
+                return ()
+            return [self.episodes[2 + len(others)]]
+
+    output = folder / "rounds"
+    plan = UntilTwoSucceed()
+    report = run_evaluation(options(output), plan=plan)
+    assert plan.seen == [0, 2, 3, 4]
+    assert (report.progress.done, report.progress.total) == (4, 8)
+    assert RunInfo.read(output).verdict == "two successes"
+    assert read_run(output).missing() == []
+
+
+def test_a_policy_that_always_raises_stops_the_run(folder: Path) -> None:
+    asked = options(folder / "hopeless", f"{USERS}:Hopeless", episodes=5, workers=1, max_errors=3)
+    with pytest.raises(PolicyKeepsFailingError, match=r"failed in 3 episodes one after the other.*ValueError: no eyes"):
+        run_evaluation(asked)
+    frame = read_ledger(asked.output / "ledger.sqlite")
+    assert (frame["error_source"] == "policy").all()
+    assert frame["error"].str.contains("in act").all()
+
+
+def test_another_batch_shape_is_another_configuration(folder: Path) -> None:
+    asked = options(folder / "shapes", f"{USERS}:Network", episodes=1, tasks=TASKS[:1])
+    run_evaluation(asked)
+    with pytest.raises(OutputMismatchError, match=r"numerics\.batch_shape: 4, then 8"):
+        run_evaluation(replace(asked, batch_shape=8))
+
+
+def test_a_measured_latency_stands_in_the_protocol_and_is_kept_when_the_run_goes_on(folder: Path) -> None:
+    output = folder / "late"
+    asked = options(output, tasks=TASKS[:1], episodes=1, protocol=EvaluationProtocol(latency="measured"))
+    run_evaluation(asked)
+    latency = str(RunInfo.read(output).protocol["latency"])
+    assert Latency.parse(latency).mean_ms < 500
+    assert run_evaluation(replace(asked, episodes=2)).resumed == 1
+    assert RunInfo.read(output).protocol["latency"] == latency
+    with pytest.raises(OutputMismatchError, match=r'protocol\.latency: ".*", then "900ms±100"'):
+        run_evaluation(replace(asked, protocol=EvaluationProtocol(latency="900 ms +- 100 ms")))

@@ -21,6 +21,35 @@ class Fragile:
         return np.zeros((len(observations), 80, 7))
 
 
+class Hopeless:
+    """Never returns an action."""
+
+    requirements = PolicyRequirements()
+
+    def act(self, observations: Sequence[Observation]) -> FloatArray:
+        raise ValueError("no eyes")
+
+
+class Network:
+    """Two layers of torch on what it sees, large enough to be rounded otherwise in another batch."""
+
+    requirements = PolicyRequirements(cameras=("agentview", "wrist"), image_size=32)
+
+    def __init__(self) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        self._layers = torch.nn.Sequential(torch.nn.Linear(6144, 96), torch.nn.Tanh(), torch.nn.Linear(96, 40 * 7))
+
+    def act(self, observations: Sequence[Observation]) -> FloatArray:
+        import torch
+
+        images = [np.concatenate([image.ravel() for image in seen["images"].values()]) for seen in observations]
+        with torch.inference_mode():
+            actions = self._layers(torch.from_numpy(np.stack(images).astype(np.float32) / 128 - 1))
+        return actions.reshape(-1, 40, 7).clamp(-1, 1).numpy()  # type: ignore[no-any-return]
+
+
 class Looking:
     """Moves by what it sees: a policy of a user, with images."""
 

@@ -17,6 +17,12 @@ TABLETOP = [task for task_id in task_ids() if (task := get_task(task_id)).engine
 _SEEDS = (1, 2)
 _SLOW_SEEDS = range(5000, 5100)
 _FLOOR = 97  # successes of a hundred
+_SLIPPERY = [
+    "tabletop_object.red_cube_in_basket",
+    "tabletop_object.orange_mug_on_plate",
+    "tabletop_spatial.on_box",
+    "tabletop_long.stove_on_then_pot",
+]
 _TRANSFERS = ["red_cube_in_basket", "blue_can_on_plate", "orange_mug_in_basket", "milk_box_on_plate"]
 
 
@@ -103,10 +109,10 @@ class Slip:
         return self._steps_left == 0
 
 
-@pytest.mark.parametrize("name", _TRANSFERS)
+@pytest.mark.parametrize("name", _SLIPPERY)
 @pytest.mark.parametrize("distance_m", [0.05, 0.18])
 def test_what_slips_from_the_gripper_is_picked_up_again(name: str, distance_m: float) -> None:
-    task = get_task(f"tabletop_object.{name}")
+    task = get_task(name)
     environment = environment_of(task, horizon=2 * task.horizon)
     for seed in (1, 2, 3):
         environment.reset(seed=seed)

@@ -102,7 +102,7 @@ def test_nothing_else_is_done_by_the_way(name: str) -> None:
 
 def test_a_stove_that_is_on_is_turned_off() -> None:
     task = get_task("tabletop_goal.turn_on_stove")
-    start = (*task.initial, Relation("opened", ("stove_knob",)))
+    start = (*task.initial, Relation("turned_on", ("stove_knob",)))
     task = replace(task, initial=start, goal=(Goal("turned_off", ("stove",)),))
     success, actions = run(environment_of(task), 1)
     assert success

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from tests.tasks.small_world import SmallWorld
-from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_multiply
+from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_multiply, quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray
-from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_equal_yaw, opening_yaw
+from vla_bench.experts.motion import (
+    CLOSE,
+    OPEN,
+    Pose,
+    action_towards,
+    nearest_equal_yaw,
+    opening_yaw,
+    rotation_error_rad,
+)
 
 _POINTING_DOWN = np.array([0.0, 1.0, 0.0, 0.0])  # wxyz: half a turn about x
 _HERE = np.array([0.0, 0.0, 1.0])  # where a small world's end-effector is
@@ -46,6 +54,25 @@ def test_it_turns_the_shorter_way(now: float, wanted: float, sign: int) -> None:
     action = action_towards(_world(now), Pose(_HERE, wanted), OPEN)
     assert np.sign(action[5]) == sign
     assert np.allclose(action[[0, 1, 2, 3, 4]], 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("yaw", [-1.5, 0.0, 0.7])
+@pytest.mark.parametrize("tilt", [0.3, 1.0])
+def test_a_tilt_turns_about_the_line_along_which_the_fingers_open(yaw: float, tilt: float) -> None:
+    world, pose = _world(yaw), Pose(_HERE, yaw, tilt)
+    turn = action_towards(world, pose, OPEN)[3:6].astype(float)
+    assert turn / np.linalg.norm(turn) == pytest.approx([np.cos(yaw), np.sin(yaw), 0.0], abs=1e-6)
+    assert rotation_error_rad(world, pose) == pytest.approx(tilt)
+
+
+def test_tilted_a_quarter_turn_the_fingers_point_level_to_the_left_of_their_line() -> None:
+    class Level(SmallWorld):
+        def end_effector_quat_wxyz_world(self) -> FloatArray:
+            return quat_wxyz_multiply(axis_angle_to_quat_wxyz(np.array([np.pi / 2, 0, 0])), _POINTING_DOWN)
+
+    assert rotation_error_rad(Level({}), Pose(_HERE, 0.0, np.pi / 2)) == pytest.approx(0.0, abs=1e-6)
+    pointing = quat_wxyz_to_matrix(Level({}).end_effector_quat_wxyz_world())[:, 2]
+    assert pointing == pytest.approx([0.0, 1.0, 0.0], abs=1e-6)  # they open along x
 
 
 @pytest.mark.parametrize("yaw", [-1.5, -0.3, 0.0, 1.2])

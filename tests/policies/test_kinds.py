@@ -87,3 +87,21 @@ def test_actions_of_a_wrong_shape_are_an_error(shape: tuple[int, ...]) -> None:
 def test_something_that_is_no_array_is_an_error() -> None:
     with pytest.raises(PolicyOutputError, match="returned str, not actions"):
         as_chunks("close the gripper", 1)
+
+
+@pytest.mark.parametrize("name", ["noop", "random"])
+def test_controls_act_with_two_arms(name: str) -> None:
+    policy = load_policy(name)
+    policy.connect(replace(CONVENTIONS, action_dim=14))
+    policy.reset(["lift"], rows=[0], seeds=[0])
+    actions = as_chunks(policy.act([OBSERVATION], rows=[0]), 1, action_dim=14)
+    assert actions.shape == (1, 1, 14)
+    if name == "noop":
+        assert (actions[0, 0, [6, 13]] == -1.0).all()
+
+
+def test_a_policy_for_one_arm_is_refused_before_the_first_step() -> None:
+    needs = PolicyRequirements(action_dim=7)
+    check_requirements(needs, CONVENTIONS)
+    with pytest.raises(ConventionError, match=r"its actions have 7 numbers, they take 14, 7 for each of 2 arms\."):
+        check_requirements(needs, replace(CONVENTIONS, action_dim=14))

@@ -10,6 +10,7 @@ from vla_bench.results import comparison_tables
 from vla_bench.results.comparison import PAIR_COLUMNS, Comparison, compare
 from vla_bench.results.leaderboard import ALL_TASKS
 from vla_bench.results.pairing import read_paired_runs
+from vla_bench.results.run_info import RunInfo
 from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
 from vla_bench.results.statistics.suite_average import fixed_tasks
 from vla_bench.results.tables import Row
@@ -85,7 +86,7 @@ def test_ranks_hold_all_pairs_together(tmp_path: Path) -> None:
     )
     ranking = found.ranking.set_index("policy")
     assert list(ranking.index) == ["good", "middle", "bad"]
-    assert ranking[["rank_first", "rank_last", "group"]].to_numpy().tolist() == [[1, 2, "a"], [1, 2, "a"], [3, 3, "b"]]
+    assert ranking[["rank", "group"]].to_numpy().tolist() == [["1 to 2", "a"], ["1 to 2", "a"], ["3", "b"]]
     overall = found.pairs[found.pairs["task"] == ALL_TASKS].set_index(["first", "second"])
     assert overall.loc[("good", "middle"), "p"] == pytest.approx(0.25)
     assert overall.loc[("middle", "bad"), "p_holm"] == pytest.approx(2 * overall.loc[("middle", "bad"), "p"])
@@ -133,6 +134,7 @@ def test_several_policies_have_their_ranks_first_and_every_pair_in_the_files(tmp
     for title in ("a against b", "a against c", "b against c"):
         assert f"## robosuite: {title}" in page
     assert "1 to 3" in page
+    assert page.count("Protocol: ") == 1  # under the tables of the suite
 
 
 def test_verdict_names_the_better_policy_whatever_the_order(tmp_path: Path) -> None:
@@ -171,3 +173,12 @@ def test_verdict_of_nothing_but_errors(tmp_path: Path) -> None:
 def test_episodes_that_only_some_met_are_told(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "ssss"}, b={"lift": "ss"})
     assert verdicts(found)[-1] == "Compared on the 2 episodes that all met; left out: 2 of a."
+
+
+def test_a_run_that_was_stopped_by_its_outcomes_is_told(tmp_path: Path) -> None:
+    folders = [made_run(tmp_path / policy, episodes("sssf", policy=policy)) for policy in ("a", "b")]
+    RunInfo.read(folders[0]).finished_now("Better than b: +50.0 points.").write(folders[0])
+    text = verdicts(compare(read_paired_runs(folders)))[-1]
+    assert text.startswith(
+        "a was stopped by its plan, which looked at the outcomes: Better than b: +50.0 points. Interv"
+    )

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,10 +10,11 @@ from tests.results.made_up import episode, episodes, frame_of, made_run
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.errors import IncomparableRunsError, LedgerError, RunFolderError
 from vla_bench.results.leaderboard import ALL_TASKS, COLUMNS, Cell, leaderboard, missing_episodes, read_runs, unranked
-from vla_bench.results.ledger import LEDGER_NAME, Ledger
+from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 from vla_bench.results.runs import read_comparable_runs
 from vla_bench.results.statistics import wilson
+from vla_bench.results.statistics.suite_average import fixed_tasks, sampled_tasks
 from vla_bench.results.tables import Row
 
 
@@ -32,7 +35,8 @@ def test_rows_hold_what_was_recorded() -> None:
     assert (lift["success_low"], lift["success_high"]) == (wilson(2, 3).low, wilson(2, 3).high)
     assert (lift["mean_reward"], lift["std_reward"]) == pytest.approx((2 / 3, math.sqrt(1 / 3)))
     overall = row(table, task=ALL_TASKS)
-    assert (overall["episodes"], overall["success_rate"], overall["mean_steps"]) == (4, 0.5, 20)
+    assert (overall["episodes"], overall["mean_steps"]) == (4, 20)
+    assert overall["success_rate"] == pytest.approx((2 / 3 + 0) / 2)  # each task counts alike
     assert math.isnan(row(table, task="stack")["std_reward"])
 
 
@@ -187,3 +191,49 @@ def test_a_ledger_of_another_policy_is_told(tmp_path: Path) -> None:
 def test_no_folders_at_all_are_told() -> None:
     with pytest.raises(VlaBenchError, match="No run folders were given"):
         read_runs([])
+
+
+def test_suite_average_has_an_interval_for_these_tasks_and_one_for_others_like_them() -> None:
+    records = [*episodes("s" * 20, task="lift"), *episodes("s" * 8 + "f" * 12, task="stack")]
+    overall = row(leaderboard(frame_of(records)), task=ALL_TASKS)
+    fixed, sampled = fixed_tasks([20, 8], [20, 20]), sampled_tasks([20, 8], [20, 20])
+    assert (overall["success_low"], overall["success_high"]) == (fixed.low, fixed.high)
+    assert (overall["sampled_low"], overall["sampled_high"]) == (sampled.low, sampled.high)
+    assert math.isnan(row(leaderboard(frame_of(records)), task="lift")["sampled_low"])
+
+
+def test_errors_of_a_task_bound_the_average_of_all() -> None:
+    records = [*episodes("se", task="lift"), *episodes("sf", task="stack")]
+    overall = row(leaderboard(frame_of(records)), task=ALL_TASKS)
+    assert (overall["success_rate"], overall["success_if_errors_fail"]) == (0.75, 0.5)
+    assert overall["success_if_errors_succeed"] == 0.75
+
+
+def ranking(records: Sequence[EpisodeRecord], *, rank_with_errors: bool = False) -> dict[str, tuple[str, str]]:
+    table = leaderboard(frame_of(records), rank_with_errors=rank_with_errors)
+    assert set(table.loc[table["task"] != ALL_TASKS, "rank"]) == {""}
+    overall = table[table["task"] == ALL_TASKS]
+    return {line["policy"]: (line["rank"], line["group"]) for line in overall.to_dict("records")}
+
+
+def test_policies_that_were_not_told_apart_share_a_group() -> None:
+    records = [
+        *episodes("s" * 30, policy="good"),
+        *episodes("s" * 28 + "f" * 2, policy="close"),
+        *episodes("f" * 30, policy="bad"),
+    ]
+    assert ranking(records) == {"good": ("1 to 2", "a"), "close": ("1 to 2", "a"), "bad": ("3", "b")}
+
+
+def test_a_suite_with_errors_is_not_ranked_unless_asked() -> None:
+    records = [*episodes("s" * 30 + "e", policy="good"), *episodes("f" * 31, policy="bad")]
+    assert ranking(records) == {"bad": ("", ""), "good": ("", "")}
+    assert ranking(records, rank_with_errors=True) == {"good": ("1", "a"), "bad": ("2", "b")}
+
+
+def test_policies_without_common_episodes_are_not_ranked() -> None:
+    alone = episodes("s" * 30, policy="good")
+    assert ranking(alone) == {"good": ("", "")}
+    assert set(ranking([*alone, *episodes("f" * 30, policy="bad", seed=1)]).values()) == {("", "")}
+    moved = [replace(record, scene_hash="elsewhere") for record in episodes("f" * 30, policy="bad")]
+    assert set(ranking([*alone, *moved]).values()) == {("", "")}

@@ -22,7 +22,7 @@ def board(*parts: str, tasks: int = 2) -> pd.DataFrame:
 
 def test_csv_is_read_back_with_every_column_and_number() -> None:
     table = board("sssf", "se", "f")
-    again = pd.read_csv(io.StringIO(tables.csv(table)))
+    again = pd.read_csv(io.StringIO(tables.csv(table))).fillna({"rank": "", "group": ""})
     assert list(again.columns) == list(COLUMNS)
     pd.testing.assert_frame_equal(again, table, check_dtype=False, rtol=1e-9)
 
@@ -34,12 +34,27 @@ def test_compact_cells_are_percent_with_interval() -> None:
 
 def test_policies_go_down_the_page_until_tasks_are_too_many() -> None:
     (few,) = tables.compact(board("s", "f", tasks=5))
-    assert few.header == ("policy", *(f"task_{task}" for task in range(5)), "(all)")
+    assert few.header == ("policy", *(f"task_{task}" for task in range(5)), "(all)", "group")
     assert [row[0] for row in few.rows] == ["p0", "p1"]
     (many,) = tables.compact(board("s", "f", tasks=6))
     assert many.header == ("task", "p0", "p1")
     assert many.rows[0] == ("task_0", "100.0 [20.7, 100.0]", "0.0 [0.0, 79.3]")
-    assert many.rows[-1][0] == "(all)"
+    assert [row[0] for row in many.rows[-2:]] == ["(all)", "group"]
+
+
+def test_ranks_and_groups_stand_where_there_are_several_policies() -> None:
+    (compact,), (full,) = tables.compact(board("s" * 20, "f" * 20)), tables.full(board("s" * 20, "f" * 20))
+    assert [row[-1] for row in compact.rows] == ["a", "b"]
+    assert full.header[-2:] == ("rank", "group")
+    assert [row[-2:] for row in full.rows if row[1] == "(all)"] == [("1", "a"), ("2", "b")]
+    (alone,) = tables.full(board("sf"))
+    assert "rank" not in alone.header
+
+
+def test_average_shows_its_interval_as_a_sample_of_tasks() -> None:
+    (table,) = tables.full(leaderboard(frame_of([*episodes("s" * 20), *episodes("f" * 20, task="stack")])))
+    column = table.header.index("as a sample")
+    assert [row[column] for row in table.rows] == ["\N{EN DASH}", "\N{EN DASH}", "[0.0, 100.0]"]
 
 
 def test_a_policy_that_did_not_meet_a_task_has_an_empty_cell() -> None:
@@ -116,7 +131,7 @@ def test_markdown_tables_keep_their_columns_whatever_the_names() -> None:
     records = episodes("sf", policy="a|b *c* <i> _d_", task="red_cube_in_basket")
     text = tables.markdown(leaderboard(frame_of(records)), notes=["1 < 2 | x"])
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4, 8}  # compact and full
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4, 9}  # compact and full
     assert r"a\|b \*c\* \<i\> \_d\_" in text
     assert "red_cube_in_basket" in text
     assert r"- 1 \< 2 \| x" in text

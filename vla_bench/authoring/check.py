@@ -125,8 +125,8 @@ def _tried(path: Path, environment: "VlaBenchEnv", seeds: int) -> tuple[tuple["T
     task = environment.task
     try:
         expert = make_expert(task)
-    except VlaBenchError as raised:
-        return (), [of_exception(path, f"{task.name}.goal", raised)]
+    except ConfigurationError as raised:  # which knows the task, and not the file that it stands in
+        return (), [error(path, f"{task.name}.{raised.field}", raised.problem, raised.expected)]
     identities = [EpisodeIdentity(task.suite, task.name, index, variant="check") for index in range(seeds)]
     trials = tuple(try_expert(environment, expert, identity) for identity in identities)
     return trials, [*_unsolved(path, task, trials), *_tight(path, task, mean_steps(trials))]

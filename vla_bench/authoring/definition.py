@@ -1,6 +1,6 @@
 """All mistakes in the text of a task file, found without a simulator: one does not hide the next."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from vla_bench.tasks.catalogue import build_task, suite_files
 from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Task
 
-_STAND_INS = {"suite": "unnamed", "horizon": 1_000_000}  # for a suite that lacks them
+_RELATIONS = ("initial", "goal", "must_not")  # fields of a task that hold them
+_STAND_INS = {"suite": "unnamed", "horizon": 1000}  # for a suite that lacks them; nothing is told about these
 
 
 @dataclass(frozen=True)
@@ -77,27 +78,34 @@ def _readable_part(path: Path, suite: SuiteFile, table: TaskTable) -> tuple[Task
     """Build the task from those relations that can be read, taking in one after the other; the others are problems."""
     found: list[Problem] = []
     bare = suite.model_copy(update={"initial": ()})
+    without = table.model_copy(update=dict.fromkeys(_RELATIONS, ()))
 
-    def attempt(**fields: Sequence[str]) -> Task | None:
-        try:
-            return build_task(path, bare, table.model_copy(update=fields))
-        except ConfigurationError as raised:
-            found.append(of_exception(path, "", raised))
-            return None
+    def accepted(field: str, texts: Iterable[str]) -> tuple[str, ...]:
+        kept: tuple[str, ...] = ()
+        for text in texts:
+            mistake = _mistake(path, bare, without.model_copy(update={field: (*kept, text)}))
+            if mistake is not None and mistake.field == f"{table.name}.{field}":  # what is about the whole comes later
+                found.append(of_exception(path, "", mistake))
+            else:
+                kept = (*kept, text)
+        return kept
 
-    nothing: dict[str, Sequence[str]] = {"initial": (), "goal": (), "must_not": ()}
-    initial = _accepted(lambda texts: attempt(**{**nothing, "initial": texts}), suite.initial + table.initial)
-    goal = _accepted(lambda texts: attempt(**{**nothing, "goal": texts}), table.goal)
-    must_not = _accepted(lambda texts: attempt(**{**nothing, "must_not": texts}), table.must_not)
-    return attempt(initial=initial, goal=goal, must_not=must_not), found
+    texts = {"initial": suite.initial + table.initial, "goal": table.goal, "must_not": table.must_not}
+    readable = table.model_copy(update={field: accepted(field, texts[field]) for field in _RELATIONS})
+    mistake = _mistake(path, bare, readable)
+    if mistake is None:
+        return build_task(path, bare, readable), found
+    if not found:  # else it may only follow from what was left out
+        found.append(of_exception(path, "", mistake))
+    return None, found
 
 
-def _accepted(attempt: Callable[[tuple[str, ...]], Task | None], texts: Iterable[str]) -> tuple[str, ...]:
-    kept: tuple[str, ...] = ()
-    for text in texts:
-        if attempt((*kept, text)) is not None:
-            kept = (*kept, text)
-    return kept
+def _mistake(path: Path, suite: SuiteFile, table: TaskTable) -> ConfigurationError | None:
+    try:
+        build_task(path, suite, table)
+    except ConfigurationError as raised:
+        return raised
+    return None
 
 
 def _each_once(problems: Iterable[Problem]) -> tuple[Problem, ...]:

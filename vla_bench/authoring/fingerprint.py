@@ -17,6 +17,7 @@ from pathlib import Path
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene, mjcf_path
 from vla_bench.tasks import Task, predicates
+from vla_bench.tasks.initial import initial_relations
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("mujoco", "numpy", "robosuite")
@@ -24,8 +25,12 @@ _WORDS = {"instruction", "paraphrases"}
 _NO_MATTER = (  # modules whose work is in the hash by its outcome, or that only draw or word things
     *(f"vla_bench.core.{name}" for name in ("cameras", "errors", "locks", "paths", "registry", "toml", "validation")),
     *(f"vla_bench.tasks.{name}" for name in ("catalogue", "schema", "parts", "starts")),
-    *(f"vla_bench.envs.{name}" for name in ("descriptions", "meshes", "opengl", "renderer", "views")),
+    *(f"vla_bench.envs.{name}" for name in ("descriptions", "meshes", "opengl", "renderer", "segments", "views")),
+    "vla_bench.envs.perturbations",
 )
+_CHOSEN_BY_NAME = {  # packages of registries of which an episode runs those that its task names, and no others
+    *(f"vla_bench.{name}" for name in ("envs.engines", "experts.skills", "tasks.initial", "tasks.predicates")),
+}
 
 
 def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = ()) -> str:
@@ -36,6 +41,15 @@ def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = ()) -> st
         *(f"{name} {version(name)}" for name in _LIBRARIES),
         *(_meaning(_file(module)) for module in _code(task)),
     ]
+    return _hash(parts)
+
+
+def scene_fingerprint(task: Task, robot: str) -> str:
+    """Return the hash of the task and what stands in its scene alone: equal hashes, the same picture."""
+    return _hash([_definition(task), *_assets(task, robot)])
+
+
+def _hash(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -63,6 +77,7 @@ def _code(task: Task) -> tuple[str, ...]:
 
     named = [predicates[goal.name].__module__ for goal in (*task.goal, *task.must_not)]
     named += [skills[goal.name].__module__ for goal in task.goal if goal.name in skills]
+    named += [type(initial_relations[relation.name]).__module__ for relation in task.initial]
     begin = ("vla_bench.envs.environment", make_expert.__module__, engines[task.engine].__module__, *named)
     return _closure(tuple(sorted(set(begin))))
 
@@ -74,7 +89,7 @@ def _closure(modules: tuple[str, ...]) -> tuple[str, ...]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found and module not in _NO_MATTER:
+        if module not in found and not module.startswith(_NO_MATTER):
             found.add(module)
             waiting += _imported(module)
     return tuple(sorted(found))
@@ -88,8 +103,17 @@ def _imported(module: str) -> tuple[str, ...]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.keyword) and node.arg == "package" and isinstance(node.value, ast.Constant):
+            names |= _members(str(node.value.value))
     ours = {name for name in names if name.startswith("vla_bench.")}
     return tuple(sorted(name for name in ours if _file(name).is_file()))
+
+
+def _members(package: str) -> set[str]:
+    """Return the modules that a registry finds in its package."""
+    if package in _CHOSEN_BY_NAME:
+        return set()
+    return {f"{package}.{path.stem}" for path in _file(package).parent.glob("*.py")}
 
 
 def _file(module: str) -> Path:

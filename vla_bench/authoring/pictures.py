@@ -1,10 +1,14 @@
-"""A picture of a task: how an episode begins, and how it looks when the expert has succeeded."""
+"""A picture of a task: how an episode begins, and how it looks when the expert has succeeded.
+
+Each keeps the fingerprint of the scene that it was drawn from, as a comment.
+"""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from vla_bench.authoring.fingerprint import scene_fingerprint
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import written_whole
@@ -16,6 +20,7 @@ from vla_bench.tasks import Task
 
 _SIZE = 224  # pixels, each of the two halves
 _QUALITY = 80
+_COMMENT = "vla_bench task "  # before the fingerprint
 _EPISODES = 5  # tried for one in which the expert succeeds
 
 
@@ -24,6 +29,16 @@ class NoPictureError(VlaBenchError):
 
     def __init__(self, task: Task) -> None:
         super().__init__(f"The expert of {task.id} succeeded in none of {_EPISODES} episodes: see `vla-bench check`.")
+
+
+def is_current(task: Task, path: Path) -> bool:
+    """Whether there is a picture at `path` that shows the task as it is now."""
+    return path.is_file() and _comment(path) == _COMMENT + scene_fingerprint(task, EnvOptions.robot)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the picture at `path` was drawn here."""
+    return _comment(path).startswith(_COMMENT)
 
 
 def draw_task(task: Task, path: Path) -> None:
@@ -36,7 +51,15 @@ def draw_task(task: Task, path: Path) -> None:
     if halves is None:
         raise NoPictureError(task)
     with written_whole(path) as temporary:
-        Image.fromarray(np.concatenate(halves, axis=1)).save(temporary, "JPEG", quality=_QUALITY, optimize=True)
+        picture = Image.fromarray(np.concatenate(halves, axis=1))
+        comment = _COMMENT + scene_fingerprint(task, EnvOptions.robot)
+        picture.save(temporary, "JPEG", quality=_QUALITY, optimize=True, comment=comment)
+
+
+def _comment(path: Path) -> str:
+    with Image.open(path) as picture:
+        comment: bytes = picture.info.get("comment", b"")
+    return comment.decode(errors="replace")
 
 
 def _halves(environment: VlaBenchEnv, index: int) -> tuple[ImageArray, ImageArray] | None:

@@ -35,6 +35,14 @@ def tabletop_problems(path: Path, task: Task, robot: str) -> list[Problem]:
     return found + (without_scene or _region_problems(path, task))
 
 
+@scenery_checks.named("robosuite")
+def robosuite_problems(path: Path, task: Task, robot: str) -> list[Problem]:
+    """Look up robosuite's environment and the options that go to it."""
+    from vla_bench.envs.robosuite_engine.making import check_options
+
+    return _attempted(path, f"{task.name}.options", partial(check_options, **task.engine_options))
+
+
 def _region_problems(path: Path, task: Task) -> list[Problem]:
     regions = describe_scene(task.scene).regions
     found = []

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import vla_bench
 from vla_bench.cli import (
+    branch,
     check,
     compare,
     demos,
@@ -24,6 +25,7 @@ from vla_bench.cli import (
     pretrain,
     quickstart,
     record,
+    robustness,
     train,
 )
 from vla_bench.core.errors import VlaBenchError
@@ -71,6 +73,8 @@ for module in (
     merge,
     evaluate,
     compare,
+    robustness,
+    branch,
     ledger,
     doctor,
     listing,

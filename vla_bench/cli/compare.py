@@ -40,9 +40,12 @@ def compare(
     from vla_bench.results.verdicts import verdicts
 
     found = compare_runs(read_paired_runs(runs), alpha, power)
-    for table in made.overview(found):
+    tables = made.overview(found)
+    for table in tables:
         print_table(table.header, table.rows, title=table.title, words=table.left)
     console = Console(highlight=False)
+    for note in dict.fromkeys(note for table in tables for note in table.footnotes):
+        console.print(note, style="dim", soft_wrap=True)
     console.print(made.caption(found), style="dim", soft_wrap=True)
     for text in verdicts(found, None if difference is None else difference / 100):
         console.print(f"- {text}", soft_wrap=True)

@@ -11,6 +11,8 @@ from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from vla_bench.evaluation.run import RunOptions
+    from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
     from vla_bench.results.tables import TextTable
@@ -20,6 +22,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("run")(run)
     app.command("leaderboard")(leaderboard)
+    app.command("controls")(show_controls)
 
 
 def run(
@@ -36,12 +39,30 @@ def run(
     image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
     rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
     robot: Robot = "panda",
+    latency: Annotated[
+        str, typer.Option(help="Of the policy, such as 120ms±20, or `measured`. [default: the world waits]")
+    ] = "",
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(help="Perturb the episodes, as `camera=2,lighting=1` or `visual-2`; repeat for several variants."),
+    ] = None,
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a silent worker is replaced.")] = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Further tries for an episode whose worker died or hung.")] = 2,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Run the controls too: expert, floors, no or wrong instruction, no sight."),
+    ] = False,
     max_errors: Annotated[int, typer.Option(min=1, help="Errors of the policy in a row that stop the run.")] = 10,
+    against: Annotated[
+        Path | None, typer.Option(help="Run folder to compare with; stop when it is known which is better.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Chance of a wrong decision, with --against.")] = 0.05,
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=50.0, help="Stop, too, when the difference is within so many points.")
+    ] = 0.0,
 ) -> None:
     """Evaluate a policy on the tasks of a suite; one record an episode.
 
@@ -51,10 +72,17 @@ def run(
     The card of a policy also says how predicted chunks of actions are executed: `open_loop`, `receding_horizon` or
     `temporal_ensemble` (docs/policies.md).
 
+    With `--against`, the same episodes as another run's are taken batch by batch, more of them in tasks in which the
+    policies differ, and the run stops as soon as one is better at the level `--alpha`, however often that is looked at
+    (docs/statistics.md). `--episodes` is then the most of each task.
+
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
+    from vla_bench.core.episode import CLEAN
+    from vla_bench.envs.perturbations import Perturbation
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.run import RunOptions, run_evaluation
+    from vla_bench.evaluation.sequential_plan import sequential_plan
 
     options = RunOptions(
         policy=policy,
@@ -64,23 +92,44 @@ def run(
         tasks=tuple(task or ()),
         episodes=episodes,
         seed=seed,
+        variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
         workers=worker_count(workers),
         rows_per_worker=rows,
         videos=videos,
         image_size=image_size,
         batch_shape=batch_shape,
-        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot, latency=latency),
         timeout_s=timeout,
         retries=retries,
         max_errors=max_errors,
     )
+    plan = None if against is None else sequential_plan(options, against, alpha=alpha, margin=margin / 100)
     with progress_shown(policy) as update:
-        report = run_evaluation(options, lambda progress: update(progress.done, progress.total, rates_of(progress)))
+        report = run_evaluation(
+            options, lambda progress: update(progress.done, progress.total, rates_of(progress)), plan
+        )
     print_run(report.output)
+    if controls:
+        _run_controls(options)
+    if plan is not None:
+        print_decision(plan)
     if report.progress.errors:
         note = f"{report.progress.errors} episodes ended in an error; the ledger holds the tracebacks."
         Console().print(note, style="yellow")
     Console().print(f"Next: vla-bench leaderboard {report.output} --output results/", highlight=False, soft_wrap=True)
+
+
+def show_controls(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+) -> None:
+    """Show a run beside its controls, with its language-use and vision-use scores.
+
+    Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
+    """
+    from vla_bench.results.controls import control_table, read_controls
+
+    for report in read_controls(run):
+        _print_text_table(control_table(report))
 
 
 def leaderboard(
@@ -97,6 +146,17 @@ def leaderboard(
     from vla_bench.results.publish import write_leaderboard
 
     print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
+
+
+def _run_controls(options: "RunOptions") -> None:
+    from vla_bench.evaluation.controls.running import control_names, run_control, write_places
+
+    folders = {}
+    for name in control_names():
+        with progress_shown(name) as update:
+            folders[name] = run_control(name, options, lambda now: update(now.done, now.total, rates_of(now)))
+    write_places(options.output, folders)
+    show_controls(options.output)
 
 
 def rates_of(progress: "RunProgress") -> str:
@@ -117,6 +177,20 @@ def print_run(folder: Path) -> None:
     run = read_run(folder)
     for table in full(leaderboard(run.episodes), conditions_of([run])):
         _print_text_table(table)
+
+
+def print_decision(plan: "SequentialPlan") -> None:
+    """Print what a sequential comparison found, task by task."""
+    from vla_bench.results.verdicts import p_text
+
+    decision = plan.decision
+    adjusted = decision.adjusted()
+    rows = [
+        (task.task, str(task.pairs), str(task.wins), str(task.losses), p_text(adjusted[task.task]))
+        for task in decision.tasks
+    ]
+    print_table(("task", "pairs", "wins", "losses", "p (any time, Holm)"), rows, title="sequential comparison", words=1)
+    Console(highlight=False).print(plan.verdict, soft_wrap=True)
 
 
 def print_leaderboard(files: "LeaderboardFiles") -> None:

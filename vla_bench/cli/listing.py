@@ -1,5 +1,6 @@
 """`vla-bench list`: what there is."""
 
+import inspect
 from typing import Annotated
 
 import typer
@@ -9,11 +10,12 @@ from vla_bench.cli.tables import print_table
 
 def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
-    group = typer.Typer(no_args_is_help=True, help="List tasks, policies, suites or robots.")
+    group = typer.Typer(no_args_is_help=True, help="List tasks, policies, suites, robots or axes of perturbation.")
     group.command("tasks")(list_tasks)
     group.command("policies")(list_policies)
     group.command("suites")(list_suites)
     group.command("robots")(list_robots)
+    group.command("axes")(list_axes)
     app.add_typer(group, name="list")
 
 
@@ -51,3 +53,13 @@ def list_robots() -> None:
         for name, robot in robots.items()
     ]
     print_table(("robot", "description", "joints", "gripper opens"), rows)
+
+
+def list_axes() -> None:
+    """List the axes that `--perturb` knows, and the sets of them."""
+    from vla_bench.envs.perturbations import NAMED_SETS, axes
+
+    rows = [(name, " ".join((inspect.getdoc(axes[name]) or "").split())) for name in axes]
+    print_table(("axis", "severities 1, 2, 3"), rows)
+    sets = [(f"{name}-1, {name}-2, {name}-3", ", ".join(members)) for name, members in NAMED_SETS.items()]
+    print_table(("set", "axes"), sets)

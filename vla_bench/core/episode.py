@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
+
+CLEAN = "clean"  # the variant without perturbation
 
 
 @dataclass(frozen=True, order=True)
@@ -19,7 +21,12 @@ class EpisodeIdentity:
     task: str
     index: int
     seed: int = 0  # base seed of the run
-    variant: str = "clean"
+    variant: str = CLEAN  # or a perturbation, as `axis=severity,...`, of the clean episode
+
+    @property
+    def perturbation(self) -> str:
+        """The perturbation that the variant is; "" for none."""
+        return self.variant if "=" in self.variant else ""
 
     @property
     def task_id(self) -> str:
@@ -37,8 +44,9 @@ class EpisodeIdentity:
         return np.random.default_rng(np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype=np.uint32))
 
     def scene_seed(self) -> int:
-        """Return the seed to give to `env.reset(seed=...)`."""
-        return int(self.generator("scene").integers(2**31))
+        """Return the seed to give to `env.reset(seed=...)`; a perturbed episode has the scene of the clean one."""
+        scene = replace(self, variant=CLEAN) if self.perturbation else self
+        return int(scene.generator("scene").integers(2**31))
 
 
 def find_episode(text: str, known: Iterable[EpisodeIdentity]) -> EpisodeIdentity:

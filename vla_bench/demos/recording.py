@@ -80,12 +80,14 @@ def record_episode(
         steps.keep(proprioception=observation["proprioception"], states=env.state())
         steps.keep(actions=decision.action, executed_actions=executed, labels=label)
         steps.keep(phases=decision.phase or str(info["phase"]))
-        observation, reward, terminated, truncated, info = env.step(executed)
+        reward, terminated, truncated, info = env.advance(executed)
         success, over = bool(info["success"]), terminated or truncated
         steps.keep(rewards=reward, dones=over)
+        if not over:  # nothing is kept of what is seen after the end
+            observation = env.observe()
     return Demonstration(
         identity=identity,
-        instruction=env.task.instruction,
+        instruction=observation["instruction"],
         success=success,
         scene_seed=identity.scene_seed(),
         scene_hash=scene_hash,
@@ -109,6 +111,7 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         "depth": options.depth,
         "segmentation": options.segmentation,
         "robot": options.robot,
+        "perturb": str(options.perturbation) or None,
     }
     return FileHeader(
         cameras=tuple(options.cameras),

@@ -146,7 +146,9 @@ def _replayed(file: DemonstrationFile, environments: Environments, name: str) ->
     if steps < summary.steps:
         notes.append(f"ended after {steps} steps")
     differs = np.flatnonzero((run.states != demonstration.states[:steps]).any(axis=1))
-    recorded_hand = demonstration.proprioception[:steps, file.header.columns("end_effector_position")]
+    fields = [field.name for field in file.header.proprioception_fields]
+    hand = next(name for name in fields if name.endswith("end_effector_position"))  # of two arms, the right one's
+    recorded_hand = demonstration.proprioception[:steps, file.header.columns(hand)]
     differs_from = int(differs[0]) if len(differs) else None if steps == summary.steps else steps
     judged = summary.judged_by == "person"  # whose verdict no replay can give again: the same states must do
     return replace(

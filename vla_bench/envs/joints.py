@@ -37,6 +37,7 @@ JointStart = Callable[[JointInModel, np.random.Generator], float]
 joint_starts: Registry[JointStart] = Registry("initial relation of a joint")
 
 
+@joint_starts.named("turned_on")
 @joint_starts.register
 def opened(joint: JointInModel, generator: np.random.Generator) -> float:
     """Return a position in the further half of where the joint counts as open."""

@@ -10,7 +10,7 @@ from vla_bench.tasks.initial import Area, Footprint, Layout, Place, Placing, Spo
 from vla_bench.tasks.task import Relation
 
 _TRIES_PER_ITEM = 200
-_RESTARTS = 100
+_RESTARTS = 300
 _RIVAL_SLACK_M = 0.05  # a thing that looks the same must fail a relation by at least so much
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.results.ledger import EpisodeRecord
+from vla_bench.results.run_info import RunInfo
 from vla_bench.tasks import tasks_of
 
 
@@ -25,6 +26,9 @@ class Plan(Protocol):
     def verdict(self) -> str:
         """Why it stopped before all of its episodes were run; nothing where it did not."""
 
+    def require_comparable(self, info: RunInfo) -> None:
+        """Raise a `VlaBenchError` where a run so described is not one that the plan can decide about."""
+
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
         """Return what to run next, given the records of all rounds so far; nothing ends the run."""
 
@@ -38,15 +42,18 @@ class FixedPlan:
         self.episodes = episodes
         self._rounds = [episodes]
 
+    def require_comparable(self, info: RunInfo) -> None:
+        """Take every run."""
+
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
         """Return all episodes, then nothing."""
         return self._rounds.pop() if self._rounds else ()
 
 
 def plan_episodes(
-    suite: str, tasks: Sequence[str] = (), *, episodes: int, seed: int, variant: str = "clean"
+    suite: str, tasks: Sequence[str] = (), *, episodes: int, seed: int, variants: Sequence[str] = (CLEAN,)
 ) -> tuple[EpisodeIdentity, ...]:
-    """Return `episodes` episodes of each task, task after task; no `tasks` means all of the suite's.
+    """Return `episodes` episodes of each task and variant, task after task; no `tasks` means all of the suite's.
 
     A task is named with or without its suite. Raise `UnknownNameError` for what is not there.
     """
@@ -55,7 +62,12 @@ def plan_episodes(
     if seed < 0:
         raise VlaBenchError(f"The seed is {seed}. Expected 0 or more.")
     names = select_tasks(suite, tasks)
-    return tuple(EpisodeIdentity(suite, name, index, seed, variant) for name in names for index in range(episodes))
+    return tuple(
+        EpisodeIdentity(suite, name, index, seed, variant)
+        for name in names
+        for variant in variants
+        for index in range(episodes)
+    )
 
 
 def select_tasks(suite: str, tasks: Sequence[str] = ()) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ _RETRIES = 2  # of an episode whose worker died
 class Pool(Protocol):
     """Rows that carry out commands."""
 
-    rows: int
+    @property
+    def rows(self) -> int:
+        """How many there are."""
 
     def send(self, command: Command) -> None:
         """Give a command to a row; it answers with one event."""

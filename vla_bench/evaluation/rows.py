@@ -41,8 +41,8 @@ class EnvironmentSpec:
     robot: str = "panda"
     expert: str | None = None  # whose actions the observations carry, of `vla_bench.experts.offers`
 
-    def make(self, task_id: str) -> "VlaBenchEnv":
-        """Return a new environment of this task."""
+    def make(self, task_id: str, perturbation: str = "") -> "VlaBenchEnv":
+        """Return a new environment of this task, clean or perturbed."""
         from vla_bench.envs.environment import make  # loads mujoco
 
         return make(
@@ -53,6 +53,7 @@ class EnvironmentSpec:
             depth=self.depth,
             wait_steps=self.wait_steps,
             robot=self.robot,
+            perturb=perturbation or None,
         )
 
     def for_video(self) -> "EnvironmentSpec":
@@ -69,24 +70,24 @@ class EnvironmentFacts:
 
 
 class EnvironmentStock:
-    """Environments in use and free ones, by task: a row that begins an episode takes a free one or has one made."""
+    """Environments by task and perturbation: a row that begins an episode takes a free one or has one made."""
 
     def __init__(self, spec: EnvironmentSpec, most_free: int) -> None:
         self._spec = spec
         self._most_free = most_free
-        self._free: list[tuple[str, VlaBenchEnv]] = []  # the one unused for longest first
+        self._free: list[tuple[tuple[str, str], VlaBenchEnv]] = []  # the one unused for longest first
 
-    def take(self, task_id: str) -> "VlaBenchEnv":
+    def take(self, task_id: str, perturbation: str = "") -> "VlaBenchEnv":
         """Return an environment of this task for exclusive use."""
-        for position, (free_id, environment) in enumerate(self._free):
-            if free_id == task_id:
+        for position, (free, environment) in enumerate(self._free):
+            if free == (task_id, perturbation):
                 del self._free[position]
                 return environment
-        return self._spec.make(task_id)
+        return self._spec.make(task_id, perturbation)
 
-    def give_back(self, task_id: str, environment: "VlaBenchEnv") -> None:
+    def give_back(self, task_id: str, environment: "VlaBenchEnv", perturbation: str = "") -> None:
         """Keep a healthy environment for later; the one unused for longest is closed where there are too many."""
-        self._free.append((task_id, environment))
+        self._free.append(((task_id, perturbation), environment))
         if len(self._free) > self._most_free:
             self._free.pop(0)[1].close()
 
@@ -174,14 +175,14 @@ class Rows:
     def _begin(self, command: Begin) -> Event:
         self._drop(command.row)
         episode = command.episode
-        running = _Running(episode, self._stock.take(episode.task_id))
+        running = _Running(episode, self._stock.take(episode.task_id, episode.perturbation))
         self._running[command.row] = running
         observation, info = running.environment.reset(seed=episode.scene_seed())
         running.note(info)
         running.instruction = observation["instruction"]
         running.scene_hash = str(running.info["scene_hash"])
         if command.video is not None:
-            running.camera = self._cameras.take(episode.task_id)
+            running.camera = self._cameras.take(episode.task_id, episode.perturbation)
             running.camera.reset(seed=episode.scene_seed())
             running.recorder = VideoRecorder(command.video, running.camera)
             running.recorder.add(running.environment)
@@ -227,9 +228,10 @@ class Rows:
             return
         if running.recorder is not None:
             running.recorder.discard()
+        episode = running.episode
         if running.camera is not None:
-            self._cameras.give_back(running.episode.task_id, running.camera)
-        self._stock.give_back(running.episode.task_id, running.environment)
+            self._cameras.give_back(episode.task_id, running.camera, episode.perturbation)
+        self._stock.give_back(episode.task_id, running.environment, episode.perturbation)
 
 
 def _expert_for(running: _Running, name: str) -> "Expert":

@@ -4,19 +4,22 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.envs.descriptions import describe_robot
+from vla_bench.evaluation.controls.control import ControlledPool, controls
+from vla_bench.evaluation.latency import MEASURED, pool_with_latency
 from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
+from vla_bench.evaluation.perturbed import check_perturbations
 from vla_bench.evaluation.plan import FixedPlan, Plan, plan_episodes
 from vla_bench.evaluation.pool import NoWorkers, WorkerPool
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.rollout import Rollout
+from vla_bench.evaluation.rollout import Pool, Rollout
 from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.evaluation.session import RunProgress, RunSession
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicySource, find_policy
@@ -37,8 +40,10 @@ class RunOptions:
     tasks: tuple[str, ...] = ()  # none: all of the suite
     episodes: int = 20  # of each task
     seed: int = 0
+    variants: tuple[str, ...] = (CLEAN,)  # or perturbations, as `axis=severity,...`
     workers: int = 2  # processes
     rows_per_worker: int = 8  # environments a process; workers x rows is the largest batch
+    control: str = ""  # what is taken from the policy, of `vla_bench.evaluation.controls`; nothing: nothing is
     batch_shape: int | None = None  # rows that the policy computes together; None: as the policy says
     videos: int = 0  # of each task, of its first episodes
     image_size: int | None = None  # pixels; None: what the policy asks for
@@ -73,25 +78,36 @@ def run_evaluation(
     options: RunOptions,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
     plan: Plan | None = None,
+    source: PolicySource | None = None,
 ) -> RunReport:
     """Run the episodes that `options.output` does not hold yet; `on_progress` hears of every one that ends.
 
     `plan` decides which episodes there are and when there are enough; by default it is `options.episodes` of each task.
+    `source` takes the place of the policy that the options name.
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
     describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     if plan is None:
-        plan = FixedPlan(plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed))
-    source = find_policy(options.policy, options.checkpoint)
+        plan = FixedPlan(_asked_episodes(options))
+    check_perturbations(plan.episodes, options.protocol.robot)
+    source = source or find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
+        options = _as_measured_before(options)
         finished = _finished_before(options)
         missing = [episode for episode in plan.episodes if episode not in finished]
         policy = source.load()
         with cores_left_to_workers(options.workers):
             info = _describe(options, source, policy, plan.episodes)
+            plan.require_comparable(info)
             _require_same_configuration(options.output, info)
             return _run(options, policy, info, plan, missing, on_progress)
+
+
+def _asked_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
+    return plan_episodes(
+        options.suite, options.tasks, episodes=options.episodes, seed=options.seed, variants=options.variants
+    )
 
 
 def environment_spec(policy: Policy, image_size: int | None, protocol: EvaluationProtocol) -> EnvironmentSpec:
@@ -117,11 +133,15 @@ def _run(
     on_progress: Callable[[RunProgress], None],
 ) -> RunReport:
     """Run the rounds of `plan`; `missing` are the episodes that earlier sessions did not finish."""
-    resumed, blocks = len(plan.episodes) - len(missing), _one_block
+    resumed, blocks, alone = len(plan.episodes) - len(missing), _one_block, policy
     if shape := info.numerics.batch_shape:
         policy = FixedBatch(policy, shape, first_spare_row=options.workers * options.rows_per_worker)
         blocks = policy.full_blocks
     with _connected_pool(options, policy, missing) as (pool, action_dim):
+        world: Pool = ControlledPool(pool, controls[options.control]) if options.control else pool
+        if missing and options.protocol.latency:
+            world, latency = pool_with_latency(world, alone, options.protocol.latency, missing[0])
+            info = info.model_copy(update={"protocol": {**info.protocol, "latency": latency}})
         info = open_run(options.output, info)
         with Ledger(options.output / LEDGER_NAME) as ledger:
             session = RunSession(
@@ -136,7 +156,7 @@ def _run(
             )
             rollout = Rollout(
                 policy,
-                pool,
+                world,
                 session.finish,
                 retries=options.retries,
                 video_of=_videos(options),
@@ -202,6 +222,14 @@ def _finished_before(options: RunOptions) -> set[EpisodeIdentity]:
     return finished
 
 
+def _as_measured_before(options: RunOptions) -> RunOptions:
+    """Return the options with the latency that an earlier session measured, where it is to be measured."""
+    if options.protocol.latency != MEASURED or not (options.output / RUN_INFO_NAME).exists():
+        return options
+    before = RunInfo.read(options.output).protocol.get("latency") or MEASURED
+    return replace(options, protocol=replace(options.protocol, latency=str(before)))
+
+
 def _require_same_configuration(output: Path, info: RunInfo) -> None:
     """Raise `OutputMismatchError` early: `open_run` would say so only after the workers have started."""
     if (output / RUN_INFO_NAME).exists() and (differences := RunInfo.read(output).differences(info)):
@@ -223,9 +251,10 @@ def _videos(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
 
 def _describe(options: RunOptions, source: PolicySource, policy: Policy, plan: Sequence[EpisodeIdentity]) -> RunInfo:
     spec = environment_spec(policy, options.image_size, options.protocol)
-    card, counts = source.describe(), Counter((episode.task, episode.variant) for episode in plan)
+    card = {**source.describe(), **({"control": options.control} if options.control else {})}
+    counts = Counter((episode.task, episode.variant) for episode in plan)
     return describe_run(
-        source.name,
+        f"{source.name} ({options.control})" if options.control else source.name,
         card,
         options.protocol.stamp(dict.fromkeys(episode.task_id for episode in plan), spec, card.get("chunk")),
         [

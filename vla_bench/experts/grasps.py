@@ -14,6 +14,7 @@ _YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from
 _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
 _TURN_COST_M = 0.06  # of way that a radian of turning is worth, in the choice of a place on a rim
+_TILTED_COST_M = 1.0  # of way that a wall is worth which lies instead of standing
 _CROWDED_COST = 8.0  # metres of way that a missing metre of room is worth
 
 
@@ -22,7 +23,7 @@ def grasp_pose(world: World, item: str) -> Pose:
     geometry = world.geometry(item)
     position = world.position_world(item) + np.array([0.0, 0.0, geometry.grasp_height_m])
     if geometry.grasp_offset_m > 0:
-        return _rim_pose(world, item, position)
+        return _rim_pose(world, item)
     closing_yaw = yaw_of(world.quat_wxyz_world(item)) + np.pi / 2  # the fingers close along the item's y axis
     nearest = nearest_equal_yaw(closing_yaw, geometry.grasp_yaw_symmetry_rad, NEUTRAL_YAW_RAD)
     poses = [Pose(position, yaw) for yaw in _equal_yaws(geometry.grasp_yaw_symmetry_rad, nearest)]
@@ -40,20 +41,29 @@ def carried_yaw(world: World, item: str) -> float:
     return NEUTRAL_YAW_RAD
 
 
-def _rim_pose(world: World, item: str, centre: FloatArray) -> Pose:
-    """Return the place on the rim that is soonest reached and leaves room for the finger outside."""
-    geometry = world.geometry(item)
+def upright(world: World, item: str) -> float:
+    """Return the cosine of the angle by which `item` is tilted."""
+    return float(quat_wxyz_to_matrix(world.quat_wxyz_world(item))[2, 2])
+
+
+def _rim_pose(world: World, item: str) -> Pose:
+    """Return the place on the rim that is soonest reached and leaves room for the finger outside.
+
+    Of a thing that lies tilted, that is a place where the wall still stands upright.
+    """
+    geometry, turn = world.geometry(item), quat_wxyz_to_matrix(world.quat_wxyz_world(item))
     step = geometry.grasp_yaw_symmetry_rad or _RIM_TRIES_RAD
     tip, current = world.end_effector_position_world(), nearest_equal_yaw(opening_yaw(world), np.pi, NEUTRAL_YAW_RAD)
     poses, costs = [], []
-    for angle in yaw_of(world.quat_wxyz_world(item)) + np.arange(0.0, 2 * np.pi - 1e-6, step):
-        outwards = np.array([np.cos(angle), np.sin(angle), 0.0])
-        position = centre + geometry.grasp_offset_m * outwards
-        yaw = nearest_equal_yaw(angle, np.pi, NEUTRAL_YAW_RAD)
+    for angle in np.arange(0.0, 2 * np.pi - 1e-6, step):
+        outwards = turn @ np.array([np.cos(angle), np.sin(angle), 0.0])
+        up = turn @ np.array([0.0, 0.0, geometry.grasp_height_m])
+        position = world.position_world(item) + geometry.grasp_offset_m * outwards + up
+        yaw = nearest_equal_yaw(float(np.arctan2(outwards[1], outwards[0])), np.pi, NEUTRAL_YAW_RAD)
         room = _room_at(world, item, position + world.gripper().finger_offset_m * outwards)
         way = float(np.linalg.norm(position[:2] - tip[:2])) + _TURN_COST_M * abs(yaw - current)
         poses.append(Pose(position, yaw))
-        costs.append(way + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room))
+        costs.append(way + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room) + _TILTED_COST_M * abs(outwards[2]))
     return poses[int(np.argmin(costs))]
 
 

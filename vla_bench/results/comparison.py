@@ -53,8 +53,7 @@ RANK_COLUMNS: dict[str, type] = {
     "success_rate": float,  # suite average, 0..1
     "success_low": float,
     "success_high": float,
-    "rank_first": int,  # range of ranks that the tests leave open
-    "rank_last": int,
+    "rank": str,  # or range of ranks that the tests leave open
     "group": str,  # policies that share a letter were not told apart
 }
 
@@ -157,8 +156,7 @@ def _rank_rows(episodes: pd.DataFrame, pairs: pd.DataFrame, alpha: float) -> lis
             "success_rate": averages[label].rate,
             "success_low": averages[label].low,
             "success_high": averages[label].high,
-            "rank_first": ranks[label].first,
-            "rank_last": ranks[label].last,
+            "rank": str(ranks[label]),
             "group": ranks[label].group,
         }
         for label in order

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import pandas as pd
 
 from vla_bench.results.comparison import Comparison
 from vla_bench.results.leaderboard import ALL_TASKS
+from vla_bench.results.notes import conditions_of
 from vla_bench.results.tables import Row, TextTable, latex_file, markdown_table, markdown_text, sections
 from vla_bench.results.verdicts import p_text, verdicts
 
@@ -27,19 +30,20 @@ def overview(comparison: Comparison) -> tuple[TextTable, ...]:
     """Return for each suite what is read first: of two policies their tasks, of more the ranks and the averages."""
     if len(comparison.runs.labels) == 2:
         return comparison_tables(comparison)
-    return tuple(table for title, part in sections(comparison.pairs) for table in _ranks(comparison, title, part))
+    parts = sections(comparison.pairs)
+    return tuple(_under(comparison, part, table) for title, part in parts for table in _ranks(comparison, title, part))
 
 
 def comparison_tables(comparison: Comparison) -> tuple[TextTable, ...]:
     """Return for each suite: the ranks, where there are more than two policies, and a table a pair of policies."""
     tables: list[TextTable] = []
     for title, part in sections(comparison.pairs):
-        if len(comparison.runs.labels) > 2:
-            tables += _ranks(comparison, title, part)
-        tables += [
+        made = list(_ranks(comparison, title, part)) if len(comparison.runs.labels) > 2 else []
+        made += [
             _tasks(f"{title}: {first} against {second}", rows.to_dict("records"), str(first), str(second))
             for (first, second), rows in part.groupby(["first", "second"], sort=False)
         ]
+        tables += [_under(comparison, part, table) for table in made]
     return tuple(tables)
 
 
@@ -59,8 +63,10 @@ def markdown(comparison: Comparison) -> str:
     """Return a page with the verdicts and the tables."""
     found = "\n".join(f"- {markdown_text(text)}" for text in verdicts(comparison))
     parts = ["# Comparison", found]
-    for table in comparison_tables(comparison):
-        parts += [f"## {markdown_text(table.title)}", markdown_table(table)]
+    for conditions, tables in groupby(comparison_tables(comparison), key=lambda table: table.conditions):
+        for table in tables:
+            parts += [f"## {markdown_text(table.title)}", markdown_table(table)]
+        parts += [f"{markdown_text(note)}." for note in conditions]
     return "\n\n".join([*parts, markdown_text(caption(comparison))]) + "\n"
 
 
@@ -69,13 +75,18 @@ def latex(comparison: Comparison) -> str:
     return latex_file(comparison_tables(comparison), "comparison", caption(comparison))
 
 
+def _under(comparison: Comparison, part: pd.DataFrame, table: TextTable) -> TextTable:
+    """Return the table with the conditions of its suite."""
+    return replace(table, conditions=conditions_of(comparison.runs.runs).get(str(part["suite"].iloc[0]), ()))
+
+
 def _ranks(comparison: Comparison, title: str, pairs: pd.DataFrame) -> tuple[TextTable, TextTable]:
     return _ranking(title, dict(sections(comparison.ranking))[title]), _averages(title, pairs)
 
 
 def _ranking(title: str, part: pd.DataFrame) -> TextTable:
     rows = [
-        (row["policy"], _range(row), row["group"], str(row["pairs"]), _rate(row, "success"))
+        (row["policy"], row["rank"], row["group"], str(row["pairs"]), _rate(row, "success"))
         for row in part.to_dict("records")
     ]
     return TextTable(f"{title}: ranks", ("policy", "rank", "group", "episodes", "success %"), tuple(rows), left=1)
@@ -122,8 +133,3 @@ def _error_cells(row: Row) -> tuple[str, ...]:
 def _rate(row: Row, name: str) -> str:
     rate, low, high = (100 * row[f"{name}_{part}"] for part in ("rate", "low", "high"))
     return _NOTHING if math.isnan(rate) else f"{rate:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _range(row: Row) -> str:
-    first, last = row["rank_first"], row["rank_last"]
-    return str(first) if first == last else f"{first} to {last}"

@@ -25,7 +25,7 @@ _PNG_DPI = 200
 _INK = "#222222"
 _FAINT = "#DDDDDD"
 _BAND = "#F5F5F5"
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif",
     "font.size": 9.0,
     "text.color": _INK,
@@ -43,7 +43,7 @@ _STYLE = {
 
 def save_success(table: pd.DataFrame, path: Path) -> None:
     """Draw the leaderboard's success rates, a panel for each suite, and save them as PNG or PDF."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure = _draw(table)
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": ""}  # same table, same file
         figure.savefig(path, dpi=_PNG_DPI, metadata=metadata)
@@ -60,7 +60,7 @@ def _draw(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, (title, part) in zip(axes, panels, strict=True):
         _draw_panel(panel, title, part, policies)
-    axes[-1].set_xlabel("success rate [%], 95 % Wilson interval")
+    axes[-1].set_xlabel("success rate [%], 95 % interval")
     handles = [_handle(policies, policy) for policy in policies]
     figure.legend(handles=handles, loc="outside upper center", ncols=_LEGEND_COLUMNS, frameon=False)
     return figure

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from vla_bench.results.ranking import ranks
 from vla_bench.results.runs import Run, merged, read_comparable_runs
-from vla_bench.results.statistics import mean_and_std, wilson
+from vla_bench.results.statistics import NAN, mean_and_std
+from vla_bench.results.statistics.suite_average import fixed_tasks, sampled_tasks
 
 ALL_TASKS = "(all)"
 COLUMNS: dict[str, type] = {
@@ -16,9 +18,11 @@ COLUMNS: dict[str, type] = {
     "task": str,
     "episodes": int,  # recorded, errors included
     "errors": int,
-    "success_rate": float,  # of the episodes without error, 0..1
-    "success_low": float,  # 95 % Wilson interval
+    "success_rate": float,  # of the episodes without error, 0..1; of (all): the mean of the tasks' rates
+    "success_low": float,  # 95 % interval for other episodes of these tasks
     "success_high": float,
+    "sampled_low": float,  # of (all): 95 % interval for other tasks like these
+    "sampled_high": float,
     "success_if_errors_fail": float,
     "success_if_errors_succeed": float,
     "mean_reward": float,  # this and what follows: of the episodes without error
@@ -27,7 +31,10 @@ COLUMNS: dict[str, type] = {
     "mean_progress": float,  # 0..1
     "variant": str,
     "missing": int,  # planned but not recorded yet
+    "rank": str,  # of (all): the ranks that the tests leave open, such as "1 to 2"; nothing where there is no ranking
+    "group": str,  # of (all): policies that share a letter were not told apart
 }
+_SUITE = ("suite", "variant", "policy")
 
 
 class Cell(NamedTuple):
@@ -50,16 +57,22 @@ def leaderboard(
     """Return the leaderboard of the episodes in `frame`: per suite the best policy first, `(all)` after its tasks.
 
     Errors count neither as success nor as failure; where there are any, a suite is not ranked, so its policies stand in
-    order of their names, unless `rank_with_errors`. `(all)` pools the episodes of the suite's tasks. `missing` says how
-    many planned episodes are not in `frame`.
+    order of their names, unless `rank_with_errors`. The success rate of `(all)` is the mean of the tasks', the rest is
+    of all their episodes. `missing` says how many planned episodes are not in `frame`.
     """
     lacking = dict(missing or {})
     pooled: dict[Cell, int] = {}
     for cell, count in lacking.items():
         overall = cell._replace(task=ALL_TASKS)
         pooled[overall] = pooled.get(overall, 0) + count
-    rows = [*_rows(frame, lacking), *_rows(frame.assign(task=ALL_TASKS), pooled)]
-    return _ranked(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), rank_with_errors)
+    tasks = {Cell(*map(str, key)): part for key, part in frame.groupby(list(Cell._fields))}
+    suites = {
+        Cell(*map(str, key), task=ALL_TASKS): part  # type: ignore[misc]  # three keys, which mypy cannot count
+        for key, part in frame.groupby(list(_SUITE))
+    }
+    rows = [*_rows(frame, tasks, lacking), *_rows(frame, suites, pooled)]
+    table = _ordered(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), rank_with_errors)
+    return _ranked(table, frame, rank_with_errors)
 
 
 def missing_episodes(runs: Sequence[Run]) -> dict[Cell, int]:
@@ -72,43 +85,62 @@ def missing_episodes(runs: Sequence[Run]) -> dict[Cell, int]:
     return counts
 
 
-def _rows(frame: pd.DataFrame, missing: Mapping[Cell, int]) -> list[dict[str, str | int | float]]:
-    """Return a row for each cell that has episodes, or should have."""
-    parts = {Cell(*map(str, key)): part for key, part in frame.groupby(list(Cell._fields))}
-    nothing = frame.iloc[:0]
-    return [_row(cell, parts.get(cell, nothing), missing.get(cell, 0)) for cell in {**parts, **missing}]
-
-
-def _row(cell: Cell, episodes: pd.DataFrame, missing: int) -> dict[str, str | int | float]:
-    scored = episodes[episodes["outcome"] != "error"]
-    errors = len(episodes) - len(scored)
-    successes = int((scored["outcome"] == "success").sum())
-    success = wilson(successes, len(scored))
-    mean_reward, std_reward = mean_and_std(scored["reward"])
-    return {
-        **cell._asdict(),
-        "episodes": len(episodes),
-        "errors": errors,
-        "success_rate": success.rate,
-        "success_low": success.low,
-        "success_high": success.high,
-        "success_if_errors_fail": wilson(successes, len(episodes)).rate,
-        "success_if_errors_succeed": wilson(successes + errors, len(episodes)).rate,
-        "mean_reward": mean_reward,
-        "std_reward": std_reward,
-        "mean_steps": mean_and_std(scored["steps"])[0],
-        "mean_progress": mean_and_std(scored["progress"])[0],
-        "missing": missing,
-    }
-
-
 def unranked(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the suites and variants in which episodes ended in an error: their order of policies means nothing."""
     broken = table[table["errors"] > 0]
     return list(dict.fromkeys(zip(broken["suite"], broken["variant"], strict=True)))
 
 
-def _ranked(table: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
+def _rows(
+    frame: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], missing: Mapping[Cell, int]
+) -> list[dict[str, str | int | float]]:
+    """Return a row for each cell that has episodes, or should have."""
+    nothing = frame.iloc[:0]
+    return [_row(cell, parts.get(cell, nothing), missing.get(cell, 0)) for cell in {**parts, **missing}]
+
+
+def _row(cell: Cell, episodes: pd.DataFrame, missing: int) -> dict[str, str | int | float]:
+    scored = episodes[episodes["outcome"] != "error"]
+    mean_reward, std_reward = mean_and_std(scored["reward"])
+    return {
+        **cell._asdict(),
+        "episodes": len(episodes),
+        "errors": len(episodes) - len(scored),
+        **_success(cell, episodes),
+        "mean_reward": mean_reward,
+        "std_reward": std_reward,
+        "mean_steps": mean_and_std(scored["steps"])[0],
+        "mean_progress": mean_and_std(scored["progress"])[0],
+        "missing": missing,
+        "rank": "",  # when all are known
+        "group": "",
+    }
+
+
+def _success(cell: Cell, episodes: pd.DataFrame) -> dict[str, float]:
+    """Return the success rate, which of several tasks is the mean of theirs, with its intervals and bounds."""
+    counts = episodes.groupby("task")["outcome"].value_counts().unstack(fill_value=0)
+    successes, failures, errors = (
+        counts.get(outcome, pd.Series(0, counts.index)).tolist() for outcome in ("success", "failure", "error")
+    )
+    scored, everything, at_best = (
+        [sum(parts) for parts in zip(*kinds, strict=True)]
+        for kinds in ((successes, failures), (successes, failures, errors), (successes, errors))
+    )
+    success = fixed_tasks(successes, scored)
+    sampled = sampled_tasks(successes, scored) if cell.task == ALL_TASKS else None
+    return {
+        "success_rate": success.rate,
+        "success_low": success.low,
+        "success_high": success.high,
+        "sampled_low": sampled.low if sampled else NAN,
+        "sampled_high": sampled.high if sampled else NAN,
+        "success_if_errors_fail": fixed_tasks(successes, everything).rate,
+        "success_if_errors_succeed": fixed_tasks(at_best, everything).rate,
+    }
+
+
+def _ordered(table: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
     overall = table[table["task"] == ALL_TASKS].set_index(list(Cell._fields[:3]))["success_rate"].to_dict()
     keys = [tuple(key) for key in table[list(Cell._fields[:3])].itertuples(index=False)]
     by_name = set() if rank_with_errors else set(unranked(table))
@@ -117,3 +149,18 @@ def _ranked(table: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
         _last=table["task"] == ALL_TASKS,
     ).sort_values(["suite", "variant", "_rate", "policy", "_last", "task"], na_position="last")
     return order[list(COLUMNS)].reset_index(drop=True)
+
+
+def _ranked(table: pd.DataFrame, frame: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
+    """Fill in the ranks of the suites that have a ranking."""
+    ranked = table.copy()
+    without = set() if rank_with_errors else set(unranked(table))
+    overall = table[table["task"] == ALL_TASKS]
+    for place, rows in overall.groupby(["suite", "variant"]):
+        if place in without:
+            continue
+        suite, variant = place
+        episodes = frame[(frame["suite"] == suite) & (frame["variant"] == variant)]
+        for policy, found in ranks(episodes, list(rows["policy"])).items():
+            ranked.loc[rows.index[rows["policy"] == policy], ["rank", "group"]] = [str(found), found.group]
+    return ranked

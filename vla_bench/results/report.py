@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vla_bench.results.run_info import Session
 from vla_bench.results.runs import Run
-from vla_bench.results.tables import TextTable
+from vla_bench.results.tables import CAPTION, TextTable
 
 _TEMPLATE = "report.html.j2"
 
@@ -42,10 +42,11 @@ def page(
     suites: Sequence[tuple[TextTable, TextTable]],
     notes: Sequence[str],
     *,
+    controls: Sequence[TextTable],
     figure: Path,
     output: Path,
 ) -> str:
-    """Return the page with the compact and the full table of each of `suites`.
+    """Return the page with the compact and the full table of each of `suites`, and the tables of the runs' controls.
 
     Its links lead from `output`, the folder it will lie in, to the runs' files.
     """
@@ -59,8 +60,10 @@ def page(
     environment.filters["command"] = shlex.join
     environment.filters["link"] = lambda path: quote(Path(os.path.relpath(path, output)).as_posix())
     return environment.get_template(_TEMPLATE).render(
+        caption=CAPTION,
         notes=notes,
         suites=suites,
+        controls=controls,
         figure=base64.b64encode(figure.read_bytes()).decode("ascii"),
         failures=failure_phases(frame),
         errors=error_groups(frame),

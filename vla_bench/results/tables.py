@@ -22,6 +22,7 @@ _MEANING = {
     "successes",
 }
 _NOTHING = "\N{EN DASH}"
+_GROUP = "group"
 _MOST_COLUMNS = 5  # tasks that fit beside each other on a page; more of them go down the page
 
 
@@ -68,7 +69,7 @@ def csv(table: pd.DataFrame) -> str:
 
 def markdown(table: pd.DataFrame, notes: Sequence[str] = (), conditions: Conditions | None = None) -> str:
     """Return a page with the compact and the full tables."""
-    parts = ["# Leaderboard", _CAPTION, "\n".join(f"- {markdown_text(note)}" for note in notes)]
+    parts = ["# Leaderboard", CAPTION, "\n".join(f"- {markdown_text(note)}" for note in notes)]
     for small, large in zip(compact(table, conditions), full(table, conditions), strict=True):
         parts.append(f"## {markdown_text(small.title)}")
         for part in (small, large):
@@ -108,7 +109,11 @@ def sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield (f"{suite} ({variant})" if several or variant != "clean" else str(suite)), part
 
 
-_CAPTION = "Success rate in percent with its 95 % Wilson interval."
+CAPTION = (
+    "Success rate in percent with its 95 % interval for other episodes of these tasks (Wilson). (all): the mean of the "
+    "tasks; as a sample: its interval for other tasks like these (task-clustered bootstrap). Policies that share a "
+    "group were not told apart (exact McNemar tests, Holm)."
+)
 
 
 def _under(conditions: Conditions | None, part: pd.DataFrame, table: TextTable) -> TextTable:
@@ -120,14 +125,24 @@ def _compact(title: str, part: pd.DataFrame) -> TextTable:
     policies = list(dict.fromkeys(part["policy"]))
     tasks = [*sorted(set(part["task"]) - {ALL_TASKS}), ALL_TASKS]
     across, down, corner = (tasks, policies, "policy") if len(tasks) <= _MOST_COLUMNS + 1 else (policies, tasks, "task")
+    overall = part[part["task"] == ALL_TASKS].to_dict("records")
+    groups: dict[str, str] = {row["policy"]: row["group"] for row in overall}
     keys = [[(one, other) if across is tasks else (other, one) for other in across] for one in down]
     rows = [(name, *(cells.get(key, _NOTHING) for key in row)) for name, row in zip(down, keys, strict=True)]
-    return TextTable(title, (corner, *across), tuple(rows), left=1)
+    header: tuple[str, ...] = (corner, *across)
+    if any(groups.values()) and across is tasks:
+        header, rows = (*header, _GROUP), [(*row, groups[row[0]]) for row in rows]
+    elif any(groups.values()):
+        rows.append((_GROUP, *(groups[policy] for policy in policies)))
+    return TextTable(title, header, tuple(rows), left=1)
 
 
 def _full(title: str, part: pd.DataFrame) -> TextTable:
-    with_errors = bool(part["errors"].any())
-    rows = [_measures(row) | (_error_measures(row) if with_errors else {}) for row in part.to_dict("records")]
+    with_errors, with_ranks = bool(part["errors"].any()), bool((part["rank"] != "").any())
+    rows = [
+        _measures(row) | (_error_measures(row) if with_errors else {}) | (_rank_measures(row) if with_ranks else {})
+        for row in part.to_dict("records")
+    ]
     return TextTable(title, tuple(rows[0]), tuple(tuple(row.values()) for row in rows), left=2)
 
 
@@ -137,6 +152,7 @@ def _measures(row: Row) -> dict[str, str]:
         "task": row["task"],
         "episodes": str(row["episodes"]),
         "success %": success_cell(row),
+        "as a sample": _interval(row["sampled_low"], row["sampled_high"]),
         "reward": _spread(row["mean_reward"], row["std_reward"]),
         "steps": _number(row["mean_steps"]),
         "progress %": _number(100 * row["mean_progress"]),
@@ -149,6 +165,14 @@ def _error_measures(row: Row) -> dict[str, str]:
         "if errors fail %": _number(100 * row["success_if_errors_fail"]),
         "if errors succeed %": _number(100 * row["success_if_errors_succeed"]),
     }
+
+
+def _rank_measures(row: Row) -> dict[str, str]:
+    return {"rank": row["rank"] or _NOTHING, _GROUP: row["group"] or _NOTHING}
+
+
+def _interval(low: float, high: float) -> str:
+    return _NOTHING if math.isnan(low) else f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _number(value: float, digits: int = 1) -> str:
@@ -167,7 +191,7 @@ def markdown_table(table: TextTable) -> str:
     return "\n".join(f"| {line} |" for line in (header, " | ".join(rule), *body))
 
 
-def latex_file(tables: Sequence[TextTable], kind: str, caption: str = _CAPTION) -> str:
+def latex_file(tables: Sequence[TextTable], kind: str, caption: str = CAPTION) -> str:
     """Return the tables as LaTeX floats; `kind` ends their labels."""
     return "\n".join(["% Needs \\usepackage{booktabs}", *(_latex(table, kind, caption) for table in tables)])
 

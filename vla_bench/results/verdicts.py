@@ -23,7 +23,7 @@ def verdicts(comparison: Comparison, wanted: float | None = None) -> tuple[str, 
         for _, rows in part.groupby(["first", "second"], sort=False)
         for text in _verdict(comparison, title, rows, wanted)
     ]
-    return (*found, *_left_out(comparison))
+    return (*found, *_left_out(comparison), *_stopped(comparison))
 
 
 def p_text(p: float) -> str:
@@ -110,6 +110,16 @@ def _left_out(comparison: Comparison) -> Iterator[str]:
     if left_out:
         counts = ", ".join(f"{count} of {label}" for label, count in left_out.items())
         yield f"Compared on the {len(comparison.runs.outcomes)} episodes that all met; left out: {counts}."
+
+
+def _stopped(comparison: Comparison) -> Iterator[str]:
+    """Tell of runs that ended when their outcomes pleased: what is computed for a fixed number is not theirs."""
+    for label, run in zip(comparison.runs.labels, comparison.runs.runs, strict=True):
+        if run.info.verdict:
+            yield (
+                f"{label} was stopped by its plan, which looked at the outcomes: {run.info.verdict} Intervals and "
+                "p-values here are for a number of episodes that was fixed beforehand and do not hold for it."
+            )
 
 
 def _sign(difference: float, p: float, alpha: float) -> int:

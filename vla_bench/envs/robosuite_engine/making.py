@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 from vla_bench.core.errors import ConventionError, UnknownNameError
@@ -10,6 +11,16 @@ from vla_bench.core.types import CONTROL_HZ
 
 _ROBOTS = {"panda": "Panda"}
 _SIZE_SEED = 0  # robosuite draws the size of Lift's cube when it builds the model: the same cube in every environment
+_OURS: dict[str, object] = {  # options that are the same in every task
+    "has_renderer": False,
+    "has_offscreen_renderer": False,
+    "use_camera_obs": False,
+    "use_object_obs": False,
+    "control_freq": CONTROL_HZ,
+    "ignore_done": True,  # the horizon is the task's
+    "hard_reset": False,  # compiling anew takes two seconds
+    "seed": _SIZE_SEED,
+}
 
 
 def make_stock(robot: str, *, env_name: object = "", **options: object) -> Any:
@@ -18,32 +29,39 @@ def make_stock(robot: str, *, env_name: object = "", **options: object) -> Any:
         import robosuite
         from robosuite.environments.manipulation.two_arm_env import TwoArmEnv
 
-        if env_name not in robosuite.ALL_ENVIRONMENTS:
-            raise UnknownNameError("robosuite environment", str(env_name), robosuite.ALL_ENVIRONMENTS)
+        check_options(env_name=env_name, **options)
         if robot not in _ROBOTS:
             raise ConventionError(f"Suite `robosuite` has no robot {robot!r}. Known: {', '.join(_ROBOTS)}.")
         two_arms = issubclass(robosuite.environments.REGISTERED_ENVS[env_name], TwoArmEnv)
         return robosuite.make(
             env_name,
             robots=[_ROBOTS[robot]] * (2 if two_arms else 1),
-            has_renderer=False,
-            has_offscreen_renderer=False,
-            use_camera_obs=False,
-            use_object_obs=False,
-            control_freq=CONTROL_HZ,
-            ignore_done=True,  # the horizon is the task's
-            hard_reset=False,  # compiling anew takes two seconds
-            seed=_SIZE_SEED,
+            **_OURS,
             **options,
         )
+
+
+def check_options(*, env_name: object = "", **options: object) -> None:
+    """Raise `UnknownNameError` for an environment that robosuite lacks, or an option that it does not leave to us."""
+    with _silenced():
+        import robosuite
+
+        if env_name not in robosuite.ALL_ENVIRONMENTS:
+            raise UnknownNameError("robosuite environment", str(env_name), robosuite.ALL_ENVIRONMENTS)
+        kinds = robosuite.environments.REGISTERED_ENVS[env_name].__mro__
+        names = {name for kind in kinds if "__init__" in vars(kind) for name in signature(kind.__init__).parameters}
+        known = names - {"self", "args", "kwargs", "robots", *_OURS}
+        for option in options:
+            if option not in known:
+                raise UnknownNameError(f"option of robosuite's {env_name}", option, known)
 
 
 @contextmanager
 def _silenced() -> Iterator[None]:
     """Keep robosuite's remarks about optional packages and controller files off the user's terminal."""
     logger = logging.getLogger("robosuite_logs")
-    logger.disabled = True
+    before, logger.disabled = logger.disabled, True
     try:
         yield
     finally:
-        logger.disabled = False
+        logger.disabled = before  # one silence may lie within another

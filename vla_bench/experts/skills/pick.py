@@ -4,7 +4,7 @@ import numpy as np
 
 from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.clearance import height_over
-from vla_bench.experts.grasps import grasp_pose
+from vla_bench.experts.grasps import grasp_pose, upright
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_equal_yaw, opening_yaw
 from vla_bench.experts.skills.skill import Action
 
@@ -16,6 +16,8 @@ _AT_GRASP_YAW_RAD = 0.15
 _TRAVEL_M = 0.06  # of horizontal distance, beyond which the fingers stay over everything on the way
 _FINGER_CLEARANCE_M = 0.03  # between the grasp's height and what it passes over
 _RISE_BLEND_M = 0.03  # of height missing, at which nothing is travelled yet
+_EMPTY_M = 0.003  # between the fingers: thinner things are not picked up
+_OPEN_AGAIN_SHARE = 0.75  # of the opening, after the fingers closed on nothing
 _STILL_M = 0.0006  # change of the fingers' distance in a step under which they have closed on something
 
 
@@ -40,6 +42,7 @@ class Pick:
     def __init__(self, item: str) -> None:
         self.item = item
         self._grip = Grip()
+        self._missed = False
 
     def holds(self, world: World) -> bool:
         """Whether the item is in the gripper; to be asked once a step."""
@@ -51,6 +54,9 @@ class Pick:
         offset = world.end_effector_position_world() - grasp.position_world
         lateral = float(np.linalg.norm(offset[:2]))
         yaw_error = abs(_yaw_error(world, grasp.yaw_rad))
+        if self._has_missed(world):
+            above = grasp.position_world + np.array([0.0, 0.0, _HOVER_M])
+            return action_towards(world, Pose(above, grasp.yaw_rad), OPEN), "reach"
         if lateral < _AT_GRASP_M and abs(offset[2]) < _AT_GRASP_M and yaw_error < _AT_GRASP_YAW_RAD:
             return action_towards(world, grasp, CLOSE), "grasp"
         height = min(_HOVER_M, _FUNNEL_SLOPE * max(0.0, lateral - _CENTRED_M) + 0.3 * max(0.0, yaw_error - 0.1))
@@ -58,6 +64,13 @@ class Pick:
         if lateral > _TRAVEL_M:
             above = self._over_what_stands(world, above)
         return action_towards(world, Pose(above, grasp.yaw_rad), OPEN), "reach"
+
+    def _has_missed(self, world: World) -> bool:
+        """Whether the fingers closed on nothing, and are not open again since."""
+        opening = world.gripper_opening_m()
+        empty = opening < _EMPTY_M and not world.in_contact(self.item, "gripper")
+        self._missed = empty or (self._missed and opening < _OPEN_AGAIN_SHARE * world.gripper().opening_m)
+        return self._missed
 
     def _over_what_stands(self, world: World, target: FloatArray) -> FloatArray:
         """Return where to go next on the way to `target`: up first, where something taller stands between."""
@@ -72,7 +85,8 @@ def _around(world: World, item: str) -> bool:
     geometry = world.geometry(item)
     offset = world.end_effector_position_world() - world.position_world(item)
     off_grasp_m = abs(float(np.linalg.norm(offset[:2])) - geometry.grasp_offset_m)
-    return bool(off_grasp_m < 0.03 and geometry.bottom_m - 0.02 < offset[2] < geometry.top_m + 0.01)
+    tilted_m = geometry.grasp_offset_m * np.sqrt(max(0.0, 1.0 - upright(world, item) ** 2))  # by which a rim is raised
+    return bool(off_grasp_m < 0.03 and geometry.bottom_m - 0.02 < offset[2] < geometry.top_m + 0.01 + tilted_m)
 
 
 def _yaw_error(world: World, yaw_rad: float) -> float:

@@ -8,13 +8,13 @@ from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
 _REFERENCE_YAW_RAD = np.pi / 4  # between two equal yaws, the one nearer to this
-_FINGER_HEIGHT_M = 0.013  # of the end-effector over what the item stands on
+_TIP_HEIGHT_M = 0.002  # of the fingertips over what item and place stand on
 _GAP_M = 0.035  # behind the item, where the fingers come down
 _HOVER_M = 0.07
 _LOW_M = 0.02  # over the height for pushing, up to where the fingers may go on from where they are
 _SLIPPING_M = 0.006  # the same, from where they would slip over a thin item
 _RETREAT_M, _RISE_M = 0.04, 0.003  # how far back and up they are drawn then
-_LEAD_M = 0.05  # how far ahead the item is pushed
+_LEAD_M = 0.03  # how far ahead the item is pushed
 _BESIDE_M = 0.03  # off the line of the push, from where the fingers would slip past it
 _OVERLAP_M = 0.02  # how far between the fingers a round item may come, at least
 
@@ -32,9 +32,9 @@ class Push:
         way = (world.position_world(self._place) - centre)[:2]
         distance_m = float(np.linalg.norm(way))
         ahead = np.array([*way / max(distance_m, 1e-6), 0.0])
-        floor_m = centre[2] + world.geometry(self._item).bottom_m
+        floor_m = world.position_world(self._place)[2] + world.geometry(self._place).bottom_m
         behind = centre - ahead * (self._reach_m(world) + _GAP_M)
-        behind[2] = floor_m + _FINGER_HEIGHT_M
+        behind[2] = floor_m + _TIP_HEIGHT_M + world.gripper().fingertip_m
         yaw = nearest_equal_yaw(float(np.arctan2(ahead[1], ahead[0])) + np.pi / 2, np.pi, _REFERENCE_YAW_RAD)
         if tip[2] - behind[2] < _LOW_M and self._is_behind(world, tip - centre, ahead):
             target = self._along(world, tip - centre, ahead, distance_m, behind[2])

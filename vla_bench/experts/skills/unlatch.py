@@ -5,7 +5,7 @@ import numpy as np
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, Joint, World
 from vla_bench.experts.motion import CLOSE, OPEN, action_towards_frame, rotation_left
-from vla_bench.experts.skills.pick import Grip
+from vla_bench.experts.skills.hold import Hold
 from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
@@ -15,8 +15,6 @@ _IN_LINE_M = 0.006
 _IN_LINE_RAD = 0.10
 _AT_GRASP_M = 0.015
 _AT_GRASP_RAD = 0.2
-_MOVED_RAD = 0.1
-_HELD_M = 0.03  # between the fingers and the handle, while the fingers slip along the bar
 _UNLATCHED_RAD = 1.3  # the latch's tip is clear of the frame
 _AJAR_RAD = 0.06  # the latch's tip is past the frame, and the handle may come up again
 _LEAD_RAD = 0.35  # how far ahead of a joint's position its hand is drawn
@@ -28,13 +26,13 @@ class Unlatch:
 
     def __init__(self, goal: Goal) -> None:
         (self._door,) = goal.arguments
-        self._handle, self._grip = f"{self._door}_handle", Grip()
+        self._hold = Hold(f"{self._door}_handle")
 
     def act(self, world: World) -> tuple[Action, str]:
         """Reach, close, turn the handle down, then pull along the door's arc."""
         joints = {joint.name: joint for joint in world.joints(self._door)}
         hinge, latch = joints["hinge"], joints["latch"]
-        if not self._holds(world, hinge, latch):
+        if not self._hold.holds(world):
             return self._grasp(world, latch)
         position, frame = latch.handle_position_world, _grasp_frame(latch)
         if hinge.position < _AJAR_RAD:
@@ -43,13 +41,6 @@ class Unlatch:
             position, frame = _carried(hinge, position, frame, _LEAD_RAD)
             return action_towards_frame(world, position, frame, CLOSE), "pull"
         return action_towards_frame(world, position, frame, CLOSE), "turn"
-
-    def _holds(self, world: World, hinge: Joint, latch: Joint) -> bool:
-        """Whether the bar is between the fingers; once it has moved with them, they need not be still."""
-        firm = self._grip.holds(world, self._handle)
-        moved = latch.position > _MOVED_RAD or hinge.position > _MOVED_RAD
-        distance = np.linalg.norm(world.end_effector_position_world() - latch.handle_position_world)
-        return firm or bool(moved and world.in_contact(self._handle, "gripper") and distance < _HELD_M)
 
     def _grasp(self, world: World, latch: Joint) -> tuple[Action, str]:
         """Approach in a funnel before the handle, then close."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from string import ascii_lowercase
 
 
@@ -15,7 +14,7 @@ class Rank:
     group: str  # letters; policies that share one were not told apart
 
     def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
 
 
 def rank(policies: Sequence[str], better: Collection[tuple[str, str]]) -> dict[str, Rank]:
@@ -39,11 +38,6 @@ def group_letters(policies: Sequence[str], different: Collection[tuple[str, str]
         groups = [group for group in dict.fromkeys(split) if not any(group < larger for larger in split)]
     groups.sort(key=lambda group: sorted(policies.index(name) for name in group))
     return {name: "".join(_letter(n) for n, group in enumerate(groups) if name in group) for name in policies}
-
-
-def is_ordered(ranks: Sequence[Rank]) -> bool:
-    """Tell whether every policy was told from the next."""
-    return all(not set(one.group) & set(other.group) for one, other in pairwise(ranks))
 
 
 def _without_pair(group: frozenset[str], one: str, other: str) -> list[frozenset[str]]:

@@ -1,4 +1,4 @@
-"""Fixtures that begin open."""
+"""Fixtures that begin open or turned on."""
 
 from vla_bench.tasks.initial.registry import InitialRelation, initial_relations
 
@@ -11,3 +11,13 @@ class Opened(InitialRelation):
 
 
 initial_relations.register(Opened(), name="opened")
+
+
+class TurnedOn(InitialRelation):
+    """A knob begins turned on."""
+
+    parameters = ("part",)
+    arranges_joint = True
+
+
+initial_relations.register(TurnedOn(), name="turned_on")

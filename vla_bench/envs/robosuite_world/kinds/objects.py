@@ -21,12 +21,19 @@ def plain_object(env: Any, name: str) -> Item:
     """Return the object that robosuite calls `name`."""
     thing, model = object_model(env, name), env.sim.model._model
     body = model.body(thing.root_body).id
-    return Item(body, bodies_of(model, thing.contact_geoms), _geometry(model, body, thing), np.zeros(3))
+    geoms = [model.geom(geom).id for geom in thing.contact_geoms]
+    points = [_moved(env.sim.data._data, geom_points(model, geom), model.geom_bodyid[geom], body) for geom in geoms]
+    return Item(body, bodies_of(model, thing.contact_geoms), _geometry(np.concatenate(points)), np.zeros(3))
 
 
-def _geometry(model: mujoco.MjModel, body: int, thing: Any) -> ItemGeometry:
-    geoms = [geom for geom in (model.geom(name).id for name in thing.contact_geoms) if model.geom_bodyid[geom] == body]
-    points = np.concatenate([geom_points(model, geom) for geom in geoms])
+def _moved(data: mujoco.MjData, points: FloatArray, body: int, to_body: int) -> FloatArray:
+    """Return points (N, 3) in the frame of another body that is rigidly connected."""
+    world = points @ data.xmat[body].reshape(3, 3).T + data.xpos[body]
+    moved: FloatArray = (world - data.xpos[to_body]) @ data.xmat[to_body].reshape(3, 3)
+    return moved
+
+
+def _geometry(points: FloatArray) -> ItemGeometry:
     # Not the object's own `bottom_offset`, which for the can lies 2 cm below its bottom.
     bottom_m, top_m = float(points[:, 2].min()), float(points[:, 2].max())
     along_x, diagonal, along_y = (_width_m(points, angle) for angle in (0.0, np.pi / 4, np.pi / 2))

@@ -1,0 +1,27 @@
+import pytest
+
+from vla_bench.evaluation.furthest import Furthest
+
+
+def furthest(*states: tuple[float, str]) -> tuple[float, str]:
+    reached = Furthest()
+    for progress, phase in states:
+        reached = reached.after(progress, phase)
+    return reached.progress, reached.phase
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([(0.0, "reach"), (0.0, "grasp"), (0.0, "carry"), (0.0, "reach")], (0.0, "carry")),
+        ([(0.0, "carry"), (0.5, "reach"), (0.5, "grasp"), (0.0, "reach")], (0.5, "grasp")),
+        ([(0.5, "release"), (1.0, "done")], (1.0, "done")),
+        ([(0.0, "grasp"), (0.0, "juggle"), (0.0, "reach")], (0.0, "juggle")),
+        ([(0.0, "juggle"), (0.0, "release")], (0.0, "release")),
+        ([(0.0, "")], (0.0, "")),
+    ],
+)
+def test_the_furthest_is_what_was_reached_and_not_where_it_ended(
+    states: list[tuple[float, str]], expected: tuple[float, str]
+) -> None:
+    assert furthest(*states) == expected

@@ -1,0 +1,133 @@
+"""Latency on a virtual clock: the world goes on while the policy thinks, and nobody waits.
+
+What a policy answers to an observation takes effect a whole number of control steps later. Until then the robot does
+what a real one does that waits for its policy: it stands still, with the gripper commanded as before.
+"""
+
+import re
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, Observation
+from vla_bench.evaluation.episodes import Begin, Command, Event, Execute, Lost, Ready
+from vla_bench.evaluation.rollout import Pool
+from vla_bench.policies.policy import Policy
+
+MEASURED = "measured"
+_TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:ms)?\s*(?:(?:±|\+-|\+/-)\s*(\d+(?:\.\d+)?)\s*(?:ms)?)?\s*$")
+_STEP_MS = 1000.0 / CONTROL_HZ
+_GRIPPER = ACTION_DIM - 1
+_OPEN = -1.0
+_WARM_UP, _MEASUREMENTS = 3, 15
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long a policy takes to answer: `mean_ms`, give or take up to `jitter_ms`, all values alike."""
+
+    mean_ms: float
+    jitter_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter_ms <= self.mean_ms:
+            raise VlaBenchError(f"A latency of {self} can be negative. Expected a spread of at most the mean.")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `120ms±20`, `120+-20` or `120`; raise `VlaBenchError` otherwise."""
+        match = _TEXT.match(text)
+        if match is None:
+            raise VlaBenchError(f"{text!r} is no latency. Expected milliseconds such as 120ms±20, or {MEASURED!r}.")
+        return cls(float(match[1]), float(match[2] or 0.0))
+
+    def __str__(self) -> str:
+        spread = f"±{self.jitter_ms:g}" if self.jitter_ms else ""
+        return f"{self.mean_ms:g}ms{spread}"
+
+    def steps(self, generator: np.random.Generator) -> int:
+        """Draw after how many control steps an answer takes effect: at the first one after it has come."""
+        drawn_ms = self.mean_ms + self.jitter_ms * generator.uniform(-1.0, 1.0)
+        return int(np.ceil(round(drawn_ms / _STEP_MS, 9)))
+
+
+class DelayedPool:
+    """A pool in which every chunk of actions comes late; how late follows from the episode alone."""
+
+    def __init__(self, pool: Pool, latency: Latency) -> None:
+        self._pool, self._latency = pool, latency
+        self._generators: dict[int, np.random.Generator] = {}  # by row
+        self._commanded: dict[int, FloatArray | None] = {}  # by row: the last action
+
+    @property
+    def rows(self) -> int:
+        """As many as the pool has."""
+        return self._pool.rows
+
+    def send(self, command: Command) -> None:
+        """Pass a command on, actions with what the robot does until they come in front of them."""
+        if isinstance(command, Begin):
+            self._generators[command.row] = command.episode.generator("latency")
+            self._commanded[command.row] = None
+        if isinstance(command, Execute):
+            command = self._delayed(command)
+        self._pool.send(command)
+
+    def events(self) -> list[Event]:
+        """Return the pool's events."""
+        return self._pool.events()
+
+    def _delayed(self, command: Execute) -> Execute:
+        steps = self._latency.steps(self._generators[command.row])
+        waiting = _standing_still(self._commanded[command.row], command.actions.shape[1])
+        self._commanded[command.row] = command.actions[-1]
+        return Execute(command.row, np.concatenate([np.tile(waiting, (steps, 1)), command.actions]))
+
+
+def measured_latency(policy: Policy, observation: Observation) -> Latency:
+    """Return the median time that the connected `policy` takes for one observation, rounded to a millisecond.
+
+    The policy begins an episode in row 0.
+    """
+    policy.reset([observation["instruction"]], rows=[0], seeds=[0])
+    taken_s: list[float] = []
+    for _ in range(_WARM_UP + _MEASUREMENTS):
+        begun = time.perf_counter()
+        policy.act([observation], rows=[0])
+        taken_s.append(time.perf_counter() - begun)
+    return Latency(float(round(1000.0 * statistics.median(taken_s[_WARM_UP:]))))
+
+
+def pool_with_latency(pool: Pool, policy: Policy, latency: str, episode: EpisodeIdentity) -> tuple[Pool, str]:
+    """Return the pool with the latency that a protocol asks for, and that latency.
+
+    `measured` is measured with the connected `policy` on the beginning of `episode`.
+    """
+    if not latency:
+        return pool, ""
+    if latency == MEASURED:
+        latency = str(measured_latency(policy, _first_observation(pool, episode)))
+    return DelayedPool(pool, Latency.parse(latency)), latency
+
+
+def _first_observation(pool: Pool, episode: EpisodeIdentity) -> Observation:
+    pool.send(Begin(0, episode))
+    (event,) = pool.events()
+    if not isinstance(event, Ready):
+        reason = event.reason if isinstance(event, Lost) else event.result.error
+        raise VlaBenchError(f"The latency could not be measured: {episode.name} did not begin. {reason}")
+    return event.observation  # the row's next episode drops this one
+
+
+def _standing_still(commanded: FloatArray | None, size: int) -> FloatArray:
+    """Return an action (size,) without motion; each arm's gripper goes on as commanded, first it opens."""
+    action = np.zeros(size, dtype=np.float32)
+    grippers: Sequence[int] = range(_GRIPPER, size, ACTION_DIM)
+    action[grippers] = _OPEN if commanded is None else commanded[grippers]
+    return action

@@ -1,0 +1,116 @@
+"""What perturbations cost, from the ledgers alone: each perturbed episode beside the clean one of the same scene."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vla_bench.core.episode import CLEAN
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.leaderboard import ALL_TASKS
+from vla_bench.results.runs import read_run
+from vla_bench.results.statistics.multiplicity import holm
+from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
+from vla_bench.results.statistics.proportions import wilson
+from vla_bench.results.tables import TextTable
+
+ROBUSTNESS_COLUMNS: dict[str, type] = {
+    "policy": str,
+    "suite": str,
+    "variant": str,  # the perturbation
+    "task": str,  # (all): the suite's average, each task counting alike
+    "pairs": int,  # scenes met both clean and perturbed
+    "certified": float,  # share of the planned perturbed episodes that the expert solved, 0..1
+    "clean_rate": float,  # 0..1, of those pairs
+    "perturbed_rate": float,
+    "perturbed_low": float,  # Wilson's interval; of (all): of the pooled episodes
+    "perturbed_high": float,
+    "drop": float,  # clean less perturbed, -1..1, with its 95 % interval
+    "drop_low": float,
+    "drop_high": float,
+    "p": float,  # exact McNemar, two-sided
+    "p_holm": float,  # adjusted over the suite's perturbations
+}
+_PAIR = ("suite", "task", "episode_index", "seed")
+_NOTHING = "\N{EN DASH}"
+
+
+def robustness(run: Path, certificates: Path) -> pd.DataFrame:
+    """Return a row for each perturbation and task, and one for all tasks; raise `VlaBenchError` without clean episodes.
+
+    Episodes that ended in an error of the harness are left out with their twins.
+    """
+    policy, expert = read_run(run), read_run(certificates)
+    episodes = policy.episodes[policy.episodes["outcome"] != "error"]
+    clean = episodes[episodes["variant"] == CLEAN].set_index(list(_PAIR))["outcome"] == "success"
+    if clean.empty:
+        raise VlaBenchError(f"{run} holds no clean episodes to compare perturbed ones with.")
+    rows = []
+    for (suite, variant), part in episodes[episodes["variant"] != CLEAN].groupby(["suite", "variant"], sort=False):
+        perturbed = part.set_index(list(_PAIR))["outcome"] == "success"
+        both = clean.index.intersection(perturbed.index)
+        share = _certified(expert.episodes, str(suite), str(variant))
+        counts = {
+            str(task): PairCounts.of(clean.loc[index], perturbed.loc[index]) for task, index in _by_task(both).items()
+        }
+        place = {"policy": policy.info.policy, "suite": suite, "variant": variant}
+        rows += [{**place, "task": task, **_row([one]), "certified": share[task]} for task, one in counts.items()]
+        rows.append({**place, "task": ALL_TASKS, **_row(list(counts.values())), "certified": share[ALL_TASKS]})
+    table = pd.DataFrame(rows, columns=list(ROBUSTNESS_COLUMNS))
+    table["p_holm"] = table["p"]
+    for _, part in table[table["task"] == ALL_TASKS].groupby("suite"):
+        table.loc[part.index, "p_holm"] = holm(part["p"].tolist())
+    return table.astype(ROBUSTNESS_COLUMNS)
+
+
+def robustness_table(table: pd.DataFrame) -> TextTable:
+    """Return the averages over tasks, the costliest perturbation first."""
+    averages = table[table["task"] == ALL_TASKS].sort_values("drop", ascending=False, kind="stable")
+    rows = [
+        (
+            str(row["variant"]),
+            str(row["pairs"]),
+            f"{100 * row['certified']:.0f}",
+            f"{100 * row['clean_rate']:.1f}",
+            f"{100 * row['perturbed_rate']:.1f} [{100 * row['perturbed_low']:.1f}, {100 * row['perturbed_high']:.1f}]",
+            f"{100 * row['drop']:.1f} [{100 * row['drop_low']:.1f}, {100 * row['drop_high']:.1f}]",
+            f"{row['p_holm']:.3f}" if row["p_holm"] >= 0.001 else "<0.001",
+        )
+        for row in averages.to_dict("records")
+    ]
+    policy = ", ".join(dict.fromkeys(table["policy"])) or _NOTHING
+    header = ("perturbation", "pairs", "certified", "clean", "perturbed", "drop", "p (Holm)")
+    note = (
+        "Success in percent on the same scenes, with 95 % intervals; the drop in percentage points, paired. Certified: "
+        "share of the perturbed episodes that the expert solves; only those are used. p: exact McNemar test, adjusted "
+        "over the perturbations by Holm's method."
+    )
+    return TextTable(f"Robustness of {policy}", header, tuple(rows), left=1, conditions=(note,))
+
+
+def _by_task(index: "pd.Index[Any]") -> dict[str, "pd.Index[Any]"]:
+    tasks = index.get_level_values("task")
+    return {str(task): index[tasks == task] for task in tasks.unique()}
+
+
+def _row(tasks: list[PairCounts]) -> dict[str, float]:
+    total = sum(tasks[1:], start=tasks[0])
+    successes = total.both + total.second_only
+    interval, drop = wilson(successes, total.pairs), mean_difference(tasks)
+    return {
+        "pairs": total.pairs,
+        "clean_rate": sum(task.first_rate for task in tasks) / len(tasks),
+        "perturbed_rate": sum(task.second_rate for task in tasks) / len(tasks),
+        "perturbed_low": interval.low,
+        "perturbed_high": interval.high,
+        "drop": drop.value,
+        "drop_low": drop.low,
+        "drop_high": drop.high,
+        "p": mcnemar_exact(total),
+    }
+
+
+def _certified(expert: pd.DataFrame, suite: str, variant: str) -> dict[str, float]:
+    own = expert[(expert["suite"] == suite) & (expert["variant"] == variant) & (expert["outcome"] != "error")]
+    solved = own["outcome"] == "success"
+    return {**{str(task): float(part.mean()) for task, part in solved.groupby(own["task"])}, ALL_TASKS: solved.mean()}
