@@ -10,6 +10,7 @@ from vla_bench.results import comparison_tables
 from vla_bench.results.comparison import PAIR_COLUMNS, Comparison, compare
 from vla_bench.results.leaderboard import ALL_TASKS
 from vla_bench.results.pairing import read_paired_runs
+from vla_bench.results.run_info import RunInfo
 from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
 from vla_bench.results.statistics.suite_average import fixed_tasks
 from vla_bench.results.tables import Row
@@ -172,3 +173,12 @@ def test_verdict_of_nothing_but_errors(tmp_path: Path) -> None:
 def test_episodes_that_only_some_met_are_told(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "ssss"}, b={"lift": "ss"})
     assert verdicts(found)[-1] == "Compared on the 2 episodes that all met; left out: 2 of a."
+
+
+def test_a_run_that_was_stopped_by_its_outcomes_is_told(tmp_path: Path) -> None:
+    folders = [made_run(tmp_path / policy, episodes("sssf", policy=policy)) for policy in ("a", "b")]
+    RunInfo.read(folders[0]).finished_now("Better than b: +50.0 points.").write(folders[0])
+    text = verdicts(compare(read_paired_runs(folders)))[-1]
+    assert text.startswith(
+        "a was stopped by its plan, which looked at the outcomes: Better than b: +50.0 points. Interv"
+    )

@@ -78,10 +78,12 @@ def run_evaluation(
     options: RunOptions,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
     plan: Plan | None = None,
+    source: PolicySource | None = None,
 ) -> RunReport:
     """Run the episodes that `options.output` does not hold yet; `on_progress` hears of every one that ends.
 
     `plan` decides which episodes there are and when there are enough; by default it is `options.episodes` of each task.
+    `source` takes the place of the policy that the options name.
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
@@ -89,7 +91,7 @@ def run_evaluation(
     if plan is None:
         plan = FixedPlan(_asked_episodes(options))
     check_perturbations(plan.episodes, options.protocol.robot)
-    source = find_policy(options.policy, options.checkpoint)
+    source = source or find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
         options = _as_measured_before(options)
         finished = _finished_before(options)
