@@ -26,6 +26,7 @@ from vla_bench.authoring.table import TaskRow, read_rows, write_rows
 from vla_bench.authoring.trial_store import Subject, TrialStore
 from vla_bench.authoring.trials import Trial, mean_steps, try_expert
 from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.paths import written_whole
 from vla_bench.demos import CollectOptions, CollectProgress, collect
 from vla_bench.envs.environment import VlaBenchEnv, make
@@ -121,16 +122,25 @@ def _environment(task_id: str, robot: str) -> VlaBenchEnv:
 def _run_collections(store: TrialStore, subjects: Iterable[Subject], options: argparse.Namespace) -> None:
     """Make a few demonstrations of each task, two cameras of 224 pixels, with nothing else going on here."""
     for subject in subjects:
-        if store.rate(subject) is None:
+        if store.rate(subject) is not None:
+            continue
+        try:
             rate = _collection_rate(subject, options.demonstrations)
-            store.set_rate(subject, rate, options.demonstrations, _today())
-            print(f"{subject.task}: {rate:.0f} demonstrations a minute")
+        except VlaBenchError as error:  # of one task: the others go on
+            print(f"{subject.task}: no demonstrations: {error}")
+            continue
+        store.set_rate(subject, rate, options.demonstrations, _today())
+        print(f"{subject.task}: {rate:.0f} demonstrations a minute")
 
 
 def _collection_rate(subject: Subject, episodes: int) -> float:
-    """Return the pace between the first demonstration and the last, so that starting up does not count."""
+    """Return demonstrations a minute after each worker's first, so that starting up does not count."""
     suite, task = subject.task.split(".")
-    paces: list[CollectProgress] = []
+    finished_s: dict[int, float] = {}  # when so many were there
+
+    def note(progress: CollectProgress) -> None:
+        finished_s.setdefault(progress.finished, progress.elapsed_s)
+
     with tempfile.TemporaryDirectory() as folder:
         wanted = CollectOptions(
             suites=(suite,),
@@ -141,8 +151,8 @@ def _collection_rate(subject: Subject, episodes: int) -> float:
             robot=subject.robot,
             variant=_VARIANT,
         )
-        collect(wanted, paces.append)
-    return paces[-1].per_minute
+        collect(wanted, note)
+    return 60.0 * (episodes - _COLLECTING_WORKERS) / (finished_s[episodes] - finished_s[_COLLECTING_WORKERS])
 
 
 def _row(store: TrialStore, task: Task, subjects: Sequence[Subject], seeds: int) -> TaskRow:
@@ -253,13 +263,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/tasks"), help="without ending: .md, .csv, .sqlite")
     parser.add_argument("--seeds", type=int, default=200, help="episodes of each task, and of its blind expert")
-    parser.add_argument("--demonstrations", type=int, default=12, help="to measure the pace with; 0: do not measure it")
+    parser.add_argument("--demonstrations", type=int, default=12, help="of each task, to measure the pace; 0: none")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for the trials")
     parser.add_argument("--robot", default="panda")
     parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
     parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
     parser.add_argument("--report-only", action="store_true", help="write the tables from what is there")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if 0 < options.demonstrations <= (few := 2 * _COLLECTING_WORKERS):
+        parser.error(f"--demonstrations {options.demonstrations} is too few to measure a pace: more than {few}, or 0")
+    return options
 
 
 if __name__ == "__main__":

@@ -106,15 +106,18 @@ def _command(policy: str, output: Path, episodes: int, workers: int, rows: int) 
 def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[int, int]:
     """Run to the end, killing (-9) the run, or every third time one of its workers, at `kills` random moments.
 
-    Of the kills of the run, every fourth may come while it still starts; the others once its workers run.
+    Of four kills, one may come while the run still starts, two come once its workers run, and one when an episode of
+    this start has been recorded.
     """
     draw, done = random.Random(SEED), [0, 0]
     while True:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-            started = _sessions(output)
+            started, recorded = _sessions(output), _episodes(output)
             while sum(done) < kills and process.poll() is None:
-                of_worker, early = sum(done) % 3 == 2, sum(done) % 4 == 0
-                while not early and _sessions(output) == started and not _sleep(process, 0.1):
+                of_worker, stage = sum(done) % 3 == 2, sum(done) % 4
+                while stage > 0 and _sessions(output) == started and not _sleep(process, 0.1):
+                    pass
+                while stage == 3 and _episodes(output) == recorded and not _sleep(process, 0.1):
                     pass
                 if _sleep(process, draw.uniform(0.0, _LONGEST_LIFE_S)):
                     break
@@ -125,8 +128,12 @@ def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[i
             status = process.wait()
         if status == 0:
             return done[0], done[1]
-        episodes = len(_ledger(output)) if (output / LEDGER_NAME).exists() else 0
-        print(f"{sum(done)} kills, {episodes} episodes", file=sys.stderr, flush=True)
+        print(f"{sum(done)} kills, {_episodes(output)} episodes", file=sys.stderr, flush=True)
+
+
+def _episodes(output: Path) -> int:
+    path = output / LEDGER_NAME
+    return len(_ledger(output)) if path.exists() and path.stat().st_size else 0
 
 
 def _sessions(output: Path) -> int:

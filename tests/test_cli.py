@@ -18,7 +18,7 @@ from vla_bench.cli import app
 from vla_bench.models.adapters import load_finetuned
 from vla_bench.results.ledger import read_ledger
 
-COMMANDS = ["generate-demos", "inspect", "finetune", "merge", "run", "leaderboard", "list"]
+COMMANDS = ["check", "docs", "generate-demos", "inspect", "finetune", "merge", "run", "leaderboard", "list"]
 EVALUATE = ["run", "--policy", "random", "--suite", "tabletop_pick", "--output", "{output}"]
 GENERATE = ["generate-demos", "--suite", "tabletop_pick", "--output", "{output}"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import vla_bench
 from tests.authoring.task_files import PARAPHRASES, TEN_LINES, TWO_TASKS, written
 from vla_bench.authoring import CheckOptions, CheckReport, check_suite
 from vla_bench.core.errors import UnknownNameError
@@ -43,6 +44,15 @@ def test_ten_lines_are_enough_but_language_should_matter(tmp_path: Path) -> None
         f"warning: {path}: field `mug_on_plate.instruction`: no other task of the suite begins alike and wants "
         "something else, so a policy need not read to succeed. Expected distractors, and tasks that want them instead.",
     ]
+
+
+def test_the_file_in_the_docs_is_right(tmp_path: Path) -> None:
+    page = (Path(vla_bench.__file__).parent.parent / "docs" / "adding-a-task.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    report = _check(tmp_path, text)
+    assert report.errors == ()
+    for problem in report.problems:  # which the page shows as they are
+        assert f"warning: kitchen.toml: field `{problem.field}`: {problem.problem}" in page.replace("\n", " ")
 
 
 @pytest.mark.parametrize("suite", suites())

@@ -60,6 +60,9 @@ def test_from_ten_lines_to_the_leaderboard(folder: Path) -> None:
     _vla_bench("run", "--policy", "expert", *small, "--output", run, tasks=folder)
     _vla_bench("leaderboard", run, "--output", tables)  # which needs the task no more
     assert "block_on_plate" in (tables / "leaderboard.csv").read_text()
+    _vla_bench("docs", "tasks", "--suite", "kitchen", "--output", folder / "page.md", tasks=file)
+    assert "### kitchen.block_on_plate" in (folder / "page.md").read_text()
+    assert (folder / "images" / "tasks" / "kitchen.block_on_plate.jpg").stat().st_size > 1000
 
 
 def test_registered_tasks_are_environments(folder: Path) -> None:

@@ -162,6 +162,14 @@ def test_a_drawer_moves_by_force_and_stays_where_it_is_left(simulation: Tabletop
     assert _joint(simulation, "cabinet_top_drawer").position == pytest.approx(left_at, abs=0.02)
 
 
+def test_every_item_has_looks_and_a_place_in_pictures(simulation: TabletopSimulation) -> None:
+    items = simulation.world.items()
+    looks = simulation.compiled.looks()
+    assert tuple(looks) == items == tuple(simulation.world.item_bodies())
+    assert looks["cabinet_top_drawer"] == ("top drawer of the cabinet", "brown")
+    assert looks["stove"] == ("stove", "grey")
+
+
 def test_what_lies_in_a_drawer_goes_in_with_it() -> None:
     task = replace(_TASK, objects={**_TASK.objects, "cube": "red_cube"})
     made = TabletopSimulation(task, EnvOptions(32, cameras=()))

@@ -13,7 +13,7 @@ from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Task
 
 _RELATIONS = ("initial", "goal", "must_not")  # fields of a task that hold them
-_STAND_INS = {"suite": "unnamed", "horizon": 1_000_000}  # for a suite that lacks them
+_STAND_INS = {"suite": "unnamed", "horizon": 1000}  # for a suite that lacks them; nothing is told about these
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from vla_bench.tasks import Task
 
 _SIZE = 224  # pixels, each of the two halves
 _QUALITY = 80
+_COMMENT = "vla_bench task "  # before the fingerprint
 _EPISODES = 5  # tried for one in which the expert succeeds
 
 
@@ -32,10 +33,12 @@ class NoPictureError(VlaBenchError):
 
 def is_current(task: Task, path: Path) -> bool:
     """Whether there is a picture at `path` that shows the task as it is now."""
-    if not path.is_file():
-        return False
-    with Image.open(path) as picture:
-        return bool(picture.info.get("comment", b"") == scene_fingerprint(task, EnvOptions.robot).encode())
+    return path.is_file() and _comment(path) == _COMMENT + scene_fingerprint(task, EnvOptions.robot)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the picture at `path` was drawn here."""
+    return _comment(path).startswith(_COMMENT)
 
 
 def draw_task(task: Task, path: Path) -> None:
@@ -49,8 +52,14 @@ def draw_task(task: Task, path: Path) -> None:
         raise NoPictureError(task)
     with written_whole(path) as temporary:
         picture = Image.fromarray(np.concatenate(halves, axis=1))
-        comment = scene_fingerprint(task, EnvOptions.robot)
+        comment = _COMMENT + scene_fingerprint(task, EnvOptions.robot)
         picture.save(temporary, "JPEG", quality=_QUALITY, optimize=True, comment=comment)
+
+
+def _comment(path: Path) -> str:
+    with Image.open(path) as picture:
+        comment: bytes = picture.info.get("comment", b"")
+    return comment.decode(errors="replace")
 
 
 def _halves(environment: VlaBenchEnv, index: int) -> tuple[ImageArray, ImageArray] | None:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import vla_bench
 from vla_bench.cli import (
+    branch,
     check,
     compare,
     demos,
@@ -73,6 +74,7 @@ for module in (
     evaluate,
     compare,
     robustness,
+    branch,
     ledger,
     doctor,
     listing,

@@ -26,12 +26,12 @@ def tasks(
         bool, typer.Option("--redraw", help="Draw all pictures anew, not only missing and stale ones.")
     ] = False,
 ) -> None:
-    """Write the page of all tasks, with a picture of each, and take away the pictures of tasks that are no more.
+    """Write the page of all tasks, with a picture of each; pictures of tasks that are no more are taken away.
 
     Example: `vla-bench docs tasks --output docs/tasks.md`
     """
     from vla_bench.authoring.page import PICTURES, picture_name, tasks_page
-    from vla_bench.authoring.pictures import draw_task, is_current
+    from vla_bench.authoring.pictures import draw_task, is_current, is_ours
     from vla_bench.authoring.table import read_rows
     from vla_bench.core.paths import written_whole
     from vla_bench.tasks import suites, tasks_of
@@ -47,8 +47,10 @@ def tasks(
                 update(number, len(missing), task.id)
                 draw_task(task, folder / picture_name(task))
             update(len(missing), len(missing))
-    for picture in set(folder.glob("*.jpg")) - {folder / picture_name(task) for task in shown}:
-        picture.unlink()
+    if not suite:
+        for picture in set(folder.glob("*.jpg")) - {folder / picture_name(task) for task in shown}:
+            if is_ours(picture):
+                picture.unlink()
     with written_whole(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     Console().print(f"{output}: {len(shown)} tasks", highlight=False, soft_wrap=True)

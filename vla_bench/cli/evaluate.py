@@ -11,6 +11,7 @@ from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from vla_bench.evaluation.run import RunOptions
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
@@ -21,6 +22,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("run")(run)
     app.command("leaderboard")(leaderboard)
+    app.command("controls")(show_controls)
 
 
 def run(
@@ -49,6 +51,10 @@ def run(
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds after which a silent worker is replaced.")] = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Further tries for an episode whose worker died or hung.")] = 2,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Run the controls too: expert, floors, no or wrong instruction, no sight."),
+    ] = False,
     max_errors: Annotated[int, typer.Option(min=1, help="Errors of the policy in a row that stop the run.")] = 10,
     against: Annotated[
         Path | None, typer.Option(help="Run folder to compare with; stop when it is known which is better.")
@@ -103,12 +109,27 @@ def run(
             options, lambda progress: update(progress.done, progress.total, rates_of(progress)), plan
         )
     print_run(report.output)
+    if controls:
+        _run_controls(options)
     if plan is not None:
         print_decision(plan)
     if report.progress.errors:
         note = f"{report.progress.errors} episodes ended in an error; the ledger holds the tracebacks."
         Console().print(note, style="yellow")
     Console().print(f"Next: vla-bench leaderboard {report.output} --output results/", highlight=False, soft_wrap=True)
+
+
+def show_controls(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+) -> None:
+    """Show a run beside its controls, with its language-use and vision-use scores.
+
+    Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
+    """
+    from vla_bench.results.controls import control_table, read_controls
+
+    for report in read_controls(run):
+        _print_text_table(control_table(report))
 
 
 def leaderboard(
@@ -125,6 +146,17 @@ def leaderboard(
     from vla_bench.results.publish import write_leaderboard
 
     print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
+
+
+def _run_controls(options: "RunOptions") -> None:
+    from vla_bench.evaluation.controls.running import control_names, run_control, write_places
+
+    folders = {}
+    for name in control_names():
+        with progress_shown(name) as update:
+            folders[name] = run_control(name, options, lambda now: update(now.done, now.total, rates_of(now)))
+    write_places(options.output, folders)
+    show_controls(options.output)
 
 
 def rates_of(progress: "RunProgress") -> str:

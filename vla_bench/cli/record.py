@@ -53,6 +53,7 @@ def record(
     segmentation: asked.Segmentation = False,
     rendering: asked.Rendering = "fast",
     robot: Robot = "panda",
+    perturb: asked.Perturb = None,
     keep_failures: asked.KeepFailures = False,
     noise: asked.NoiseKind = "none",
     noise_translation: asked.NoiseTranslation = 0.3,
@@ -85,6 +86,7 @@ def record(
         segmentation=segmentation,
         rendering=rendering,
         robot=robot,
+        perturb=perturb,
         keep_failures=keep_failures,
         noise=asked.noise_of(noise, noise_translation, noise_yaw),
         slips=asked.slips_of(slips, slips_most, slip_chance, slip_push),
@@ -186,7 +188,7 @@ class PolicyActor:
             )
             self._env = env
         seed = int(identity.generator("policy").integers(2**31))
-        self._policy.reset([env.task.instruction], rows=[0], seeds=[seed])
+        self._policy.reset([env.simulation.instruction], rows=[0], seeds=[seed])
         self._chunk.clear()
         self._expert = None if expert is None else offers[expert](env.task)
         if self._expert is not None:

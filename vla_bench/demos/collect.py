@@ -16,6 +16,7 @@ from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions, CollectOptionsError
 from vla_bench.demos.parts import Attempts, Parts, attempts_in
 from vla_bench.demos.recording import DeviceRecorder
+from vla_bench.demos.restoring import check_cameras
 from vla_bench.demos.schedule import Schedule
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import DEATHS_PER_JOB, Outcome, Worker, Workers
@@ -57,6 +58,7 @@ def collect(
         CollectInterrupted: Ctrl-C; what was finished is kept.
     """
     options = replace(options, output=Path(options.output))
+    check_cameras(options.cameras)
     with claimed(options.output):
         return _Collection(options, recorder, on_progress or (lambda progress: None)).run()
 

@@ -13,7 +13,11 @@ FORMAT = "vla_bench"
 FORMAT_VERSION = 1
 ACTION_CONVENTION = "delta_position_axis_angle_gripper_close_positive"  # core.types says what each number means
 
-_DECISIVE_KWARGS = ("robot", "rendering")  # of the environment: demonstrations that differ in them do not mix
+_DECISIVE_KWARGS = (
+    "robot",
+    "rendering",
+    "perturb",
+)  # of the environment: demonstrations that differ in them do not mix
 _REQUIRED = {"env_args", "control_hz", "action_convention", "cameras", "image_size", "depth", "proprioception_fields"}
 
 

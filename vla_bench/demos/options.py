@@ -13,7 +13,8 @@ from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.slips import SlipOptions
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.tasks import Task, get_task, tasks_of
+from vla_bench.envs.perturbations import Perturbation
+from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 
 
 class CollectOptionsError(VlaBenchError):
@@ -36,6 +37,7 @@ class CollectOptions:
     segmentation: bool = False
     rendering: str = "fast"
     robot: str = "panda"
+    perturb: str | None = None  # of every scene, such as "camera=2"
     keep_failures: bool = False  # keep the attempts that failed on the way, besides the successes asked for
     noise: NoiseOptions | None = None
     slips: SlipOptions | None = None
@@ -49,7 +51,8 @@ class CollectOptions:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
-        describe_robot(self.robot)  # an unknown one is told before any worker starts
+        describe_robot(self.robot)  # an unknown one is told before any worker starts, and so is a perturbation
+        Perturbation.parse(self.perturb or "")
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
@@ -71,10 +74,14 @@ class CollectOptions:
         found = [task.id for task in of_suites.values() if task.name == name]
         if len(found) > 1:
             raise CollectOptionsError(f"--task {name} may be {' or '.join(found)}. Name it with its suite.")
-        if not found:
-            suites = f"suite{'s' * (len(self.suites) > 1)} {', '.join(self.suites)}" if self.suites else "no suite"
-            raise UnknownNameError(f"task of the {suites}", name, (task.name for task in of_suites.values()))
-        return found[0]
+        if found:
+            return found[0]
+        if not self.suites:
+            known = [task_id for task_id in task_ids() if task_id.endswith(f".{name}")]
+            hint = f"such as {' or '.join(known)}" if known else "as `vla-bench list tasks` shows it"
+            raise CollectOptionsError(f"--task {name} needs its suite before it, {hint}.")
+        suites = f"suite{'s' * (len(self.suites) > 1)} {', '.join(self.suites)}"
+        raise UnknownNameError(f"task of the {suites}", name, (task.name for task in of_suites.values()))
 
     def env_kwargs(self) -> dict[str, Any]:
         """Return the arguments of `vla_bench.make` besides the task."""
@@ -85,6 +92,7 @@ class CollectOptions:
             "segmentation": self.segmentation,
             "rendering": self.rendering,
             "robot": self.robot,
+            "perturb": self.perturb,
         }
 
     def configuration(self) -> dict[str, Any]:
@@ -106,6 +114,7 @@ class CollectOptions:
             "segmentation": self.segmentation,
             "rendering": self.rendering,
             "robot": self.robot,
+            "perturb": self.perturb,
             "keep_failures": self.keep_failures,
             "noise": _as_json(self.noise),
             "slips": _as_json(self.slips),

@@ -87,7 +87,7 @@ def record_episode(
             observation = env.observe()
     return Demonstration(
         identity=identity,
-        instruction=env.task.instruction,
+        instruction=observation["instruction"],
         success=success,
         scene_seed=identity.scene_seed(),
         scene_hash=scene_hash,
@@ -111,6 +111,7 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         "depth": options.depth,
         "segmentation": options.segmentation,
         "robot": options.robot,
+        "perturb": str(options.perturbation) or None,
     }
     return FileHeader(
         cameras=tuple(options.cameras),

@@ -11,7 +11,7 @@ from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.parts import Parts, check_same
 from vla_bench.demos.recording import header_of
-from vla_bench.demos.restoring import Environments, begin_again
+from vla_bench.demos.restoring import Environments, begin_again, check_cameras
 from vla_bench.demos.seen import Seen
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import work_through
@@ -74,11 +74,13 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
 
     Raises:
         DemonstrationFileError: the source is no demonstration file of ours.
+        UnknownNameError: there is no such camera.
         OutputInUseError: another process is writing the output.
         OutputMismatchError: the output was begun or made with other options or from another source.
     """
     with DemonstrationFile(options.source) as file:
         header, names = file.header, file.names
+        check_cameras(options.env_kwargs(header)["cameras"])
         groups = {name: file.summary(name).identity.task_id for name in names}
         configuration = {**_as_json(options.env_kwargs(header)), "source": file.fingerprint()}
     with claimed(options.output):

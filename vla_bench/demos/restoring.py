@@ -1,11 +1,12 @@
 """Stored demonstrations back in the simulator: the environment of each, at its states."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.demos.demonstration import DemonstrationSummary
 
 if TYPE_CHECKING:  # at run time only a worker loads the simulator
@@ -51,6 +52,15 @@ class Environments:
         if self._env is not None:
             self._env.close()
         self._env = None
+
+
+def check_cameras(cameras: Iterable[str]) -> None:
+    """Raise `UnknownNameError` for a camera that no environment has, before any is made."""
+    from vla_bench.envs.environment import CAMERAS
+
+    for camera in cameras:
+        if camera not in CAMERAS:
+            raise UnknownNameError("camera", camera, CAMERAS)
 
 
 def begin_again(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArray[np.float64]) -> bool:

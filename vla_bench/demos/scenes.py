@@ -205,11 +205,11 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
     if holds:
         height_m = simulation.world.geometry(held).grasp_height_m
         simulation.move_item(held, simulation.world.end_effector_position_world() - np.array([0, 0, height_m]))
-    described = simulation.compiled.objects.values()
+    looks = simulation.compiled.looks().values()
     return Scenes(
         simulation.world.items(),
-        tuple(description.noun for description in described),
-        tuple(description.colour for description in described),
+        tuple(noun for noun, _ in looks),
+        tuple(colour for _, colour in looks),
         np.stack(list(simulation.images().values()))[None],
         _item_numbers(np.stack(list(simulation.segmentation().values())))[None],
         simulation.proprioception()[None],

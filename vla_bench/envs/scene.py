@@ -40,6 +40,16 @@ class CompiledScene:
     objects: Mapping[str, ObjectDescription]
     xml: str
 
+    def looks(self) -> dict[str, tuple[str, str]]:
+        """Return noun and colour of every item: the objects, then their parts, which share the objects' colours."""
+        whole = {name: (object_.noun, object_.colour) for name, object_ in self.objects.items()}
+        parts = {
+            f"{name}_{part}": (description.noun, object_.colour)
+            for name, object_ in self.objects.items()
+            for part, description in object_.parts.items()
+        }
+        return whole | parts
+
 
 def compile_scene(scene: str, robot: str, objects: Mapping[str, str], rendering: Rendering) -> CompiledScene:
     """Return the compiled scene; compiled once a process for the same arguments."""

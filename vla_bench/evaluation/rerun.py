@@ -11,7 +11,7 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.plan import FixedPlan
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, run_evaluation
-from vla_bench.policies import find_policy
+from vla_bench.policies import PolicySource, find_policy
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
 from vla_bench.results.protocols import INTERFACE
@@ -60,35 +60,67 @@ def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpo
     `policy` and `checkpoint` say where these are now, where that is not where they were. Raise `OtherPolicyError` where
     they are not the same.
     """
+    found = find_recorded(folder, text, policy, checkpoint)
+    with tempfile.TemporaryDirectory() as temporary:
+        record, again = run_alone(found, Path(temporary) / "run", found.source)
+    then = found.info
+    names = ("policy:", "checkpoint_hash:")  # a card by another path is the same card
+    circumstances = [line for line in then.differences(again) if not line.startswith(names)]
+    session = then.sessions[found.record.session]
+    return Rerun(
+        found.record.identity, found.record, record, (*circumstances, *_other_place(session, again.sessions[-1]))
+    )
+
+
+@dataclass(frozen=True)
+class RecordedEpisode:
+    """An episode in a run, and the policy that it was recorded with."""
+
+    record: EpisodeRecord
+    info: RunInfo
+    source: PolicySource
+    policy: str  # as find_policy takes it
+    checkpoint: Path | None
+
+
+def find_recorded(folder: Path, text: str, policy: str | None, checkpoint: Path | None) -> RecordedEpisode:
+    """Find an episode and its policy; see `rerun_episode`."""
     run = read_run(folder)
     records = {record.identity: record for record in recorded(run.episodes)}
     episode = find_episode(text, records)
     policy = policy or run.info.policy_argument or run.info.policy
     checkpoint = checkpoint or (Path(run.info.checkpoint) if run.info.checkpoint else None)
     source = find_policy(policy, checkpoint)
-    if differences := differing_fields(run.info.card, source.describe()):
+    card = {name: value for name, value in run.info.card.items() if name != "control"}
+    if differences := differing_fields(card, source.describe()):
         raise OtherPolicyError(folder, differences)
-    with tempfile.TemporaryDirectory() as temporary:
-        options = RunOptions(
-            policy,
-            episode.suite,
-            Path(temporary) / "run",
-            checkpoint=checkpoint,
-            tasks=(episode.task,),
-            workers=1,
-            rows_per_worker=1,
-            batch_shape=run.info.numerics.batch_shape,
-            image_size=_interface(run.info).get("image_size"),
-            protocol=EvaluationProtocol.of_stamp(run.info.protocol, episode.task_id),
-        )
-        run_evaluation(options, plan=FixedPlan([episode]))
-        again = RunInfo.read(options.output)
-        with Ledger(options.output / LEDGER_NAME) as ledger:
-            (record,) = ledger.records()
-    names = ("policy:", "checkpoint_hash:")  # a card by another path is the same card
-    circumstances = [line for line in run.info.differences(again) if not line.startswith(names)]
-    session = run.info.sessions[records[episode].session]
-    return Rerun(episode, records[episode], record, (*circumstances, *_other_place(session, again.sessions[-1])))
+    return RecordedEpisode(records[episode], run.info, source, policy, checkpoint)
+
+
+def run_alone(
+    found: RecordedEpisode, output: Path, source: PolicySource, *, videos: int = 0
+) -> tuple[EpisodeRecord, RunInfo]:
+    """Run the episode under the protocol of its run into the folder `output`; return its record and the new run's."""
+    episode, info = found.record.identity, found.info
+    options = RunOptions(
+        found.policy,
+        episode.suite,
+        output,
+        checkpoint=found.checkpoint,
+        tasks=(episode.task,),
+        seed=episode.seed,
+        workers=1,
+        rows_per_worker=1,
+        control=str(info.card.get("control") or ""),
+        batch_shape=info.numerics.batch_shape,
+        videos=videos,
+        image_size=_interface(info).get("image_size"),
+        protocol=EvaluationProtocol.of_stamp(info.protocol, episode.task_id),
+    )
+    run_evaluation(options, plan=FixedPlan([episode]), source=source)
+    with Ledger(options.output / LEDGER_NAME) as ledger:
+        (record,) = ledger.records()
+    return record, RunInfo.read(options.output)
 
 
 def _interface(info: RunInfo) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.locks import claimed
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.envs.descriptions import describe_robot
+from vla_bench.evaluation.controls.control import ControlledPool, controls
 from vla_bench.evaluation.latency import MEASURED, pool_with_latency
 from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
 from vla_bench.evaluation.perturbed import check_perturbations
@@ -42,6 +43,7 @@ class RunOptions:
     variants: tuple[str, ...] = (CLEAN,)  # or perturbations, as `axis=severity,...`
     workers: int = 2  # processes
     rows_per_worker: int = 8  # environments a process; workers x rows is the largest batch
+    control: str = ""  # what is taken from the policy, of `vla_bench.evaluation.controls`; nothing: nothing is
     batch_shape: int | None = None  # rows that the policy computes together; None: as the policy says
     videos: int = 0  # of each task, of its first episodes
     image_size: int | None = None  # pixels; None: what the policy asks for
@@ -76,10 +78,12 @@ def run_evaluation(
     options: RunOptions,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
     plan: Plan | None = None,
+    source: PolicySource | None = None,
 ) -> RunReport:
     """Run the episodes that `options.output` does not hold yet; `on_progress` hears of every one that ends.
 
     `plan` decides which episodes there are and when there are enough; by default it is `options.episodes` of each task.
+    `source` takes the place of the policy that the options name.
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
@@ -87,7 +91,7 @@ def run_evaluation(
     if plan is None:
         plan = FixedPlan(_asked_episodes(options))
     check_perturbations(plan.episodes, options.protocol.robot)
-    source = find_policy(options.policy, options.checkpoint)
+    source = source or find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
         options = _as_measured_before(options)
         finished = _finished_before(options)
@@ -134,9 +138,9 @@ def _run(
         policy = FixedBatch(policy, shape, first_spare_row=options.workers * options.rows_per_worker)
         blocks = policy.full_blocks
     with _connected_pool(options, policy, missing) as (pool, action_dim):
-        delayed: Pool = pool
+        world: Pool = ControlledPool(pool, controls[options.control]) if options.control else pool
         if missing and options.protocol.latency:
-            delayed, latency = pool_with_latency(pool, alone, options.protocol.latency, missing[0])
+            world, latency = pool_with_latency(world, alone, options.protocol.latency, missing[0])
             info = info.model_copy(update={"protocol": {**info.protocol, "latency": latency}})
         info = open_run(options.output, info)
         with Ledger(options.output / LEDGER_NAME) as ledger:
@@ -152,7 +156,7 @@ def _run(
             )
             rollout = Rollout(
                 policy,
-                delayed,
+                world,
                 session.finish,
                 retries=options.retries,
                 video_of=_videos(options),
@@ -247,9 +251,10 @@ def _videos(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
 
 def _describe(options: RunOptions, source: PolicySource, policy: Policy, plan: Sequence[EpisodeIdentity]) -> RunInfo:
     spec = environment_spec(policy, options.image_size, options.protocol)
-    card, counts = source.describe(), Counter((episode.task, episode.variant) for episode in plan)
+    card = {**source.describe(), **({"control": options.control} if options.control else {})}
+    counts = Counter((episode.task, episode.variant) for episode in plan)
     return describe_run(
-        source.name,
+        f"{source.name} ({options.control})" if options.control else source.name,
         card,
         options.protocol.stamp(dict.fromkeys(episode.task_id for episode in plan), spec, card.get("chunk")),
         [

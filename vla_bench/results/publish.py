@@ -1,7 +1,7 @@
 """The files that a leaderboard is published as."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -10,9 +10,11 @@ import pandas as pd
 
 from vla_bench.core.paths import written_whole
 from vla_bench.results import figures, report, tables
+from vla_bench.results.controls import control_folders, control_table, read_controls
 from vla_bench.results.leaderboard import leaderboard, missing_episodes
 from vla_bench.results.notes import conditions_of, notes_on
 from vla_bench.results.runs import merged, read_comparable_runs
+from vla_bench.results.tables import TextTable
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,23 @@ class LeaderboardFiles:
     png: Path
     pdf: Path
     report: Path
+    controls: tuple[TextTable, ...] = ()  # of the runs that have controls
 
-    def suites(self) -> list[tuple[tables.TextTable, tables.TextTable]]:
+    def suites(self) -> list[tuple[TextTable, TextTable]]:
         """Return the compact and the full table of each suite."""
         made = (kind(self.table, self.conditions) for kind in (tables.compact, tables.full))
         return list(zip(*made, strict=True))
 
     @property
+    def controls_markdown(self) -> Path:
+        """The page of the runs' controls, which is there where a run has any."""
+        return self.markdown.with_name("controls.md")
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Every file."""
-        return (self.report, self.csv, self.markdown, self.latex, self.latex_full, self.png, self.pdf)
+        controls = (self.controls_markdown,) if self.controls else ()
+        return (*controls, self.report, self.csv, self.markdown, self.latex, self.latex_full, self.png, self.pdf)
 
 
 def write_leaderboard(run_folders: Iterable[Path], output: Path, *, rank_with_errors: bool = False) -> LeaderboardFiles:
@@ -57,15 +66,23 @@ def write_leaderboard(run_folders: Iterable[Path], output: Path, *, rank_with_er
         png=output / "success.png",
         pdf=output / "success.pdf",
         report=output / "report.html",
+        controls=tuple(
+            control_table(report) for run in runs if control_folders(run.folder) for report in read_controls(run.folder)
+        ),
     )
     _write(files.csv, tables.csv(table))
     _write(files.markdown, tables.markdown(table, files.notes, files.conditions))
     _write(files.latex, tables.latex_compact(table, files.conditions))
     _write(files.latex_full, tables.latex_full(table, files.conditions))
+    if files.controls:
+        _write(files.controls_markdown, _controls_page(files.controls))
     for path in (files.png, files.pdf):
         with written_whole(path) as temporary:
             figures.save_success(table, temporary)
-    _write(files.report, report.page(runs, frame, files.suites(), files.notes, figure=files.png, output=output))
+    _write(
+        files.report,
+        report.page(runs, frame, files.suites(), files.notes, controls=files.controls, figure=files.png, output=output),
+    )
     return files
 
 
@@ -78,10 +95,24 @@ def stale_files(
     """
     with tempfile.TemporaryDirectory() as temporary:
         files = write_leaderboard(run_folders, Path(temporary), rank_with_errors=rank_with_errors)
-        made = [files.csv, files.markdown, files.latex, files.latex_full]  # a figure depends on the fonts
-        compared = [path for path in made if (folder / path.name).is_file()]
+        made = [
+            files.csv,
+            files.markdown,
+            files.latex,
+            files.latex_full,
+            files.controls_markdown,
+        ]  # a figure depends on the fonts
+        compared = [path for path in made if path.is_file() and (folder / path.name).is_file()]
         lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
     return list(lines), {path: line for path, line in lines.items() if line}
+
+
+def _controls_page(made: Sequence[TextTable]) -> str:
+    parts = ["# Controls"]
+    for table in made:
+        parts += [f"## {tables.markdown_text(table.title)}", tables.markdown_table(table)]
+        parts += [f"{tables.markdown_text(note)}." for note in table.footnotes]
+    return "\n\n".join(parts) + "\n"
 
 
 def _first_difference(there: Path, made: Path) -> str:

@@ -42,10 +42,11 @@ def page(
     suites: Sequence[tuple[TextTable, TextTable]],
     notes: Sequence[str],
     *,
+    controls: Sequence[TextTable],
     figure: Path,
     output: Path,
 ) -> str:
-    """Return the page with the compact and the full table of each of `suites`.
+    """Return the page with the compact and the full table of each of `suites`, and the tables of the runs' controls.
 
     Its links lead from `output`, the folder it will lie in, to the runs' files.
     """
@@ -62,6 +63,7 @@ def page(
         caption=CAPTION,
         notes=notes,
         suites=suites,
+        controls=controls,
         figure=base64.b64encode(figure.read_bytes()).decode("ascii"),
         failures=failure_phases(frame),
         errors=error_groups(frame),

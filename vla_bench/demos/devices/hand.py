@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.types import CONTROL_HZ, Observation
-from vla_bench.demos.devices.device import Decision, DeviceStoppedError, Verdict
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, Observation
+from vla_bench.demos.devices.device import Decision, DeviceError, DeviceStoppedError, Verdict
 from vla_bench.demos.devices.window import OpenCvWindow, Window
 
 if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
@@ -56,7 +56,9 @@ class HandDevice:
         self._title = ""
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
-        """Show the scene and wait for the hand to move."""
+        """Show the scene and wait for the hand to move; raise `DeviceError` for a robot with two arms."""
+        if env.action_dim != ACTION_DIM:
+            raise DeviceError(f"{identity.task_id} has {env.action_dim // ACTION_DIM} arms; a hand moves one.")
         self._controller.start()
         self._title = f"{observation['instruction']}   ({identity.task_id}, episode {identity.index})"
         self._steps, self._due_s, self._gripper = 0, self._clock(), "open"

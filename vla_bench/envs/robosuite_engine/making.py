@@ -60,8 +60,8 @@ def check_options(*, env_name: object = "", **options: object) -> None:
 def _silenced() -> Iterator[None]:
     """Keep robosuite's remarks about optional packages and controller files off the user's terminal."""
     logger = logging.getLogger("robosuite_logs")
-    logger.disabled = True
+    before, logger.disabled = logger.disabled, True
     try:
         yield
     finally:
-        logger.disabled = False
+        logger.disabled = before  # one silence may lie within another

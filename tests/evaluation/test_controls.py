@@ -1,0 +1,116 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.tiny_environment import OneProcess, TinyEnvironment, episodes
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import UnknownNameError
+from vla_bench.core.types import FloatArray, Observation
+from vla_bench.evaluation.controls.control import ControlledPool, controls
+from vla_bench.evaluation.controls.running import control_names, run_control, write_places
+from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
+from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.policies import PolicyBase
+from vla_bench.results.controls import REFERENCES, control_folders, read_controls
+from vla_bench.results.ledger import read_ledger
+from vla_bench.tasks import get_task
+
+EPISODE = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 3)
+
+
+def seen(episode: EpisodeIdentity = EPISODE) -> Observation:
+    images = {"agentview": np.full((4, 4, 3), 9, np.uint8)}
+    instruction = get_task(episode.task_id).instruction
+    return {"images": images, "proprioception": np.ones(2, np.float32), "instruction": instruction}
+
+
+def instructions(control: str, count: int = 40) -> list[str]:
+    """Return what the policy is told in some episodes of one task."""
+    told = [EpisodeIdentity(EPISODE.suite, EPISODE.task, index) for index in range(count)]
+    return [controls[control](episode, seen(episode))["instruction"] for episode in told]
+
+
+def test_a_blank_instruction_says_nothing_and_leaves_the_rest() -> None:
+    altered = controls["blank-instruction"](EPISODE, seen())
+    assert altered["instruction"] == ""
+    assert altered["images"]["agentview"].all()
+
+
+def test_a_shuffled_instruction_has_the_same_words_and_the_same_order_for_the_same_episode() -> None:
+    own, told = seen()["instruction"], instructions("shuffled-instruction")
+    assert {tuple(sorted(text.split())) for text in told} == {tuple(sorted(own.split()))}
+    assert len(set(told)) > 10
+    assert told == instructions("shuffled-instruction")
+
+
+def test_a_wrong_object_is_another_one_of_the_same_scene() -> None:
+    told = set(instructions("wrong-object"))
+    assert len(told) > 3
+    assert not [text for text in told if "red cube" in text]
+    assert told == {text for text in told if "put" in text}, "an instruction of the suite"
+
+
+def test_black_images_leave_the_instruction_and_the_joints() -> None:
+    altered = controls["black-image"](EPISODE, seen())
+    assert not altered["images"]["agentview"].any()
+    assert altered["proprioception"].all()
+    assert altered["instruction"] == seen()["instruction"]
+
+
+class Reading(PolicyBase):
+    """Moves where the instruction says something, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        self.told += instructions
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        speeds = [0.5 if observation["instruction"] else 0.0 for observation in observations]
+        return np.stack([np.full((1, 7), speed) for speed in speeds])
+
+
+def test_the_policy_alone_is_misled_and_the_ledger_says_what_it_was_told() -> None:
+    policy, finished = Reading(), list[FinishedEpisode]()
+    pool = ControlledPool(OneProcess(2), controls["blank-instruction"])
+    Rollout(policy, pool, finished.append).run(episodes(3))
+    assert policy.told == ["", "", ""]
+    assert [item.result.outcome for item in finished] == ["failure"] * 3
+    assert [item.result.instruction for item in finished] == [""] * 3
+    assert finished[0].result.scene_hash == f"scene {episodes(1)[0].scene_seed()}"
+    assert TinyEnvironment("tiny.reach").goal == 3.0
+
+
+def test_an_unknown_control_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'black-image'"):
+        controls["black-images"]
+
+
+def test_controls_lie_beside_the_run_and_those_without_policy_are_shared(tmp_path: Path) -> None:
+    """Two runs of real environments with the cheapest policy there is, and three of their controls."""
+    names = ("expert", "noop", "blank-instruction")
+    for policy in ("random", "noop"):
+        asked = RunOptions(
+            policy,
+            "tabletop_pick",
+            tmp_path / policy,
+            tasks=("pick_red_cube",),
+            episodes=2,
+            workers=1,
+            rows_per_worker=2,
+        )
+        run_evaluation(asked)
+        write_places(asked.output, {name: run_control(name, asked) for name in names})
+    folders = [control_folders(tmp_path / policy) for policy in ("random", "noop")]
+    assert folders[0]["expert"].resolve() == folders[1]["expert"].resolve()
+    assert folders[0]["blank-instruction"].resolve() == tmp_path / "random" / "controls" / "blank-instruction"
+    frame = read_ledger(folders[0]["blank-instruction"] / "ledger.sqlite")
+    assert set(frame["policy"]) == {"random (blank-instruction)"}
+    assert set(frame["instruction"]) == {""}
+    (report,) = read_controls(tmp_path / "random")
+    rates = {row.name: (row.success.rate, row.episodes) for row in report.rows}
+    assert rates == {"expert": (1.0, 2), "noop": (0.0, 2), "blank-instruction": (0.0, 2)}
+    assert set(control_names()) == {*REFERENCES, *controls}

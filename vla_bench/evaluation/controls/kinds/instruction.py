@@ -1,0 +1,46 @@
+"""Controls that take the instruction away, spoil it, or give that of another task: does the policy read?"""
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import Observation
+from vla_bench.evaluation.controls.control import controls
+from vla_bench.tasks import Task, get_task, tasks_of
+from vla_bench.tasks.starts import sharing_start
+
+
+@controls.named("blank-instruction")
+def blank(episode: EpisodeIdentity, observation: Observation) -> Observation:
+    """Say nothing."""
+    return {**observation, "instruction": ""}
+
+
+@controls.named("shuffled-instruction")
+def shuffled(episode: EpisodeIdentity, observation: Observation) -> Observation:
+    """Say the words of the instruction in another order, drawn for the episode."""
+    words = observation["instruction"].split()
+    drawn = episode.generator("shuffled-instruction").permutation(len(words))
+    return {**observation, "instruction": " ".join(words[position] for position in drawn)}
+
+
+@controls.named("wrong-object")
+def wrong_object(episode: EpisodeIdentity, observation: Observation) -> Observation:
+    """Give the instruction of another task of the suite that is about another object, drawn for the episode.
+
+    Tasks that begin in the same scene come first: there the object that is spoken of can be had.
+    """
+    own = get_task(episode.task_id)
+    suite = tasks_of(episode.suite)
+    chosen = next(filter(None, (_other(own, sharing_start(own, suite)), _other(own, suite))), [])
+    if not chosen:
+        return blank(episode, observation)  # a suite of one task has no wrong object to speak of
+    other = chosen[int(episode.generator("wrong-object").integers(len(chosen)))]
+    return {**observation, "instruction": other.instruction}
+
+
+def _other(own: Task, tasks: tuple[Task, ...]) -> list[Task]:
+    return [task for task in tasks if task.instruction != own.instruction and _object(task) != _object(own)]
+
+
+def _object(task: Task) -> str:
+    """Return the first thing that the task's goal speaks of, as the asset that it is."""
+    name = task.goal[0].arguments[0]
+    return task.objects.get(name, name)

@@ -1,0 +1,54 @@
+"""Runs of the controls beside a run: on the same episodes, made once and continued like any run."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from vla_bench.core.paths import written_whole
+from vla_bench.evaluation.controls.control import controls
+from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.session import RunProgress
+from vla_bench.results.controls import CONTROLS_FILE, REFERENCES
+
+_SHARED = ".controls"  # beside the runs; hidden, so that `runs/*` means the runs
+
+
+def control_names() -> tuple[str, ...]:
+    """Return the names of all controls, the policies to compare with first."""
+    return (*REFERENCES, *controls)
+
+
+def run_control(
+    name: str, options: RunOptions, on_progress: Callable[[RunProgress], None] = lambda progress: None
+) -> Path:
+    """Run one control for the run of `options` and return its folder.
+
+    Expert, random and no motion know nothing of the policy: runs that lie beside each other share them.
+    """
+    folder = _shared_folder(options) / name if name in REFERENCES else options.output / "controls" / name
+    run_evaluation(_options_for(name, options, folder), on_progress)
+    return folder
+
+
+def write_places(output: Path, folders: Mapping[str, Path]) -> None:
+    """Write in the run's folder where each of its controls lies."""
+    with written_whole(output / CONTROLS_FILE) as temporary:
+        places = {name: os.path.relpath(folder, output) for name, folder in folders.items()}
+        temporary.write_text(json.dumps(places, indent=2) + "\n", encoding="utf-8")
+
+
+def _options_for(name: str, options: RunOptions, folder: Path) -> RunOptions:
+    if name in REFERENCES:
+        return replace(
+            options, policy=name, checkpoint=None, output=folder, batch_shape=None, image_size=None, videos=0
+        )
+    return replace(options, output=folder, control=name, videos=0)
+
+
+def _shared_folder(options: RunOptions) -> Path:
+    what = json.dumps([options.suite, options.seed, asdict(options.protocol)], sort_keys=True)
+    name = f"{options.suite}_seed{options.seed}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+    return options.output.parent / _SHARED / name
