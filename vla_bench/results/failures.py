@@ -28,7 +28,7 @@ FAILURE_COLUMNS: dict[str, type] = {
     "video": str,  # beside the ledger, where one was recorded
 }
 
-_BUCKETS: dict[str, Callable[[Row], bool]] = {  # the first that fits; see docs/failures.md
+_BUCKETS: dict[str, Callable[[Row], bool]] = {  # the first that fits; see docs/ledger.md
     "lost again what was reached": lambda one: _number(one, "final_progress") < _number(one, "progress"),
     "dropped it": lambda one: _number(one, "drops") > 0,
     "met some sub-goals": lambda one: _number(one, "progress") > 0,
