@@ -1,9 +1,10 @@
 """Goal predicates are facts about positions, contacts and containment."""
 
+import numpy as np
 import pytest
 
 from tests.tasks.small_world import Place, SmallWorld, touching
-from vla_bench.core.types import World
+from vla_bench.core.types import FloatArray, World
 from vla_bench.tasks import Goal, predicates
 from vla_bench.tasks.predicates import parameters
 
@@ -102,10 +103,17 @@ def test_what_has_no_joint_is_neither_open_nor_closed(name: str) -> None:
     assert not Goal(name, ("cube",)).holds(SmallWorld({"cube": PLATE}))
 
 
+class WorldOfEverything(SmallWorld):
+    """One in which things can be wiped away too."""
+
+    def dirt_world(self, item: str) -> FloatArray:
+        return np.zeros((0, 3))
+
+
 @pytest.mark.parametrize("name", sorted(predicates))
 def test_a_predicate_answers_for_as_many_objects_as_it_names(name: str) -> None:
     items = [f"item_{number}" for number in range(len(parameters(name)))]
-    world: World = SmallWorld(dict.fromkeys(items, (0.0, 0.0, 0.8)))
+    world: World = WorldOfEverything(dict.fromkeys(items, (0.0, 0.0, 0.8)))
     assert Goal(name, tuple(items)).holds(world) in (True, False)
     with pytest.raises(TypeError):
         Goal(name, (*items, "one_more")).holds(world)
