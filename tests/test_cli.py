@@ -18,12 +18,8 @@ from vla_bench.cli import app
 from vla_bench.models.adapters import load_finetuned
 from vla_bench.results.ledger import read_ledger
 
-<<<<<<< HEAD
-COMMANDS = ["generate-demos", "inspect", "record", "replay", "render", "demos", "finetune", "merge", "run"]
-COMMANDS += ["leaderboard", "list"]
-=======
-COMMANDS = ["check", "docs", "generate-demos", "inspect", "finetune", "merge", "run", "leaderboard", "list"]
->>>>>>> main
+COMMANDS = ["check", "docs", "generate-demos", "inspect", "record", "replay", "render", "demos", "finetune", "merge"]
+COMMANDS += ["run", "leaderboard", "list"]
 EVALUATE = ["run", "--policy", "random", "--suite", "tabletop_pick", "--output", "{output}"]
 GENERATE = ["generate-demos", "--suite", "tabletop_pick", "--output", "{output}"]
 
