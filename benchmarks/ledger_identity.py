@@ -5,6 +5,7 @@ and once while it is killed again and again. The ledgers must agree in everythin
 """
 
 import argparse
+import json
 import os
 import platform
 import random
@@ -13,20 +14,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vla_bench.core.paths import written_whole
+from vla_bench.core.types import Observation
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, environment_spec, run_evaluation
 from vla_bench.experts import make_expert
-from vla_bench.policies import load_policy
+from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, load_policy
+from vla_bench.policies.policy import DEFAULT_BATCH_SHAPE
 from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 
@@ -35,6 +39,7 @@ TASKS = ("red_cube_on_plate", "milk_box_in_basket")
 SETTINGS = ((1, 1), (1, 8), (2, 4), (4, 2))  # workers, rows of each
 SEED = 7
 _LONGEST_LIFE_S = 8.0  # from when the workers run to the next kill
+_ROWS = 32  # for the cost of padding
 _INCIDENTAL = ("wall_s", "policy_s", "session", "attempts")
 
 
@@ -55,12 +60,28 @@ def main() -> None:
     """Run everything and write the page."""
     options = _parse(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        findings = [found for policy in options.policy for found in _findings(policy, options, Path(folder))]
+        findings = _kept(options.findings)
+        done = {found.policy for found in findings}
+        for policy in [policy for policy in options.policy if policy not in done]:
+            findings += _findings(policy, options, Path(folder))
+            _keep(options.findings, findings)
         overhead = _overhead(Path(folder), options.overhead_episodes)
-    page = _report(findings, overhead, " ".join(["python benchmarks/ledger_identity.py", *sys.argv[1:]]))
+    page = _report(
+        findings, padding_costs(), overhead, " ".join(["python benchmarks/ledger_identity.py", *sys.argv[1:]])
+    )
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
+
+
+def _kept(path: Path | None) -> list[Finding]:
+    """Return the findings of an earlier call, which may have been interrupted between two policies."""
+    return [Finding(**found) for found in json.loads(path.read_text())] if path and path.is_file() else []
+
+
+def _keep(path: Path | None, findings: Sequence[Finding]) -> None:
+    if path is not None:
+        path.write_text(json.dumps([asdict(found) for found in findings], indent=2))
 
 
 def _findings(policy: str, options: argparse.Namespace, folder: Path) -> Iterator[Finding]:
@@ -187,7 +208,76 @@ def _overhead(folder: Path, episodes: int) -> dict[str, float]:
     return {"scheduled_s": min(scheduled), "plain_s": min(plain), "steps": steps}
 
 
-def _report(findings: Sequence[Finding], overhead: dict[str, float], command: str) -> str:
+@dataclass(frozen=True)
+class PaddingCost:
+    """What one batch shape costs openvla-nano, and what it is for."""
+
+    shape: int
+    one_row_ms: float  # with padding
+    eight_rows_ms: float
+    changed_unpadded: float  # share of rows that come out otherwise alone than in a batch of this many, 0..1
+    changed: float  # the same with the shape fixed, in random company
+
+
+def padding_costs() -> list[PaddingCost]:
+    """Measure the policy alone, on one thread, with the first observations of 32 episodes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        policy = load_policy("openvla-nano")
+        spec = environment_spec(policy, None, EvaluationProtocol())
+        environment = spec.make(f"{SUITE}.{TASKS[0]}")
+        policy.connect(EnvironmentConventions(spec.cameras, spec.image_size, environment.proprioception_fields))
+        episodes = plan_episodes(SUITE, TASKS[:1], episodes=_ROWS, seed=SEED)
+        seen = [environment.reset(seed=episode.scene_seed())[0] for episode in episodes]
+        return [_padding_cost(policy, shape, seen) for shape in (1, 2, 4, 8)]
+    finally:
+        torch.set_num_threads(before)
+
+
+def _padding_cost(policy: Policy, shape: int, seen: Sequence[Observation]) -> PaddingCost:
+    padded, draw = FixedBatch(policy, shape, first_spare_row=_ROWS), np.random.default_rng(SEED)
+    alone = _acted(policy, seen, range(_ROWS), 1)
+    first = _acted(padded, seen, range(_ROWS), 1)
+    company = [_acted(padded, seen, draw.permutation(_ROWS).tolist(), size) for size in (3, 5, 8)]
+    return PaddingCost(
+        shape,
+        _least_ms(lambda: _acted(padded, seen, [0], 1)),
+        _least_ms(lambda: _acted(padded, seen, range(8), 8)),
+        _share_changed(alone, _acted(policy, seen, range(_ROWS), shape)),
+        max(_share_changed(first, other) for other in company),
+    )
+
+
+def _acted(policy: Policy, seen: Sequence[Observation], order: Sequence[int], size: int) -> dict[int, bytes]:
+    """Return the actions of the observations `order`, asked for `size` at a time, by observation."""
+    actions: dict[int, bytes] = {}
+    for start in range(0, len(order), size):
+        rows = list(order[start : start + size])
+        policy.reset([seen[row]["instruction"] for row in rows], rows=rows, seeds=[0] * len(rows))
+        chunks = policy.act([seen[row] for row in rows], rows=rows)
+        actions.update({row: chunk.tobytes() for row, chunk in zip(rows, chunks, strict=True)})
+    return actions
+
+
+def _share_changed(first: dict[int, bytes], second: dict[int, bytes]) -> float:
+    return sum(first[row] != second[row] for row in first) / len(first)
+
+
+def _least_ms(call: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(20):
+        began = time.process_time()
+        call()
+        taken.append(time.process_time() - began)
+    return 1000 * min(taken)
+
+
+def _report(
+    findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: dict[str, float], command: str
+) -> str:
     cost_s = overhead["scheduled_s"] - overhead["plain_s"]
     return "\n".join(
         [
@@ -205,6 +295,24 @@ def _report(findings: Sequence[Finding], overhead: dict[str, float], command: st
             "reward, steps, progress,",
             "phases. A session is one start of the command that got as far as its first episode. Kills are SIGKILL at "
             f"moments drawn from 0 to {_LONGEST_LIFE_S:.0f} s after the start of the workers or the last kill.",
+            "",
+            "## Why batches have one shape, and what it costs",
+            "",
+            "| shape | one row waits, ms | eight rows wait, ms | changed in such a batch | with the shape fixed |",
+            "|--:|--:|--:|--:|--:|",
+            *(
+                f"| {cost.shape} | {cost.one_row_ms:.1f} | {cost.eight_rows_ms:.1f} "
+                f"| {100 * cost.changed_unpadded:.0f} % | {100 * cost.changed:.0f} % |"
+                for cost in padding
+            ),
+            "",
+            f"openvla-nano on one thread, {_ROWS} first observations: the share of rows whose actions are not to the "
+            "bit those of the row alone when so many",
+            "are computed together, and the same when batches of 3, 5 and 8 in random order are split and filled up to "
+            "the shape. Processor time, the least of 20.",
+            f"The default is {DEFAULT_BATCH_SHAPE}.",
+            "",
+            "## What the scheduler costs",
             "",
             f"The scheduler costs {1000 * cost_s:.0f} ms an episode of {overhead['steps']:.0f} steps "
             f"({1000 * overhead['scheduled_s']:.0f} ms with a worker process, one row, chunks of one action and the "
@@ -236,6 +344,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("results/ledger_identity.md"))
     parser.add_argument("--policy", action="append", default=None, help="[default: expert and openvla-nano]")
     parser.add_argument("--episodes", type=int, default=16, help="of each of two tasks")
+    parser.add_argument("--findings", type=Path, help="JSON file that keeps what was found of each policy")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--overhead-episodes", type=int, default=12)
     options = parser.parse_args(arguments)

@@ -31,11 +31,15 @@ def test_scene_seed_is_the_same_in_another_process() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"suite": "other"}, {"task": "other"}, {"index": 4}, {"seed": 8}, {"variant": "camera=2"}],
+    [{"suite": "other"}, {"task": "other"}, {"index": 4}, {"seed": 8}, {"variant": "rotated"}],
     ids=lambda change: next(iter(change)),
 )
 def test_each_field_decides_the_scene(change: dict[str, object]) -> None:
     assert replace(EPISODE, **change).scene_seed() != EPISODE.scene_seed()
+
+
+def test_a_perturbed_episode_has_the_scene_of_the_clean_one() -> None:
+    assert replace(EPISODE, variant="camera=2").scene_seed() == EPISODE.scene_seed()
 
 
 def test_drawing_for_one_purpose_leaves_the_others_alone() -> None:

@@ -78,7 +78,7 @@ class Unusable(TinySpec):
 
     how: str = ""
 
-    def make(self, task_id: str) -> Any:
+    def make(self, task_id: str, perturbation: str = "") -> Any:
         if self.how == "dies":
             os._exit(3)
         raise RenderingError("no EGL") if self.how == "user" else ZeroDivisionError("in the engine")

@@ -66,7 +66,7 @@ class TinyEnvironment:
 class TinySpec(EnvironmentSpec):
     """Makes tiny environments; remembers nothing."""
 
-    def make(self, task_id: str) -> Any:
+    def make(self, task_id: str, perturbation: str = "") -> Any:
         return TinyEnvironment(task_id)
 
 
