@@ -22,6 +22,7 @@ _SLIPPERY = [
     "tabletop_object.orange_mug_on_plate",
     "tabletop_spatial.on_box",
     "tabletop_long.stove_on_then_pot",
+    "tabletop_long.bowl_on_plate_then_cube_in",
 ]
 _TRANSFERS = ["red_cube_in_basket", "blue_can_on_plate", "orange_mug_in_basket", "milk_box_on_plate"]
 

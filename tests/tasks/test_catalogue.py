@@ -195,7 +195,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     [
         (get_task, "tabletop_pick.pick_red_cub", "No task named 'tabletop_pick.pick_red_cub'. Did you mean"),
         (tasks_of, "tabletop_objects", "No suite named 'tabletop_objects'. Did you mean 'tabletop_object'"),
-        (task_ids, "robosute", "No suite named 'robosute'. Did you mean 'robosuite'"),
+        (task_ids, "robosute", "No suite named 'robosute'. Did you mean 'robosuite' or 'robosuite_two_arm'?"),
         (tasks_of, "xyz", f"Known: {', '.join(suites())}."),
     ],
 )

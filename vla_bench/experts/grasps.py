@@ -15,6 +15,7 @@ _RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is rou
 _ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
 _TURN_COST_M = 0.06  # of way that a radian of turning is worth, in the choice of a place on a rim
 _TILTED_COST_M = 1.0  # of way that a wall is worth which lies instead of standing
+_FAR_COST_M = 0.12  # of way that the side away from the robot, +x, is worth: a stretched arm is slow to come back
 _CROWDED_COST = 8.0  # metres of way that a missing metre of room is worth
 
 
@@ -63,6 +64,7 @@ def _rim_pose(world: World, item: str) -> Pose:
         room = _room_at(world, item, position + world.gripper().finger_offset_m * outwards)
         way = float(np.linalg.norm(position[:2] - tip[:2])) + _TURN_COST_M * abs(yaw - current)
         poses.append(Pose(position, yaw))
+        way += _FAR_COST_M * max(0.0, float(outwards[0]))
         costs.append(way + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room) + _TILTED_COST_M * abs(outwards[2]))
     return poses[int(np.argmin(costs))]
 
