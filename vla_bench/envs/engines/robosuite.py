@@ -92,6 +92,8 @@ class RobosuiteSimulation:
         """
         env, parts = self._env, np.split(np.asarray(action), len(self._arms))
         native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
+        for arm in self._arms:
+            arm.feel()
         self._control.advance(np.concatenate(native))
         env.timestep += 1
         env.cur_time += env.control_timestep
