@@ -93,6 +93,8 @@ class RobosuiteSimulation:
         """
         env, parts = self._env, np.split(np.asarray(action), len(self._arms))
         native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
+        for arm in self._arms:
+            arm.feel()
         self._control.advance(np.concatenate(native))
         fingers = self._world.finger_bodies()
         self._gripper_force_n = largest_normal_force_n(self._model, self.data, fingers)  # gone once contacts are new

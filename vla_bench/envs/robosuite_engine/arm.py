@@ -25,6 +25,11 @@ class Arm:
         """How many numbers of an action robosuite takes: one less than ours where the gripper cannot move."""
         return int(self._robot.action_dim)
 
+    def feel(self) -> None:
+        """Note force and torque at the hand, as robosuite does once a control step: Wipe's reward asks for them."""
+        force, torque = self._robot.ee_force[_RIGHT], self._robot.ee_torque[_RIGHT]
+        self._robot.recent_ee_forcetorques[_RIGHT].push(np.concatenate([force, torque]))
+
     def look_again(self) -> None:
         """Let the controllers compute everything anew at the next step."""
         for controller in self._robot.part_controllers.values():
