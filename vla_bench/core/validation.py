@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from vla_bench.core.errors import ConfigurationError
 
@@ -61,7 +60,7 @@ def salvaged(
                 return None, found
 
 
-def _innermost_problems(error: ValidationError) -> list[ErrorDetails]:
+def _innermost_problems(error: ValidationError) -> list[Mapping[str, Any]]:
     """Leave out of what pydantic found what only follows: a list is too short where all its entries are wrong."""
     problems = error.errors(include_url=False)
     above = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
@@ -98,7 +97,7 @@ def _innermost(content: dict[str, Any], location: Sequence[int | str]) -> tuple[
     return holder, key
 
 
-def _without_what_is_misspelt(problems: list[ErrorDetails], model: type[BaseModel]) -> list[ErrorDetails]:
+def _without_what_is_misspelt(problems: list[Mapping[str, Any]], model: type[BaseModel]) -> list[Mapping[str, Any]]:
     """Leave out what is missing only because its name is misspelt."""
     misspelt = {
         (*problem["loc"][:-1], near)
@@ -115,7 +114,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str,
     return _told(next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0]), model)
 
 
-def _told(details: ErrorDetails, model: type[BaseModel]) -> tuple[str, str, str]:
+def _told(details: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str, str]:
     location = details["loc"]
     field = ".".join(map(str, location)) or "(whole)"
     if details["type"] == "extra_forbidden":
