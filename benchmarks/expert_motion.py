@@ -37,7 +37,7 @@ class Motion:
 def main() -> None:
     """Run the episodes and write the page."""
     options = _parse(sys.argv[1:])
-    tasks = [task for suite in options.suite or suites() for task in task_ids(suite)]
+    tasks = options.task or [task for suite in options.suite or suites() for task in task_ids(suite)]
     rows = [_row(task, kind, measure(task, kind, options.seeds)) for task in tasks for kind in _KINDS]
     command = " ".join(["python benchmarks/expert_motion.py", *sys.argv[1:]])
     rule = "|---|---|---|---|---|---|---|"
@@ -100,6 +100,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("results/expert_motion.md"))
     parser.add_argument("--seeds", type=int, default=20, help="episodes of each task and kind")
     parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
+    parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
     return parser.parse_args(arguments)
 
 

@@ -418,9 +418,9 @@ def _introduction(options: argparse.Namespace, processor_s: float, command: str)
     error = 100 * np.sqrt(0.05 * 0.95 / options.repetitions)
     return (
         f"Every number is a share of {options.repetitions} simulated studies ({options.repetitions // 10} where a "
-        f"bootstrap or a ranking is made in each) of policies whose rates are known, seed {options.seed}; a share of 95 % has a "
-        f"standard error of {error:.2f} points ({error * np.sqrt(10):.2f} with a bootstrap). Nominal: coverage 95 %, "
-        f"level {ALPHA}. Widths are means, in points.\n\n"
+        f"bootstrap or a ranking is made in each) of policies whose rates are known, seed {options.seed}; a share of "
+        f"95 % has a standard error of {error:.2f} points ({error * np.sqrt(10):.2f} with a bootstrap). Nominal: "
+        f"coverage 95 %, level {ALPHA}. Widths are means, in points.\n\n"
         f"- Hardware: {names[0] if names else platform.processor()}, {os.cpu_count()} cores, one used, shared\n"
         f"- Software: Python {platform.python_version()}, {packages}\n"
         f"- Date: {datetime.now(UTC):%Y-%m-%d}; {processor_s:.0f} s of processor time\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner, Result
 
 from tests.training.trained import logits, train
@@ -18,7 +19,7 @@ from vla_bench.cli import app
 from vla_bench.models.adapters import load_finetuned
 from vla_bench.results.ledger import read_ledger
 
-COMMANDS = ["check", "docs", "generate-demos", "inspect", "finetune", "merge", "run", "leaderboard", "list"]
+COMMANDS = sorted(typer.main.get_group(app).commands)
 EVALUATE = ["run", "--policy", "random", "--suite", "tabletop_pick", "--output", "{output}"]
 GENERATE = ["generate-demos", "--suite", "tabletop_pick", "--output", "{output}"]
 

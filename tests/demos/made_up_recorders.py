@@ -6,6 +6,7 @@ They stand in a module of their own because worker processes import them.
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.demos.made_up import demonstration, header
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import RenderingError
 from vla_bench.demos import CollectOptions, Demonstration, FileHeader
+from vla_bench.demos.rerendering import RenderFactory
 
 FAILING = {1, 4}
 
@@ -90,3 +92,13 @@ class CrampedRecorder(Recorder):
 
         super().__init__(options)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+class CrampedRenderFactory(RenderFactory):
+    """Have a disk that is full after a few kilobytes."""
+
+    def __call__(self) -> Callable[[str], str]:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        return super().__call__()

@@ -13,19 +13,23 @@ import numpy as np
 import pytest
 
 from tests.demos import made_up_recorders as recorders
+from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputInUseError, OutputMismatchError, UnknownNameError
 from vla_bench.core.locks import claimed
 from vla_bench.demos import (
     CollectError,
     CollectOptions,
     CollectProgress,
+    Demonstration,
     DemonstrationFile,
+    FileHeader,
     NoiseOptions,
     collect,
     write_demonstrations,
 )
 from vla_bench.demos.options import CollectOptionsError
 from vla_bench.demos.schedule import ExpertUnsuccessfulError
+from vla_bench.tasks import tasks_of
 
 TASKS = ("lift", "stack")
 
@@ -265,3 +269,56 @@ def test_everything_about_a_demonstration_reaches_the_file(options: CollectOptio
     np.testing.assert_array_equal(read.images["wrist"], made.images["wrist"])
     np.testing.assert_array_equal(read.states, made.states)
     assert (read.phases, read.instruction, read.model_xml) == (made.phases, made.instruction, made.model_xml)
+
+
+class SmallerRecorder(recorders.Recorder):
+    """Record other images of the second task."""
+
+    def __call__(self, identity: EpisodeIdentity) -> Demonstration:
+        self.task = identity.task
+        return super().__call__(identity)
+
+    def header(self) -> FileHeader:
+        return replace(super().header(), image_size=24 if self.task == "lift" else 12)
+
+
+def test_tasks_that_cannot_share_a_file_are_told_at_once(options: CollectOptions) -> None:
+    with pytest.raises(CollectError, match=r"robosuite\.stack cannot share a file .*: image_size 24, not 12\. Give it"):
+        collect(options, recorder=SmallerRecorder)
+
+
+def test_a_file_for_each_suite(tmp_path: Path) -> None:
+    options = CollectOptions(("robosuite", "tabletop_pick"), tmp_path, ("lift", "pick_red_cube", "robosuite.door"))
+    assert [(one.output.name, one.tasks) for one in options.by_suite()] == [
+        ("robosuite.hdf5", ("robosuite.lift", "robosuite.door")),
+        ("tabletop_pick.hdf5", ("tabletop_pick.pick_red_cube",)),
+    ]
+
+
+def test_tasks_of_several_suites_are_found_by_name_or_by_id(tmp_path: Path) -> None:
+    def chosen(suites: tuple[str, ...], tasks: tuple[str, ...]) -> list[str]:
+        return [task.id for task in CollectOptions(suites, tmp_path / "x.hdf5", tasks).chosen_tasks()]
+
+    assert chosen(("robosuite",), ("tabletop_pick.pick_red_cube", "lift")) == [
+        "robosuite.lift",
+        "tabletop_pick.pick_red_cube",
+    ]
+    assert len(chosen(("robosuite", "tabletop_pick"), ())) == len(tasks_of("robosuite")) + len(
+        tasks_of("tabletop_pick")
+    )
+    with pytest.raises(CollectOptionsError, match=r"--task lift needs its suite before it, such as robosuite\.lift\."):
+        chosen((), ("lift",))
+    with pytest.raises(UnknownNameError, match=r"No task of the suites robosuite, tabletop_pick named 'lft'"):
+        chosen(("robosuite", "tabletop_pick"), ("lft",))
+
+
+def test_every_episode_counts_where_that_is_asked_for(options: CollectOptions) -> None:
+    report = collect(replace(options, counted="episodes"), recorder=recorders.Recorder)
+    assert indices(options.output) == [(task, index) for task in TASKS for index in range(4)]
+    assert [(one.demonstrations, one.successes, one.attempts) for one in report.tasks] == [(4, 3, 4), (4, 3, 4)]
+
+
+def test_only_the_episodes_that_there_are_are_recorded(options: CollectOptions) -> None:
+    some = {"robosuite.lift": (3, 4, 7), "robosuite.stack": (0,)}
+    collect(replace(options, episodes=10, indices=some), recorder=recorders.Recorder)
+    assert indices(options.output) == [("lift", 3), ("lift", 7), ("stack", 0)]

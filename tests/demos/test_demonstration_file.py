@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +11,7 @@ import pytest
 from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.demos import Demonstration, DemonstrationFile, write_demonstrations
+from vla_bench.demos.demonstration import CameraTrack
 
 
 @pytest.fixture
@@ -200,3 +201,38 @@ def test_a_failed_write_leaves_the_earlier_file(path: Path) -> None:
         write_demonstrations(path, header(), broken())  # type: ignore[arg-type]
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_labels_cameras_segmentation_and_who_acted_survive_the_file(tmp_path: Path) -> None:
+    one = demonstration(0)
+    steps, poses = one.steps, np.stack([np.eye(4) * (1 + step) for step in range(one.steps)])
+    made = replace(
+        one,
+        labels=("nominal",) * 3 + ("slip",) * 2 + ("recovery",) * (steps - 5),
+        cameras={"agentview": CameraTrack(np.eye(3), np.eye(4)), "wrist": CameraTrack(2 * np.eye(3), poses)},
+        segmentation={name: images[..., 0] for name, images in one.images.items()},
+        segment_names=("background", "robot", "cube"),
+        device="keyboard",
+        judged_by="person",
+    )
+    write_demonstrations(tmp_path / "x.hdf5", replace(header(), segmentation=True), [made])
+    with DemonstrationFile(tmp_path / "x.hdf5") as file:
+        read = file.read("demo_0")
+        assert file.summary("demo_0") == made.summary()
+    assert (read.labels, read.device, read.judged_by) == (made.labels, "keyboard", "person")
+    assert (read.summary().slips, read.summary().slip_steps, read.summary().recovery_steps) == (1, 2, steps - 5)
+    np.testing.assert_array_equal(read.cameras["wrist"].pose_world, poses)
+    np.testing.assert_array_equal(read.cameras["agentview"].intrinsics, np.eye(3))
+    np.testing.assert_array_equal(read.segmentation["wrist"], made.segmentation["wrist"])
+
+
+def test_a_file_from_before_devices_and_slips_is_read_as_ever(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        group = file["data/demo_3"]
+        for name in ("device", "judged_by", "slips", "slip_steps", "recovery_steps", "dropped_steps", "label_names"):
+            del group.attrs[name]
+        del group.attrs["segment_names"], group["labels"], file["data"].attrs["segmentation"]
+    with DemonstrationFile(path) as file:
+        read = file.read("demo_3")
+    assert read.summary() == demonstration(3).summary()
+    assert set(read.labels) == {"nominal"}

@@ -12,13 +12,15 @@ import pytest
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 from tests.demos.made_up import demonstration, header
+from tests.demos.made_up_recorders import CrampedRenderFactory
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError
+from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError, VlaBenchError
 from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
 from vla_bench.demos.parts import Parts
 from vla_bench.demos.recording import DeviceRecorder
-from vla_bench.demos.replay import Replayed, ReplayFactory, replay, same_model
+from vla_bench.demos.replay import Replayed, ReplayFactory, replay
 from vla_bench.demos.rerendering import RenderFactory, RenderOptions, RenderOptionsError, render
+from vla_bench.demos.restoring import same_model
 
 TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift")
 SIZE = 32
@@ -186,11 +188,12 @@ def test_drawing_takes_other_cameras_sizes_and_quality(recorded: Path, tmp_path:
 
 def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorded: Path, tmp_path: Path) -> None:
     options = RenderOptions(recorded, tmp_path / "new.hdf5", image_size=40, workers=2)
-    assert render(options) == 2
+    assert (render(options).demonstrations, render(options).other_models) == (2, 0)
     with DemonstrationFile(options.output) as file:
         first = {name: file.read(name) for name in file.names}
         assert (file.header.image_size, file.header.env_kwargs["image_size"]) == (40, 40)
-        configuration = file.header.collection["rendered"]
+        configuration = dict(file.header.collection["rendered"])
+    assert configuration.pop("other_models") == 0
     options.output.unlink()
     parts = Parts(options.output)
     parts.begin(configuration)
@@ -218,3 +221,25 @@ def test_what_cannot_be_drawn_is_said(recorded: Path, tmp_path: Path) -> None:
         render(RenderOptions(recorded, output))
     with pytest.raises(UnknownNameError, match=r"No camera named 'wrst'\. Did you mean 'wrist'"):
         drawn_again(recorded, tmp_path, "demo_0", cameras=("wrst",))
+
+
+def test_a_full_disk_stops_the_drawing_with_one_message(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vla_bench.demos.rerendering.RenderFactory", CrampedRenderFactory)
+    with pytest.raises(VlaBenchError, match=r"Cannot write .*demo_\d.hdf5: File too large\. Nothing of it was kept"):
+        render(RenderOptions(recorded, tmp_path / "new.hdf5"))
+    assert not (tmp_path / "new.hdf5").exists()
+    assert [entry.name for entry in (tmp_path / "new.hdf5.parts").iterdir()] == ["configuration.json"]
+
+
+def test_a_perturbed_scene_is_replayed_and_drawn_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "perturbed.hdf5"
+    options = CollectOptions((), path, TASKS[:1], image_size=SIZE, perturb="camera=2,lighting=2,size=1")
+    record = DeviceRecorder(options)
+    made = record(EpisodeIdentity("tabletop_object", "red_cube_in_basket", 1, variant="demonstration"))
+    write_demonstrations(path, record.header(), [made])
+    assert replayed(path).exact
+    again = drawn_again(path, tmp_path, "demo_0")
+    np.testing.assert_array_equal(again.images["agentview"], made.images["agentview"])
+    np.testing.assert_array_equal(again.cameras["agentview"].pose_world, made.cameras["agentview"].pose_world)

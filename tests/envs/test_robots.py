@@ -106,6 +106,19 @@ def test_the_seed_alone_decides(environment: VlaBenchEnv) -> None:
     assert np.array_equal(environment.state(), after)
 
 
+@pytest.mark.parametrize("name", ROBOTS)
+def test_quality_changes_its_looks_and_nothing_else(name: str) -> None:
+    actions = np.random.default_rng(3).uniform(-1, 1, (10, 7))
+    ends = []
+    for rendering in ("fast", "faithful"):
+        made = vla_bench.make(_TASK, robot=name, rendering=rendering, cameras=())
+        made.reset(seed=2)
+        for action in actions:
+            made.simulation.step(action)
+        ends.append(made.state())
+    assert np.array_equal(*ends)
+
+
 def test_it_starts_over_the_table_pointing_down_with_open_fingers(
     environment: VlaBenchEnv, robot: RobotDescription
 ) -> None:

@@ -119,3 +119,12 @@ def test_two_goals_are_worked_on_in_their_order() -> None:
 
     assert run(environment_of(replace(task, goal=goals), horizon=300), 1, look)[0]
     assert sorted(set(done), key=done.index) == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.parametrize(("goal", "begin"), [("open", ()), ("closed", ("bottom", "middle", "top"))])
+def test_all_drawers_of_a_cabinet_are_moved_one_after_the_other(goal: str, begin: tuple[str, ...]) -> None:
+    task = get_task("tabletop_goal.open_top_drawer")
+    places = [relation for relation in task.initial if relation.name != "opened"]
+    opened = [Relation("opened", (f"cabinet_{drawer}_drawer",)) for drawer in begin]
+    task = replace(task, initial=(*places, *opened), goal=(Goal(goal, ("cabinet",)),))
+    assert run(environment_of(task, horizon=400), 1)[0]

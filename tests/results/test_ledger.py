@@ -27,6 +27,11 @@ for index in range(int(sys.argv[2])):
 os.kill(os.getpid(), 9)
 """
 
+_ADDED = (  # to version 1
+    *("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"),
+    *("path_length_m", "drops", "disturbed", "peak_force_n"),
+)
+
 
 def writer(path: Path, count: int) -> "subprocess.Popen[str]":
     """Start a process that records `count` episodes and is killed without closing the ledger."""
@@ -201,7 +206,7 @@ def test_a_ledger_in_a_folder_that_cannot_be_written_to_is_read(tmp_path: Path) 
 def test_a_ledger_of_version_1_is_read_and_brought_up_to_date_with_a_copy_kept(tmp_path: Path) -> None:
     path = filled(tmp_path / LEDGER_NAME, 2)
     with sqlite3.connect(path) as connection:  # as version 1 was
-        for name in ("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"):
+        for name in _ADDED:
             connection.execute(f"ALTER TABLE episodes DROP COLUMN {name}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

@@ -17,6 +17,11 @@ from vla_bench.results.recovery import recover_ledger, whole_records
 PAGE = 4096
 COUNT = 400
 
+_ADDED = (  # to version 1
+    *("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"),
+    *("path_length_m", "drops", "disturbed", "peak_force_n"),
+)
+
 
 def records() -> list[EpisodeRecord]:
     """Return episodes of which one has a traceback that overflows its page."""
@@ -118,7 +123,7 @@ def test_a_record_that_sqlite_does_not_notice_to_be_changed_is_noticed(run: Path
 def test_a_recovered_ledger_of_version_1_is_of_this_version(run: Path) -> None:
     path = run / LEDGER_NAME
     with sqlite3.connect(path) as connection:
-        for name in ("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"):
+        for name in _ADDED:
             connection.execute(f"ALTER TABLE episodes DROP COLUMN {name}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

@@ -81,8 +81,11 @@ def render(
         workers=worker_count(workers),
     )
     with progress_shown("drawn") as update:
-        count = draw_again(options, update)
-    _say(f"{output}: {count} demonstrations")
+        report = draw_again(options, update)
+    _say(f"{output}: {report.demonstrations} demonstrations")
+    if report.other_models:
+        note = f"{report.other_models} of them were recorded in another model than today's: today's is what is drawn."
+        Console(highlight=False).print(note, style="yellow", soft_wrap=True)
 
 
 def merge(
@@ -183,6 +186,8 @@ def _print_replayed(report: "ReplayReport") -> None:
     style = "green" if report.passed else "red"
     console.print(f"{report.path}: {report.succeeded} of {report.expected} still succeed.", style=style, soft_wrap=True)
     console.print(f"{report.exact} of {len(report.rows)} reach every recorded state bit for bit.", soft_wrap=True)
+    for note, count in report.notes_on_exact().items():
+        console.print(f"{count} of those: {note}", style="yellow", soft_wrap=True)
 
 
 def _row(row: "Replayed") -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """`vla-bench generate-demos` and `vla-bench inspect`: demonstrations."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from vla_bench.cli import recording_options as asked
 from vla_bench.cli.options import Output, Robot, Seed, Workers, worker_count
-from vla_bench.cli.progress import progress_shown
+from vla_bench.cli.progress import Update, progress_shown
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def generate_demos(
     drop_noops: asked.DropNoops = None,
     length_score: asked.LengthScore = None,
     length_quantiles: asked.LengthQuantiles = None,
+    file_per_suite: Annotated[
+        bool, typer.Option("--file-per-suite", help="--output is a folder, with a file for each suite.")
+    ] = False,
 ) -> None:
     """Make demonstrations with scripted experts.
 
@@ -54,11 +58,11 @@ def generate_demos(
 
     Example: `vla-bench generate-demos --suite tabletop_object --episodes 50 --output demos.hdf5`
 
-    Of several suites: `vla-bench generate-demos -s tabletop_object -t robosuite.lift --output demos.hdf5`
+    Of several suites: `vla-bench generate-demos -s all --file-per-suite --output demos/`
     """
     from vla_bench.demos import CollectOptions, collect
 
-    options = CollectOptions(
+    whole = CollectOptions(
         suites=asked.suites_chosen(suite),
         output=output,
         tasks=tuple(task or ()),
@@ -77,9 +81,13 @@ def generate_demos(
         slips=asked.slips_of(slips, slips_most, slip_chance, slip_push),
         filters=asked.filters_of(drop_noops, length_score, length_quantiles),
     )
-    with progress_shown("demonstrations") as update:
-        report = collect(options, lambda progress: update(progress.finished, progress.wanted, rates_of(progress)))
-    print_collected(report)
+    for options in whole.by_suite() if file_per_suite else (whole,):
+        with progress_shown(f"demonstrations into {options.output.name}") as update:
+            print_collected(collect(options, partial(_show, update)))
+
+
+def _show(update: Update, progress: "CollectProgress") -> None:
+    update(progress.finished, progress.wanted, rates_of(progress))
 
 
 def inspect_demos(

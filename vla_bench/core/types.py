@@ -26,7 +26,7 @@ class Observation(TypedDict):
     instruction: str
     depth: NotRequired[dict[str, NDArray[np.float32]]]  # camera name -> (H, W) [m], along the optical axis
     segmentation: NotRequired[dict[str, NDArray[np.uint8]]]  # camera name -> (H, W), places in `segment_names`
-    expert_action: NotRequired[NDArray[np.float32]]  # (7,), only where a policy asked for the expert's offer
+    expert_action: NotRequired[NDArray[np.float32]]  # 7 for each arm, where a policy asked for the expert's offer
 
 
 @dataclass(frozen=True)

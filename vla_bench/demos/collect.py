@@ -184,7 +184,11 @@ class _Collection:
             return
         if differences := self.header.differences(header):
             problem = f"{identity.task_id} cannot share a file with the tasks before it: {'; '.join(differences)}."
-            raise CollectError(f"{problem} Give it an --output of its own.", self._finished(), self.parts.folder)
+            raise CollectError(
+                f"{problem} Give it an --output of its own, or use --file-per-suite.",
+                self._finished(),
+                self.parts.folder,
+            )
 
     def _write(self) -> None:
         """Join the parts, and what an earlier output held, into the output."""

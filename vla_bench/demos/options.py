@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +66,16 @@ class CollectOptions:
         if not chosen:
             raise CollectOptionsError("Nothing to demonstrate. Expected a suite (--suite) or a task (--task).")
         return chosen
+
+    def by_suite(self) -> "tuple[CollectOptions, ...]":
+        """Return options for a file of each suite, `output/suite.hdf5`: robots with other numbers of arms need it."""
+        by_suite: dict[str, list[str]] = {}
+        for task in self.chosen_tasks():
+            by_suite.setdefault(task.suite, []).append(task.id)
+        return tuple(
+            replace(self, suites=(), tasks=tuple(ids), output=self.output / f"{suite}.hdf5")
+            for suite, ids in by_suite.items()
+        )
 
     def _task_id(self, name: str, of_suites: Mapping[str, Task]) -> str:
         """Return the id of a task that may be named without its suite."""

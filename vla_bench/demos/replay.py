@@ -1,6 +1,6 @@
 """Run recorded actions again from the recorded start, and compare: a demonstration must succeed as it did."""
 
-import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.demos.demonstration import Demonstration
-from vla_bench.demos.restoring import Environments, RestoringError, begin_again
+from vla_bench.demos.restoring import Environments, RestoringError, begin_again, same_model
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import work_through
 
 if TYPE_CHECKING:  # at run time only a worker loads the simulator
     from vla_bench.envs.environment import VlaBenchEnv
-
-_MESH_PATH = re.compile(r'file="[^"]*/([^"/]*)"')  # of an installation, which may lie elsewhere
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,10 @@ class ReplayReport:
         """Demonstrations whose every state was bit for bit the recorded one."""
         return sum(row.exact for row in self.rows)
 
+    def notes_on_exact(self) -> dict[str, int]:
+        """Return what is to be said of demonstrations that went exactly as they did, and of how many."""
+        return dict(Counter(note for row in self.rows if row.exact for note in row.notes))
+
     @property
     def passed(self) -> bool:
         """Whether everything that succeeded still does."""
@@ -111,11 +113,6 @@ class ReplayFactory:
         kwargs = {**file.header.env_kwargs, "cameras": (), "depth": False, "segmentation": False}
         environments = Environments(**kwargs)
         return lambda name: _replayed(file, environments, name)
-
-
-def same_model(one: str, other: str) -> bool:
-    """Whether two MJCF texts are the same, wherever their meshes lie."""
-    return _MESH_PATH.sub(r'file="\1"', one) == _MESH_PATH.sub(r'file="\1"', other)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.parts import Parts, check_same
 from vla_bench.demos.recording import header_of
-from vla_bench.demos.restoring import Environments, begin_again, check_cameras
+from vla_bench.demos.restoring import Environments, begin_again, check_cameras, same_model
 from vla_bench.demos.seen import Seen
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import work_through
@@ -19,6 +19,16 @@ from vla_bench.demos.writing import merge
 
 if TYPE_CHECKING:  # at run time only a worker loads the simulator
     from vla_bench.envs.environment import VlaBenchEnv
+
+
+@dataclass(frozen=True)
+class RenderReport:
+    """What drawing anew gave."""
+
+    output: Path
+    demonstrations: int
+    other_models: int = 0  # of them, whose model is another one today; known where the quality stays the same
+
 
 OnRendered = Callable[[int, int], None]  # done, of how many
 
@@ -67,8 +77,8 @@ class RenderOptions:
         return {**header.env_kwargs, **there, **chosen}
 
 
-def render(options: RenderOptions, on_progress: OnRendered = lambda done, total: None) -> int:
-    """Write a copy of a file with its observations drawn anew and return how many demonstrations it holds.
+def render(options: RenderOptions, on_progress: OnRendered = lambda done, total: None) -> RenderReport:
+    """Write a copy of a file with its observations drawn anew.
 
     Everything but the images stays as it was recorded. What was finished before an interruption is not drawn again.
 
@@ -85,8 +95,7 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
         configuration = {**_as_json(options.env_kwargs(header)), "source": file.fingerprint()}
     with claimed(options.output):
         if options.output.exists():
-            _check_made_from(options.output, configuration)
-            return len(names)
+            return _made_from(options.output, configuration)
         parts = Parts(options.output)
         parts.begin(configuration)
         kept = parts.kept()
@@ -94,9 +103,10 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
         jobs = [(groups[name], name) for name in names if name not in kept]
         for done, _ in enumerate(work_through(jobs, options.workers, RenderFactory(options)), start=len(kept) + 1):
             on_progress(done, len(names))
-        _write(options.output, header, names, parts, configuration)
+        others = _other_models(options.source, parts) if _same_quality(options, header) else 0
+        _write(options.output, header, names, parts, {**configuration, "other_models": others})
         parts.remove()
-    return len(names)
+    return RenderReport(options.output, len(names), others)
 
 
 @dataclass(frozen=True)
@@ -105,15 +115,16 @@ class RenderFactory:
 
     options: RenderOptions
 
-    def __call__(self) -> Callable[[str], None]:
-        """Return what draws and keeps one demonstration, given its name."""
+    def __call__(self) -> Callable[[str], str]:
+        """Return what draws and keeps one demonstration, given its name, and returns the name."""
         file, parts = DemonstrationFile(self.options.source), Parts(self.options.output)
         environments = Environments(**self.options.env_kwargs(file.header))
 
-        def draw(name: str) -> None:
+        def draw(name: str) -> str:
             demonstration = file.read(name, cameras=())
             env = environments.of(demonstration.identity.task_id)
             parts.keep(header_of(env), drawn(env, demonstration), name)
+            return name
 
         return draw
 
@@ -139,12 +150,30 @@ def _write(
     merge(output, replace(header, env_args=env_args, collection=collection), [kept[name] for name in names])
 
 
-def _check_made_from(output: Path, configuration: dict[str, Any]) -> None:
+def _made_from(output: Path, configuration: dict[str, Any]) -> RenderReport:
+    """Return the report of a finished output; raise `OutputMismatchError` where it is another one."""
     with DemonstrationFile(output) as file:
-        there = file.header.collection.get("rendered")
-    if there is None:
-        raise OutputMismatchError(output, ["`vla-bench render` did not make it"])
-    check_same(output, there, configuration)
+        there = dict(file.header.collection.get("rendered", {}))
+        if not there:
+            raise OutputMismatchError(output, ["`vla-bench render` did not make it"])
+        others = int(there.pop("other_models", 0))
+        check_same(output, there, configuration)
+        return RenderReport(output, len(file), others)
+
+
+def _same_quality(options: RenderOptions, header: FileHeader) -> bool:
+    return options.rendering in (None, header.env_kwargs.get("rendering"))
+
+
+def _other_models(source: Path, parts: Parts) -> int:
+    """Return how many demonstrations were drawn in another model than they were recorded in."""
+    with DemonstrationFile(source) as file:
+        recorded = {name: file.model_xml(name) for name in file.names}
+    count = 0
+    for name, part in parts.kept().items():
+        with DemonstrationFile(part.path) as file:
+            count += not same_model(file.model_xml(part.name), recorded[name])
+    return count
 
 
 def _as_json(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Stored demonstrations back in the simulator: the environment of each, at its states."""
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -11,6 +12,9 @@ from vla_bench.demos.demonstration import DemonstrationSummary
 
 if TYPE_CHECKING:  # at run time only a worker loads the simulator
     from vla_bench.envs.environment import VlaBenchEnv
+
+
+_MESH_PATH = re.compile(r'file="[^"]*/([^"/]*)"')  # of an installation, which may lie elsewhere
 
 
 class RestoringError(VlaBenchError):
@@ -80,3 +84,8 @@ def begin_again(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArra
     if not same and isinstance(world, _Remembers):
         world.begin_episode()
     return same
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two MJCF texts are the same, wherever their meshes lie."""
+    return _MESH_PATH.sub(r'file="\1"', one) == _MESH_PATH.sub(r'file="\1"', other)

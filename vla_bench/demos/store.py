@@ -86,7 +86,7 @@ class DemonstrationFile:
             states=arrays["states"],
             phases=tuple(summary.phase_names[number] for number in arrays["phases"]),
             labels=self._labels(name, summary.steps),
-            model_xml=self._model_xml(name),
+            model_xml=self.model_xml(name),
             segmentation={
                 camera: self._array(name, f"obs/{camera}_segmentation", summary.steps) for camera in segments
             },
@@ -136,6 +136,15 @@ class DemonstrationFile:
             if shape[1:] != (action_dim,):
                 raise self._fault(f"{name}/actions has shape {shape}, expected (T, {action_dim})")
 
+    def model_xml(self, name: str) -> str:
+        """Return the MJCF of the model that a demonstration was recorded in; demonstrations share them."""
+        key = str(self._attributes(name).get("model_file", ""))
+        if key not in self._models:
+            if key not in self._file:
+                raise self._fault(f"{name} lacks its model {key!r}")
+            self._models[key] = self._file[key][:].tobytes().decode()
+        return self._models[key]
+
     def fingerprint(self) -> str:
         """Return a short digest of which demonstrations the file holds; images are not read."""
         digest = hashlib.sha256()
@@ -169,15 +178,6 @@ class DemonstrationFile:
         if name not in self.names:
             span = f"{self.names[0]} to {self.names[-1]}" if self.names else "none"
             raise self._fault(f"no demonstration {name!r}; it has {span}")
-
-    def _model_xml(self, name: str) -> str:
-        """Return the model's XML, which demonstrations share."""
-        key = str(self._attributes(name).get("model_file", ""))
-        if key not in self._models:
-            if key not in self._file:
-                raise self._fault(f"{name} lacks its model {key!r}")
-            self._models[key] = self._file[key][:].tobytes().decode()
-        return self._models[key]
 
     def _labels(self, name: str, steps: int) -> tuple[str, ...]:
         """Return the label of each step; files from before there were any hold nothing but nominal steps."""

@@ -7,7 +7,15 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_multiply, quat_wxyz_to_matrix
-from vla_bench.envs.descriptions import Coupling, EndEffectorDescription, RobotDescription, description_path, mjcf_path
+from vla_bench.envs.descriptions import (
+    ArmDescription,
+    Coupling,
+    EndEffectorDescription,
+    GripperDescription,
+    RobotDescription,
+    description_path,
+    mjcf_path,
+)
 from vla_bench.envs.meshes import FAST_FACES, simplify_visual_meshes
 from vla_bench.envs.mjcf import VISUAL_GROUP, read_robot_mjcf, require_names
 from vla_bench.envs.options import Rendering
@@ -22,29 +30,29 @@ def robot_spec(name: str, robot: RobotDescription, rendering: Rendering) -> mujo
     description = description_path("robots", name)
     _check_arm(description, robot, arm, arm_path)
     _check_gripper(description, robot, gripper, gripper_path)
-    for joint, damping in zip(robot.arm.joints, robot.arm.joint_damping, strict=True):
-        arm.joint(joint).damping = np.full_like(arm.joint(joint).damping, damping)
-    if any(robot.arm.wrist_camera_offset_m):
-        camera = arm.camera(robot.arm.wrist_camera)
-        camera.pos = camera.pos + np.array(robot.arm.wrist_camera_offset_m)
-    for joint, inertia in zip(robot.arm.joints, robot.arm.joint_armature or (), strict=False):
-        arm.joint(joint).armature = inertia
-    _move_site(gripper, robot.gripper.end_effector)
-    _couple(gripper, robot.gripper.couplings)
-    for actuator, limit in zip(robot.gripper.actuators, robot.gripper.force_limits or (), strict=False):
-        gripper.actuator(actuator).forcelimited, gripper.actuator(actuator).forcerange = True, (-limit, limit)
+    _adjust_arm(arm, robot.arm)
+    _adjust_gripper(gripper, robot.gripper)
     arm.attach(gripper, frame=arm.body(robot.arm.mount_body).add_frame(), prefix=GRIPPER_PREFIX)
     return arm
 
 
 def _load_part(path: Path, rendering: Rendering) -> mujoco.MjSpec:
     spec = read_robot_mjcf(path)
+    _weigh_solid_geoms_only(spec)
     if rendering == "fast":
         _draw_copies(spec)
         simplify_visual_meshes(spec, path.parent, FAST_FACES)
     for site in spec.sites:
         site.rgba = np.zeros(4)
     return spec
+
+
+def _weigh_solid_geoms_only(spec: mujoco.MjSpec) -> None:
+    """Take from what is only drawn the mass that MuJoCo would guess for it, so that looks do not touch the physics."""
+    for body in spec.bodies:
+        for geom in body.geoms:
+            if not body.explicitinertial and not geom.contype and not geom.conaffinity:
+                geom.mass = 0.0
 
 
 def _draw_copies(spec: mujoco.MjSpec) -> None:
@@ -93,6 +101,23 @@ def _check_gripper(description: Path, robot: RobotDescription, spec: mujoco.MjSp
     require_names(description, "gripper.end_effector.site", "site", [gripper.end_effector.site], sites, path)
     require_names(description, "gripper.fingers.bodies", "body", fingers.bodies, bodies, path)
     require_names(description, "gripper.fingers.tips", "geom", fingers.tips, geoms, path)
+
+
+def _adjust_arm(spec: mujoco.MjSpec, arm: ArmDescription) -> None:
+    for joint, damping in zip(arm.joints, arm.joint_damping, strict=True):
+        spec.joint(joint).damping = np.full_like(spec.joint(joint).damping, damping)
+    for joint, inertia in zip(arm.joints, arm.joint_armature or (), strict=False):
+        spec.joint(joint).armature = inertia
+    if any(arm.wrist_camera_offset_m):
+        camera = spec.camera(arm.wrist_camera)
+        camera.pos = camera.pos + np.array(arm.wrist_camera_offset_m)
+
+
+def _adjust_gripper(spec: mujoco.MjSpec, gripper: GripperDescription) -> None:
+    _move_site(spec, gripper.end_effector)
+    _couple(spec, gripper.couplings)
+    for actuator, limit in zip(gripper.actuators, gripper.force_limits or (), strict=False):
+        spec.actuator(actuator).forcelimited, spec.actuator(actuator).forcerange = True, (-limit, limit)
 
 
 def _couple(gripper: mujoco.MjSpec, couplings: Iterable[Coupling]) -> None:

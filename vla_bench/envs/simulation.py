@@ -59,6 +59,9 @@ class Simulation(Protocol):
     def reward(self, succeeded: bool) -> float:
         """Return this step's reward, given whether the step completed the task."""
 
+    def gripper_force_n(self) -> float:
+        """Return the largest normal force at a contact of the gripper, at the end of the last step [N]."""
+
     def state(self) -> NDArray[np.float64]:
         """Return the whole simulation state, (D,)."""
 

@@ -1,11 +1,12 @@
 """What a worker is told and what it answers: commands and events of the rows of a batch, all plain data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import FloatArray, Observation
+from vla_bench.evaluation.conduct import Conduct
 
 Outcome = Literal["success", "failure", "error"]
 ErrorSource = Literal["", "policy", "environment", "worker"]
@@ -28,6 +29,7 @@ class EpisodeResult:
     phase: str = ""  # the furthest reached
     final_progress: float = 0.0  # at the end
     final_phase: str = ""  # at the end
+    conduct: Conduct = field(default_factory=Conduct)
 
 
 @dataclass(frozen=True)

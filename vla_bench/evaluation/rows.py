@@ -9,6 +9,7 @@ import numpy as np
 
 from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
+from vla_bench.evaluation.conduct import Conduct, ConductRecorder
 from vla_bench.evaluation.episodes import (
     Abandon,
     Begin,
@@ -112,6 +113,7 @@ class _Running:
     actions: list[FloatArray] = field(default_factory=list)
     reward: float = 0.0
     furthest: Furthest = field(default_factory=Furthest)
+    conduct: ConductRecorder | None = None  # from the reset on
 
     def note(self, info: Mapping[str, Any]) -> None:
         """Remember what the environment says of its state."""
@@ -133,6 +135,7 @@ class _Running:
             steps=len(self.actions),
             progress=self.furthest.progress,
             phase=self.furthest.phase,
+            conduct=Conduct() if self.conduct is None else self.conduct.conduct(),
             final_progress=float(self.info.get("progress", 0.0)),
             final_phase=str(self.info.get("phase", "")),
         )
@@ -179,6 +182,7 @@ class Rows:
         self._running[command.row] = running
         observation, info = running.environment.reset(seed=episode.scene_seed())
         running.note(info)
+        running.conduct = ConductRecorder(running.environment)
         running.instruction = observation["instruction"]
         running.scene_hash = str(running.info["scene_hash"])
         if command.video is not None:
@@ -195,6 +199,8 @@ class Rows:
         for action in np.clip(command.actions, -1.0, 1.0).astype(np.float32):
             reward, terminated, truncated, info = running.environment.advance(action)
             running.note(info)
+            if running.conduct is not None:
+                running.conduct.note()
             running.actions.append(action)
             running.reward += float(reward)
             if running.recorder is not None:

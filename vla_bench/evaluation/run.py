@@ -89,7 +89,7 @@ def run_evaluation(
     """
     describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     if plan is None:
-        plan = FixedPlan(_asked_episodes(options))
+        plan = FixedPlan(asked_episodes(options))
     check_perturbations(plan.episodes, options.protocol.robot)
     source = source or find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
@@ -104,7 +104,8 @@ def run_evaluation(
             return _run(options, policy, info, plan, missing, on_progress)
 
 
-def _asked_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
+def asked_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
+    """Return all episodes that the options name."""
     return plan_episodes(
         options.suite, options.tasks, episodes=options.episodes, seed=options.seed, variants=options.variants
     )

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.plan import plan_episodes
-from vla_bench.evaluation.run import RunOptions
+from vla_bench.evaluation.run import RunOptions, asked_episodes
 from vla_bench.results.ledger import EpisodeRecord
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.run_info import RunInfo
@@ -97,8 +96,7 @@ def sequential_plan(options: RunOptions, against: Path, *, alpha: float, margin:
     """Return the plan of a run with these options that is compared with the run in the folder `against`."""
     if against.resolve() == options.output.resolve():
         raise VlaBenchError(f"{against} cannot be compared with itself. Choose another --output or another --against.")
-    planned = plan_episodes(options.suite, options.tasks, episodes=options.episodes, seed=options.seed)
-    return SequentialPlan(planned, read_run(against), alpha=alpha, margin=margin)
+    return SequentialPlan(asked_episodes(options), read_run(against), alpha=alpha, margin=margin)
 
 
 class _NothingToCompareError(VlaBenchError):
@@ -106,11 +104,12 @@ class _NothingToCompareError(VlaBenchError):
 
     def __init__(self, against: Run, planned: Sequence[EpisodeIdentity], tasks: Sequence[str]) -> None:
         first = planned[0]
+        variants = ", ".join(dict.fromkeys(episode.variant for episode in planned))
         seeds = ", ".join(map(str, sorted(set(against.episodes["seed"]))))
         super().__init__(
-            f"{against.folder} has no episode of {first.suite}.{' or '.join(tasks[:3])} ({first.variant}) with seed "
+            f"{against.folder} has no episode of {first.suite}.{' or '.join(tasks[:3])} ({variants}) with seed "
             f"{first.seed} that ended without an error. It holds {len(against.episodes)} episodes of "
-            f"{', '.join(against.suites)} with seed {seeds}: choose --suite, --task and --seed among these."
+            f"{', '.join(against.suites)} with seed {seeds}: choose --suite, --task, --seed and --perturb among these."
         )
 
 

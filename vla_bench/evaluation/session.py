@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vla_bench.core.errors import VlaBenchError
@@ -126,4 +126,5 @@ class RunSession:
             attempts=finished.attempts,
             error_source=result.error_source,
             error=result.error,
+            **asdict(result.conduct),
         )

@@ -8,8 +8,6 @@ import numpy as np
 from vla_bench.core.types import FloatArray, World
 
 _HALF_WIDTH_M = 0.05  # of the gripper's fingers and what they carry, beside the way
-_HAND_HALF_LENGTH_M = 0.1  # along which the fingers open, whichever way they do
-_HAND_HEIGHT_M = 0.035  # of the hand's lower side over the fingertips' centre
 _SPOT_GAP_M = 0.012  # between things put down in one place
 _RINGS = ((0.0, 1), (0.55, 8), (0.85, 12))  # shares of the support's radius at which spots are tried, and how many
 
@@ -20,15 +18,15 @@ def height_over(world: World, start: FloatArray, end: FloatArray, but: frozenset
     It is that of the tallest thing which they or their load pass over, or that from which the hand above them passes
     over what is beside the way; minus infinity where there is nothing.
     """
-    heights = [-np.inf]
+    hand, heights = world.gripper(), [-np.inf]
     for item in set(world.items()) - but:
         geometry, place = world.geometry(item), world.position_world(item)
         top_m = float(place[2]) + geometry.top_m
         beside_m = _distance_to_way(place[:2], start[:2], end[:2]) - max(geometry.radius_m, geometry.support_radius_m)
         if beside_m < _HALF_WIDTH_M:
             heights.append(top_m)
-        elif beside_m < _HAND_HALF_LENGTH_M:
-            heights.append(top_m - _HAND_HEIGHT_M)
+        elif beside_m < hand.palm_half_size_m[0]:  # whichever way the fingers open
+            heights.append(top_m - hand.palm_m)
     return max(heights)
 
 

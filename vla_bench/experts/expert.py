@@ -19,4 +19,4 @@ class Expert(Protocol):
         """Begin an episode."""
 
     def act(self, world: World) -> NDArray[np.float32]:
-        """Return the next (7,) action in [-1, 1]."""
+        """Return the next action in [-1, 1]: 7 numbers for each arm, the right one's first."""

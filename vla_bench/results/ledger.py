@@ -61,13 +61,17 @@ class EpisodeRecord:
     session: int = 0  # which of the run's sessions: says the machine, the versions and the commit
     attempts: int = 1  # in that session, with those that ended with their worker
     error_source: str = ""  # what broke, where outcome is "error": policy, environment or worker
+    path_length_m: float = -1.0  # of the end-effector's way; this and the next three are -1 where not recorded
+    drops: int = -1  # of a thing that a goal speaks of, where letting it go met no goal
+    disturbed: int = -1  # things that no goal speaks of and that ended more than 5 cm from where they began
+    peak_force_n: float = -1.0  # largest normal force at a contact of the gripper, seen once a control step
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"outcome is {self.outcome!r}; it must be one of {', '.join(OUTCOMES)}")
         if (self.outcome == "error") != bool(self.error):
             raise ValueError("an episode has an error text exactly when its outcome is 'error'")
-        for name in ("reward", "progress", "final_progress", "wall_s", "policy_s"):
+        for name in ("reward", "progress", "final_progress", "wall_s", "policy_s", "path_length_m", "peak_force_n"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
 
@@ -199,6 +203,10 @@ _ADDED: dict[int, dict[str, str]] = {  # by the version that added them: columns
         "session": "0",
         "attempts": "1",
         "error_source": "''",
+        "path_length_m": "-1.0",
+        "drops": "-1",
+        "disturbed": "-1",
+        "peak_force_n": "-1.0",
         _DIGEST: "''",  # not checked
     }
 }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
+from vla_bench.envs.contacts import largest_normal_force_n
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.renderer import Renderer, shared_renderer
@@ -54,7 +55,7 @@ class RobosuiteSimulation:
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._xml: str = self._env.sim.model.get_xml()
         self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
-        self._reward, self._succeeded = 0.0, False
+        self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
         self.proprioception_fields = tuple(field for prefix in _PREFIXES[len(self._arms)] for field in fields(prefix))
 
@@ -93,6 +94,8 @@ class RobosuiteSimulation:
         env, parts = self._env, np.split(np.asarray(action), len(self._arms))
         native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
         self._control.advance(np.concatenate(native))
+        fingers = self._world.finger_bodies()
+        self._gripper_force_n = largest_normal_force_n(self._model, self.data, fingers)  # gone once contacts are new
         env.timestep += 1
         env.cur_time += env.control_timestep
         self._reward = float(env._post_action(action)[0])
@@ -126,6 +129,10 @@ class RobosuiteSimulation:
     def reward(self, succeeded: bool) -> float:
         """Return robosuite's own reward for the last step."""
         return self._reward
+
+    def gripper_force_n(self) -> float:
+        """Return the largest normal force at a contact of the grippers, at the end of the last step."""
+        return self._gripper_force_n
 
     def state(self) -> NDArray[np.float64]:
         """Return time, qpos, qvel, the solver's warm start, each arm's memory, then what the model itself holds."""

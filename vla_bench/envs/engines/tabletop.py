@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.envs.contacts import largest_normal_force_n
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
@@ -62,6 +63,7 @@ class TabletopSimulation:
         self.footprints = self._footprints()
         robot = model.body_rootid[self._hand]
         self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
+        self._gripper_force_n = 0.0
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(
             model, joints, [model.joint(tool + name).id for name in gripper.joints]
@@ -143,7 +145,12 @@ class TabletopSimulation:
         """Advance one control step. Positions, velocities and contacts are up to date afterwards."""
         self._controller.set_goal(self.data, action[:6])
         self._move_gripper(float(action[6]))
-        self._controller.advance(self.data, self._substeps)
+        self._controller.advance(self.data, self._substeps - 1)
+        self._controller.apply(self.data)
+        mujoco.mj_step2(self._model, self.data)
+        fingers = self._hand_in_model.bodies
+        self._gripper_force_n = largest_normal_force_n(self._model, self.data, fingers)  # gone once contacts are new
+        mujoco.mj_step1(self._model, self.data)
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
@@ -181,6 +188,10 @@ class TabletopSimulation:
     def reward(self, succeeded: bool) -> float:
         """Return 1 on the step that completes the task, else 0."""
         return float(succeeded)
+
+    def gripper_force_n(self) -> float:
+        """Return the largest normal force at a contact of the gripper, at the end of the last step."""
+        return self._gripper_force_n
 
     def state(self) -> NDArray[np.float64]:
         """Return the whole simulation state; it holds all that the next steps depend on."""

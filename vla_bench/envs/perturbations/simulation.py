@@ -112,6 +112,10 @@ class PerturbedSimulation:
         """Return this step's reward."""
         return self._inner.reward(succeeded)
 
+    def gripper_force_n(self) -> float:
+        """Return the largest normal force at a contact of the gripper."""
+        return self._inner.gripper_force_n()
+
     def state(self) -> NDArray[np.float64]:
         """Return the whole simulation state; what an effect remembers during the episode is not in it."""
         return self._inner.state()

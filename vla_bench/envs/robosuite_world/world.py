@@ -103,6 +103,10 @@ class RobosuiteWorld:
         mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._hand.end_effector])
         return quat
 
+    def finger_bodies(self) -> frozenset[int]:
+        """Return the bodies of the model that are fingers, of all hands."""
+        return self._fingers
+
     def gripper(self) -> GripperGeometry:
         """Shape facts of the gripper."""
         return describe_robot("panda").gripper.geometry

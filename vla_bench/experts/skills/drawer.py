@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vla_bench.core.types import FloatArray, Joint, World
+from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, rotation_error_rad
-from vla_bench.experts.skills.handle import HandleGrip
+from vla_bench.experts.skills.handle import HandleGrip, handle_to_leave, joint_to_move
 from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
@@ -27,7 +27,7 @@ class MoveDrawer:
 
     def act(self, world: World) -> tuple[Action, str]:
         """Turn towards the handle, take it, draw."""
-        joint = self._joint(world)
+        joint = joint_to_move(world, self._fixture, self.direction)
         handle, out = joint.handle_position_world, joint.axis_world
         pose = Pose(handle, float(np.arctan2(out[0], -out[1])), _TILT_RAD)
         if self._grip.holds(world, joint):
@@ -35,11 +35,11 @@ class MoveDrawer:
             return action_towards(world, pose, CLOSE), "operate"
         if np.linalg.norm(world.end_effector_position_world() - handle) < _AT_HANDLE_M:
             return action_towards(world, pose, CLOSE), "grasp"
+        left = handle_to_leave(world, joint)
+        if left is not None:
+            away = world.end_effector_position_world() + _STANDOFF_M * left.axis_world
+            return action_towards(world, Pose(away, pose.yaw_rad, _TILT_RAD), OPEN), "release"
         return action_towards(world, self._approach(world, pose, out), OPEN), "reach"
-
-    def _joint(self, world: World) -> Joint:
-        """Return the joint that is furthest from the goal."""
-        return min(world.joints(self._fixture), key=lambda joint: self.direction * joint.position)
 
     def _approach(self, world: World, pose: Pose, out: FloatArray) -> Pose:
         """Return where to go next: in front of the handle while not yet in line with it, then along the line."""

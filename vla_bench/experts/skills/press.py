@@ -5,6 +5,7 @@ import numpy as np
 from vla_bench.core.types import World
 from vla_bench.experts.grasps import NEUTRAL_YAW_RAD
 from vla_bench.experts.motion import CLOSE, Pose, action_towards
+from vla_bench.experts.skills.handle import joint_to_move
 from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
@@ -22,7 +23,7 @@ class Press:
 
     def act(self, world: World) -> tuple[Action, str]:
         """Go over the button with closed fingers, then down."""
-        button = min(world.joints(self._fixture), key=lambda joint: joint.position)
+        button = joint_to_move(world, self._fixture, direction=1.0)
         target = button.handle_position_world + np.array([0.0, 0.0, world.gripper().fingertip_m])
         lateral = float(np.linalg.norm((world.end_effector_position_world() - target)[:2]))
         presses = lateral < _CENTRED_M

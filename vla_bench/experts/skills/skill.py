@@ -17,7 +17,7 @@ class Skill(Protocol):
     """Something that an expert knows how to do."""
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Return the next (7,) action and the phase it belongs to."""
+        """Return the next action, 7 numbers for each arm, and the phase it belongs to."""
 
 
 skills: Registry[Callable[[Goal], Skill]] = Registry("skill for the goal predicate", package="vla_bench.experts.skills")

@@ -5,7 +5,7 @@ import numpy as np
 from vla_bench.core.types import Joint, World
 from vla_bench.experts.grasps import NEUTRAL_YAW_RAD
 from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_equal_yaw, rotation_error_rad
-from vla_bench.experts.skills.handle import HandleGrip
+from vla_bench.experts.skills.handle import HandleGrip, joint_to_move
 from vla_bench.experts.skills.skill import Action, skills
 from vla_bench.tasks.task import Goal
 
@@ -26,7 +26,7 @@ class TurnKnob:
 
     def act(self, world: World) -> tuple[Action, str]:
         """Descend over the knob, take it, turn."""
-        joint = self._joint(world)
+        joint = joint_to_move(world, self._fixture, self.direction)
         handle = joint.handle_position_world
         pose = Pose(handle, _yaw_across(joint))
         if self._grip.holds(world, joint):
@@ -39,10 +39,6 @@ class TurnKnob:
         height = min(_HOVER_M, _FUNNEL_SLOPE * max(0.0, lateral - _CENTRED_M) + 0.3 * max(0.0, turn - 0.2))
         above = Pose(handle + np.array([0.0, 0.0, height]), pose.yaw_rad)
         return action_towards(world, above, OPEN), "reach"
-
-    def _joint(self, world: World) -> Joint:
-        """Return the joint that is furthest from the goal."""
-        return min(world.joints(self._fixture), key=lambda joint: self.direction * joint.position)
 
 
 @skills.named("turned_on")

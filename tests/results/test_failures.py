@@ -1,0 +1,51 @@
+"""Failed episodes are sorted by where they went wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.results.made_up import episode, made_run
+from vla_bench.results.failures import failure_table, failures
+from vla_bench.results.ledger import EpisodeRecord
+
+
+def _failed(index: int, **fields: object) -> EpisodeRecord:
+    return replace(episode(index, "failure", policy="mine", phase="reach"), drops=0, disturbed=0, **fields)  # type: ignore[arg-type]
+
+
+def test_each_failure_has_the_bucket_of_what_went_wrong(tmp_path: Path) -> None:
+    wrong = {
+        "lost again what was reached": _failed(0, progress=1.0, final_progress=0.5),
+        "dropped it": replace(_failed(1), drops=2),
+        "met some sub-goals": _failed(2, progress=0.5, final_progress=0.5),
+        "held it, did not place it": replace(_failed(3), phase="carry"),
+        "touched it, did not grasp it": replace(_failed(4), phase="grasp"),
+        "took hold, did not move it": replace(_failed(5), phase="operate"),
+        "moved something else": replace(_failed(6), disturbed=1),
+        "never reached it": _failed(7),
+    }
+    run = made_run(tmp_path / "mine", [*wrong.values(), episode(8, policy="mine")])
+    table = failures(run).set_index("episode_index")
+    assert table["bucket"].to_dict() == {record.episode_index: name for name, record in wrong.items()}
+
+
+def test_the_way_is_compared_with_the_experts_and_videos_are_named(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "mine", [replace(_failed(0), path_length_m=3.0), replace(_failed(1), path_length_m=1.0)])
+    expert = made_run(tmp_path / "expert", [replace(episode(0), path_length_m=1.5)])
+    (run / "videos").mkdir()
+    (run / "videos" / "robosuite.lift_clean_seed0_0001.mp4").touch()
+    table = failures(run, expert).set_index("episode_index")
+    assert table.loc[0, "path_over_expert"] == 2.0
+    assert table["path_over_expert"].isna().tolist() == [False, True]
+    assert table["video"].tolist() == ["", "videos/robosuite.lift_clean_seed0_0001.mp4"]
+
+
+def test_the_most_frequent_bucket_stands_first(tmp_path: Path) -> None:
+    run = made_run(
+        tmp_path / "mine", [_failed(0), replace(_failed(1), phase="carry"), replace(_failed(2), phase="carry")]
+    )
+    text = failure_table(failures(run), 4)
+    assert [(row[0], row[1], row[2]) for row in text.rows] == [
+        ("held it, did not place it", "2", "50"),
+        ("never reached it", "1", "25"),
+    ]
+    assert text.title == "3 of 4 episodes failed"
