@@ -263,6 +263,9 @@ def test_a_plan_decides_round_by_round_and_says_why_it_stopped(folder: Path) -> 
             self.episodes = [*whole[:2], *whole[6:]]
             self.seen: list[int] = []
 
+        def require_comparable(self, info: RunInfo) -> None:
+            assert info.policy == "expert"
+
         def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
             self.seen.append(len(records))
             if not records:
