@@ -159,7 +159,6 @@ def test_without_cameras_nothing_is_drawn(environment: VlaBenchEnv) -> None:
     [
         ({"image_size": 8}, r"image_size=8 is out of range\. Expected 16 to 2048 pixels\."),
         ({"image_size": 4096}, "image_size=4096 is out of range"),
-        ({"perturb": "light"}, "perturb='light' is unknown"),
         ({"wait_steps": -1}, r"wait_steps=-1 is out of range\. Expected 0 or more\."),
     ],
 )

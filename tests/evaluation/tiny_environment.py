@@ -32,8 +32,8 @@ class TinyEnvironment:
         if self.kind == "unmakeable":
             raise RuntimeError("no such world")
         self.proprioception_fields, self.action_dim = FIELDS, 7
-        self.task = SimpleNamespace(horizon=HORIZON)
-        self.simulation = SimpleNamespace(world=self)
+        self.task = SimpleNamespace(horizon=HORIZON, goal=(), aims=())
+        self.simulation = SimpleNamespace(world=self, gripper_force_n=lambda: 0.0)
         self.position, self.steps, self.goal, self.renders = 0.0, 0, 3.0, 0
 
     def reset(self, seed: int) -> tuple[Observation, dict[str, Any]]:
@@ -57,6 +57,12 @@ class TinyEnvironment:
         self.renders += 1
         proprioception = np.array([self.position], dtype=np.float32)
         return {"images": {}, "proprioception": proprioception, "instruction": f"{self.kind} {self.scene_seed}"}
+
+    def items(self) -> tuple[str, ...]:
+        return ()
+
+    def end_effector_position_world(self) -> FloatArray:
+        return np.array([self.position, 0.0, 0.0])
 
     def close(self) -> None:
         self.kind = "closed"

@@ -72,4 +72,4 @@ class Effect:
         return image
 
 
-axes: Registry[Callable[[int], Effect]] = Registry("perturbation axis", package="vla_bench.envs.perturbations.axes")
+axes: Registry[Callable[[int], Effect]] = Registry("perturbation axis", package="vla_bench.envs.perturbations.kinds")
