@@ -11,7 +11,7 @@ from vla_bench.results.leaderboard import ALL_TASKS
 from vla_bench.results.runs import read_run
 from vla_bench.results.statistics.multiplicity import holm
 from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
-from vla_bench.results.statistics.proportions import wilson
+from vla_bench.results.statistics.suite_average import fixed_tasks
 from vla_bench.results.tables import TextTable
 
 ROBUSTNESS_COLUMNS: dict[str, type] = {
@@ -23,7 +23,7 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "certified": float,  # share of the planned perturbed episodes that the expert solved, 0..1
     "clean_rate": float,  # 0..1, of those pairs
     "perturbed_rate": float,
-    "perturbed_low": float,  # Wilson's interval; of (all): of the pooled episodes
+    "perturbed_low": float,  # Wilson's interval; of (all): of the tasks' average, as in the leaderboard
     "perturbed_high": float,
     "drop": float,  # clean less perturbed, -1..1, with its 95 % interval
     "drop_low": float,
@@ -95,14 +95,14 @@ def _by_task(index: "pd.Index[Any]") -> dict[str, "pd.Index[Any]"]:
 
 def _row(tasks: list[PairCounts]) -> dict[str, float]:
     total = sum(tasks[1:], start=tasks[0])
-    successes = total.both + total.second_only
-    interval, drop = wilson(successes, total.pairs), mean_difference(tasks)
+    successes = [task.both + task.second_only for task in tasks]
+    perturbed, drop = fixed_tasks(successes, [task.pairs for task in tasks]), mean_difference(tasks)
     return {
         "pairs": total.pairs,
         "clean_rate": sum(task.first_rate for task in tasks) / len(tasks),
-        "perturbed_rate": sum(task.second_rate for task in tasks) / len(tasks),
-        "perturbed_low": interval.low,
-        "perturbed_high": interval.high,
+        "perturbed_rate": perturbed.rate,
+        "perturbed_low": perturbed.low,
+        "perturbed_high": perturbed.high,
         "drop": drop.value,
         "drop_low": drop.low,
         "drop_high": drop.high,
