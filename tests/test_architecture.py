@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"core"},
     "training": {"core", "demos", "models"},
     "authoring": {"core", "tasks", "envs", "experts", "results"},
-    "evaluation": {"core", "tasks", "envs", "experts", "policies", "results"},
+    "evaluation": {"core", "tasks", "envs", "experts", "policies", "results", "authoring"},
 }
 ON_TOP = {"cli", "quickstart", "__main__"}  # nothing below imports these
 
