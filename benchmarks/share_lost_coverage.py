@@ -43,9 +43,9 @@ def main() -> None:
         [
             "# Language use and vision use, simulated",
             "",
-            f"Each row is {options.repetitions} simulated studies of a policy whose rates are known, seed {options.seed}; "
-            "nominal coverage 95 %. The control keeps a part of the policy's own successes, the floor succeeds "
-            "independently. Studies without success above the floor have no score and are left out.",
+            f"Each row is {options.repetitions} simulated studies of a policy whose rates are known, seed "
+            f"{options.seed}; nominal coverage 95 %. The control keeps a part of the policy's own successes, "
+            "the floor succeeds independently. Studies without success above the floor have no score and are left out.",
             "",
             f"- Hardware: {hardware_here().cpu}, one core used, shared",
             f"- Date: {datetime.date.today()}; {time.process_time() - begun:.0f} s of processor time",

@@ -82,7 +82,7 @@ def test_a_control_of_another_protocol_is_not_compared(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "run", episodes("ss", policy="p"))
     made_run(folder / "controls" / "expert", episodes("ss"), protocol={"rendering": "fast", "latency": "80ms"})
     (folder / CONTROLS_FILE).write_text(json.dumps({"expert": "controls/expert"}))
-    with pytest.raises(IncomparableRunsError, match=r"not made alike: .*protocol\.latency"):
+    with pytest.raises(IncomparableRunsError, match=r"under different protocols: .*protocol\.latency"):
         read_controls(folder)
 
 
@@ -90,7 +90,7 @@ def test_a_control_that_met_other_scenes_is_not_compared(tmp_path: Path) -> None
     folder = made_run(tmp_path / "run", episodes("ss", policy="p"))
     made_run(folder / "controls" / "expert", [replace(one, scene_hash="other") for one in episodes("ss")])
     (folder / CONTROLS_FILE).write_text(json.dumps({"expert": "controls/expert"}))
-    with pytest.raises(IncomparableRunsError, match="scene_hash: other scenes in 2 of 2 episodes"):
+    with pytest.raises(IncomparableRunsError, match="did not begin 2 of 2 common episodes in the same scene"):
         read_controls(folder)
 
 

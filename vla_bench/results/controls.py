@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.ledger import KEY
 from vla_bench.results.notes import conditions_of
-from vla_bench.results.protocols import protocol_differences
+from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
 from vla_bench.results.statistics.pairs import Difference, PairCounts, mean_difference
@@ -64,7 +63,7 @@ def read_controls(folder: Path) -> list[ControlReport]:
     run = read_run(folder)
     made = {name: read_run(place) for name, place in places.items()}
     for control in made.values():
-        _require_same_conditions(run, control)
+        require_same_episodes(run, control)
     return [_report(run, suite, made) for suite in run.suites]
 
 
@@ -125,18 +124,6 @@ def _lost(own: pd.DataFrame, frames: Mapping[str, pd.DataFrame], without: tuple[
     parts = [own["success"], *(frames[name]["success"].rename(name) for name in columns)]
     common = pd.concat(parts, axis=1, join="inner").astype(bool)
     return share_lost([part.to_numpy() for _, part in common.groupby("task")], len(without))
-
-
-def _require_same_conditions(run: Run, control: Run) -> None:
-    """Raise `IncomparableRunsError` for a control of another protocol, or one that met other scenes."""
-    reason = "are a run and its control, but were not made alike"
-    differences = protocol_differences(run.info.protocol, control.info.protocol)
-    pairs = run.episodes.merge(control.episodes, on=list(KEY), suffixes=("", "_control"))
-    pairs = pairs[(pairs["scene_hash"] != "") & (pairs["scene_hash_control"] != "")]
-    if others := int((pairs["scene_hash"] != pairs["scene_hash_control"]).sum()):
-        differences = [*differences, f"scene_hash: other scenes in {others} of {len(pairs)} episodes"]
-    if differences:
-        raise IncomparableRunsError(run.folder, control.folder, reason, differences, "Run the controls again.")
 
 
 def _scored(episodes: pd.DataFrame) -> pd.DataFrame:
