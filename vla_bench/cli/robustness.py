@@ -43,14 +43,12 @@ def robustness(
 
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
-    from vla_bench.core.paths import written_whole
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
     from vla_bench.evaluation.run import RunOptions
     from vla_bench.results.robustness import robustness as made
     from vla_bench.results.robustness import robustness_table
-    from vla_bench.results.robustness_figure import save_robustness
-    from vla_bench.results.tables import markdown_table
+    from vla_bench.results.robustness_page import robustness_notes, write_robustness
 
     run = RunOptions(
         policy=policy,
@@ -67,16 +65,10 @@ def robustness(
     options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()))
     with progress_shown(policy) as update:
         runs = measure_robustness(options, lambda stage, at: update(at.done, at.total, stage))
-    table = made(runs.policy, runs.certificates)
-    text = robustness_table(table)
+    text = robustness_table(made(runs.policy, runs.certificates))
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)
-    for line in (*text.footnotes, *runs.without):
+    for line in (*text.footnotes, *runs.without, *robustness_notes(runs.policy)):
         console.print(f"- {line}", soft_wrap=True, markup=False)
-    with written_whole(runs.policy / "robustness.csv") as path:
-        table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
-    with written_whole(runs.policy / "robustness.md") as path:
-        notes = "\n".join(f"- {line}" for line in (*text.footnotes, *runs.without))
-        path.write_text(f"# {text.title}\n\n{markdown_table(text)}\n\n{notes}\n", encoding="utf-8")
-    save_robustness(table, runs.policy / "robustness.png")
-    console.print(str(runs.policy / "robustness.md"), soft_wrap=True)
+    for path in write_robustness(runs.policy, runs.certificates, runs.policy / "robustness"):
+        console.print(str(path), soft_wrap=True)

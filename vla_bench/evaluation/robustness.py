@@ -18,8 +18,8 @@ from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.policies import find_policy
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.robustness import CERTIFICATES
 
-CERTIFICATES = "certificates"  # folder of the expert's run
 _EXPERT = "expert"
 
 

@@ -1,6 +1,7 @@
 """The worker process: carries out the commands that come through its pipe, one after the other."""
 
 import os
+import pickle
 import signal
 import traceback
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.envs.vector.shared import SharedPictures
+from vla_bench.evaluation.episodes import Command, Event, Ready
 from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec, Rows
 
 
@@ -39,7 +42,19 @@ def process_variables(workers: int) -> dict[str, str]:
     return {name: os.environ.get(name, default) for name, default in defaults.items()}
 
 
-def serve(connection: Connection, spec: EnvironmentSpec, rows: int, task_id: str, variables: Mapping[str, str]) -> None:
+def send_quickly(connection: Connection, message: Command | Event) -> None:
+    """Do as `connection.send` without a pickler of its own for every message; `recv` understands it."""
+    connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+
+def serve(
+    connection: Connection,
+    pictures: SharedPictures,
+    spec: EnvironmentSpec,
+    rows: int,
+    task_id: str,
+    variables: Mapping[str, str],
+) -> None:
     """Try out `task_id`, then serve commands until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle: it closes the pipe
     os.environ.update(variables)  # before anything loads OpenGL or a maths library
@@ -54,7 +69,10 @@ def serve(connection: Connection, spec: EnvironmentSpec, rows: int, task_id: str
             connection.send(StartFailed(traceback.format_exc()))
             return
         while True:
-            connection.send(simulated.handle(connection.recv()))
+            event = simulated.handle(connection.recv())
+            if isinstance(event, Ready):
+                event = Ready(event.row, pictures.put(event.row, event.observation))
+            send_quickly(connection, event)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the main process closed the pipe or is gone
     finally:

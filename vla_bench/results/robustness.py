@@ -8,6 +8,8 @@ import pandas as pd
 from vla_bench.core.episode import CLEAN
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.leaderboard import ALL_TASKS
+from vla_bench.results.ledger import KEY
+from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import read_run
 from vla_bench.results.statistics.multiplicity import holm
 from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
@@ -31,6 +33,7 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "p": float,  # exact McNemar, two-sided
     "p_holm": float,  # adjusted over the suite's perturbations
 }
+CERTIFICATES = "certificates"  # folder of the expert's run, beside the policies'
 _PAIR = ("suite", "task", "episode_index", "seed")
 _NOTHING = "\N{EN DASH}"
 
@@ -38,10 +41,15 @@ _NOTHING = "\N{EN DASH}"
 def robustness(run: Path, certificates: Path) -> pd.DataFrame:
     """Return a row for each perturbation and task, and one for all tasks; raise `VlaBenchError` without clean episodes.
 
-    Episodes that ended in an error of the harness are left out with their twins.
+    Episodes that ended in an error of the harness are left out with their twins, and so are those that the
+    expert's run does not hold as solved. Raise `IncomparableRunsError` where that was made in other scenes or another
+    protocol.
     """
     policy, expert = read_run(run), read_run(certificates)
-    episodes = policy.episodes[policy.episodes["outcome"] != "error"]
+    require_same_episodes(policy, expert)
+    solved = pd.MultiIndex.from_frame(expert.episodes.loc[expert.episodes["outcome"] == "success", list(KEY)])
+    certified = pd.MultiIndex.from_frame(policy.episodes[list(KEY)]).isin(solved)
+    episodes = policy.episodes[certified & (policy.episodes["outcome"] != "error")]
     clean = episodes[episodes["variant"] == CLEAN].set_index(list(_PAIR))["outcome"] == "success"
     if clean.empty:
         raise VlaBenchError(f"{run} holds no clean episodes to compare perturbed ones with.")

@@ -106,7 +106,10 @@ class RobosuiteSimulation:
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
-        return self._draw(Renderer.image)
+        if not self._cameras:
+            return {}
+        renderer, data = self._renderer()
+        return renderer.images(data, self._cameras)
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
@@ -193,6 +196,9 @@ class RobosuiteSimulation:
     def _draw(self, draw: Callable[[Renderer, mujoco.MjData, str], Picture]) -> dict[str, Picture]:
         if not self._cameras:
             return {}
-        model, data = self._drawn.at(self._model, self.data)
-        renderer = shared_renderer(model, self._options.image_size, self._options.rendering)
+        renderer, data = self._renderer()
         return {name: draw(renderer, data, camera) for name, camera in self._cameras.items()}
+
+    def _renderer(self) -> tuple[Renderer, mujoco.MjData]:
+        model, data = self._drawn.at(self._model, self.data)
+        return shared_renderer(model, self._options.image_size, self._options.rendering), data

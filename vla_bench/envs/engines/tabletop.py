@@ -154,7 +154,7 @@ class TabletopSimulation:
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
-        return {name: self._renderer().image(self.data, camera) for name, camera in self._cameras.items()}
+        return self._renderer().images(self.data, self._cameras) if self._cameras else {}
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""

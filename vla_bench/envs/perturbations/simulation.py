@@ -141,8 +141,14 @@ class PerturbedSimulation:
         return self._inner.arm_qpos_addresses()
 
     def changes(self) -> tuple[NDArray[np.float64], ...]:
-        """Return what differs from the clean models, for the hash of the scene."""
-        return tuple(values for fields in self._fields for values in fields.changed())
+        """Return what differs from the clean model, for the hash of the scene; what is drawn has the same draws."""
+        return tuple(self._fields[0].changed())
+
+    def acting(self) -> tuple[str, ...]:
+        """Return, as `axis=severity`, the effects that come between an action and the robot."""
+        return tuple(
+            f"{axis}={effect.severity}" for axis, effect in self._effects.items() if type(effect).act is not Effect.act
+        )
 
     def model_xml(self) -> str:
         """Return the MJCF of the model as compiled."""
