@@ -83,7 +83,7 @@ class _Call(nn.Module):
 def _record(network: _Call, given: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
     with warnings.catch_warnings():
         # torch calls its recorder superseded, but torch.export's graphs run no faster here than the network itself
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        for category in (DeprecationWarning, FutureWarning, torch.jit.TracerWarning):  # type: ignore[attr-defined]
+            warnings.simplefilter("ignore", category)
         recorded: Any = torch.jit.trace(network.eval(), tuple(given), check_trace=False)
     return recorded  # type: ignore[no-any-return]
