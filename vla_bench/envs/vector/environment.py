@@ -1,5 +1,6 @@
 """The Gymnasium vector environment: many environments of one or several tasks in worker processes."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import FloatArray
+from vla_bench.envs.vector.copies import RecycledCopies
 from vla_bench.envs.vector.processes import process_variables
 from vla_bench.envs.vector.share import Infos, ShareSpec, require_alike
 from vla_bench.envs.vector.share_process import ShareProcess
@@ -51,6 +53,7 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
         self.single_observation_space, self.single_action_space = facts[0].observation_space, facts[0].action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._copies: defaultdict[tuple[str, str], RecycledCopies] = defaultdict(RecycledCopies)
         self._small: list[Batch] = [{} for _ in self._processes]  # of each worker: observations without pictures
 
     @property  # type: ignore[misc]  # read only, as SyncVectorEnv has it
@@ -165,10 +168,13 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
         batch: Batch = {}
         for key in self.single_observation_space:  # type: ignore[attr-defined]  # a Dict space
             if key in pictures:
-                batch[key] = {name: one.copy() if self._copy else one for name, one in pictures[key].items()}
+                batch[key] = {name: self._own(key, name, one) for name, one in pictures[key].items()}
             else:
                 batch[key] = _together([small[key] for small in self._small])
         return batch
+
+    def _own(self, kind: str, camera: str, pictures: NDArray[Any]) -> NDArray[Any]:
+        return self._copies[kind, camera].copy(pictures) if self._copy else pictures
 
     def _require_idle(self) -> None:
         if self.closed:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import Observation
+from vla_bench.envs.vector.copies import RecycledCopies
 
 _ALIGNMENT = 64  # bytes: a cache line
 
@@ -52,6 +53,7 @@ class SharedPictures:
         self._arrays, self._rows = tuple(arrays), rows
         self._memory = _shared(rows * sum(array.size for array in self._arrays)) if memory is None else memory
         self._batches = _batches(self._arrays, rows, self._memory)
+        self._copies = [[RecycledCopies() for _ in self._arrays] for _ in range(rows)]
 
     def batches(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return all rows' pictures where they lie: kind -> camera -> (rows, H, W, ...)."""
@@ -65,11 +67,8 @@ class SharedPictures:
         return self._replaced(observation, lambda kind, camera, array: self._written(row, kind, camera, array))
 
     def take(self, row: int, observation: Observation) -> Observation:
-        """Return what was `put`; every array is new memory."""
-        batches = self._batches
-        return self._replaced(
-            observation, lambda _, __, held: batches[held][row].copy() if isinstance(held, int) else held
-        )
+        """Return what was `put`; nobody else has the arrays."""
+        return self._replaced(observation, lambda _, __, held: self._copied(row, held))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedPictures, (self._arrays, self._rows, self._memory)
@@ -80,6 +79,9 @@ class SharedPictures:
                 self._batches[place][row] = array
                 return place
         return array  # not foreseen: it goes through the pipe
+
+    def _copied(self, row: int, held: Any) -> Any:
+        return self._copies[row][held].copy(self._batches[held][row]) if isinstance(held, int) else held
 
     def _replaced(self, observation: Observation, change: Callable[[str, str, Any], Any]) -> Observation:
         kinds = {array.kind for array in self._arrays}
