@@ -9,10 +9,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.envs.vector.processes import process_variables, send_quickly
 from vla_bench.envs.vector.shared import SharedPictures, pictures_of
 from vla_bench.evaluation.episodes import Command, Event, Lost, Ready
 from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec
-from vla_bench.evaluation.worker import Started, StartFailed, process_variables, send_quickly, serve
+from vla_bench.evaluation.worker import Started, StartFailed, serve
 
 _STALL_S = 600.0  # a worker that is silent for so long over one command hangs
 _START_S = 600.0  # the same while it starts: the first environment may have to be compiled

@@ -1,7 +1,6 @@
 """The worker process: carries out the commands that come through its pipe, one after the other."""
 
 import os
-import pickle
 import signal
 import traceback
 from collections.abc import Mapping
@@ -9,8 +8,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.envs.vector.processes import send_quickly
 from vla_bench.envs.vector.shared import SharedPictures
-from vla_bench.evaluation.episodes import Command, Event, Ready
+from vla_bench.evaluation.episodes import Ready
 from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec, Rows
 
 
@@ -26,25 +26,6 @@ class StartFailed:
     """The worker's first message: its environments do not work, and why."""
 
     message: str
-
-
-def process_variables(workers: int) -> dict[str, str]:
-    """Return environment variables for the workers: they share the machine's cores and render without a display.
-
-    What the user has set stays as it is. Mesa's software OpenGL (LP) with 0 threads draws in the worker's own thread,
-    which is fastest where every core has a worker.
-    """
-    cores = len(os.sched_getaffinity(0))
-    threads = str(max(1, cores // workers))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    drawing = "0" if workers >= cores else threads
-    defaults = {**dict.fromkeys(names, threads), "LP_NUM_THREADS": drawing, "MUJOCO_GL": "egl"}
-    return {name: os.environ.get(name, default) for name, default in defaults.items()}
-
-
-def send_quickly(connection: Connection, message: Command | Event) -> None:
-    """Do as `connection.send` without a pickler of its own for every message; `recv` understands it."""
-    connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
 
 def serve(
