@@ -170,11 +170,11 @@ def _report(tables: Sequence[list[str]], names: Sequence[str], turns: int) -> st
             "gzip. Slabs: a chunk holds at most this much of each of its frames.",
             "",
             *(line for table in tables for line in table),
-            f"- Hardware: {_processor()}, {os.cpu_count()} cores, {platform.machine()}; {turns} turn{'s' * (turns > 1)}",
+            f"- Hardware: {_processor()}, {os.cpu_count()} cores, {platform.machine()}; turns: {turns}",
             f"- Software: Python {platform.python_version()}, h5py {version('h5py')}, "
             f"HDF5 {h5py.version.hdf5_version}, isal {version('isal')}",
             f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `python benchmarks/hdf5_layout.py {' '.join(f'{name}.hdf5' for name in names)} --turns {turns}`",
+            f"- Command: `python benchmarks/hdf5_layout.py {' '.join(names)} --turns {turns}`",
             "- Demonstrations: `vla-bench generate-demos --task TASK --episodes 3`, seed 0",
             "",
         ]
@@ -199,7 +199,7 @@ def main() -> None:
     for path in options.demos:
         episodes = _episodes(path)
         tables.append(_table(path.stem, episodes, measure(episodes, options.turns)))
-    page = _report(tables, [path.stem for path in options.demos], options.turns)
+    page = _report(tables, [path.name for path in options.demos], options.turns)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
