@@ -61,7 +61,7 @@ def test_a_step_after_the_end_is_refused(lost: Path) -> None:
 def test_a_perturbed_episode_branches_at_the_step_that_its_latency_counts(tmp_path: Path) -> None:
     """With 120 ms each answer of the random policy comes three steps late: step 30 is that of the world, not of it."""
     run, protocol = tmp_path / "late", EvaluationProtocol(latency="120ms+-20")
-    variants = ("lighting=2,object_colour=1",)
+    variants = ("colour=1,lighting=2",)
     options = RunOptions("random", SUITE, run, tasks=(TASK,), episodes=1, seed=2, workers=1, protocol=protocol)
     run_evaluation(replace(options, variants=variants))
     found = branch_episode(run, f"{TASK}/0", 30, "expert", output=tmp_path / "branch")
