@@ -10,10 +10,10 @@ import pytest
 from tests.evaluation.tiny_environment import FIELDS, TinySpec, episodes
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
+from vla_bench.envs.vector.processes import process_variables
 from vla_bench.evaluation.pool import WorkerPool, WorkerStartError
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.evaluation.rows import EnvironmentFacts
-from vla_bench.evaluation.worker import process_variables
 from vla_bench.policies import PolicyBase
 
 

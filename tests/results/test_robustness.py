@@ -1,11 +1,13 @@
 """Drops are paired by scene, certified by the expert's ledger, and adjusted over perturbations."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.results.made_up import episodes, made_run
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.leaderboard import ALL_TASKS
 from vla_bench.results.robustness import robustness, robustness_table
 from vla_bench.results.robustness_figure import save_robustness
@@ -28,12 +30,12 @@ def _runs(tmp_path: Path) -> tuple[Path, Path]:
 def test_drops_are_paired_and_certified(tmp_path: Path) -> None:
     table = robustness(*_runs(tmp_path)).set_index(["variant", "task"])
     camera = table.loc["camera=2", ALL_TASKS]
-    assert camera["pairs"] == 9  # the error is left out with its twin
-    assert camera["clean_rate"] == pytest.approx(8 / 9)
-    assert camera["perturbed_rate"] == pytest.approx(3 / 9)
-    assert camera["drop"] == pytest.approx(5 / 9)
+    assert camera["pairs"] == 7  # the error is left out with its twin, and what the expert did not solve
+    assert camera["clean_rate"] == pytest.approx(7 / 7)
+    assert camera["perturbed_rate"] == pytest.approx(3 / 7)
+    assert camera["drop"] == pytest.approx(4 / 7)
     assert camera["certified"] == pytest.approx(0.8)
-    assert camera["p"] == pytest.approx(2 * 0.5**5)  # five discordant pairs, all one way
+    assert camera["p"] == pytest.approx(2 * 0.5**4)  # four discordant pairs, all one way
     assert camera["p_holm"] == pytest.approx(2 * camera["p"])
     assert table.loc["lighting=1", ALL_TASKS]["drop"] == pytest.approx(-0.1)
 
@@ -53,3 +55,10 @@ def test_a_run_without_clean_episodes_cannot_be_used(tmp_path: Path) -> None:
     own = made_run(tmp_path / "mine", episodes("sf", variant="camera=2"))
     with pytest.raises(VlaBenchError, match="holds no clean episodes"):
         robustness(own, own)
+
+
+def test_certificates_of_other_scenes_are_refused(tmp_path: Path) -> None:
+    own, _ = _runs(tmp_path)
+    others = [replace(one, scene_hash="other") for one in episodes("ssssssssss")]
+    with pytest.raises(IncomparableRunsError, match="did not begin 10 of 10 common episodes in the same scene"):
+        robustness(own, made_run(tmp_path / "others", others))

@@ -21,14 +21,13 @@ from vla_bench.cli.options import (
     worker_count,
 )
 from vla_bench.cli.progress import progress_shown
-from vla_bench.cli.tables import print_table
+from vla_bench.cli.tables import print_table, print_text_table
 
 if TYPE_CHECKING:
     from vla_bench.evaluation.run import RunOptions
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
-    from vla_bench.results.tables import TextTable
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -142,7 +141,7 @@ def show_controls(
     from vla_bench.results.controls import control_table, read_controls
 
     for report in read_controls(run):
-        _print_text_table(control_table(report))
+        print_text_table(control_table(report))
 
 
 def leaderboard(
@@ -189,7 +188,7 @@ def print_run(folder: Path) -> None:
 
     run = read_run(folder)
     for table in full(leaderboard(run.episodes), conditions_of([run])):
-        _print_text_table(table)
+        print_text_table(table)
 
 
 def print_decision(plan: "SequentialPlan") -> None:
@@ -211,14 +210,8 @@ def print_leaderboard(files: "LeaderboardFiles") -> None:
     console = Console()
     for tables in files.suites():
         for table in tables:
-            _print_text_table(table)
+            print_text_table(table)
     for note in files.notes:
         console.print(f"- {note}", highlight=False)
     for path in files.paths:
         console.print(str(path), soft_wrap=True)
-
-
-def _print_text_table(table: "TextTable") -> None:
-    print_table(table.header, table.rows, title=table.title, words=table.left)
-    for note in table.footnotes:
-        Console().print(note, style="dim", highlight=False, soft_wrap=True)

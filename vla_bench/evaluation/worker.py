@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.envs.vector.processes import send_quickly
+from vla_bench.envs.vector.shared import SharedPictures
+from vla_bench.evaluation.episodes import Ready
 from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec, Rows
 
 
@@ -25,21 +28,14 @@ class StartFailed:
     message: str
 
 
-def process_variables(workers: int) -> dict[str, str]:
-    """Return environment variables for the workers: they share the machine's cores and render without a display.
-
-    What the user has set stays as it is. Mesa's software OpenGL (LP) with 0 threads draws in the worker's own thread,
-    which is fastest where every core has a worker.
-    """
-    cores = len(os.sched_getaffinity(0))
-    threads = str(max(1, cores // workers))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    drawing = "0" if workers >= cores else threads
-    defaults = {**dict.fromkeys(names, threads), "LP_NUM_THREADS": drawing, "MUJOCO_GL": "egl"}
-    return {name: os.environ.get(name, default) for name, default in defaults.items()}
-
-
-def serve(connection: Connection, spec: EnvironmentSpec, rows: int, task_id: str, variables: Mapping[str, str]) -> None:
+def serve(
+    connection: Connection,
+    pictures: SharedPictures,
+    spec: EnvironmentSpec,
+    rows: int,
+    task_id: str,
+    variables: Mapping[str, str],
+) -> None:
     """Try out `task_id`, then serve commands until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle: it closes the pipe
     os.environ.update(variables)  # before anything loads OpenGL or a maths library
@@ -54,7 +50,10 @@ def serve(connection: Connection, spec: EnvironmentSpec, rows: int, task_id: str
             connection.send(StartFailed(traceback.format_exc()))
             return
         while True:
-            connection.send(simulated.handle(connection.recv()))
+            event = simulated.handle(connection.recv())
+            if isinstance(event, Ready):
+                event = Ready(event.row, pictures.put(event.row, event.observation))
+            send_quickly(connection, event)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the main process closed the pipe or is gone
     finally:
