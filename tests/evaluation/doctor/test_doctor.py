@@ -148,7 +148,7 @@ proprioception = ["end_effector_position", "gripper_position", "joint_positions"
 action_from = "expected"
 """
     )
-    diagnosis = consult(DoctorOptions(str(card), "tabletop_pick", tasks=("pick_red_cube",), episodes=10, stride=6))
+    diagnosis = consult(DoctorOptions(str(card), "tabletop_pick", tasks=("pick_red_cube",), episodes=10))
     fixes = {fix.mistake: fix.fix for fix in diagnosis.fixes}
     assert fixes["image orientation"] == 'image_orientation = "upright"'
     assert fixes["gripper convention"] in ('gripper = "close_positive"', 'gripper = "close_one"')

@@ -28,7 +28,6 @@ class DoctorOptions:
     tasks: tuple[str, ...] = ()
     episodes: int = 12
     seed: int = 0
-    stride: int = 3  # control steps between the moments at which actions are compared
 
     def __post_init__(self) -> None:
         if self.episodes < _LEAST_EPISODES:
@@ -46,7 +45,7 @@ def consult(options: DoctorOptions, on_stage: Callable[[str], None] = lambda sta
         raise ConventionError(f"Policy {source.name} is the expert itself: there is nothing to compare it with.")
     spec = environment_spec(policy, None, EvaluationProtocol())
     on_stage(f"recording {options.episodes} expert episodes")
-    lessons = record_lessons(tasks, spec, episodes=options.episodes, seed=options.seed, stride=options.stride)
+    lessons = record_lessons(tasks, spec, episodes=options.episodes, seed=options.seed)
     on_stage(f"comparing actions at {len(lessons.moments)} moments")
     return examine(build, card, folder, lessons, spec)
 

@@ -45,7 +45,7 @@ class Lessons:
 
 
 def record_lessons(
-    task_ids: Sequence[str], spec: EnvironmentSpec, *, episodes: int, seed: int, stride: int
+    task_ids: Sequence[str], spec: EnvironmentSpec, *, episodes: int, seed: int, stride: int = 3
 ) -> Lessons:
     """Let the expert act in `episodes` episodes, task after task in turn, and keep every `stride`-th moment.
 
