@@ -1,7 +1,7 @@
 """The registry of measures. A new one is one new module in `vla_bench/benchmarking/kinds/`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vla_bench.benchmarking.figures import Figure
@@ -26,6 +26,10 @@ class Setting:
     workspace: Path = Path()  # for what a measure writes; removed afterwards
     note: Callable[[str], None] = lambda text: None  # hears what a reader of the figures must know
 
+    def quick(self) -> "Setting":
+        """Return a setting for a look of about a minute."""
+        return replace(self, turns=2, seconds=0.4, scale=0.2)
+
     def note_versions(self, versions: Mapping[str, str]) -> None:
         """Note the versions of what a peer brought along."""
         if versions:
@@ -35,8 +39,6 @@ class Setting:
         """Return how many of what the default run takes `count` of."""
         return max(least, round(count * self.scale))
 
-
-QUICK = {"turns": 2, "seconds": 0.4, "scale": 0.2}
 
 Take = Callable[[Setting], Sequence[Figure]]
 

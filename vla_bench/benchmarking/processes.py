@@ -94,13 +94,21 @@ class SubjectProcess:
 
     def turn(self, *, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> Turn:
         """Let it work, as `serving.take_turn` says."""
+        self.begin(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets)
+        return self.finished()
+
+    def begin(self, *, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> None:
+        """Let it begin a turn; `finished` waits for the end."""
         assert self._process.stdin is not None
         asked = {"seconds": seconds, "steps": steps, "warm_up": warm_up, "resets": resets}
         try:
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # `_answer` tells why
+            pass  # `finished` tells why
+
+    def finished(self) -> Turn:
+        """Wait for the end of the turn."""
         answer = self._answer()
         return Turn(**{**answer, "resets_s": tuple(answer["resets_s"])})
 
@@ -162,6 +170,16 @@ class Turns:
             for name, process in self._processes.items():
                 taken[name].append(process.turn(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets))
         return taken
+
+    def one(self, name: str, *, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> Turn:
+        """Let one subject alone take a turn."""
+        return self._processes[name].turn(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets)
+
+    def together(self, *, seconds: float, warm_up: int = 3) -> dict[str, Turn]:
+        """Let all subjects work at the same time."""
+        for process in self._processes.values():
+            process.begin(seconds=seconds, steps=1, warm_up=warm_up)
+        return {name: process.finished() for name, process in self._processes.items()}
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
