@@ -14,7 +14,7 @@ from vla_bench.benchmarking.stock import peers
 from vla_bench.core.errors import UnknownNameError
 
 TINY = Setting(turns=1, seconds=0.02, scale=0.01, workers=1)
-CHEAP = ("gpu-environments", "gpu-inference", "peers", "physics")
+CHEAP = ("gpu-environments", "gpu-inference", "peers")
 AIMED = {  # the table: every aim has a figure
     "tabletop-images": {"tabletop-ratio"},
     "robosuite-images": {"fast-ratio", "faithful-ratio"},

@@ -21,6 +21,7 @@ class BenchmarkOptions:
     """What to measure and how thoroughly."""
 
     only: tuple[str, ...] = ()  # none: every measure
+    quick: bool = False  # leave out what takes long, unless it is asked for
     setting: Setting = field(default_factory=Setting)
     profile: bool = False
     growth: bool = False
@@ -30,7 +31,11 @@ class BenchmarkOptions:
         """Return the measures to take; raise `UnknownNameError` for one that does not exist."""
         for name in self.only:
             measures[name]
-        return tuple(name for name in measures if name in self.only or not self.only) if self.measured else ()
+        if not self.measured:
+            return ()
+        if self.only:
+            return tuple(name for name in measures if name in self.only)
+        return tuple(name for name, one in measures.items() if one.in_quick or not self.quick)
 
 
 def run_benchmark(

@@ -49,11 +49,12 @@ class Measure:
 
     title: str
     take: Take  # raises `NotRunError` where it cannot be taken
+    in_quick: bool = True  # whether a quick look takes it without being asked to
 
 
 measures: Registry[Measure] = Registry("measure", package="vla_bench.benchmarking.kinds")
 
 
-def measure(name: str, title: str) -> Callable[[Take], Measure]:
+def measure(name: str, title: str, *, in_quick: bool = True) -> Callable[[Take], Measure]:
     """Return a decorator that registers a function as the measure `name`."""
-    return lambda take: measures.register(Measure(title, take), name=name)
+    return lambda take: measures.register(Measure(title, take, in_quick), name=name)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-import vla_bench
 from vla_bench.core.errors import VlaBenchError
 
 _SERVING = Path(__file__).with_name("serving.py")
+_ROOT = Path(__file__).resolve().parents[2]  # of the package
 _JOIN_S = 10.0
 _SHOWN_LINES = 6  # of a subject's last words
 
@@ -191,9 +191,7 @@ def _variables(subject: Subject) -> dict[str, str]:
     variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
     variables.setdefault("MUJOCO_GL", "egl")
     if subject.is_ours:
-        variables["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(Path(vla_bench.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-        )
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     else:
         variables.pop("PYTHONPATH", None)  # a peer's Python has packages of its own
     return {**variables, **subject.variables}

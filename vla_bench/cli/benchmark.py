@@ -33,7 +33,9 @@ def benchmark(
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Take this measure; repeat for several.")] = None,
     show: Annotated[bool, typer.Option("--list", help="List measures and peers, and measure nothing.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="About a minute: short turns, small runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A minute or two: short turns, and less of everything.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Run all 500 episodes of what is projected otherwise.")] = False,
     peer: Annotated[
         list[str] | None,
@@ -98,7 +100,7 @@ def _options(
     setting = Setting(full=full, workers=workers, peers=peers_of(peer or ()))
     setting = setting.quick() if quick else setting
     setting = setting if turns is None else replace(setting, turns=turns)
-    options = BenchmarkOptions(tuple(only or ()), setting, profile, growth, measured)
+    options = BenchmarkOptions(tuple(only or ()), quick, setting, profile, growth, measured)
     options.names()  # an unknown one is told before anything is measured
     return options
 

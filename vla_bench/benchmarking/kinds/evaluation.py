@@ -11,7 +11,7 @@ _ROWS = 4  # environments a worker
 _AIM = Aim(bound=10.0, better="lower")
 
 
-@measure("evaluation", f"Evaluation: expert on {_EPISODES} tabletop episodes with images")
+@measure("evaluation", f"Evaluation: expert on {_EPISODES} tabletop episodes with images", in_quick=False)
 def evaluation(setting: Setting) -> list[Figure]:
     """Return the minutes; with `full`, the whole run is made, otherwise it is projected from the pace of a sample."""
     tasks = len(tasks_of(_SUITE))

@@ -10,14 +10,14 @@ _BATCHES = (1, 4, 8, 16)
 _REFERENCE = 4  # what a run computes together, of its own
 
 
-@measure("inference", f"Actions a second of {_POLICY} by batch, one thread")
+@measure("inference", f"Actions a second of {_POLICY} by batch, one thread", in_quick=False)
 def inference(setting: Setting) -> list[Figure]:
     """Return actions/s for each batch, preprocessing included, and their ratios to a batch of one."""
     subjects = {
         str(batch): ours("policy", f"batch {batch}", policy=_POLICY, batch=batch, threads=1) for batch in _BATCHES
     }
     with Turns(subjects) as turns:
-        taken = turns.take(2 * setting.turns, seconds=setting.seconds / 2)
+        taken = turns.take(setting.turns, seconds=setting.seconds / 2)
     speeds = {batch: [int(batch) * turn.steps_per_s for turn in of_one] for batch, of_one in taken.items()}
     setting.note(
         f"inference: {_POLICY} as its card says, on real observations, preprocessing included, on one thread as in a "

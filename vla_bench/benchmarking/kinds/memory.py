@@ -11,7 +11,7 @@ _AIM = Aim(bound=400.0, better="lower")
 _RUNS = {"tabletop": ("tabletop_object", ()), "robosuite": ("robosuite", ("lift",))}  # engine -> suite and tasks
 
 
-@measure("memory", "Memory of a worker, 8 environments with images")
+@measure("memory", "Memory of a worker, 8 environments with images", in_quick=False)
 def memory(setting: Setting) -> list[Figure]:
     """Return the proportional share of each worker's memory, and its resident set."""
     if not process_memory_mb():

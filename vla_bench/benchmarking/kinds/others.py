@@ -19,13 +19,15 @@ def others(setting: Setting) -> list[Figure]:
             f"no --peer was given. With one installed in /path: --peer NAME=/path/bin/python, of {known}."
         )
     figures: list[Figure] = []
+    failure: SubjectError | None = None
     for name, python in setting.peers.items():
         try:
             figures += _beside(setting, name, python)
         except SubjectError as error:
             setting.note(f"peers: {name} was not measured: {' '.join(str(error).split())}")
-    if not figures:
-        raise NotRunError("no peer could be measured; the notes say why.")
+            failure = error
+    if failure is not None and not figures:
+        raise failure
     return figures
 
 

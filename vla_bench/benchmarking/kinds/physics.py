@@ -17,7 +17,7 @@ def physics(setting: Setting) -> list[Figure]:
     for engine, task_id in ENGINES.items():
         subjects = {part: ours("task", part, task_id=task_id, part=part, cameras=()) for part in _PARTS}
         with Turns({"alone": ours("physics", "alone", task_id=task_id), **subjects}) as turns:
-            figures += _figures(engine, task_id, turns.take(2 * setting.turns, seconds=setting.seconds / 2))
+            figures += _figures(engine, task_id, turns.take(setting.turns, seconds=setting.seconds / 2))
     setting.note(
         "`mj_step` alone goes through recorded states of an episode under the same random actions, one call a control "
         "step, with the torques that the controller ended that step with; warm start and contacts are the episode's."

@@ -20,7 +20,7 @@ def scheduling(setting: Setting) -> list[Figure]:
     """Return both shares, from runs of a policy that stands still, so that all episodes are of one length."""
     if cores() < 2:
         raise NotRunError("it takes two cores.")
-    turns, horizon = max(2, setting.turns // 2), get_task(_TASK).horizon
+    turns, horizon = max(1, setting.turns // 2), get_task(_TASK).horizon
     bare: list[float] = []
     paces: dict[int, list[float]] = {1: [], 2: []}
     standing = ours(

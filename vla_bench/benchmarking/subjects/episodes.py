@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-import vla_bench
 from vla_bench.core.types import ACTION_DIM
+from vla_bench.envs.environment import make as make_environment
 
 _OPEN = -1.0  # gripper
 
@@ -17,7 +17,7 @@ class Episodes:
     """One step of one environment after the other; a reset is a part of the step that ended the episode."""
 
     def __init__(self, rows: int, options: dict[str, Any]) -> None:
-        self._envs = [vla_bench.make(**options) for _ in range(rows)]
+        self._envs = [make_environment(**options) for _ in range(rows)]
         self._action = np.zeros(self._envs[0].action_dim, dtype=np.float32)
         self._action[ACTION_DIM - 1 :: ACTION_DIM] = _OPEN
         self._next, self._seed = 0, 0

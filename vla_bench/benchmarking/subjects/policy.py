@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-import vla_bench
 from vla_bench.benchmarking.tasks_measured import TABLETOP
 from vla_bench.core.types import Observation
+from vla_bench.envs.environment import make as make_environment
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
 
@@ -33,7 +33,7 @@ def make(options: dict[str, Any]) -> Acting:
     torch.set_num_threads(options["threads"])
     policy = load_policy(options["policy"])
     needs = policy.requirements
-    env = vla_bench.make(
+    env = make_environment(
         options.get("task_id", TABLETOP), image_size=needs.image_size or 224, cameras=needs.cameras, depth=needs.depth
     )
     policy.connect(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-import vla_bench
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.environment import make as make_environment
 
 _MOST = 0.3  # of every number of a random action
 _EPISODE_STEPS = 200  # where only the engine is stepped
@@ -91,4 +91,4 @@ def make(options: dict[str, Any]) -> Whole:
     options = dict(options)
     part = options.pop("part", "whole")
     options["cameras"] = tuple(options.get("cameras", ("agentview", "wrist")))
-    return _PARTS[part](vla_bench.make(**options))
+    return _PARTS[part](make_environment(**options))

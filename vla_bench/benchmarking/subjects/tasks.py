@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-import vla_bench
+from vla_bench.envs.environment import make as make_environment
 from vla_bench.tasks import get_task, task_ids
 
 _STEPS = 20  # control steps of each task
@@ -19,7 +19,7 @@ class TaskAfterTask:
 
     def step(self) -> bool:
         """Go through the next task."""
-        env = vla_bench.make(self._ids[self._next % len(self._ids)])
+        env = make_environment(self._ids[self._next % len(self._ids)])
         self._next += 1
         env.reset(seed=0)
         for _ in range(_STEPS):
