@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vla_bench.benchmarking.figures import Figure, Outcome
+from vla_bench.benchmarking.growth_points import Growth
 from vla_bench.benchmarking.machine import software, this_machine
 from vla_bench.benchmarking.measures import NotRunError, Setting, measures
+from vla_bench.benchmarking.profile_parts import Profile
 from vla_bench.benchmarking.record import Record
 from vla_bench.benchmarking.stock import peers
 
@@ -49,7 +51,8 @@ def run_benchmark(
     for done, name in enumerate(names):
         on_progress(done, total, measures[name].title)
         outcomes.append(take(name, options.setting))
-    profiles, growths = (), ()
+    profiles: tuple[Profile, ...] = ()
+    growths: tuple[Growth, ...] = ()
     if options.profile:
         from vla_bench.benchmarking.profiling import profile_engines
 

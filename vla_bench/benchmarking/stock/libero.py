@@ -13,10 +13,10 @@ _CAMERAS = ("agentview", "robot0_eye_in_hand", "frontview", "birdview")
 
 def make(options: dict[str, Any]) -> Any:
     """Return the environment at work; a reset compiles the model anew, as in LIBERO's own evaluation."""
-    builtins.input = lambda *question: "n"  # type: ignore[assignment]  # asked at the first import
+    builtins.input = lambda *question: "n"  # asked at the first import
     import numpy as np
-    from libero.libero import benchmark, get_libero_path
-    from libero.libero.envs import OffScreenRenderEnv
+    from libero.libero import benchmark, get_libero_path  # type: ignore[import-not-found]
+    from libero.libero.envs import OffScreenRenderEnv  # type: ignore[import-not-found]
 
     task = benchmark.get_benchmark_dict()["libero_spatial"]().get_task(0)
     generator = np.random.default_rng(0)

@@ -11,7 +11,7 @@ DISTRIBUTIONS = ("mani_skill", "sapien", "gymnasium")
 def make(options: dict[str, Any]) -> Any:
     """Return the environment at work: at most two cameras, its own and the hand's."""
     import gymnasium
-    import mani_skill.envs  # noqa: F401  # registers the environments
+    import mani_skill.envs  # type: ignore[import-not-found]  # noqa: F401  # registers the environments
     import numpy as np
 
     robot = "panda_wristcam" if options["cameras"] > 1 else "panda"

@@ -15,7 +15,7 @@ def make(options: dict[str, Any]) -> Any:
     An environment renders one camera, so the others are drawn by changing the camera of its renderer.
     """
     import gymnasium
-    import metaworld  # noqa: F401  # registers the environments
+    import metaworld  # type: ignore[import-not-found]  # noqa: F401  # registers the environments
     import mujoco
     import numpy as np
 
