@@ -10,7 +10,7 @@ from vla_bench.benchmarking.profile_parts import Part, Profile
 from vla_bench.benchmarking.runs import watch
 from vla_bench.benchmarking.subjects import ours
 from vla_bench.benchmarking.tasks_measured import ENGINES
-from vla_bench.evaluation.worker import process_variables
+from vla_bench.envs.vector.processes import process_variables
 from vla_bench.tasks import get_task
 
 _IMAGE_SIZE = 224  # pixels

@@ -6,7 +6,7 @@ from vla_bench.benchmarking.measures import NotRunError, Setting, measure
 from vla_bench.benchmarking.processes import Turns, ratios
 from vla_bench.benchmarking.runs import watch
 from vla_bench.benchmarking.subjects import ours
-from vla_bench.evaluation.worker import process_variables
+from vla_bench.envs.vector.processes import process_variables
 from vla_bench.tasks import get_task
 
 _TASK = "tabletop_object.red_cube_in_basket"
