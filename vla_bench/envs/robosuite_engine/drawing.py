@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from vla_bench.envs.bounded_meshes import Tolerance, put, within
+from vla_bench.envs.compiler_memory import release_compiler_memory
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
 
@@ -59,7 +60,9 @@ def _drawn_model(xml: str, rendering: Rendering) -> mujoco.MjModel:
     if rendering == "fast":
         spec.visual.quality.offsamples = 0
     _simplify(spec, _TOLERANCES[rendering])
-    return spec.compile()
+    model = spec.compile()
+    release_compiler_memory()
+    return model
 
 
 def _simplify(spec: mujoco.MjSpec, tolerance: Tolerance) -> None:
