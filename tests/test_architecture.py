@@ -26,17 +26,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"core"},
     "training": {"core", "demos", "models"},
     "authoring": {"core", "tasks", "envs", "experts", "results"},
-    "evaluation": {"core", "tasks", "envs", "experts", "policies", "results"},
+    "evaluation": {"core", "tasks", "envs", "experts", "policies", "results", "authoring"},
+    "benchmarking": {"core", "tasks", "envs", "demos", "models", "policies", "results", "evaluation"},
 }
 ON_TOP = {"cli", "quickstart", "__main__"}  # nothing below imports these
 
 # Heavy libraries, and the sub-packages that may import them at all.
 MAY_LOAD: dict[str, set[str]] = {
-    "torch": {"models", "policies", "training"},
+    "torch": {"models", "policies", "training", "benchmarking"},
     "transformers": {"models", "policies", "training"},
     "peft": {"models", "policies", "training"},
-    "mujoco": {"envs", "experts"},
-    "robosuite": {"envs", "experts"},
+    "mujoco": {"envs", "experts", "benchmarking"},
+    "robosuite": {"envs", "experts", "benchmarking"},
 }
 
 

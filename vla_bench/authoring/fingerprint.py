@@ -30,16 +30,22 @@ _NO_MATTER = (  # modules whose work is in the hash by its outcome, or that only
 )
 _CHOSEN_BY_NAME = {  # packages of registries of which an episode runs those that its task names, and no others
     *(f"vla_bench.{name}" for name in ("envs.engines", "experts.skills", "tasks.initial", "tasks.predicates")),
+    "vla_bench.envs.perturbations.kinds",
 }
+_PERTURBED = "vla_bench.envs.perturbations.simulation"  # what runs under every perturbation
 
 
-def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = ()) -> str:
-    """Return the hash for the task's expert, or for the blind one where `alternatives` are what it draws from."""
+def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = (), *, perturbation: str = "") -> str:
+    """Return the hash for the task's expert, or for the blind one where `alternatives` are what it draws from.
+
+    Under a `perturbation`, as `axis=severity,...`, it covers the axes' own code too.
+    """
     parts = [
         *(_definition(each) for each in (task, *alternatives)),
         *_assets(task, robot),
         *(f"{name} {version(name)}" for name in _LIBRARIES),
         *(_meaning(_file(module)) for module in _code(task)),
+        *(_perturbed(perturbation) if perturbation else ()),
     ]
     return _hash(parts)
 
@@ -82,14 +88,25 @@ def _code(task: Task) -> tuple[str, ...]:
     return _closure(tuple(sorted(set(begin))))
 
 
+def _perturbed(perturbation: str) -> Iterator[str]:
+    """Yield the perturbation and the code of its axes."""
+    from vla_bench.envs.perturbations import Perturbation
+
+    yield perturbation
+    own = (type(effect).__module__ for _, effect in Perturbation.parse(perturbation).effects())
+    without = tuple(set(_NO_MATTER) - {"vla_bench.envs.perturbations"})
+    for module in _closure((_PERTURBED, *sorted(own)), without):
+        yield _meaning(_file(module))
+
+
 @cache
-def _closure(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `modules` and all of ours that they import, directly or not."""
+def _closure(modules: tuple[str, ...], without: tuple[str, ...] = _NO_MATTER) -> tuple[str, ...]:
+    """Return `modules` and all of ours that they import, directly or not, but those that do not matter."""
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found and not module.startswith(_NO_MATTER):
+        if module not in found and not module.startswith(without):
             found.add(module)
             waiting += _imported(module)
     return tuple(sorted(found))

@@ -16,10 +16,13 @@ from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite_engine.arm import MEMORY, Arm, fields
 from vla_bench.envs.robosuite_engine.drawing import DrawnScene
+from vla_bench.envs.robosuite_engine.fixtures import Fixtures
 from vla_bench.envs.robosuite_engine.hidden_state import HiddenState
+from vla_bench.envs.robosuite_engine.light import lighten
 from vla_bench.envs.robosuite_engine.making import make_stock
 from vla_bench.envs.robosuite_world import RobosuiteWorld
-from vla_bench.envs.simulation import Disturbance
+from vla_bench.envs.robosuite_world.kinds.guest import guests_among
+from vla_bench.envs.simulation import Disturbance, Fixture
 from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.tasks.task import Task
 
@@ -40,7 +43,8 @@ class RobosuiteSimulation:
 
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
-        self._env = make_stock(options.robot, **task.engine_options)
+        self._env = make_stock(options.robot, guests_among(task.objects.values()), **task.engine_options)
+        self._xml = lighten(self._env)
         # Only now: it imports robosuite, which `make_stock` keeps quiet.
         from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
@@ -48,12 +52,11 @@ class RobosuiteSimulation:
         self._model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self._arms = [Arm(robot, self._model, self.data) for robot in self._env.robots]
-        self._hidden = HiddenState(self._env)
+        self._hidden, self._fixtures = HiddenState(self._env), Fixtures(self._env)
         self._world = RobosuiteWorld(self._env, task.objects)
         robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
         self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
-        self._xml: str = self._env.sim.model.get_xml()
         self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
@@ -76,6 +79,7 @@ class RobosuiteSimulation:
         """
         fresh = np.random.default_rng(generator.integers(2**63))
         self._env.rng.bit_generator.state = fresh.bit_generator.state
+        self._fixtures.restore()
         self._env.reset()
         if disturb is not None:
             disturb(self._model, self.data)
@@ -106,7 +110,10 @@ class RobosuiteSimulation:
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
-        return self._draw(Renderer.image)
+        if not self._cameras:
+            return {}
+        renderer, data = self._renderer()
+        return renderer.images(data, self._cameras)
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
@@ -171,6 +178,18 @@ class RobosuiteSimulation:
         """Return the bodies of the model that are each item's."""
         return self._world.item_bodies()
 
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Return bins, pegs, doors and dirt."""
+        return self._fixtures.all()
+
+    def fixture_pose(self, body: int) -> tuple[FloatArray, FloatArray]:
+        """Return where a fixture stands: position (3,) and quaternion (4,)."""
+        return self._fixtures.pose(body)
+
+    def move_fixture(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+        """Put a fixture somewhere, for this episode."""
+        self._fixtures.move(body, position_world, quat_wxyz)
+
     def arm_qpos_addresses(self) -> NDArray[np.int64]:
         """Return where the joint positions of the arms stand in `qpos`."""
         found = [np.asarray(robot._ref_joint_pos_indexes, dtype=np.int64) for robot in self._env.robots]
@@ -193,6 +212,9 @@ class RobosuiteSimulation:
     def _draw(self, draw: Callable[[Renderer, mujoco.MjData, str], Picture]) -> dict[str, Picture]:
         if not self._cameras:
             return {}
-        model, data = self._drawn.at(self._model, self.data)
-        renderer = shared_renderer(model, self._options.image_size, self._options.rendering)
+        renderer, data = self._renderer()
         return {name: draw(renderer, data, camera) for name, camera in self._cameras.items()}
+
+    def _renderer(self) -> tuple[Renderer, mujoco.MjData]:
+        model, data = self._drawn.at(self._model, self.data)
+        return shared_renderer(model, self._options.image_size, self._options.rendering), data

@@ -22,7 +22,7 @@ from vla_bench.envs.postures import reach_posture
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robot_model import GRIPPER_PREFIX
 from vla_bench.envs.scene import ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
-from vla_bench.envs.simulation import Disturbance
+from vla_bench.envs.simulation import Disturbance, Fixture
 from vla_bench.envs.views import camera_geometry, segment_of_geoms
 from vla_bench.envs.world import Hand, MujocoWorld
 from vla_bench.tasks.initial import Footprint, Place, initial_relations
@@ -154,7 +154,7 @@ class TabletopSimulation:
 
     def images(self) -> dict[str, ImageArray]:
         """Render every camera; where there is none, no OpenGL is needed."""
-        return {name: self._renderer().image(self.data, camera) for name, camera in self._cameras.items()}
+        return self._renderer().images(self.data, self._cameras) if self._cameras else {}
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
         """Render every camera's depth [m]."""
@@ -220,6 +220,20 @@ class TabletopSimulation:
     def item_bodies(self) -> dict[str, tuple[int, ...]]:
         """Return the bodies of the model that are each item's."""
         return self._world.item_bodies()
+
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Return the objects that do not move: their poses are part of the state."""
+        return tuple(Fixture(int(body)) for body in np.flatnonzero(self._model.body_mocapid >= 0))
+
+    def fixture_pose(self, body: int) -> tuple[FloatArray, FloatArray]:
+        """Return where a fixture stands: position (3,) and quaternion (4,)."""
+        mocap = self._model.body_mocapid[body]
+        return self.data.mocap_pos[mocap].copy(), self.data.mocap_quat[mocap].copy()
+
+    def move_fixture(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+        """Put a fixture somewhere, for this episode."""
+        mocap = self._model.body_mocapid[body]
+        self.data.mocap_pos[mocap], self.data.mocap_quat[mocap] = position_world, quat_wxyz
 
     def arm_qpos_addresses(self) -> NDArray[np.int64]:
         """Return where the joint positions of the arm stand in `qpos`."""

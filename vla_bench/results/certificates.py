@@ -1,0 +1,74 @@
+"""Certificates: whether the expert solves an episode, and in which scene; one CSV file beside a run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from vla_bench.core.episode import CLEAN, EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.paths import written_whole
+
+CERTIFICATES_NAME = "certificates.csv"
+CERTIFICATE_COLUMNS: dict[str, type] = {
+    "suite": str,
+    "task": str,
+    "variant": str,
+    "episode_index": int,
+    "seed": int,
+    "scene_hash": str,
+    "physics_hash": str,  # equal ones: the same course under the same actions
+    "solved": bool,
+    "steps": int,  # of the expert
+    "shown_in": str,  # variant of the episode that the expert ran; another's where the physics is the same
+    "used": bool,  # whether the policy is measured on it
+    "error": str,  # what went wrong where the episode could not be run
+}
+_KEY = ["suite", "task", "episode_index", "seed", "variant"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How the expert fared in one episode."""
+
+    episode: EpisodeIdentity
+    scene_hash: str
+    physics_hash: str
+    solved: bool
+    steps: int
+    shown_in: str
+    error: str = ""
+
+    @property
+    def clean(self) -> EpisodeIdentity:
+        """The clean episode of the same scene."""
+        return replace(self.episode, variant=CLEAN)
+
+
+def add_certificates(path: Path, certificates: Iterable[Certificate], used: Iterable[EpisodeIdentity]) -> None:
+    """Write them all, each with whether the policy is measured on it; those of other episodes that are there stay."""
+    chosen = set(used)
+    rows = [
+        (
+            *(one.episode.suite, one.episode.task, one.episode.variant, one.episode.index, one.episode.seed),
+            *(one.scene_hash, one.physics_hash, one.solved, one.steps, one.shown_in, one.episode in chosen, one.error),
+        )
+        for one in sorted(certificates, key=lambda one: one.episode)
+    ]
+    table = pd.DataFrame(rows, columns=list(CERTIFICATE_COLUMNS))
+    if path.exists():
+        table = pd.concat([read_certificates(path), table]).drop_duplicates(_KEY, keep="last").sort_values(_KEY)
+    with written_whole(path) as whole:
+        table.to_csv(whole, index=False, lineterminator="\n")
+
+
+def read_certificates(path: Path) -> pd.DataFrame:
+    """Return the certificates at `path` in `CERTIFICATE_COLUMNS`; raise `VlaBenchError` for no such file."""
+    if not path.exists():
+        raise VlaBenchError(f"{path} is not there: `vla-bench robustness` writes it beside the policy's run.")
+    table = pd.read_csv(path, dtype=CERTIFICATE_COLUMNS, keep_default_na=False)
+    missing = [name for name in CERTIFICATE_COLUMNS if name not in table]
+    if missing:
+        raise VlaBenchError(f"{path} holds no certificates: {', '.join(missing)} missing in its first line.")
+    return table
