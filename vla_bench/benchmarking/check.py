@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vla_bench.benchmarking.figures import Figure, number
+from vla_bench.benchmarking.figures import Figure, number, plain
 from vla_bench.benchmarking.record import Record
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.tables import TextTable
@@ -103,7 +103,7 @@ def check_table(result: Check) -> TextTable:
     order = {"worse": 0, "better": 1, "ok": 2, "not compared": 3}
     rows = [
         (
-            one.now.title,
+            plain(one.now.title),
             f"{number(one.then.median)} {one.then.unit}",
             f"{number(one.now.median)} {one.now.unit}",
             f"{one.change:+.0%}",

@@ -74,6 +74,11 @@ class Outcome(_Plain):
     elapsed_s: float = 0.0
 
 
+def plain(text: str) -> str:
+    """Return a title without the marks of Markdown's code, which cells of a table would show."""
+    return text.replace("`", "")
+
+
 def number(value: float) -> str:
     """Return a number with three digits that mean something, whole from 100 on."""
     if value == 0 or abs(value) >= 100:

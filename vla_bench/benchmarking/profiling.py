@@ -55,15 +55,15 @@ def _subjects(task_id: str, variables: Mapping[str, str]) -> dict[str, Subject]:
 
 
 def _in_a_run(setting: Setting, task_id: str, turns: Turns) -> list[float]:
-    """Return what a step takes more in a real run with one worker than in the bare loop, in two turns [ms]."""
+    """Return what a step takes more in a real run with one worker than in the bare loop, in each turn [ms]."""
     suite, task = task_id.split(".")
     steps = get_task(task_id).horizon * _ROWS * setting.scaled(_ROUNDS)
     more = []
-    for turn in range(2):
+    for turn in range(1 if setting.scale < 1.0 else 2):
         bare: Turn = turns.one("bare", steps=steps)
         run = watch(
             setting.workspace / f"{suite}-{turn}", suite, (task,), episodes=_ROWS * (1 + setting.scaled(_ROUNDS)),
-            workers=1, rows=_ROWS, image_size=_IMAGE_SIZE,
+            workers=1, rows=_ROWS, image_size=_IMAGE_SIZE, variables=process_variables(cores()),
         )  # fmt: skip
         more.append(1000.0 * (1.0 / run.pace(first=_ROWS) - bare.step_s))
     return more

@@ -1,8 +1,10 @@
 """Runs of the real evaluation, with a pace that is measured between finished rounds: start-up is not in it."""
 
 import multiprocessing
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,8 +104,12 @@ def watch(
     image_size: int | None = 224,
     memory_at: Sequence[int] = (),
     seed: int = 0,
+    variables: Mapping[str, str] | None = None,
 ) -> Watched:
-    """Run `policy`, with images of `image_size` pixels or none; measure the memory when so many episodes have ended."""
+    """Run `policy`, with images of `image_size` pixels or none; measure the memory when so many episodes have ended.
+
+    `variables` are set in the environment meanwhile: workers keep what the user has set.
+    """
     watched, at = Watched(), set(memory_at)
 
     def note(progress: RunProgress) -> None:
@@ -131,11 +137,25 @@ def watch(
     )
     began = time.perf_counter()
     source = None if image_size is None else SeeingSource(policy, image_size)
-    report = run_evaluation(options, note, source=source)
+    with _variables_set(variables or {}):
+        report = run_evaluation(options, note, source=source)
     watched.whole_s = time.perf_counter() - began
     if report.progress.errors:
         raise RunFailedError(f"{report.progress.errors} episodes of {suite} ended in an error; they were being timed.")
     return watched
+
+
+@contextmanager
+def _variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def worker_memories_mb(kind: str) -> tuple[float, ...]:
