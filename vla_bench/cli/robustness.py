@@ -48,6 +48,7 @@ def robustness(
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
     from vla_bench.core.paths import written_whole
+    from vla_bench.envs.perturbations import set_names
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
     from vla_bench.evaluation.run import RunOptions
@@ -70,9 +71,9 @@ def robustness(
     )
     options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
     with progress_shown(policy) as update:
-        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage))
+        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage) if total else None)
     table = made(runs.policy)
-    text = robustness_table(table)
+    text = robustness_table(table, set_names())
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)
     for line in (*text.footnotes, *runs.notes):
@@ -82,5 +83,6 @@ def robustness(
     with written_whole(runs.policy / "robustness.md") as path:
         notes = "\n".join(f"- {line}" for line in (*text.footnotes, *runs.notes))
         path.write_text(f"# {text.title}\n\n{markdown_table(text)}\n\n{notes}\n", encoding="utf-8")
-    save_robustness(table, runs.policy / "robustness.png")
+    if not save_robustness(table, runs.policy / "robustness.png", set_names()):
+        console.print("- No figure: none of these perturbations is a single axis or a named set.")
     console.print(str(runs.policy / "robustness.md"), soft_wrap=True)
