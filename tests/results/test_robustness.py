@@ -59,9 +59,14 @@ def test_the_costliest_perturbation_stands_first(tmp_path: Path) -> None:
     assert text.title == "Robustness of mine"
 
 
-def test_the_figure_is_drawn(tmp_path: Path) -> None:
-    save_robustness(robustness(_run(tmp_path)), tmp_path / "drops.png")
+def test_the_figure_is_drawn_of_what_has_a_severity(tmp_path: Path) -> None:
+    table = robustness(_run(tmp_path))
+    assert save_robustness(table, tmp_path / "drops.png")
     assert (tmp_path / "drops.png").stat().st_size > 5000
+    several = table.assign(variant="camera=2,lighting=2")
+    assert not save_robustness(several, tmp_path / "none.png")
+    assert save_robustness(several, tmp_path / "set.png", {"camera=2,lighting=2": "visual-2"})
+    assert robustness_table(several, {"camera=2,lighting=2": "visual-2"}).rows[0][0] == "visual-2"
 
 
 def test_a_run_without_clean_episodes_cannot_be_used(tmp_path: Path) -> None:

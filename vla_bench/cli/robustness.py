@@ -59,6 +59,7 @@ def robustness(
 
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
+    from vla_bench.envs.perturbations import set_names
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
     from vla_bench.evaluation.run import RunOptions
@@ -79,12 +80,16 @@ def robustness(
         protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )
     options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
+    names = set_names()
     with progress_shown(policy) as update:
-        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage))
-    text = robustness_table(made(runs.policy))
+        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage) if total else None)
+    text = robustness_table(made(runs.policy), names)
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)
     for line in (*text.footnotes, *runs.notes, *robustness_notes(runs.policy)):
         console.print(f"- {line}", soft_wrap=True, markup=False)
-    for path in write_robustness(runs.policy, runs.policy / "robustness"):
+    written = write_robustness(runs.policy, runs.policy / "robustness", names)
+    if not any(path.suffix == ".png" for path in written):
+        console.print("- No figure: none of these perturbations is a single axis or a named set.")
+    for path in written:
         console.print(str(path), soft_wrap=True)

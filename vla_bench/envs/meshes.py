@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fast_simplification
 import mujoco
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from vla_bench.core.paths import cache_folder, written_whole
@@ -60,6 +58,9 @@ def write_arrays(cached: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _simplify(path: Path, most_faces: int) -> Mesh:
+    import fast_simplification  # 35 MB in every worker, for what is in the cache after the first run
+    import trimesh
+
     mesh = trimesh.load_mesh(path, process=True)
     # Split vertices (one a face corner, for normals) must be welded first, or the surface falls apart.
     mesh.merge_vertices(merge_tex=True, merge_norm=True)

@@ -42,6 +42,7 @@ def test_axes_are_read_in_any_order() -> None:
         ("camra=1", UnknownNameError, "camera"),
         ("camera=4", PerturbationError, "camera=4: severities are 1, 2 and 3"),
         ("camera", PerturbationError, "'camera' does not read as `axis=severity`, such as `camera=2`, or visual-2"),
+        ("visul-2", UnknownNameError, "No set of perturbations named 'visul'. Did you mean 'visual'"),
         ("camera=1,camera=2", PerturbationError, "Axis 'camera' is named twice"),
     ],
 )
