@@ -4,6 +4,7 @@ demonstrations. A mistake that a card cannot make is built around the policy.
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -193,7 +194,7 @@ def _write(options: argparse.Namespace, rows: list[list[str]], moments: int) -> 
         "",
         f"- Hardware: {hardware_here().cpu}, {hardware_here().cores} cores",
         f"- Date: {datetime.now(UTC).date()}",
-        f"- Command: `python benchmarks/doctor_mistakes.py {' '.join(sys.argv[1:])}`".replace(" `", "`"),
+        f"- Command: `{shlex.join(['python', 'benchmarks/doctor_mistakes.py', *sys.argv[1:]])}`",
         "",
         *(f"| {' | '.join(row)} |" for row in table),
         "",
