@@ -4,6 +4,7 @@ demonstrations. A mistake that a card cannot make is built around the policy.
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def _mistakes(asked: list[str] | None) -> list[Mistake]:
         Mistake("image turned by 180 degrees", "image orientation", {"image_orientation": "rotated_180"}),
         Mistake("image mirrored", "image orientation", {"image_orientation": "mirrored"}),
         Mistake("crop to 90 % of the area", "image crop", {"image_crop_area": 0.9}),
+        Mistake("crop to 50 % of the area", "image crop", {"image_crop_area": 0.5}),
         Mistake("cameras exchanged", "camera order", {"cameras": ("wrist", "agentview")}),
         Mistake("statistics of another key", "unnormalisation key", {"unnorm_key": "another"}),
         Mistake("rotation negated", "rotation sign", around=partial(Altered, acting=_negated_rotation)),
@@ -193,7 +195,7 @@ def _write(options: argparse.Namespace, rows: list[list[str]], moments: int) -> 
         "",
         f"- Hardware: {hardware_here().cpu}, {hardware_here().cores} cores",
         f"- Date: {datetime.now(UTC).date()}",
-        f"- Command: `python benchmarks/doctor_mistakes.py {' '.join(sys.argv[1:])}`".replace(" `", "`"),
+        f"- Command: `{shlex.join(['python', 'benchmarks/doctor_mistakes.py', *sys.argv[1:]])}`",
         "",
         *(f"| {' | '.join(row)} |" for row in table),
         "",
@@ -204,7 +206,7 @@ def _write(options: argparse.Namespace, rows: list[list[str]], moments: int) -> 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", nargs="+", type=int, default=[8, 12, 20], help="demonstrations")
+    parser.add_argument("--episodes", nargs="+", type=int, default=[8, 12, 16], help="demonstrations")
     parser.add_argument("--mistake", action="append", help="only these; repeat for several")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/doctor_mistakes.md"))
