@@ -50,7 +50,7 @@ def page(record: Record) -> str:
 def aims_table(record: Record) -> TextTable:
     """Return the aims beside what was reached."""
     rows = [
-        (figure.title, str(aim), shown(figure), range_of(figure), "yes" if aim.met(figure.median) else "**no**")
+        (figure.title, str(aim), shown(figure), range_of(figure), "yes" if aim.met(figure.median) else "no")
         for figure, aim in _aimed(record)
     ]
     return TextTable("Aims", ("what", "aim", "reached", "lowest to highest", "met"), tuple(rows), left=1)

@@ -25,6 +25,9 @@ def branch(
 ) -> None:
     """Run a recorded episode up to a step, then let another policy go on: was it lost by then?
 
+    The whole episode is run again first: where its scene or actions are not those of the ledger, nothing is branched.
+    Steps are the ledger's, those that pass while a policy with `--latency` thinks included.
+
     Example: `vla-bench branch results/quickstart/runs/lora-openvla red_cube_on_plate/3 --at 40 --policy expert`
     """
     from vla_bench.evaluation.branching import branch_episode

@@ -31,7 +31,9 @@ def doctor(
     """Find convention mistakes: gripper sign, image flip, crop, frames, statistics, chunk length.
 
     The expert solves a few episodes; at moments of them the policy's actions are compared with the expert's, as the
-    card stands and under each plausible mistake. A change that clearly helps is named. Exit status 1 if there is one.
+    card stands and under each plausible mistake. A change that clearly helps is named, and so is a chunk of which the
+    card executes more than is good. Exit status 1 if there is one. results/doctor_mistakes.md: what is named from how
+    many episodes.
 
     Example: `vla-bench doctor --policy my_card.toml --suite tabletop_object`
     """
@@ -48,7 +50,7 @@ def doctor(
     print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)
     for line in verdict(diagnosis):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if diagnosis.fixes:
+    if diagnosis.fixes or diagnosis.chunk_too_long:
         raise typer.Exit(_SICK)
 
 
@@ -58,7 +60,9 @@ def verdict(diagnosis: "Diagnosis") -> list[str]:
     for fix in diagnosis.fixes:
         gain = f"error {fix.before:.2f} -> {fix.total:.2f}, p = {fix.p_value:.3f}"
         lines.append(f"Likely mistake, {fix.mistake}. Mend it with: {fix.fix} ({gain})")
-    if not diagnosis.fixes:
+    if diagnosis.chunk_too_long:
+        lines.append(f"Likely mistake, chunk length. Mend it with: chunk.steps = {diagnosis.steps_worth_executing}")
+    if not diagnosis.fixes and not diagnosis.chunk_too_long:
         lines.append("No mistake found: no change that was tried clearly brings the actions nearer to the expert's.")
     if diagnosis.lost:
         lines.append(
@@ -74,9 +78,7 @@ def _about_chunks(diagnosis: "Diagnosis") -> str:
     errors = ", ".join(f"{error:.2f}" for error in diagnosis.by_step)
     executed = diagnosis.executed or len(diagnosis.by_step)
     worth = diagnosis.steps_worth_executing
-    advice = f"the card executes {executed}"
-    if executed > worth:
-        advice += f", of which {worth} are about as good as the first: chunk = {{ execution = ..., steps = {worth} }}"
+    advice = f"the card executes {executed}, of which {min(worth, executed)} are about as good as the first"
     return f"Error of each action of a chunk: {errors}; {advice}."
 
 

@@ -18,6 +18,7 @@ from vla_bench.envs.robosuite_engine.arm import MEMORY, Arm, fields
 from vla_bench.envs.robosuite_engine.drawing import DrawnScene
 from vla_bench.envs.robosuite_engine.fixtures import Fixtures
 from vla_bench.envs.robosuite_engine.hidden_state import HiddenState
+from vla_bench.envs.robosuite_engine.light import lighten
 from vla_bench.envs.robosuite_engine.making import make_stock
 from vla_bench.envs.robosuite_world import RobosuiteWorld
 from vla_bench.envs.robosuite_world.kinds.guest import guests_among
@@ -43,6 +44,7 @@ class RobosuiteSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
         self._env = make_stock(options.robot, guests_among(task.objects.values()), **task.engine_options)
+        self._xml = lighten(self._env)
         # Only now: it imports robosuite, which `make_stock` keeps quiet.
         from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
@@ -55,7 +57,6 @@ class RobosuiteSimulation:
         robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
         self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
-        self._xml: str = self._env.sim.model.get_xml()
         self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
