@@ -71,4 +71,4 @@ def test_the_table_shows_what_is_worse_first() -> None:
     then = record(figure("good", 10.0), figure("bad", 10.0))
     table = check_table(check(record(figure("good", 10.0), figure("bad", 1.0)), then))
     assert [(row[0], row[-1]) for row in table.rows] == [("bad", "worse"), ("good", "ok")]
-    assert table.rows[0][1:4] == ("10.0 x", "1.00 x", "-90%")
+    assert table.rows[0][1:4] == ("10 x", "1 x", "-90%")

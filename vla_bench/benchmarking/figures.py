@@ -80,8 +80,8 @@ def plain(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that mean something, whole from 100 on."""
-    if value == 0 or abs(value) >= 100:
+    """Return a number with three digits that mean something; whole where it is, and from 100 on."""
+    if value == 0 or abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     if abs(value) >= 10:
         return f"{value:.1f}"

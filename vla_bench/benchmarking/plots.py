@@ -7,7 +7,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
+from vla_bench.benchmarking.figures import number
 from vla_bench.benchmarking.growth_points import Growth
 from vla_bench.benchmarking.page import PLOTS_FOLDER, exponent_text
 from vla_bench.core.paths import written_whole
@@ -35,11 +37,15 @@ def _save(growth: Growth, path: Path) -> None:
         linear = [costs[0] * size / sizes[0] for size in sizes]
         axes.loglog(sizes, linear, color=_FAINT, linestyle="--", label="linear")
         axes.loglog(sizes, costs, color=_COST, marker="o", markersize=4, label=exponent_text(growth.exponent))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(lambda value, position: number(value))
         axes.set_xlabel(growth.size)
         axes.set_ylabel(growth.cost, color=_COST)
         axes.set_title(growth.title, fontsize=8.5)
-        axes.legend(frameon=False, loc="upper left", title="exponent", title_fontsize=7.5)
+        axes.legend(frameon=False, loc="upper left", title="exponent [95 %]", title_fontsize=7.5)
         _draw_memory(axes, growth, sizes)
+        axes.set_xticks(sizes, [number(size) for size in sizes])
+        axes.minorticks_off()
         figure.savefig(path, dpi=_DPI, metadata={"Software": ""})
 
 
@@ -48,6 +54,6 @@ def _draw_memory(axes: Axes, growth: Growth, sizes: Sequence[float]) -> None:
     if len(memory) != len(sizes):
         return
     beside = axes.twinx()
-    beside.semilogx(sizes, memory, color=_MEMORY, marker="s", markersize=3, linewidth=1.0)
-    beside.set_ylim(0.0, 1.3 * max(memory))
+    beside.plot(sizes, memory, color=_MEMORY, marker="s", markersize=3, linewidth=1.0)
+    beside.set_ylim(0.0, 2.0 * max(memory))  # below the legend
     beside.set_ylabel("memory [MB]", color=_MEMORY)
