@@ -58,7 +58,7 @@ def main() -> None:
     variants = [f"{axis}={severity}" for axis in options.axis or sorted(axes) for severity in options.severity]
     lacking = {(task, variant): why_not(task, variant, options.robot) for task in tasks for variant in variants}
     cells = [
-        Cell(*task.split("."), variant)
+        Cell(get_task(task).suite, get_task(task).name, variant)
         for task in tasks
         for variant in (CLEAN, *variants)
         if not lacking.get((task, variant))

@@ -1,12 +1,24 @@
 """`vla-bench robustness`: what perturbations cost a policy."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import (
+    Checkpoint,
+    Output,
+    Policy,
+    Rendering,
+    Robot,
+    Rows,
+    Seed,
+    Suite,
+    Tasks,
+    Workers,
+    worker_count,
+)
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -17,10 +29,10 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def robustness(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
     output: Output,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     axis: Annotated[
         list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
@@ -32,14 +44,18 @@ def robustness(
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task and perturbation.")] = 20,
     seed: Seed = 0,
     workers: Workers = None,
-    rows: Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")] = 8,
-    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    rows: Rows = 8,
+    certificates: Annotated[
+        Path | None, typer.Option(help="File of certificates to use and add to. [default: OUTPUT/certificates.sqlite]")
+    ] = None,
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
 ) -> None:
     """Measure what perturbations cost: the same scenes clean and perturbed, paired, each certified by the expert.
 
-    The expert first tries every episode; only what it solves is used. Its run lies in OUTPUT/certificates and serves
-    all policies. Writes robustness.csv, .md and .png beside the policy's run. docs/perturbations.md describes the axes.
+    The expert first tries every episode; one that it does not solve is replaced by the next. Its certificates lie in
+    OUTPUT/certificates.sqlite and serve all policies. The same command goes on where it stopped. Writes robustness.csv,
+    .md and .png, and the certificates used, beside the policy's run. docs/perturbations.md describes the axes.
 
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
@@ -62,13 +78,13 @@ def robustness(
         rows_per_worker=rows,
         protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )
-    options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()))
+    options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
     with progress_shown(policy) as update:
-        runs = measure_robustness(options, lambda stage, at: update(at.done, at.total, stage))
-    text = robustness_table(made(runs.policy, runs.certificates))
+        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage))
+    text = robustness_table(made(runs.policy))
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)
-    for line in (*text.footnotes, *runs.without, *robustness_notes(runs.policy)):
+    for line in (*text.footnotes, *runs.notes, *robustness_notes(runs.policy)):
         console.print(f"- {line}", soft_wrap=True, markup=False)
-    for path in write_robustness(runs.policy, runs.certificates, runs.policy / "robustness"):
+    for path in write_robustness(runs.policy, runs.policy / "robustness"):
         console.print(str(path), soft_wrap=True)

@@ -1,6 +1,7 @@
 """The contract between the Gymnasium environment and an engine that simulates its world."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +12,15 @@ from vla_bench.core.types import FloatArray, ImageArray, ProprioceptionField, Wo
 
 if TYPE_CHECKING:
     import mujoco
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """A body that stands fixed in the world and may be put elsewhere before an episode begins."""
+
+    body: int
+    bin: bool = False  # things lie in it; it may not be turned, since robosuite judges along the world's axes
+
 
 Disturbance = Callable[["mujoco.MjModel", "mujoco.MjData"], None]
 
@@ -82,6 +92,15 @@ class Simulation(Protocol):
 
     def item_bodies(self) -> Mapping[str, Iterable[int]]:
         """Return the bodies of the model that are each item's."""
+
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Return what stands fixed and can be put elsewhere, in a simulation whose model is its own."""
+
+    def fixture_pose(self, body: int) -> tuple[FloatArray, FloatArray]:
+        """Return where a fixture stands: position (3,) and quaternion (4,)."""
+
+    def move_fixture(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+        """Put a fixture somewhere, for this episode."""
 
     def arm_qpos_addresses(self) -> NDArray[np.int64]:
         """Return where the joint positions of the arms stand in `qpos`."""

@@ -1,33 +1,38 @@
 """How much perturbations cost a policy: clean and perturbed episodes of the same scenes, each certified by the expert.
 
-A perturbed episode is used only if the expert solves it, so that no drop is the fault of a scene that cannot be solved.
-The certificates are the expert's own run on the same episodes, kept beside the policies' runs and shared by them.
+A perturbed episode is used only if the expert solves it, so that no drop is the fault of a scene that cannot be solved;
+one that it does not solve is replaced by that of the next index. The certificates are kept in a file beside the
+policies' runs, which share it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vla_bench.core.episode import CLEAN, EpisodeIdentity
+from vla_bench.core.episode import CLEAN
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.envs.perturbations import Perturbation, axes
 from vla_bench.envs.perturbations.effect import SEVERITIES
+from vla_bench.evaluation.certificates import CertificateStore, Certified, Certifier
+from vla_bench.evaluation.certificates.cells import Cell, Quota
 from vla_bench.evaluation.perturbed import why_not
 from vla_bench.evaluation.plan import FixedPlan, plan_episodes
 from vla_bench.evaluation.run import RunOptions, run_evaluation
-from vla_bench.evaluation.session import RunProgress
 from vla_bench.policies import find_policy
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
-from vla_bench.results.robustness import CERTIFICATES
+from vla_bench.results.certificates import CERTIFICATES_NAME, add_certificates
 
-_EXPERT = "expert"
+STORE_NAME = "certificates.sqlite"  # in the folder of the runs
+_MOST = 3  # times as many indices as episodes are wanted are searched for those that the expert solves
 
 
 class NothingCertifiedError(VlaBenchError):
     """A policy cannot be measured where the expert solves nothing."""
 
-    def __init__(self, suite: str, episodes: int) -> None:
-        super().__init__(f"The expert solved none of {episodes} episodes of {suite}: there is nothing to measure on.")
+    def __init__(self, suite: str, certified: Certified) -> None:
+        errors = [one.error for one in certified.known.values() if one.error]
+        last = f" {len(errors)} could not be run, such as: {errors[-1].strip().splitlines()[-1]}" if errors else ""
+        tried = f"The expert solved none of {len(certified.known)} episodes of {suite}"
+        super().__init__(f"{tried}: there is nothing to measure on.{last}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class RobustnessOptions:
     axes: tuple[str, ...] = ()  # none: all
     severities: tuple[int, ...] = SEVERITIES
     perturbations: tuple[str, ...] = field(default=())  # in place of single axes
+    certificates: Path | None = None  # file that other runs share; None: one in `run.output`
 
     def variants(self) -> tuple[str, ...]:
         """Return the clean variant and every perturbation; raise `UnknownNameError` for an unknown axis."""
@@ -53,47 +59,77 @@ class RobustnessOptions:
 class RobustnessRuns:
     """Where the episodes are recorded."""
 
-    policy: Path
-    certificates: Path
-    without: tuple[str, ...]  # perturbations that a task does not have, and why
+    policy: Path  # with the certificates that it stands on
+    notes: tuple[str, ...]  # perturbations that a task does not have, and cells without enough certified episodes
 
 
 def measure_robustness(
-    options: RobustnessOptions, on_progress: Callable[[str, RunProgress], None] = lambda stage, progress: None
+    options: RobustnessOptions, on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 ) -> RobustnessRuns:
     """Certify the episodes, then run the policy on those that the expert solved.
 
-    Both runs go on where they stopped. Raise `NothingCertifiedError` if the expert solves nothing.
+    Both go on where they stopped. Raise `NothingCertifiedError` if the expert solves nothing, and `VlaBenchError` if
+    the tasks have none of the perturbations.
     """
     run = options.run
     name = find_policy(run.policy, run.checkpoint).name
-    planned, without = _planned(options)
-    certificates = replace(
-        run, policy=_EXPERT, checkpoint=None, output=run.output / CERTIFICATES, videos=0, image_size=None
-    )
-    run_evaluation(certificates, lambda progress: on_progress("certificates", progress), FixedPlan(planned))
-    with Ledger(certificates.output / LEDGER_NAME) as ledger:
-        usable = certified(ledger.records(), planned)
+    cells, without = _cells(options)
+    quota = Quota(run.episodes, _MOST * run.episodes, run.seed)
+    with CertificateStore(options.certificates or run.output / STORE_NAME) as store:
+        certifier = Certifier(store, run.protocol.robot, run.protocol.wait_steps, run.workers)
+        certified = certifier.certify(
+            cells, quota, lambda done, total, result: on_progress("certificates", done, total)
+        )
+    usable = certified.used(cells)
     if not usable:
-        raise NothingCertifiedError(run.suite, len(planned))
+        raise NothingCertifiedError(run.suite, certified)
     own = replace(run, output=run.output / name)
-    if name != _EXPERT:
-        run_evaluation(own, lambda progress: on_progress(name, progress), FixedPlan(usable))
-    return RobustnessRuns(own.output if name != _EXPERT else certificates.output, certificates.output, without)
+    run_evaluation(own, lambda progress: on_progress(name, progress.done, progress.total), FixedPlan(usable))
+    # Only what this run is about: a shared file may hold more.
+    mine = {(cell.task, cell.variant) for cell in cells}
+    ours = [one for one in certified.known.values() if (one.episode.task, one.episode.variant) in mine]
+    add_certificates(own.output / CERTIFICATES_NAME, ours, usable)
+    return RobustnessRuns(own.output, (*without, *_short(cells, certified)))
 
 
-def certified(records: Sequence[EpisodeRecord], planned: Sequence[EpisodeIdentity]) -> tuple[EpisodeIdentity, ...]:
-    """Return the planned episodes that the expert solved, and whose clean twin it solved too."""
-    solved = {record.identity for record in records if record.outcome == "success"}
-    return tuple(episode for episode in planned if {episode, replace(episode, variant=CLEAN)} <= solved)
+def _cells(options: RobustnessOptions) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+    """Return every perturbation that the tasks have, after each task's clean cell, and why others are left out."""
+    run, variants = options.run, options.variants()
+    episodes = plan_episodes(run.suite, run.tasks, episodes=1, seed=run.seed, variants=variants)
+    cells = [Cell(episode.suite, episode.task, episode.variant) for episode in episodes]
+    reasons = {
+        cell: why_not(f"{cell.suite}.{cell.task}", cell.variant, run.protocol.robot)
+        for cell in cells
+        if cell.variant != CLEAN
+    }
+    if reasons and all(reasons.values()):
+        raise VlaBenchError(f"No task of {run.suite} has any of these perturbations. {next(iter(reasons.values()))}")
+    kept = tuple(cell for cell in cells if not reasons.get(cell))
+    return kept, tuple(_without(reasons))
 
 
-def _planned(options: RobustnessOptions) -> tuple[tuple[EpisodeIdentity, ...], tuple[str, ...]]:
-    """Return the episodes of every perturbation that their task has, and what was left out."""
-    run = options.run
-    episodes = plan_episodes(run.suite, run.tasks, episodes=run.episodes, seed=run.seed, variants=options.variants())
-    places = dict.fromkeys((episode.task_id, episode.perturbation) for episode in episodes)
-    reasons = {place: why_not(*place, run.protocol.robot) for place in places if place[1]}
-    kept = [episode for episode in episodes if not reasons.get((episode.task_id, episode.perturbation))]
-    left = tuple(f"{task}, {text}: {reason}" for (task, text), reason in reasons.items() if reason)
-    return tuple(kept), left
+def _without(reasons: dict[Cell, str]) -> Iterator[str]:
+    """Say which perturbations are left out and why, tasks with the same reason together."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for cell, reason in reasons.items():
+        if reason:
+            same = reason.replace(f"{cell.suite}.{cell.task}", "The task")
+            tasks.setdefault((cell.variant, same), []).append(cell.task)
+    variants: dict[tuple[str, str], list[str]] = {}
+    for (variant, reason), names in tasks.items():
+        variants.setdefault((", ".join(names), reason), []).append(variant)
+    for (names_, reason), left in variants.items():
+        yield f"{', '.join(left)} left out for {names_}: {reason}"
+
+
+def _short(cells: Sequence[Cell], certified: Certified) -> Iterator[str]:
+    quota = certified.quota
+    for cell in cells:
+        count = len(quota.used(cell, certified.known))
+        if count < quota.episodes:
+            yield f"{cell.task}, {cell.variant}: {count} of {quota.episodes} episodes, in {quota.most} indices."
+    errors = [one for one in certified.known.values() if one.error]
+    if errors:
+        last = errors[-1]
+        reason = last.error.strip().splitlines()[-1]
+        yield f"The expert's trial broke in {len(errors)} episodes, such as {last.episode.name}: {reason}"

@@ -25,6 +25,7 @@ CERTIFICATE_COLUMNS: dict[str, type] = {
     "used": bool,  # whether the policy is measured on it
     "error": str,  # what went wrong where the episode could not be run
 }
+_KEY = ["suite", "task", "episode_index", "seed", "variant"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Certificate:
         return replace(self.episode, variant=CLEAN)
 
 
-def write_certificates(path: Path, certificates: Iterable[Certificate], used: Iterable[EpisodeIdentity]) -> None:
-    """Write them all, each with whether the policy is measured on it."""
+def add_certificates(path: Path, certificates: Iterable[Certificate], used: Iterable[EpisodeIdentity]) -> None:
+    """Write them all, each with whether the policy is measured on it; those of other episodes that are there stay."""
     chosen = set(used)
     rows = [
         (
@@ -56,6 +57,8 @@ def write_certificates(path: Path, certificates: Iterable[Certificate], used: It
         for one in sorted(certificates, key=lambda one: one.episode)
     ]
     table = pd.DataFrame(rows, columns=list(CERTIFICATE_COLUMNS))
+    if path.exists():
+        table = pd.concat([read_certificates(path), table]).drop_duplicates(_KEY, keep="last").sort_values(_KEY)
     with written_whole(path) as whole:
         table.to_csv(whole, index=False, lineterminator="\n")
 

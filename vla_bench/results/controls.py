@@ -10,7 +10,7 @@ import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.ledger import KEY
-from vla_bench.results.notes import conditions_of
+from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
@@ -103,7 +103,7 @@ def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
         _lost(own, frames, _WITHOUT_LANGUAGE),
         _lost(own, frames, _WITHOUT_VISION),
         int((told == "").sum()),
-        conditions_of([run]).get(suite, ()),
+        (*conditions_of([run]).get(suite, ()), provenance([run, *controls.values()])),
     )
 
 

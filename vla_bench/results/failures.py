@@ -9,7 +9,7 @@ import pandas as pd
 
 from vla_bench.results.controls import control_folders
 from vla_bench.results.ledger import KEY
-from vla_bench.results.notes import conditions_of
+from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.tables import Row, TextTable, markdown_table, markdown_text
@@ -150,7 +150,7 @@ _HOW = (
 
 def _conditions(report: FailureReport) -> tuple[str, ...]:
     suites = conditions_of([report.run])
-    notes = [note for suite in report.run.suites for note in suites.get(suite, ())]
+    notes = [*(note for suite in report.run.suites for note in suites.get(suite, ())), provenance([report.run])]
     if report.expert is None:
         return ("Path and time beside the expert's: not known, no run of the expert was given", *notes)
     path, time = (_times(value) for value in report.solved)

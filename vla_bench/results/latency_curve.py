@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.ledger import KEY
-from vla_bench.results.notes import conditions_of
+from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
@@ -74,7 +74,7 @@ def latency_conditions(folders: Sequence[Path]) -> tuple[str, ...]:
     made = [
         replace(run, info=run.info.model_copy(update={"protocol": _without_latency(run.info.protocol)})) for run in runs
     ]
-    return tuple(note for notes in conditions_of(made).values() for note in notes)
+    return (*(note for notes in conditions_of(made).values() for note in notes), provenance(runs))
 
 
 def latency_ms(protocol: Mapping[str, JsonValue]) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vla_bench.core.episode import CLEAN
 from vla_bench.core.paths import written_whole
 from vla_bench.results import comparison_tables
+from vla_bench.results.certificates import CERTIFICATES_NAME
 from vla_bench.results.comparison import compare
 from vla_bench.results.controls import control_folders
 from vla_bench.results.failures import failures_csv, failures_page, read_failures
@@ -16,7 +17,6 @@ from vla_bench.results.latency_curve import latency_ms, latency_page, read_laten
 from vla_bench.results.ledger import KEY
 from vla_bench.results.pairing import read_paired_runs
 from vla_bench.results.publish import LeaderboardFiles, write_leaderboard
-from vla_bench.results.robustness import CERTIFICATES
 from vla_bench.results.robustness_page import write_robustness
 from vla_bench.results.runs import Run, read_run
 
@@ -92,10 +92,7 @@ def _failures(runs: Sequence[Run], output: Path) -> list[Path]:
 
 
 def _experts(run: Run, expert: Path | None) -> Path | None:
-    """Return the expert's run beside this one: its certificates, its control, or the one among the runs."""
-    certificates = run.folder.resolve().parent / CERTIFICATES
-    if _is_perturbed(run) and certificates.is_dir():
-        return certificates
+    """Return the expert's run beside this one: its control, or the one among the runs."""
     return control_folders(run.folder).get(_EXPERT) or expert
 
 
@@ -109,16 +106,11 @@ def _latency(runs: Sequence[Run], output: Path) -> list[Path]:
 
 
 def _robustness(runs: Sequence[Run], output: Path) -> list[Path]:
-    places = {run.folder: run.folder.resolve().parent / CERTIFICATES for run in runs if _is_perturbed(run)}
-    places = {
-        folder: certificates
-        for folder, certificates in places.items()
-        if certificates.is_dir() and folder.resolve() != certificates
-    }
+    folders = [run.folder for run in runs if _is_perturbed(run) and (run.folder / CERTIFICATES_NAME).is_file()]
     made = []
-    for folder, certificates in places.items():
-        name = "robustness" if len(places) == 1 else f"robustness-{folder.resolve().name}"
-        made += write_robustness(folder, certificates, output / name)
+    for folder in folders:
+        name = "robustness" if len(folders) == 1 else f"robustness-{folder.resolve().name}"
+        made += write_robustness(folder, output / name)
     return made
 
 

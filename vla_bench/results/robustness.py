@@ -7,9 +7,8 @@ import pandas as pd
 
 from vla_bench.core.episode import CLEAN
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
 from vla_bench.results.leaderboard import ALL_TASKS
-from vla_bench.results.ledger import KEY
-from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import read_run
 from vla_bench.results.statistics.multiplicity import holm
 from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
@@ -22,7 +21,8 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "variant": str,  # the perturbation
     "task": str,  # (all): the suite's average, each task counting alike
     "pairs": int,  # scenes met both clean and perturbed
-    "certified": float,  # share of the planned perturbed episodes that the expert solved, 0..1
+    "certified": float,  # share of the perturbed episodes tried that the expert solves, 0..1
+    "replaced": int,  # episodes that it does not solve, replaced by later indices
     "clean_rate": float,  # 0..1, of those pairs
     "perturbed_rate": float,
     "perturbed_low": float,  # Wilson's interval; of (all): of the tasks' average, as in the leaderboard
@@ -33,23 +33,19 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "p": float,  # exact McNemar, two-sided
     "p_holm": float,  # adjusted over the suite's perturbations
 }
-CERTIFICATES = "certificates"  # folder of the expert's run, beside the policies'
 _PAIR = ("suite", "task", "episode_index", "seed")
 _NOTHING = "\N{EN DASH}"
 
 
-def robustness(run: Path, certificates: Path) -> pd.DataFrame:
-    """Return a row for each perturbation and task, and one for all tasks; raise `VlaBenchError` without clean episodes.
+def robustness(run: Path) -> pd.DataFrame:
+    """Return a row for each perturbation and task, and one for all tasks.
 
-    Episodes that ended in an error of the harness are left out with their twins, and so are those that the
-    expert's run does not hold as solved. Raise `IncomparableRunsError` where that was made in other scenes or another
-    protocol.
+    Episodes that ended in an error of the harness are left out with their twins. Raise `VlaBenchError` without clean
+    episodes, without certificates, or where the policy met another scene than the certified one.
     """
-    policy, expert = read_run(run), read_run(certificates)
-    require_same_episodes(policy, expert)
-    solved = pd.MultiIndex.from_frame(expert.episodes.loc[expert.episodes["outcome"] == "success", list(KEY)])
-    certified = pd.MultiIndex.from_frame(policy.episodes[list(KEY)]).isin(solved)
-    episodes = policy.episodes[certified & (policy.episodes["outcome"] != "error")]
+    policy, certificates = read_run(run), read_certificates(run / CERTIFICATES_NAME)
+    _require_same_scenes(run, policy.episodes, certificates)
+    episodes = policy.episodes[policy.episodes["outcome"] != "error"]
     clean = episodes[episodes["variant"] == CLEAN].set_index(list(_PAIR))["outcome"] == "success"
     if clean.empty:
         raise VlaBenchError(f"{run} holds no clean episodes to compare perturbed ones with.")
@@ -57,13 +53,13 @@ def robustness(run: Path, certificates: Path) -> pd.DataFrame:
     for (suite, variant), part in episodes[episodes["variant"] != CLEAN].groupby(["suite", "variant"], sort=False):
         perturbed = part.set_index(list(_PAIR))["outcome"] == "success"
         both = clean.index.intersection(perturbed.index)
-        share = _certified(expert.episodes, str(suite), str(variant))
+        share = _certified(certificates, str(suite), str(variant))
         counts = {
             str(task): PairCounts.of(clean.loc[index], perturbed.loc[index]) for task, index in _by_task(both).items()
         }
         place = {"policy": policy.info.policy, "suite": suite, "variant": variant}
-        rows += [{**place, "task": task, **_row([one]), "certified": share[task]} for task, one in counts.items()]
-        rows.append({**place, "task": ALL_TASKS, **_row(list(counts.values())), "certified": share[ALL_TASKS]})
+        rows += [{**place, "task": task, **_row([one]), **share[task]} for task, one in counts.items()]
+        rows.append({**place, "task": ALL_TASKS, **_row(list(counts.values())), **share[ALL_TASKS]})
     table = pd.DataFrame(rows, columns=list(ROBUSTNESS_COLUMNS))
     table["p_holm"] = table["p"]
     for _, part in table[table["task"] == ALL_TASKS].groupby("suite"):
@@ -79,6 +75,7 @@ def robustness_table(table: pd.DataFrame) -> TextTable:
             str(row["variant"]),
             str(row["pairs"]),
             f"{100 * row['certified']:.0f}",
+            str(row["replaced"]),
             f"{100 * row['clean_rate']:.1f}",
             f"{100 * row['perturbed_rate']:.1f} [{100 * row['perturbed_low']:.1f}, {100 * row['perturbed_high']:.1f}]",
             f"{100 * row['drop']:.1f} [{100 * row['drop_low']:.1f}, {100 * row['drop_high']:.1f}]",
@@ -87,10 +84,11 @@ def robustness_table(table: pd.DataFrame) -> TextTable:
         for row in averages.to_dict("records")
     ]
     policy = ", ".join(dict.fromkeys(table["policy"])) or _NOTHING
-    header = ("perturbation", "pairs", "certified", "clean", "perturbed", "drop", "p (Holm)")
+    header = ("perturbation", "pairs", "certified", "replaced", "clean", "perturbed", "drop", "p (Holm)")
     note = (
         "Success in percent on the same scenes, with 95 % intervals; the drop in percentage points, paired. Certified: "
-        "share of the perturbed episodes that the expert solves; only those are used. p: exact McNemar test, adjusted "
+        "share of the perturbed episodes tried that the expert solves; only those are used, and each of the others is "
+        "replaced by that of the next index, where there is one. p: exact McNemar test, adjusted "
         "over the perturbations by Holm's method."
     )
     return TextTable(f"Robustness of {policy}", header, tuple(rows), left=1, conditions=(note,))
@@ -118,7 +116,25 @@ def _row(tasks: list[PairCounts]) -> dict[str, float]:
     }
 
 
-def _certified(expert: pd.DataFrame, suite: str, variant: str) -> dict[str, float]:
-    own = expert[(expert["suite"] == suite) & (expert["variant"] == variant) & (expert["outcome"] != "error")]
-    solved = own["outcome"] == "success"
-    return {**{str(task): float(part.mean()) for task, part in solved.groupby(own["task"])}, ALL_TASKS: solved.mean()}
+def _certified(certificates: pd.DataFrame, suite: str, variant: str) -> dict[str, dict[str, float]]:
+    own = certificates[(certificates["suite"] == suite) & (certificates["variant"] == variant)]
+    own = own[own["error"] == ""]
+    parts = {**{str(task): part for task, part in own.groupby("task")}, ALL_TASKS: own}
+    return {
+        task: {"certified": float(part["solved"].mean()), "replaced": int((~part["solved"]).sum())}
+        for task, part in parts.items()
+    }
+
+
+def _require_same_scenes(run: Path, episodes: pd.DataFrame, certificates: pd.DataFrame) -> None:
+    """Raise `VlaBenchError` where an episode has no certificate, or began otherwise than the certified one."""
+    key = [*_PAIR, "variant"]
+    judged = episodes[episodes["outcome"] != "error"]
+    both = judged.merge(certificates[certificates["solved"]], how="left", on=key, suffixes=("", "_certified"))
+    others = both[both["scene_hash"] != both["scene_hash_certified"]]
+    if not others.empty:
+        first = others.iloc[0]
+        raise VlaBenchError(
+            f"{len(others)} episodes of {run} began otherwise than their certificates say, such as {first['task']}/"
+            f"{first['variant']}/{first['episode_index']}: the code has changed between. Measure into another folder."
+        )

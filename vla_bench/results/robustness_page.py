@@ -10,9 +10,9 @@ from vla_bench.results.runs import read_run
 from vla_bench.results.tables import TextTable, markdown_table, markdown_text
 
 
-def write_robustness(run: Path, certificates: Path, stem: Path) -> list[Path]:
+def write_robustness(run: Path, stem: Path) -> list[Path]:
     """Write `stem` with .csv, .md and .png for the run in the folder `run`; return the files."""
-    table = robustness(run, certificates)
+    table = robustness(run)
     with written_whole(stem.with_name(f"{stem.name}.csv")) as path:
         table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
     text, notes = robustness_table(table), robustness_notes(run)

@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
-from vla_bench.envs.contacts import largest_normal_force_n
+from vla_bench.envs.camera_watch import CameraWatch
+from vla_bench.envs.contacts import NormalForce
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite_engine.arm import MEMORY, Arm, fields
 from vla_bench.envs.robosuite_engine.drawing import DrawnScene
+from vla_bench.envs.robosuite_engine.fixtures import Fixtures
 from vla_bench.envs.robosuite_engine.hidden_state import HiddenState
+from vla_bench.envs.robosuite_engine.light import lighten
 from vla_bench.envs.robosuite_engine.making import make_stock
 from vla_bench.envs.robosuite_world import RobosuiteWorld
-from vla_bench.envs.simulation import Disturbance
-from vla_bench.envs.views import camera_geometry, segment_of_geoms
+from vla_bench.envs.robosuite_world.kinds.guest import guests_among
+from vla_bench.envs.simulation import Disturbance, Fixture
+from vla_bench.envs.views import segment_of_geoms
 from vla_bench.tasks.task import Task
 
 _CAMERAS = {"wrist": "robot0_eye_in_hand"}  # ours -> robosuite's; the others have the same name
@@ -40,7 +44,8 @@ class RobosuiteSimulation:
 
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
-        self._env = make_stock(options.robot, **task.engine_options)
+        self._env = make_stock(options.robot, guests_among(task.objects.values()), **task.engine_options)
+        self._xml = lighten(self._env)
         # Only now: it imports robosuite, which `make_stock` keeps quiet.
         from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
@@ -48,12 +53,13 @@ class RobosuiteSimulation:
         self._model: mujoco.MjModel = self._env.sim.model._model
         self.data: mujoco.MjData = self._env.sim.data._data
         self._arms = [Arm(robot, self._model, self.data) for robot in self._env.robots]
-        self._hidden = HiddenState(self._env)
+        self._hidden, self._fixtures = HiddenState(self._env), Fixtures(self._env)
         self._world = RobosuiteWorld(self._env, task.objects)
         robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
         self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
-        self._xml: str = self._env.sim.model.get_xml()
+        self._watches = {name: CameraWatch(self._model, camera) for name, camera in self._cameras.items()}
+        self._normal_force = NormalForce(self._model, self._world.finger_bodies())
         self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
@@ -76,7 +82,9 @@ class RobosuiteSimulation:
         """
         fresh = np.random.default_rng(generator.integers(2**63))
         self._env.rng.bit_generator.state = fresh.bit_generator.state
+        self._fixtures.restore()
         self._env.reset()
+        self._control.begin_episode()
         if disturb is not None:
             disturb(self._model, self.data)
         # robosuite builds its controllers before it opens the fingers, and they keep the arm's inertia from then for
@@ -93,11 +101,11 @@ class RobosuiteSimulation:
         """
         env, parts = self._env, np.split(np.asarray(action), len(self._arms))
         native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
-        for arm in self._arms:
-            arm.feel()
+        if self._hidden.remembers_forces:
+            for arm in self._arms:
+                arm.feel()
         self._control.advance(np.concatenate(native))
-        fingers = self._world.finger_bodies()
-        self._gripper_force_n = largest_normal_force_n(self._model, self.data, fingers)  # gone once contacts are new
+        self._gripper_force_n = self._normal_force.largest_n(self.data)  # gone once contacts are new
         env.timestep += 1
         env.cur_time += env.control_timestep
         self._reward = float(env._post_action(action)[0])
@@ -121,7 +129,7 @@ class RobosuiteSimulation:
 
     def cameras(self) -> dict[str, CameraGeometry]:
         """Return where every camera stands now."""
-        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
+        return {name: watch.geometry(self.data) for name, watch in self._watches.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state, the right arm's before the left one's."""
@@ -173,6 +181,18 @@ class RobosuiteSimulation:
     def item_bodies(self) -> Mapping[str, Iterable[int]]:
         """Return the bodies of the model that are each item's."""
         return self._world.item_bodies()
+
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Return bins, pegs, doors and dirt."""
+        return self._fixtures.all()
+
+    def fixture_pose(self, body: int) -> tuple[FloatArray, FloatArray]:
+        """Return where a fixture stands: position (3,) and quaternion (4,)."""
+        return self._fixtures.pose(body)
+
+    def move_fixture(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+        """Put a fixture somewhere, for this episode."""
+        self._fixtures.move(body, position_world, quat_wxyz)
 
     def arm_qpos_addresses(self) -> NDArray[np.int64]:
         """Return where the joint positions of the arms stand in `qpos`."""

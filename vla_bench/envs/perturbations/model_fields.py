@@ -13,7 +13,7 @@ _FIELDS = (
     *("light_pos", "light_dir", "light_ambient", "light_diffuse", "light_specular"),
     *("mat_rgba", "mat_texrepeat", "mat_specular", "geom_rgba"),
     *("geom_size", "geom_pos", "geom_rbound", "geom_aabb", "bvh_aabb", "geom_friction"),
-    *("body_pos", "body_ipos", "body_mass", "body_inertia", "body_subtreemass"),
+    *("body_pos", "body_quat", "body_ipos", "body_mass", "body_inertia", "body_subtreemass"),
     *("site_pos", "site_size"),
 )
 _HEADLIGHT = ("ambient", "diffuse", "specular")

@@ -11,7 +11,7 @@ from vla_bench.core.types import FloatArray, ImageArray, World
 from vla_bench.envs.perturbations.effect import Effect
 from vla_bench.envs.perturbations.model_fields import ModelFields
 from vla_bench.envs.perturbations.perturbation import Perturbation
-from vla_bench.envs.simulation import Disturbance, Simulation
+from vla_bench.envs.simulation import Disturbance, Fixture, Simulation
 from vla_bench.tasks.task import Task
 
 
@@ -135,6 +135,18 @@ class PerturbedSimulation:
     def item_bodies(self) -> Mapping[str, Iterable[int]]:
         """Return the bodies of the model that are each item's."""
         return self._inner.item_bodies()
+
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """Return what stands fixed and can be put elsewhere."""
+        return self._inner.fixtures()
+
+    def fixture_pose(self, body: int) -> tuple[FloatArray, FloatArray]:
+        """Return where a fixture stands."""
+        return self._inner.fixture_pose(body)
+
+    def move_fixture(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+        """Put a fixture somewhere, for this episode."""
+        self._inner.move_fixture(body, position_world, quat_wxyz)
 
     def arm_qpos_addresses(self) -> NDArray[np.int64]:
         """Return where the joint positions of the arms stand in `qpos`."""

@@ -1,13 +1,14 @@
 """Building a stock robosuite environment."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.types import CONTROL_HZ
+from vla_bench.envs.robosuite_engine.guests import with_guests
 
 _ROBOTS = {"panda": "Panda"}
 _SIZE_SEED = 0  # robosuite draws the size of Lift's cube when it builds the model: the same cube in every environment
@@ -23,8 +24,11 @@ _OURS: dict[str, object] = {  # options that are the same in every task
 }
 
 
-def make_stock(robot: str, *, env_name: object = "", **options: object) -> Any:
-    """Return robosuite's environment `env_name` with one robot, or two where it takes two; `options` are its own."""
+def make_stock(robot: str, guests: Sequence[str] = (), *, env_name: object = "", **options: object) -> Any:
+    """Return robosuite's environment `env_name` with one robot, or two where it takes two; `options` are its own.
+
+    `guests` are kinds of our objects that stand in its scene besides.
+    """
     with _silenced():
         import robosuite
         from robosuite.environments.manipulation.two_arm_env import TwoArmEnv
@@ -33,12 +37,17 @@ def make_stock(robot: str, *, env_name: object = "", **options: object) -> Any:
         if robot not in _ROBOTS:
             raise ConventionError(f"Suite `robosuite` has no robot {robot!r}. Known: {', '.join(_ROBOTS)}.")
         two_arms = issubclass(robosuite.environments.REGISTERED_ENVS[env_name], TwoArmEnv)
-        return robosuite.make(
+        env = robosuite.make(
             env_name,
             robots=[_ROBOTS[robot]] * (2 if two_arms else 1),
             **_OURS,
             **options,
         )
+        if guests:
+            env.set_xml_processor(lambda xml: with_guests(xml, guests))
+            env._initialize_sim()  # compiles the same model, processed; a hard reset would draw sizes anew
+            env.reset()
+        return env
 
 
 def check_options(*, env_name: object = "", **options: object) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from vla_bench.core.types import Observation
+from vla_bench.envs.vector.copies import RecycledCopies
 
 _ALIGNMENT = 64  # bytes: a cache line
 
@@ -45,38 +46,42 @@ def pictures_of(
     return tuple(SharedArray(kind, camera, shape, dtype) for kind, shape, dtype in kinds for camera in cameras)
 
 
-def shared_memory(size: int) -> Any:
-    """Return `size` bytes, zero, that go to another process as an argument of its start."""
-    return multiprocessing.get_context("spawn").RawArray(ctypes.c_uint8, max(1, size))
-
-
 class SharedPictures:
     """A slot for each row. One process at a time writes a slot, then says so; the other copies it out."""
 
     def __init__(self, arrays: Iterable[SharedArray], rows: int, memory: Any = None) -> None:
         self._arrays, self._rows = tuple(arrays), rows
-        slot = sum(array.size for array in self._arrays)
-        self._memory = shared_memory(rows * slot) if memory is None else memory
-        self._slots = [_slot(self._arrays, self._memory, row * slot) for row in range(rows)]
+        self._memory = _shared(rows * sum(array.size for array in self._arrays)) if memory is None else memory
+        self._batches = _batches(self._arrays, rows, self._memory)
+        self._copies = [[RecycledCopies() for _ in self._arrays] for _ in range(rows)]
+
+    def batches(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return all rows' pictures where they lie: kind -> camera -> (rows, H, W, ...)."""
+        kinds: dict[str, dict[str, NDArray[Any]]] = {}
+        for array, batch in zip(self._arrays, self._batches, strict=True):
+            kinds.setdefault(array.kind, {})[array.camera] = batch
+        return kinds
 
     def put(self, row: int, observation: Observation) -> Observation:
         """Write the pictures into the row's slot; return the observation with their places in it instead."""
         return self._replaced(observation, lambda kind, camera, array: self._written(row, kind, camera, array))
 
     def take(self, row: int, observation: Observation) -> Observation:
-        """Return what was `put`; every array is new memory."""
-        slot = self._slots[row]
-        return self._replaced(observation, lambda _, __, held: slot[held].copy() if isinstance(held, int) else held)
+        """Return what was `put`; nobody else has the arrays."""
+        return self._replaced(observation, lambda _, __, held: self._copied(row, held))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedPictures, (self._arrays, self._rows, self._memory)
 
     def _written(self, row: int, kind: str, camera: str, array: NDArray[Any]) -> int | NDArray[Any]:
-        for place, (known, slot) in enumerate(zip(self._arrays, self._slots[row], strict=True)):
-            if (known.kind, known.camera) == (kind, camera) and (slot.shape, slot.dtype) == (array.shape, array.dtype):
-                slot[...] = array
+        for place, known in enumerate(self._arrays):
+            if (known.kind, known.camera, known.shape, known.dtype) == (kind, camera, array.shape, array.dtype.name):
+                self._batches[place][row] = array
                 return place
         return array  # not foreseen: it goes through the pipe
+
+    def _copied(self, row: int, held: Any) -> Any:
+        return self._copies[row][held].copy(self._batches[held][row]) if isinstance(held, int) else held
 
     def _replaced(self, observation: Observation, change: Callable[[str, str, Any], Any]) -> Observation:
         kinds = {array.kind for array in self._arrays}
@@ -91,14 +96,17 @@ class SharedPictures:
         )
 
 
-def view_of(memory: Any, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return the array (shape) that begins at byte `offset` of shared memory."""
-    return np.frombuffer(memory, dtype, math.prod(shape), offset).reshape(shape)
+def _shared(size: int) -> Any:
+    """Return `size` bytes, zero, that go to another process as an argument of its start."""
+    return multiprocessing.get_context("spawn").RawArray(ctypes.c_uint8, max(1, size))
 
 
-def _slot(arrays: Sequence[SharedArray], memory: Any, offset: int) -> list[NDArray[Any]]:
-    views = []
+def _batches(arrays: Sequence[SharedArray], rows: int, memory: Any) -> list[NDArray[Any]]:
+    """Return one array (rows, ...) for each in a slot; the rows are a slot apart."""
+    slot, offset = sum(array.size for array in arrays), 0
+    batches: list[NDArray[Any]] = []
     for array in arrays:
-        views.append(view_of(memory, offset, array.shape, array.dtype))
+        within = np.empty(array.shape, array.dtype).strides
+        batches.append(np.ndarray((rows, *array.shape), array.dtype, memory, offset, (slot, *within)))
         offset += array.size
-    return views
+    return batches

@@ -14,7 +14,8 @@ from vla_bench.evaluation.plan import FixedPlan
 from vla_bench.evaluation.run import RunOptions, as_measured_before, run_evaluation
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.results.controls import CONTROLS_FILE, REFERENCES
-from vla_bench.results.ledger import LEDGER_NAME, Ledger
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
+from vla_bench.results.runs import recorded
 
 _SHARED = ".controls"  # beside the runs; hidden, so that `runs/*` means the runs
 
@@ -46,8 +47,7 @@ def write_places(output: Path, folders: Mapping[str, Path]) -> None:
 
 
 def _met(output: Path) -> list[EpisodeIdentity]:
-    with Ledger(output / LEDGER_NAME) as ledger:
-        return sorted(ledger.finished() | ledger.errored())
+    return sorted(record.identity for record in recorded(read_ledger(output / LEDGER_NAME)))
 
 
 def _options_for(name: str, options: RunOptions, folder: Path) -> RunOptions:

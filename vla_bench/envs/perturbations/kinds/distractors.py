@@ -1,26 +1,32 @@
 """Further things stand among the others."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vla_bench.core.types import FloatArray
+from vla_bench.core.types import DirtyWorld, FloatArray, World
 from vla_bench.envs.perturbations.effect import Effect, PerturbationError, axes
 from vla_bench.tasks.task import Relation, Task
 
 if TYPE_CHECKING:
     import mujoco
 
-    from vla_bench.envs.engines.tabletop import TabletopSimulation
+    from vla_bench.envs.perturbations.ground import Ground
     from vla_bench.envs.simulation import Simulation
 
 _PREFIX = "distractor_"
-_POOL = ("yellow_cube", "black_can", "purple_cube", "milk_box", "orange_mug", "green_cube")  # the first unused
-_CLEARANCE_M = 0.015
-_TRIES = 400
-_REACH_M = 0.07  # beyond the middles of the task's own things
+_POOL = ("yellow_cube", "black_can", "purple_cube", "milk_box", "orange_mug", "green_cube")  # the first that will do
+_RADIUS_M = {"orange_mug": 0.05}  # with its handle
+_USUAL_RADIUS_M = 0.033
+_CLEARANCE_M = {"tabletop": 0.02, "robosuite": 0.045}  # robosuite leaves its own things more room
+_REACH_M = (0.03, 0.35)  # beyond the middles of the task's own things: at the first try, and at the last
+_TRIES = 600
+_DROP_M = 0.0005
+_FREE = 0  # mjtJoint.mjJNT_FREE
+_LARGE_M = 0.15  # a thing with a larger radius is one in which, or on which, others stand
+_COLOURS = {"red", "green", "blue", "yellow", "orange", "purple", "black", "white", "brown"}
 
 
 @axes.named("distractors")
@@ -28,54 +34,89 @@ class DistractorsEffect(Effect):
     """One, two or three small objects that the task does not speak of stand beside its own."""
 
     def alter(self, task: Task) -> Task:
-        """Add objects of kinds that the scene does not have; raise `PerturbationError` for scenes of others."""
-        if task.engine != "tabletop":
-            raise PerturbationError(f"{task.id} does not have axis 'distractors': its scene is {task.engine}'s own.")
-        kinds = [kind for kind in _POOL if kind not in task.objects.values()][: self.severity]
+        """Add objects of kinds that the scene does not have and that no word of the instruction could mean."""
+        kinds = [kind for kind in _POOL if not _could_be_meant(kind, task)][: self.severity]
         if len(kinds) < self.severity:
             raise PerturbationError(f"{task.id} has every distractor that there is in its scene already.")
-        guests = {f"{_PREFIX}{kind}": kind for kind in kinds}
-        relations = tuple(Relation("guest", (name,)) for name in guests)
+        asset = "guest:{}" if task.engine == "robosuite" else "{}"
+        self._clearance_m = _CLEARANCE_M[task.engine]
+        guests = {f"{_PREFIX}{kind}": asset.format(kind) for kind in kinds}
+        relations = tuple(Relation("guest", (name,)) for name in guests) if task.engine == "tabletop" else ()
         return replace(task, objects={**task.objects, **guests}, initial=task.initial + relations)
+
+    def check(self, simulation: "Simulation") -> None:
+        """Raise `PerturbationError` where nothing lies about, so that there is no place for more."""
+        world, model = simulation.world, simulation.models()[0]
+        own = [item for item in world.items() if not item.startswith(_PREFIX)]
+        roots = {model.body_rootid[body] for item in own for body in simulation.item_bodies()[item]}
+        loose = any(model.body_jntnum[root] and model.jnt_type[model.body_jntadr[root]] == _FREE for root in roots)
+        if not loose and not any(len(_dirt_world(world, item)) for item in own):
+            raise PerturbationError("Axis 'distractors' needs a scene in which things lie about: there are none.")
 
     def disturb(
         self, simulation: "Simulation", model: "mujoco.MjModel", data: "mujoco.MjData", generator: np.random.Generator
     ) -> None:
         """Put the distractors where there is room, near the task's own things."""
-        simulation = cast("TabletopSimulation", simulation)
-        world, footprints = simulation.world, simulation.footprints
-        guests = [name for name in footprints if name.startswith(_PREFIX)]
-        standing = {name: world.position_world(name)[:2] for name in footprints if name not in guests}
-        middles = np.array(list(standing.values()))
-        low, high = middles.min(axis=0) - _REACH_M, middles.max(axis=0) + _REACH_M
+        import mujoco
+
+        from vla_bench.envs.perturbations.ground import Ground
+
+        world = simulation.world
+        guests = [item for item in world.items() if item.startswith(_PREFIX)]
+        own = [_Thing.of(world, item) for item in world.items() if item not in guests]
         for guest in guests:
-            place = _free_place(guest, standing, simulation, low, high, generator)
-            height_m = simulation.compiled.scene.surface_height_m - world.geometry(guest).bottom_m
-            simulation.move_item(guest, np.array([*place, height_m]))
-            standing[guest] = place
+            radius_m = _RADIUS_M.get(guest.removeprefix(_PREFIX), _USUAL_RADIUS_M) + self._clearance_m
+            place = _free_place(Ground(simulation, model, data), own, radius_m, generator)
+            if place is None:
+                raise PerturbationError(f"There is no room for {guest!r} in this scene.")
+            (body,) = simulation.item_bodies()[guest]
+            address = model.jnt_qposadr[model.body_jntadr[body]]
+            data.qpos[address : address + 3] = place - (0.0, 0.0, world.geometry(guest).bottom_m - _DROP_M)
+            mujoco.mj_kinematics(model, data)
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """One of the task's own things, as far as a distractor must know it."""
+
+    places: FloatArray  # (N, 2) where it is
+    radius_m: float  # that is kept free around its middle; 0 for what others stand in or on
+
+    @classmethod
+    def of(cls, world: World, item: str) -> "_Thing":
+        dirt = _dirt_world(world, item)
+        radius_m = world.geometry(item).support_radius_m
+        places = dirt if len(dirt) else world.position_world(item)[None]
+        return cls(places[:, :2].copy(), radius_m if radius_m < _LARGE_M else 0.0)
+
+    def room_m(self, place: FloatArray) -> float:
+        """Return how far `place` (2,) is from it."""
+        return float(np.linalg.norm(self.places - place, axis=1).min()) - self.radius_m
+
+
+def _dirt_world(world: World, item: str) -> FloatArray:
+    return world.dirt_world(item) if isinstance(world, DirtyWorld) else np.empty((0, 3))
 
 
 def _free_place(
-    guest: str,
-    standing: Mapping[str, FloatArray],
-    simulation: "TabletopSimulation",
-    low: FloatArray,
-    high: FloatArray,
-    generator: np.random.Generator,
-) -> FloatArray:
-    """Return the first free of the places drawn, or the freest where none is free."""
-    best, most_room_m = low, -np.inf
-    for _ in range(_TRIES):
-        place = generator.uniform(low, high)
-        room_m = (
-            min(
-                float(np.linalg.norm(place - other)) - simulation.footprints[name].radius_m
-                for name, other in standing.items()
-            )
-            - simulation.footprints[guest].radius_m
-        )
-        if room_m > _CLEARANCE_M:
-            return place
-        if room_m > most_room_m:
-            best, most_room_m = place, room_m
-    return best
+    ground: "Ground", own: Sequence[_Thing], radius_m: float, generator: np.random.Generator
+) -> FloatArray | None:
+    """Return the first free of the places drawn, (3,), in a window that grows from try to try; None where none is."""
+    middles = np.concatenate([thing.places for thing in own])
+    for reach_m in np.linspace(*_REACH_M, _TRIES):
+        place = generator.uniform(middles.min(axis=0) - reach_m, middles.max(axis=0) + reach_m)
+        if all(thing.room_m(place) > radius_m for thing in own):
+            height_m = ground.height_m(place, radius_m)
+            if height_m is not None:
+                return np.array([*place, height_m])
+    return None
+
+
+def _could_be_meant(kind: str, task: Task) -> bool:
+    """Return whether the scene has such a thing, or the instruction could mean it: by its noun without a colour."""
+    if kind in task.objects.values():
+        return True
+    colour, _, noun = kind.partition("_")
+    words = " ".join((task.instruction, *task.paraphrases)).split()
+    before = [words[place - 1] if place else "" for place, word in enumerate(words) if word in (noun, colour)]
+    return task.engine == "robosuite" and any(word not in _COLOURS or word == colour for word in before)
