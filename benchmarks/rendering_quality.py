@@ -27,7 +27,7 @@ from vla_bench.envs.opengl import load_mujoco
 
 _STEPS = 20  # of random motion
 _SEED = 1
-_REPEATS = 7
+_REPEATS = 3
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ load_mujoco()
 _SIZE = 64  # pixels
 
 
-def _model(generator: np.random.Generator) -> mujoco.MjModel:
+def _model(generator: np.random.Generator, reflectance: float = 0.0) -> mujoco.MjModel:
     """Spheres, boxes and capsules all around a camera, some half in view, above a floor."""
     geoms = [
         f'<geom type="{generator.choice(["sphere", "box", "capsule"])}" size="{" ".join(map(str, size))}" '
@@ -26,9 +26,10 @@ def _model(generator: np.random.Generator) -> mujoco.MjModel:
         )
     ]
     camera = f'<camera name="eye" euler="{" ".join(map(str, generator.uniform(-180, 180, 3)))}" fovy="50"/>'
-    floor = '<geom type="plane" size="0 0 1" pos="0 0 -5" rgba="0.3 0.3 0.3 1"/>'
+    mirror = f'<asset><material name="mirror" rgba="0.3 0.3 0.3 1" reflectance="{reflectance}"/></asset>'
+    floor = '<geom type="plane" size="0 0 1" pos="0 0 -5" material="mirror"/>'
     body = f"<worldbody><light pos='0 0 9'/>{floor}{camera}{''.join(geoms)}</worldbody>"
-    return mujoco.MjModel.from_xml_string(f"<mujoco>{body}</mujoco>")
+    return mujoco.MjModel.from_xml_string(f"<mujoco>{mirror}{body}</mujoco>")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -52,6 +53,24 @@ def test_what_is_left_out_was_not_in_the_image(seed: int) -> None:
         ahead = (kept["pos"] - camera.pos) @ camera.forward
         assert np.all(np.diff(ahead[kept["modelrbound"] > 0]) >= 0)
         assert kept["type"][-1] == mujoco.mjtGeom.mjGEOM_PLANE
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_mirror_shows_is_kept(seed: int) -> None:
+    model = _model(np.random.default_rng(seed), reflectance=0.5)
+    data = mujoco.MjData(model)
+    model.cam_quat[0] = (np.cos(0.3), np.sin(0.3), 0.0, 0.0)  # it looks down
+    mujoco.mj_forward(model, data)
+    with mujoco.Renderer(model, _SIZE, _SIZE) as renderer:
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+        renderer.update_scene(data, camera="eye")
+        whole: ImageArray = renderer.render().copy()
+        geoms = SceneGeoms(renderer.scene)
+        geoms.keep_seen(reflections=True)
+        assert renderer.scene.ngeom < 61
+        assert np.array_equal(renderer.render(), whole)
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        assert not np.array_equal(renderer.render(), whole)  # there was a mirror
 
 
 def test_fields_stand_where_mujoco_has_them() -> None:
