@@ -1,4 +1,4 @@
-"""Draw what each axis does to a task's first picture: a sheet a task, a row for each axis, severities 1 to 3 twice."""
+"""Draw what each axis does to a task's first picture: one sheet a task, a row an axis, severities 1 to 3 twice."""
 
 import argparse
 from collections.abc import Iterator

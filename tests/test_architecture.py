@@ -27,16 +27,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"core", "demos", "models"},
     "authoring": {"core", "tasks", "envs", "experts", "results"},
     "evaluation": {"core", "tasks", "envs", "experts", "policies", "results", "authoring"},
+    "benchmarking": {"core", "tasks", "envs", "demos", "models", "policies", "results", "evaluation"},
 }
 ON_TOP = {"cli", "quickstart", "__main__"}  # nothing below imports these
 
 # Heavy libraries, and the sub-packages that may import them at all.
 MAY_LOAD: dict[str, set[str]] = {
-    "torch": {"models", "policies", "training"},
+    "torch": {"models", "policies", "training", "benchmarking"},
     "transformers": {"models", "policies", "training"},
     "peft": {"models", "policies", "training"},
-    "mujoco": {"envs", "experts"},
-    "robosuite": {"envs", "experts"},
+    "mujoco": {"envs", "experts", "benchmarking"},
+    "robosuite": {"envs", "experts", "benchmarking"},
 }
 
 
@@ -70,7 +71,9 @@ def test_imports_run_one_way(name: str) -> None:
     for imported in _imports(BELOW[name]):
         top, _, rest = imported.partition(".")
         if top == "vla_bench" and rest != "__version__":
-            target = rest.split(".")[0].replace("make", "envs")  # `vla_bench.make` is the environments' own
+            target = (
+                "envs" if rest in ("make", "make_vec") else rest.split(".")[0]
+            )  # these two are the environments' own
             assert target == home or target in MAY_IMPORT[home], f"{name} imports {imported}"
 
 
@@ -104,6 +107,7 @@ def _loaded_after(program: str) -> set[str]:
         "from vla_bench.demos import DemonstrationFile",
         "import vla_bench.quickstart",
         "from vla_bench.envs.environment import make",  # it chooses the OpenGL that MuJoCo loads
+        "from vla_bench import make_vec",
     ],
 )
 def test_light_things_load_neither_torch_nor_mujoco(program: str) -> None:

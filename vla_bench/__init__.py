@@ -1,7 +1,8 @@
 """Demonstrations, fine-tuning, evaluation and a leaderboard for vision-language-action policies.
 
 `vla_bench.make("<suite>.<task>")` and, after `import vla_bench`, `gymnasium.make("vla_bench/<suite>.<task>-v1")` return
-an environment. Importing this loads neither torch nor mujoco.
+an environment; `vla_bench.make_vec` and `gymnasium.make_vec` return many of them in worker processes. Importing this
+loads neither torch nor mujoco.
 """
 
 import os
@@ -17,9 +18,10 @@ from vla_bench.tasks import task_ids
 
 if TYPE_CHECKING:
     from vla_bench.envs.environment import make
+    from vla_bench.envs.vector.making import make_vec
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "make", "register_tasks"]
+__all__ = ["__version__", "make", "make_vec", "register_tasks"]
 
 
 def register_tasks(*paths: Path | str) -> None:
@@ -42,11 +44,15 @@ def register_tasks(*paths: Path | str) -> None:
 
 
 def __getattr__(name: str) -> object:
-    if name != "make":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vla_bench.envs.environment import make
+    if name == "make":
+        from vla_bench.envs.environment import make
 
-    return make
+        return make
+    if name == "make_vec":
+        from vla_bench.envs.vector.making import make_vec
+
+        return make_vec
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _register_environments() -> None:
@@ -57,7 +63,12 @@ def _register_environments() -> None:
         return
     for name in names:
         if (environment := f"vla_bench/{name}-v1") not in gymnasium.registry:
-            gymnasium.register(environment, "vla_bench.envs.environment:make_registered", kwargs={"task_id": name})
+            gymnasium.register(
+                environment,
+                "vla_bench.envs.environment:make_registered",
+                vector_entry_point="vla_bench.envs.vector.making:make_vec_registered",
+                kwargs={"task_id": name},
+            )
 
 
 _register_environments()

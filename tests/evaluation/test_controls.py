@@ -52,6 +52,12 @@ def test_a_wrong_object_is_another_one_of_the_same_scene() -> None:
     assert told == {text for text in told if "put" in text}, "an instruction of the suite"
 
 
+def test_of_two_things_alike_the_other_one_is_the_wrong_object() -> None:
+    episode = EpisodeIdentity("tabletop_spatial", "next_to_box", 0)
+    told = controls["wrong-object"](episode, seen(episode))["instruction"]
+    assert told == get_task("tabletop_spatial.between_plate_and_ramekin").instruction, "of the same scene"
+
+
 def test_black_images_leave_the_instruction_and_the_joints() -> None:
     altered = controls["black-image"](EPISODE, seen())
     assert not altered["images"]["agentview"].any()

@@ -1,10 +1,13 @@
+import json
+
 import numpy as np
 import pytest
 
 from tests.evaluation.tiny_environment import TinySpec, episodes
+from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import FloatArray
 from vla_bench.evaluation.episodes import Abandon, Begin, Execute, Finished, Ready
-from vla_bench.evaluation.rows import EnvironmentStock, Rows
+from vla_bench.evaluation.rows import EnvironmentSpec, EnvironmentStock, Rows
 
 STEP: FloatArray = np.full((1, 7), 0.5, dtype=np.float32)
 
@@ -59,3 +62,15 @@ def test_a_new_episode_drops_the_one_that_ran() -> None:
     assert isinstance(event, Finished)
     assert event.result.episode == episodes(2)[1]
     assert event.result.steps == 6
+
+
+def test_the_order_in_which_sub_goals_were_reached_is_recorded() -> None:
+    rows = Rows(EnvironmentSpec(image_size=32, cameras=(), expert="expert"), 1)
+    event = rows.handle(Begin(0, EpisodeIdentity("tabletop_long", "close_drawer_then_stove_on", 0)))
+    while isinstance(event, Ready):
+        event = rows.handle(Execute(0, event.observation["expert_action"][None]))
+    rows.close()
+    assert isinstance(event, Finished)
+    (first, at), (second, later) = json.loads(event.result.subgoals)
+    assert ("drawer" in first, "stove" in second) == (True, True)
+    assert 0 < at < later <= event.result.steps

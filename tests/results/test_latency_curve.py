@@ -28,7 +28,11 @@ def test_points_stand_in_order_of_latency_and_leave_errors_out(tmp_path: Path) -
         (50.0, 4, 0.5),
         (120.0, 4, 0.25),
     ]
-    assert [row[2] for row in latency_table(points).rows] == ["0ms", "50ms", "120ms±20"]
+    rows = latency_table(points).rows
+    assert [row[2] for row in rows] == ["0ms", "50ms", "120ms±20"]
+    assert points[1].lost.value == 0.5
+    assert points[2].lost.low < points[2].lost.value == 0.75 < points[2].lost.high, "paired with the least latency"
+    assert rows[0][5] == "\N{EN DASH}"
 
 
 def test_runs_that_differ_in_more_than_the_latency_are_refused(tmp_path: Path) -> None:
@@ -44,3 +48,5 @@ def test_the_command_draws_the_curve(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "80ms" in result.output
+    assert "Protocol: rendering fast, robot panda" in result.output, "but for the latency"
+    assert "still, before every chunk of actions" in result.output

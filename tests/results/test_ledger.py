@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +30,7 @@ os.kill(os.getpid(), 9)
 
 _ADDED = (  # to version 1
     *("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"),
-    *("path_length_m", "drops", "disturbed", "peak_force_n"),
+    *("path_length_m", "drops", "disturbed", "peak_force_n", "subgoals"),
 )
 
 
@@ -230,3 +231,30 @@ def test_records_are_had_from_the_open_ledger(tmp_path: Path) -> None:
         for record in episodes("sfe"):
             ledger.append(record)
         assert ledger.records() == episodes("sfe")
+
+
+def test_a_ledger_of_version_2_keeps_its_digests_checked(tmp_path: Path) -> None:
+    path, committed = tmp_path / LEDGER_NAME, ROOT / "results" / "quickstart" / "runs" / "expert" / LEDGER_NAME
+    shutil.copyfile(committed, path)
+    before = read_ledger(path)
+    assert (before["subgoals"] == "").all()
+    Ledger(path).close()
+    pd.testing.assert_frame_equal(read_ledger(path), before)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM episodes WHERE digest = ''").fetchone() == (0,)
+        connection.execute("UPDATE episodes SET outcome = 'failure' WHERE episode_index = 3")
+    connection.close()
+    with pytest.raises(LedgerError, match="3 records are not what was written"):
+        read_ledger(path)
+
+
+def test_a_changed_row_is_not_brought_up_to_date(tmp_path: Path) -> None:
+    path, committed = tmp_path / LEDGER_NAME, ROOT / "results" / "quickstart" / "runs" / "expert" / LEDGER_NAME
+    shutil.copyfile(committed, path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        connection.execute("UPDATE episodes SET steps = 1 WHERE episode_index = 0")
+    connection.close()
+    for use in (read_ledger, Ledger):
+        with pytest.raises(LedgerError, match="3 records are not what was written"):
+            use(path)

@@ -14,12 +14,13 @@ from vla_bench.results.errors import LedgerError, RunFolderError
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger, read_ledger
 from vla_bench.results.recovery import recover_ledger, whole_records
 
+ROOT = Path(__file__).parents[2]
 PAGE = 4096
 COUNT = 400
 
 _ADDED = (  # to version 1
     *("final_progress", "final_phase", "card_hash", "session", "attempts", "error_source", "digest"),
-    *("path_length_m", "drops", "disturbed", "peak_force_n"),
+    *("path_length_m", "drops", "disturbed", "peak_force_n", "subgoals"),
 )
 
 
@@ -162,3 +163,12 @@ def test_a_ledger_of_a_newer_version_is_not_taken_for_a_damaged_one(run: Path) -
 def test_a_ledger_in_use_is_not_recovered(run: Path) -> None:
     with claimed(run), pytest.raises(OutputInUseError):
         recover_ledger(run)
+
+
+def test_rows_of_every_version_are_read_from_the_pages(tmp_path: Path) -> None:
+    path, committed = tmp_path / LEDGER_NAME, ROOT / "results" / "quickstart" / "runs" / "expert" / LEDGER_NAME
+    shutil.copyfile(committed, path)
+    expected = len(read_ledger(path))
+    assert len(whole_records(path)) == expected
+    Ledger(path).close()  # brings it up to date
+    assert len(whole_records(path)) == expected

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import vla_bench
 from vla_bench.cli import (
+    benchmark,
     branch,
     check,
     compare,
@@ -81,6 +82,7 @@ for module in (
     ledger,
     latency,
     doctor,
+    benchmark,
     listing,
     docs,
     pretrain,

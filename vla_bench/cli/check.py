@@ -56,7 +56,13 @@ def print_check(report: "CheckReport") -> None:
     for problem in sorted(report.problems, key=lambda problem: problem.severity):
         console.print(str(problem), style=_STYLES[problem.severity], highlight=False, markup=False, soft_wrap=True)
     errors, warnings = len(report.errors), len(report.problems) - len(report.errors)
-    console.print(f"{report.path}: {errors} errors, {warnings} warnings", highlight=False, soft_wrap=True)
+    console.print(
+        f"{report.path}: {_count(errors, 'error')}, {_count(warnings, 'warning')}", highlight=False, soft_wrap=True
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _row(report: "TaskReport") -> tuple[str, ...]:

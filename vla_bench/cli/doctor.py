@@ -1,12 +1,11 @@
 """`vla-bench doctor`: is a policy spoken to in its own conventions?"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Seed, Suite, Tasks
+from vla_bench.cli.options import Checkpoint, Policy, Seed, Suite, Tasks
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -22,9 +21,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def doctor(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=8, help="Expert episodes in all.")] = 12,
     seed: Seed = 0,
@@ -32,7 +31,9 @@ def doctor(
     """Find convention mistakes: gripper sign, image flip, crop, frames, statistics, chunk length.
 
     The expert solves a few episodes; at moments of them the policy's actions are compared with the expert's, as the
-    card stands and under each plausible mistake. A change that clearly helps is named. Exit status 1 if there is one.
+    card stands and under each plausible mistake. A change that clearly helps is named, and so is a chunk of which the
+    card executes more than is good. Exit status 1 if there is one. results/doctor_mistakes.md: what is named from how
+    many episodes.
 
     Example: `vla-bench doctor --policy my_card.toml --suite tabletop_object`
     """
@@ -49,7 +50,7 @@ def doctor(
     print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)
     for line in verdict(diagnosis):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if diagnosis.fixes:
+    if diagnosis.fixes or diagnosis.chunk_too_long:
         raise typer.Exit(_SICK)
 
 
@@ -59,7 +60,9 @@ def verdict(diagnosis: "Diagnosis") -> list[str]:
     for fix in diagnosis.fixes:
         gain = f"error {fix.before:.2f} -> {fix.total:.2f}, p = {fix.p_value:.3f}"
         lines.append(f"Likely mistake, {fix.mistake}. Mend it with: {fix.fix} ({gain})")
-    if not diagnosis.fixes:
+    if diagnosis.chunk_too_long:
+        lines.append(f"Likely mistake, chunk length. Mend it with: chunk.steps = {diagnosis.steps_worth_executing}")
+    if not diagnosis.fixes and not diagnosis.chunk_too_long:
         lines.append("No mistake found: no change that was tried clearly brings the actions nearer to the expert's.")
     if diagnosis.lost:
         lines.append(
@@ -75,9 +78,7 @@ def _about_chunks(diagnosis: "Diagnosis") -> str:
     errors = ", ".join(f"{error:.2f}" for error in diagnosis.by_step)
     executed = diagnosis.executed or len(diagnosis.by_step)
     worth = diagnosis.steps_worth_executing
-    advice = f"the card executes {executed}"
-    if executed > worth:
-        advice += f", of which {worth} are about as good as the first: chunk = {{ execution = ..., steps = {worth} }}"
+    advice = f"the card executes {executed}, of which {min(worth, executed)} are about as good as the first"
     return f"Error of each action of a chunk: {errors}; {advice}."
 
 

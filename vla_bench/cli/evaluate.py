@@ -1,21 +1,33 @@
 """`vla-bench run` and `vla-bench leaderboard`: evaluation and its tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import (
+    Checkpoint,
+    ImageSizeOfPolicy,
+    Output,
+    Policy,
+    Rendering,
+    Robot,
+    Rows,
+    Seed,
+    Suite,
+    Tasks,
+    Workers,
+    worker_count,
+)
 from vla_bench.cli.progress import progress_shown
-from vla_bench.cli.tables import print_table
+from vla_bench.cli.tables import print_table, print_text_table
 
 if TYPE_CHECKING:
     from vla_bench.evaluation.run import RunOptions
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
-    from vla_bench.results.tables import TextTable
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -26,21 +38,21 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def run(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
     output: Output,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes of each task.")] = 20,
     seed: Seed = 0,
     workers: Workers = None,
-    rows: Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")] = 8,
+    rows: Rows = 8,
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
-    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    image_size: ImageSizeOfPolicy = None,
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
     latency: Annotated[
-        str, typer.Option(help="Of the policy, such as 120ms±20, or `measured`. [default: the world waits]")
+        str, typer.Option(help="Of the policy, as 120ms+-20 (or ±), or `measured`. [default: the world waits]")
     ] = "",
     perturb: Annotated[
         list[str] | None,
@@ -49,11 +61,13 @@ def run(
     batch_shape: Annotated[
         int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a silent worker is replaced.")] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for a worker to begin an episode, or to execute one chunk.")
+    ] = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Further tries for an episode whose worker died or hung.")] = 2,
     controls: Annotated[
         bool,
-        typer.Option("--controls", help="Run the controls too: expert, floors, no or wrong instruction, no sight."),
+        typer.Option("--controls", help="Run the controls too: expert, noop, random, no or wrong words, no sight."),
     ] = False,
     max_errors: Annotated[int, typer.Option(min=1, help="Errors of the policy in a row that stop the run.")] = 10,
     against: Annotated[
@@ -71,6 +85,9 @@ def run(
 
     The card of a policy also says how predicted chunks of actions are executed: `open_loop`, `receding_horizon` or
     `temporal_ensemble` (docs/policies.md).
+
+    docs/ledger.md says what happens while a policy with `--latency` thinks, what `--controls` scores, and what an error
+    is. `--timeout` holds for each command to a worker, not for an episode, and not for the policy itself.
 
     With `--against`, the same episodes as another run's are taken batch by batch, more of them in tasks in which the
     policies differ, and the run stops as soon as one is better at the level `--alpha`, however often that is looked at
@@ -122,14 +139,14 @@ def run(
 def show_controls(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
 ) -> None:
-    """Show a run beside its controls, with its language-use and vision-use scores.
+    """Show a run beside its controls, with its language-use and vision-use scores (docs/ledger.md defines them).
 
     Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
     """
     from vla_bench.results.controls import control_table, read_controls
 
     for report in read_controls(run):
-        _print_text_table(control_table(report))
+        print_text_table(control_table(report))
 
 
 def leaderboard(
@@ -176,7 +193,7 @@ def print_run(folder: Path) -> None:
 
     run = read_run(folder)
     for table in full(leaderboard(run.episodes), conditions_of([run])):
-        _print_text_table(table)
+        print_text_table(table)
 
 
 def print_decision(plan: "SequentialPlan") -> None:
@@ -198,14 +215,8 @@ def print_leaderboard(files: "LeaderboardFiles") -> None:
     console = Console()
     for tables in files.suites():
         for table in tables:
-            _print_text_table(table)
+            print_text_table(table)
     for note in files.notes:
         console.print(f"- {note}", highlight=False)
     for path in files.paths:
         console.print(str(path), soft_wrap=True)
-
-
-def _print_text_table(table: "TextTable") -> None:
-    print_table(table.header, table.rows, title=table.title, words=table.left)
-    for note in table.footnotes:
-        Console().print(note, style="dim", highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vla_bench.cli.tables import print_table
+from vla_bench.cli.tables import print_text_table
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -17,28 +17,27 @@ def add_commands(app: typer.Typer) -> None:
 def failures(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     expert: Annotated[
-        Path | None, typer.Option(help="The expert's run on the same episodes, to compare the hand's way with.")
+        Path | None,
+        typer.Option(help="The expert's run on the same episodes, for path and time. [default: the run's control]"),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every failed episode here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write buckets, and every failed episode, here.")] = None,
 ) -> None:
-    """Sort failed episodes by where they went wrong, with the names of their videos.
+    """Sort failed episodes by where they went wrong, each with its index and the file of its video.
 
-    Example: `vla-bench failures runs/mine --expert runs/expert --csv failures.csv`
+    docs/ledger.md says which sort means what.
+
+    Example: `vla-bench failures runs/mine --expert runs/expert --markdown failures.md`
     """
     from vla_bench.core.paths import written_whole
-    from vla_bench.results.failures import failure_table
-    from vla_bench.results.failures import failures as made
-    from vla_bench.results.runs import read_run
+    from vla_bench.results.failures import episode_table, failure_table, failures_csv, failures_page, read_failures
 
-    table = made(run, expert)
-    episodes = read_run(run).episodes
-    text = failure_table(table, int((episodes["outcome"] != "error").sum()))
-    print_table(text.header, text.rows, title=text.title, words=1)
-    console = Console(highlight=False)
-    ways = table["path_over_expert"].dropna()
-    if len(ways):
-        console.print(f"The hand's way in failed episodes: {ways.median():.1f} times the expert's in the median.")
-    if csv is not None:
-        with written_whole(csv) as path:
-            table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
-        console.print(str(csv), soft_wrap=True)
+    report = read_failures(run, expert)
+    print_text_table(failure_table(report))
+    if not report.table.empty:
+        print_text_table(episode_table(report))
+    for path, text in ((csv, failures_csv), (markdown, failures_page)):
+        if path is not None:
+            with written_whole(path) as temporary:
+                temporary.write_text(text([report]), encoding="utf-8")
+            Console(highlight=False).print(str(path), soft_wrap=True)

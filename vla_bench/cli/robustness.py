@@ -1,12 +1,24 @@
 """`vla-bench robustness`: what perturbations cost a policy."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import (
+    Checkpoint,
+    Output,
+    Policy,
+    Rendering,
+    Robot,
+    Rows,
+    Seed,
+    Suite,
+    Tasks,
+    Workers,
+    worker_count,
+)
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -17,10 +29,10 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def robustness(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
     output: Output,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     axis: Annotated[
         list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
@@ -32,11 +44,11 @@ def robustness(
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task and perturbation.")] = 20,
     seed: Seed = 0,
     workers: Workers = None,
-    rows: Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")] = 8,
+    rows: Rows = 8,
     certificates: Annotated[
         Path | None, typer.Option(help="File of certificates to use and add to. [default: OUTPUT/certificates.sqlite]")
     ] = None,
-    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
 ) -> None:
     """Measure what perturbations cost: the same scenes clean and perturbed, paired, each certified by the expert.
@@ -47,15 +59,13 @@ def robustness(
 
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
-    from vla_bench.core.paths import written_whole
     from vla_bench.envs.perturbations import set_names
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
     from vla_bench.evaluation.run import RunOptions
     from vla_bench.results.robustness import robustness as made
     from vla_bench.results.robustness import robustness_table
-    from vla_bench.results.robustness_figure import save_robustness
-    from vla_bench.results.tables import markdown_table
+    from vla_bench.results.robustness_page import robustness_notes, write_robustness
 
     run = RunOptions(
         policy=policy,
@@ -70,19 +80,16 @@ def robustness(
         protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )
     options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
+    names = set_names()
     with progress_shown(policy) as update:
         runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage) if total else None)
-    table = made(runs.policy)
-    text = robustness_table(table, set_names())
+    text = robustness_table(made(runs.policy), names)
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)
-    for line in (*text.footnotes, *runs.notes):
+    for line in (*text.footnotes, *runs.notes, *robustness_notes(runs.policy)):
         console.print(f"- {line}", soft_wrap=True, markup=False)
-    with written_whole(runs.policy / "robustness.csv") as path:
-        table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
-    with written_whole(runs.policy / "robustness.md") as path:
-        notes = "\n".join(f"- {line}" for line in (*text.footnotes, *runs.notes))
-        path.write_text(f"# {text.title}\n\n{markdown_table(text)}\n\n{notes}\n", encoding="utf-8")
-    if not save_robustness(table, runs.policy / "robustness.png", set_names()):
+    written = write_robustness(runs.policy, runs.policy / "robustness", names)
+    if not any(path.suffix == ".png" for path in written):
         console.print("- No figure: none of these perturbations is a single axis or a named set.")
-    console.print(str(runs.policy / "robustness.md"), soft_wrap=True)
+    for path in written:
+        console.print(str(path), soft_wrap=True)

@@ -2,9 +2,13 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from vla_bench.results.tables import TextTable
 
 _PIPED_WIDTH = 160  # characters; a terminal says its own
 
@@ -23,3 +27,10 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+
+
+def print_text_table(table: "TextTable") -> None:
+    """Print a table of results and what stands under it."""
+    print_table(table.header, table.rows, title=table.title, words=table.left)
+    for note in table.footnotes:
+        Console().print(note, style="dim", highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from vla_bench.training.config import FinetuneConfig
 
 if TYPE_CHECKING:
     from vla_bench.training.finetune import FinetuneReport
-    from vla_bench.training.trainer import TrainingProgress
+    from vla_bench.training.state import TrainingProgress
 
 _OPTIONS = ModelOptions(
     FinetuneConfig,

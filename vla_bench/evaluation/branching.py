@@ -1,17 +1,31 @@
 """A recorded episode up to a step, and from there on another policy: was it lost by then?"""
 
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.rerun import find_recorded, run_alone
+from vla_bench.evaluation.latency import Latency
+from vla_bench.evaluation.rerun import RecordedEpisode, find_recorded, run_alone
 from vla_bench.policies import Policy, PolicySource, find_policy
 from vla_bench.policies.switching import SwitchedPolicy
 from vla_bench.results.ledger import EpisodeRecord
 
 _ALL = 10**6  # videos: of whatever index the episode has
+
+
+class NotReproducedError(VlaBenchError):
+    """A recorded episode that comes out otherwise here."""
+
+    def __init__(self, folder: Path, record: EpisodeRecord) -> None:
+        name = f"{record.task}/{record.variant}/{record.seed}/{record.episode_index}"
+        super().__init__(
+            f"Run again, {record.identity.name} of {folder} has another scene or other actions here, so its state at a "
+            f"step cannot be had. `vla-bench rerun {folder} {record.suite}.{name}` says what is different."
+        )
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class BranchSource:
     first: PolicySource
     second: PolicySource
     at: int
+    waits: Callable[[], Iterator[int]]  # steps that pass before each chunk takes effect
 
     @property
     def name(self) -> str:
@@ -42,7 +57,7 @@ class BranchSource:
 
     def load(self) -> Policy:
         """Load both."""
-        return SwitchedPolicy(self.first.load(), self.second.load(), self.at)
+        return SwitchedPolicy(self.first.load(), self.second.load(), self.at, self.waits)
 
 
 def branch_episode(
@@ -56,8 +71,9 @@ def branch_episode(
 ) -> Branch:
     """Run an episode of the run in `folder` again up to step `at`, and let `policy` go on from that state.
 
-    The first part has the recorded actions, as `rerun_episode` has. With `output` the branch is kept there as a run,
-    with a video. Raise `VlaBenchError` where the episode ended before that step.
+    The state at the step is the recorded one: the whole episode is run again first, and `NotReproducedError` raised
+    where its scene or its actions are not those of the ledger. With `output` the branch is kept there as a run, with a
+    video. Raise `VlaBenchError` where the episode ended before that step.
     """
     found = find_recorded(folder, text, None, None)
     if not 0 <= at < found.record.steps:
@@ -65,8 +81,24 @@ def branch_episode(
             f"Cannot branch {found.record.identity.name} at step {at}: it has {found.record.steps} steps, 0 to "
             f"{found.record.steps - 1}."
         )
-    source = BranchSource(found.source, find_policy(policy, checkpoint), at)
-    if output is not None:
-        return Branch(found.record, run_alone(found, output, source, videos=_ALL)[0], at)
+    source = BranchSource(found.source, find_policy(policy, checkpoint), at, partial(_waits, found))
     with tempfile.TemporaryDirectory() as temporary:
-        return Branch(found.record, run_alone(found, Path(temporary) / "run", source)[0], at)
+        _require_reproduced(found, folder, Path(temporary) / "again")
+        kept, videos = (Path(temporary) / "run", 0) if output is None else (output, _ALL)
+        return Branch(found.record, run_alone(found, kept, source, videos=videos)[0], at)
+
+
+def _require_reproduced(found: RecordedEpisode, folder: Path, output: Path) -> None:
+    if found.record.outcome == "error":
+        return  # what broke may not break again; the actions up to there were the policy's
+    again, _ = run_alone(found, output, found.source)
+    if (again.scene_hash, again.action_hash) != (found.record.scene_hash, found.record.action_hash):
+        raise NotReproducedError(folder, found.record)
+
+
+def _waits(found: RecordedEpisode) -> Iterator[int]:
+    """Yield how many steps pass before each chunk of the episode takes effect: those of `DelayedPool`."""
+    latency = Latency.parse(str(found.info.protocol.get("latency") or "0"))
+    generator = found.record.identity.generator("latency")
+    while True:
+        yield latency.steps(generator)

@@ -30,6 +30,7 @@ class EpisodeResult:
     final_progress: float = 0.0  # at the end
     final_phase: str = ""  # at the end
     conduct: Conduct = field(default_factory=Conduct)
+    subgoals: str = ""  # reached at the end, in the order of reaching, as JSON: [["on cube plate", step], ...]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The rows of one worker: each runs one episode at a time in an environment, on command."""
 
+import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -138,6 +139,7 @@ class _Running:
             conduct=Conduct() if self.conduct is None else self.conduct.conduct(),
             final_progress=float(self.info.get("progress", 0.0)),
             final_phase=str(self.info.get("phase", "")),
+            subgoals=json.dumps(self.info["subgoals_reached"]) if "subgoals_reached" in self.info else "",
         )
 
 

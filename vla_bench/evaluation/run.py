@@ -93,7 +93,7 @@ def run_evaluation(
     check_perturbations(plan.episodes, options.protocol.robot)
     source = source or find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
-        options = _as_measured_before(options)
+        options = as_measured_before(options)
         finished = _finished_before(options)
         missing = [episode for episode in plan.episodes if episode not in finished]
         policy = source.load()
@@ -223,7 +223,7 @@ def _finished_before(options: RunOptions) -> set[EpisodeIdentity]:
     return finished
 
 
-def _as_measured_before(options: RunOptions) -> RunOptions:
+def as_measured_before(options: RunOptions) -> RunOptions:
     """Return the options with the latency that an earlier session measured, where it is to be measured."""
     if options.protocol.latency != MEASURED or not (options.output / RUN_INFO_NAME).exists():
         return options

@@ -126,5 +126,6 @@ class RunSession:
             attempts=finished.attempts,
             error_source=result.error_source,
             error=result.error,
+            subgoals=result.subgoals,
             **asdict(result.conduct),
         )

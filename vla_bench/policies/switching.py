@@ -1,6 +1,7 @@
 """One policy up to a step, then another: what would the other have done from there?"""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import repeat
 from typing import TypeVar
 
 from vla_bench.core.errors import ConventionError, VlaBenchError
@@ -13,15 +14,19 @@ Fact = TypeVar("Fact")
 class SwitchedPolicy:
     """`first` acts for `at` steps of an episode, `second` from then on; all rows are copies of one episode.
 
-    A chunk of the first policy is cut off at the switch. Raise `ConventionError` where one environment cannot serve
-    both.
+    A chunk of the first policy is cut off at the switch. `waits` says anew for each episode how many steps pass before
+    each chunk takes effect; what would take effect after the switch is the second policy's to answer. Raise
+    `ConventionError` where one environment cannot serve both.
     """
 
-    def __init__(self, first: Policy, second: Policy, at: int) -> None:
+    def __init__(
+        self, first: Policy, second: Policy, at: int, waits: Callable[[], Iterator[int]] = lambda: repeat(0)
+    ) -> None:
         if at < 0:
             raise VlaBenchError(f"Cannot branch at step {at}. Expected 0 or more.")
         self._first, self._second, self._at = first, second, at
         self._requirements = _both(first.requirements, second.requirements)
+        self._new_waits, self._waits = waits, waits()
         self._steps, self._action_dim = 0, ACTION_DIM
 
     @property
@@ -37,7 +42,7 @@ class SwitchedPolicy:
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin the episode in both policies."""
-        self._steps = 0
+        self._steps, self._waits = 0, self._new_waits()
         self._first.reset(instructions, rows=rows, seeds=seeds)
         self._second.reset(instructions, rows=rows, seeds=seeds)
 
@@ -47,6 +52,7 @@ class SwitchedPolicy:
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the next actions of the policy whose turn it is, (B, H, 7)."""
+        self._steps += next(self._waits)
         left = self._at - self._steps
         if left <= 0:
             return self._second.act(observations, rows=rows)

@@ -10,9 +10,13 @@ import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.ledger import KEY
+from vla_bench.results.notes import conditions_of, provenance
+from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import Run, read_run
-from vla_bench.results.statistics import Proportion, wilson
+from vla_bench.results.statistics import Proportion
 from vla_bench.results.statistics.pairs import Difference, PairCounts, mean_difference
+from vla_bench.results.statistics.share_lost import ShareLost, share_lost
+from vla_bench.results.statistics.suite_average import fixed_tasks
 from vla_bench.results.tables import TextTable
 
 CONTROLS_FILE = "controls/controls.json"  # in a run's folder: where each control lies, from there
@@ -42,35 +46,25 @@ class ControlReport:
     success: Proportion
     episodes: int
     rows: tuple[ControlRow, ...]
-
-    @property
-    def language_use(self) -> float:
-        """Share of the success above the floor that is lost without the right instruction, 0..1; NaN at the floor."""
-        return self._lost(_WITHOUT_LANGUAGE)
-
-    @property
-    def vision_use(self) -> float:
-        """Share of the success above the floor that is lost with black images, 0..1; NaN at the floor."""
-        return self._lost(_WITHOUT_VISION)
-
-    def _lost(self, without: tuple[str, ...]) -> float:
-        rates = {row.name: row.success.rate for row in self.rows}
-        if not all(name in rates for name in (*without, *_FLOORS)):
-            return math.nan
-        above = self.success.rate - max(rates[name] for name in _FLOORS)
-        if not above > 0:
-            return math.nan
-        return min(1.0, max(0.0, (self.success.rate - max(rates[name] for name in without)) / above))
+    language_use: ShareLost  # of the success above the floor, what is lost without the right instruction
+    vision_use: ShareLost  # ... with black images
+    not_said: int = 0  # episodes with `wrong-object` in which there was none to speak of, and nothing was said
+    conditions: tuple[str, ...] = ()  # under which the run's numbers were made
 
 
 def read_controls(folder: Path) -> list[ControlReport]:
-    """Return the run in `folder` beside its controls, suite by suite; raise `VlaBenchError` where it has none."""
+    """Return the run in `folder` beside its controls, suite by suite.
+
+    Raise `VlaBenchError` where it has none, and `IncomparableRunsError` where one was made in another way.
+    """
     places = control_folders(folder)
     if not places:
         raise VlaBenchError(f"{folder} has no controls. `vla-bench run ... --controls` makes them.")
     run = read_run(folder)
-    frames = {name: read_run(place).episodes for name, place in places.items()}
-    return [_report(run, suite, frames) for suite in run.suites]
+    made = {name: read_run(place) for name, place in places.items()}
+    for control in made.values():
+        require_same_episodes(run, control)
+    return [_report(run, suite, made) for suite in run.suites]
 
 
 def control_folders(folder: Path) -> dict[str, Path]:
@@ -88,33 +82,60 @@ def control_table(report: ControlReport) -> TextTable:
     scores = f"Language use {_score(report.language_use)}, vision use {_score(report.vision_use)}"
     meaning = (
         "of the success above the floor (no motion, random), the share that is lost without the right instruction "
-        "(blank, wrong object: the better) and with black images"
+        "(blank, wrong object: the better) and with black images, with 95 % intervals"
     )
+    rest = f"In {report.not_said} episodes of wrong-object there was no other thing to speak of, so nothing was said"
+    notes = (f"{scores}: {meaning}", *([rest] if report.not_said else []), *report.conditions)
     header = (f"{report.suite}: controls", "episodes", "success %", "lost, points", "95 % interval")
-    return TextTable(f"{report.policy} on {report.suite}", header, (own, *rows), 1, (f"{scores}: {meaning}",))
+    return TextTable(f"{report.policy} on {report.suite}", header, (own, *rows), 1, notes)
 
 
-def _report(run: Run, suite: str, frames: Mapping[str, pd.DataFrame]) -> ControlReport:
+def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
     own = _scored(run.episodes[run.episodes["suite"] == suite])
-    rows = tuple(_row(name, own, _scored(frame)) for name, frame in frames.items())
-    return ControlReport(run.info.policy, suite, _rate(own), len(own), rows)
+    frames = {name: _scored(control.episodes) for name, control in controls.items()}
+    told = frames.get("wrong-object", own).reindex(own.index)["instruction"]
+    return ControlReport(
+        run.info.policy,
+        suite,
+        _rate(own),
+        len(own),
+        tuple(_row(name, own, frame) for name, frame in frames.items()),
+        _lost(own, frames, _WITHOUT_LANGUAGE),
+        _lost(own, frames, _WITHOUT_VISION),
+        int((told == "").sum()),
+        (*conditions_of([run]).get(suite, ()), provenance([run, *controls.values()])),
+    )
 
 
 def _row(name: str, own: pd.DataFrame, control: pd.DataFrame) -> ControlRow:
     pairs = own.join(control, how="inner", lsuffix="_own", rsuffix="_control")
-    counts = [PairCounts.of(part["success_own"], part["success_control"]) for _, part in pairs.groupby("task")]
-    success = wilson(int(pairs["success_control"].sum()), len(pairs))
-    return ControlRow(name, success, len(pairs), mean_difference(counts))
+    parts = [part for _, part in pairs.groupby("task")]
+    counts = [PairCounts.of(part["success_own"], part["success_control"]) for part in parts]
+    return ControlRow(
+        name, _rate(pairs.rename(columns={"success_control": "success"})), len(pairs), mean_difference(counts)
+    )
+
+
+def _lost(own: pd.DataFrame, frames: Mapping[str, pd.DataFrame], without: tuple[str, ...]) -> ShareLost:
+    """Return the score on the episodes that the run and all that it is compared with have in common."""
+    columns = (*without, *_FLOORS)
+    if not all(name in frames for name in columns):
+        return ShareLost(math.nan, math.nan, math.nan)
+    parts = [own["success"], *(frames[name]["success"].rename(name) for name in columns)]
+    common = pd.concat(parts, axis=1, join="inner").astype(bool)
+    return share_lost([part.to_numpy() for _, part in common.groupby("task")], len(without))
 
 
 def _scored(episodes: pd.DataFrame) -> pd.DataFrame:
     """Return the successes of the episodes without error, by identity."""
     scored = episodes[episodes["outcome"] != "error"].set_index(list(KEY))
-    return pd.DataFrame({"success": scored["outcome"] == "success"})
+    return pd.DataFrame({"success": scored["outcome"] == "success", "instruction": scored["instruction"]})
 
 
 def _rate(scored: pd.DataFrame) -> Proportion:
-    return wilson(int(scored["success"].sum()), len(scored))
+    """Return the mean of the tasks' success rates, as in the leaderboard."""
+    tasks = scored.groupby("task")["success"]
+    return fixed_tasks(tasks.sum().astype(int).tolist(), tasks.count().tolist())
 
 
 def _percent(share: Proportion) -> str:
@@ -129,5 +150,7 @@ def _points(drop: Difference) -> tuple[str, str]:
     return f"{100 * drop.value:.1f}", f"{100 * drop.low:.1f} to {100 * drop.high:.1f}"
 
 
-def _score(value: float) -> str:
-    return "not defined (no success above the floor)" if math.isnan(value) else f"{value:.2f}"
+def _score(share: ShareLost) -> str:
+    if math.isnan(share.value):
+        return "not defined (no success above the floor)"
+    return f"{share.value:.2f} [{share.low:.2f}, {share.high:.2f}]"

@@ -1,13 +1,18 @@
 """Where the episodes that failed went wrong, from their ledger, beside the expert's on the same episodes."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from vla_bench.results.controls import control_folders
 from vla_bench.results.ledger import KEY
-from vla_bench.results.runs import read_run
-from vla_bench.results.tables import Row, TextTable
+from vla_bench.results.notes import conditions_of, provenance
+from vla_bench.results.pairing import require_same_episodes
+from vla_bench.results.runs import Run, read_run
+from vla_bench.results.tables import Row, TextTable, markdown_table, markdown_text
 
 FAILURE_COLUMNS: dict[str, type] = {
     "suite": str,
@@ -25,6 +30,7 @@ FAILURE_COLUMNS: dict[str, type] = {
     "path_length_m": float,
     "peak_force_n": float,
     "path_over_expert": float,  # path length over the expert's in the same episode; nan where that is not known
+    "time_over_expert": float,  # likewise of control steps; a failed episode mostly has those of the horizon
     "video": str,  # beside the ledger, where one was recorded
 }
 
@@ -40,38 +46,143 @@ _BUCKETS: dict[str, Callable[[Row], bool]] = {  # the first that fits; see docs/
 }
 
 
-def failures(run: Path, expert: Path | None = None) -> pd.DataFrame:
-    """Return a row for each failed episode of `run`, the most frequent bucket first.
+@dataclass(frozen=True)
+class FailureReport:
+    """The failed episodes of a run."""
 
-    `expert` is the expert's run on the same episodes.
+    run: Run
+    table: pd.DataFrame  # a row each, `FAILURE_COLUMNS`, the most frequent bucket first
+    episodes: int  # of the run, errors left out
+    expert: Path | None  # the run that it is compared with
+    solved: tuple[float, float]  # of the episodes that succeeded: median path and time over the expert's
+
+
+def read_failures(folder: Path, expert: Path | None = None) -> FailureReport:
+    """Return what went wrong in the run in `folder`, beside the expert's run on the same episodes.
+
+    Without `expert` it is the one among the run's controls, if there is any. Raise `IncomparableRunsError` where that
+    was made under another protocol, or met other scenes.
     """
-    episodes = read_run(run).episodes
-    failed = episodes[episodes["outcome"] == "failure"].copy()
+    run = read_run(folder)
+    expert = expert or control_folders(folder).get("expert")
+    own = _beside_expert(run, expert)
+    failed, solved = own[own["outcome"] == "failure"].copy(), own[own["outcome"] == "success"]
     failed["bucket"] = [_bucket(one) for one in failed.to_dict("records")]
-    failed["path_over_expert"] = _over_expert(failed, expert)
-    failed["video"] = [_video(run, one) for one in failed.to_dict("records")]
+    failed["video"] = [_video(folder, one) for one in failed.to_dict("records")]
     order = failed["bucket"].map(failed["bucket"].value_counts())
     failed = failed.assign(_often=order).sort_values(["_often", "bucket", *KEY], ascending=[False] + [True] * 6)
-    return failed[list(FAILURE_COLUMNS)].astype(FAILURE_COLUMNS).reset_index(drop=True)
+    return FailureReport(
+        run,
+        failed[list(FAILURE_COLUMNS)].astype(FAILURE_COLUMNS).reset_index(drop=True),
+        int((own["outcome"] != "error").sum()),
+        expert,
+        (float(solved["path_over_expert"].median()), float(solved["time_over_expert"].median())),
+    )
 
 
-def failure_table(table: pd.DataFrame, episodes: int) -> TextTable:
-    """Return a row a bucket: how many episodes, which tasks, and the first videos."""
-    rows = []
-    for bucket, part in table.groupby("bucket", sort=False):
-        tasks = part["task"].value_counts()
-        videos = [name for name in part["video"] if name]
-        rows.append(
-            (
-                str(bucket),
-                f"{len(part)}",
-                f"{100 * len(part) / episodes:.0f}",
-                ", ".join(f"{task} {count}" for task, count in tasks.items()),
-                ", ".join(videos[:2]),
-            )
+def failure_table(report: FailureReport) -> TextTable:
+    """Return a row a bucket: how many episodes, of which tasks, and how long beside the expert's."""
+    table = report.table
+    rows = [
+        (
+            str(bucket),
+            f"{len(part)}",
+            f"{100 * len(part) / report.episodes:.0f}",
+            _times(part["path_over_expert"].median()),
+            _times(part["time_over_expert"].median()),
+            ", ".join(f"{task} {count}" for task, count in part["task"].value_counts().items()),
         )
-    header = ("what went wrong", "episodes", "share", "tasks", "videos")
-    return TextTable(f"{len(table)} of {episodes} episodes failed", header, tuple(rows), left=1)
+        for bucket, part in table.groupby("bucket", sort=False)
+    ]
+    header = ("what went wrong", "episodes", "share %", "path / expert", "time / expert", "tasks")
+    title = f"{report.run.info.policy}: {len(table)} of {report.episodes} episodes failed"
+    return TextTable(title, header, tuple(rows), left=1, conditions=_conditions(report))
+
+
+def episode_table(report: FailureReport) -> TextTable:
+    """Return a row for each failed episode, bucket after bucket, with the file of its video."""
+    several = report.table["variant"].nunique() > 1 or (report.table["variant"] != "clean").any()
+    rows = [
+        (
+            row["bucket"],
+            f"{row['task']}/{row['variant']}/{row['seed']}/{row['episode_index']}"
+            if several
+            else f"{row['task']}/{row['episode_index']}",
+            row["video"] or _NOTHING,
+            row["phase"] or _NOTHING,
+            f"{100 * row['progress']:.0f}",
+            str(row["steps"]),
+            _times(row["path_over_expert"]),
+            *(_recorded(row[name]) for name in ("drops", "disturbed", "peak_force_n")),
+        )
+        for row in report.table.to_dict("records")
+    ]
+    header = (
+        *("what went wrong", "episode", "video", "phase", "progress %", "steps", "path / expert"),
+        *("drops", "disturbed", "peak force [N]"),
+    )
+    return TextTable("Each failed episode", header, tuple(rows), left=4)
+
+
+def failures_page(reports: Sequence[FailureReport]) -> str:
+    """Return the buckets and the episodes of several runs as Markdown."""
+    parts = ["# Failures", _HOW]
+    for report in reports:
+        buckets, single = failure_table(report), episode_table(report)
+        parts += [f"## {markdown_text(buckets.title)}", *([markdown_table(buckets)] if buckets.rows else [])]
+        parts += [f"{markdown_text(note)}." for note in buckets.footnotes]
+        parts += [f"### {single.title}", markdown_table(single)] if single.rows else []
+    return "\n\n".join(parts) + "\n"
+
+
+def failures_csv(reports: Sequence[FailureReport]) -> str:
+    """Return every failed episode of several runs."""
+    table = pd.concat([report.table.assign(policy=report.run.info.policy) for report in reports], ignore_index=True)
+    return table[["policy", *FAILURE_COLUMNS]].to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+_NOTHING = "\N{EN DASH}"
+_HOW = (
+    "The first line of the table in docs/ledger.md that fits says what went wrong. `vla-bench rerun RUN EPISODE` runs "
+    "an episode again, `vla-bench branch RUN EPISODE --at STEP` lets the expert go on from a step."
+)
+
+
+def _conditions(report: FailureReport) -> tuple[str, ...]:
+    suites = conditions_of([report.run])
+    notes = [*(note for suite in report.run.suites for note in suites.get(suite, ())), provenance([report.run])]
+    if report.expert is None:
+        return ("Path and time beside the expert's: not known, no run of the expert was given", *notes)
+    path, time = (_times(value) for value in report.solved)
+    return (
+        "Path and time: medians over the expert's in the same episode",
+        f"In the episodes that succeeded: path {path}, time {time} times the expert's",
+        *notes,
+    )
+
+
+def _times(ratio: float) -> str:
+    return _NOTHING if math.isnan(ratio) else f"{ratio:.2f}"
+
+
+def _recorded(value: float) -> str:
+    return _NOTHING if value < 0 else f"{value:.0f}"
+
+
+def _beside_expert(run: Run, expert: Path | None) -> pd.DataFrame:
+    """Return the run's episodes with path and time over the expert's, NaN where these are not known."""
+    own = run.episodes.copy()
+    own["path_over_expert"] = own["time_over_expert"] = math.nan
+    if expert is None:
+        return own
+    beside = read_run(expert)
+    require_same_episodes(run, beside)
+    theirs = beside.episodes[beside.episodes["outcome"] == "success"].set_index(list(KEY))
+    theirs = theirs.reindex(pd.MultiIndex.from_frame(own[list(KEY)])).reset_index(drop=True)
+    known = (own["path_length_m"] >= 0) & (theirs["path_length_m"] > 0)
+    own.loc[known, "path_over_expert"] = own["path_length_m"] / theirs["path_length_m"]
+    own["time_over_expert"] = own["steps"] / theirs["steps"]
+    return own
 
 
 def _bucket(one: Row) -> str:
@@ -80,18 +191,6 @@ def _bucket(one: Row) -> str:
 
 def _number(one: Row, name: str) -> float:
     return float(str(one[name]))
-
-
-def _over_expert(failed: pd.DataFrame, expert: Path | None) -> list[float]:
-    if expert is None:
-        return [float("nan")] * len(failed)
-    own = read_run(expert).episodes
-    paths = own[own["path_length_m"] > 0].set_index(list(KEY))["path_length_m"].to_dict()
-    keys = failed[list(KEY)].itertuples(index=False, name=None)
-    return [
-        float(length) / paths[key] if key in paths and length >= 0 else float("nan")
-        for key, length in zip(keys, failed["path_length_m"], strict=True)
-    ]
 
 
 def _video(run: Path, one: Row) -> str:

@@ -1,21 +1,34 @@
 """Success against latency: runs that differ in nothing else, one curve a policy and suite."""
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pydantic import JsonValue
 
 from vla_bench.results.errors import IncomparableRunsError
+from vla_bench.results.ledger import KEY
+from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.runs import Run, read_run
-from vla_bench.results.statistics import Proportion, wilson
-from vla_bench.results.tables import TextTable
+from vla_bench.results.statistics import Proportion
+from vla_bench.results.statistics.pairs import Difference, PairCounts, mean_difference
+from vla_bench.results.statistics.suite_average import fixed_tasks
+from vla_bench.results.tables import TextTable, markdown_table, markdown_text
 
 _LATENCY = "latency"
+_NOTHING = "\N{EN DASH}"
+_HOW = (
+    "Latency: from an observation to the first action that answers it, on a virtual clock; until then the robot stands "
+    "still, before every chunk of actions. Lost: against the least latency of the same policy, on the same episodes, "
+    "with 95 % intervals"
+)
 _WIDTH_IN, _HEIGHT_IN, _DPI = 5.2, 3.4, 200
 
 
@@ -26,13 +39,14 @@ class LatencyPoint:
     policy: str
     suite: str
     latency: str  # as the protocol says it; nothing: the world waits
-    success: Proportion
+    success: Proportion  # mean of the tasks
     episodes: int
+    lost: Difference  # of the success at this policy's least latency, on the episodes of both; NaN for that one itself
 
     @property
     def mean_ms(self) -> float:
         """The latency without its spread [ms]."""
-        return float(re.split("ms|±", self.latency)[0]) if self.latency else 0.0
+        return _mean_ms(self.latency)
 
 
 def read_latency_curve(folders: Sequence[Path]) -> list[LatencyPoint]:
@@ -43,12 +57,33 @@ def read_latency_curve(folders: Sequence[Path]) -> list[LatencyPoint]:
     runs = [read_run(folder) for folder in folders]
     for run in runs[1:]:
         _require_same_but_latency(runs[0], run)
-    points = [_point(run, suite) for run in runs for suite in run.suites]
+    runs = sorted(runs, key=lambda run: latency_ms(run.info.protocol))
+    least: dict[tuple[str, str], pd.DataFrame] = {}
+    points = []
+    for run in runs:
+        for suite in run.suites:
+            own = _scored(run, suite)
+            first = least.setdefault((run.info.policy, suite), own)
+            points.append(_point(run, suite, own, None if first is own else first))
     return sorted(points, key=lambda point: (point.suite, point.policy, point.mean_ms))
 
 
-def latency_table(points: Sequence[LatencyPoint]) -> TextTable:
-    """Return the points as a table."""
+def latency_conditions(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return under which conditions the points were made, but for the latency."""
+    runs = [read_run(folder) for folder in folders]
+    made = [
+        replace(run, info=run.info.model_copy(update={"protocol": _without_latency(run.info.protocol)})) for run in runs
+    ]
+    return (*(note for notes in conditions_of(made).values() for note in notes), provenance(runs))
+
+
+def latency_ms(protocol: Mapping[str, JsonValue]) -> float:
+    """Return the mean latency of a protocol [ms]; 0 where the world waits."""
+    return _mean_ms(str(protocol.get(_LATENCY) or ""))
+
+
+def latency_table(points: Sequence[LatencyPoint], conditions: Sequence[str] = ()) -> TextTable:
+    """Return the points as a table, with what stands under it."""
     rows = [
         (
             point.policy,
@@ -56,12 +91,19 @@ def latency_table(points: Sequence[LatencyPoint]) -> TextTable:
             point.latency or "0ms",
             str(point.episodes),
             f"{100 * point.success.rate:.1f} [{100 * point.success.low:.1f}, {100 * point.success.high:.1f}]",
+            _points(point.lost),
         )
         for point in points
     ]
-    return TextTable(
-        "Success against latency", ("policy", "suite", "latency", "episodes", "success %"), tuple(rows), left=2
-    )
+    header = ("policy", "suite", "latency", "episodes", "success %", "lost, points")
+    return TextTable("Success against latency", header, tuple(rows), left=2, conditions=(_HOW, *conditions))
+
+
+def latency_page(folders: Sequence[Path]) -> str:
+    """Return the curve of some runs as a Markdown page."""
+    table = latency_table(read_latency_curve(folders), latency_conditions(folders))
+    notes = [f"{markdown_text(note)}." for note in table.footnotes]
+    return "\n\n".join([f"# {table.title}", markdown_table(table), *notes]) + "\n"
 
 
 def save_latency_curve(points: Sequence[LatencyPoint], path: Path) -> None:
@@ -89,15 +131,42 @@ def save_latency_curve(points: Sequence[LatencyPoint], path: Path) -> None:
 
 
 def _require_same_but_latency(first: Run, second: Run) -> None:
-    ours, theirs = (
-        {name: value for name, value in run.info.protocol.items() if name != _LATENCY} for run in (first, second)
-    )
+    ours, theirs = (_without_latency(run.info.protocol) for run in (first, second))
     if differences := protocol_differences(ours, theirs):
         reason = "differ in more than the latency"
         raise IncomparableRunsError(first.folder, second.folder, reason, differences, "Run one of them again.")
 
 
-def _point(run: Run, suite: str) -> LatencyPoint:
-    episodes = run.episodes[(run.episodes["suite"] == suite) & (run.episodes["outcome"] != "error")]
-    success = wilson(int((episodes["outcome"] == "success").sum()), len(episodes))
-    return LatencyPoint(run.info.policy, suite, str(run.info.protocol.get(_LATENCY) or ""), success, len(episodes))
+def _without_latency(protocol: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {name: value for name, value in protocol.items() if name != _LATENCY}
+
+
+def _mean_ms(latency: str) -> float:
+    return float(re.split("ms|±", latency)[0]) if latency else 0.0
+
+
+def _scored(run: Run, suite: str) -> pd.DataFrame:
+    own = run.episodes[(run.episodes["suite"] == suite) & (run.episodes["outcome"] != "error")]
+    return own.assign(success=own["outcome"] == "success").set_index(list(KEY))[["success"]]
+
+
+def _point(run: Run, suite: str, own: pd.DataFrame, least: pd.DataFrame | None) -> LatencyPoint:
+    tasks = own.groupby("task")["success"]
+    success = fixed_tasks(tasks.sum().astype(int).tolist(), tasks.count().tolist())
+    latency = str(run.info.protocol.get(_LATENCY) or "")
+    return LatencyPoint(run.info.policy, suite, latency, success, len(own), _lost(own, least))
+
+
+def _lost(own: pd.DataFrame, least: pd.DataFrame | None) -> Difference:
+    if least is None:
+        return Difference(math.nan, math.nan, math.nan)
+    pairs = least.join(own, how="inner", lsuffix="_least", rsuffix="_own")
+    return mean_difference(
+        [PairCounts.of(part["success_least"], part["success_own"]) for _, part in pairs.groupby("task")]
+    )
+
+
+def _points(lost: Difference) -> str:
+    if math.isnan(lost.value):
+        return _NOTHING
+    return f"{100 * lost.value:+.1f} [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -24,7 +24,7 @@ from vla_bench.core.paths import written_whole
 from vla_bench.results.errors import LedgerError
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OUTCOMES = ("success", "failure", "error")
 
 _APPLICATION_ID = 0x766C6162  # "vlab", in the file's header: tells our files from other SQLite files
@@ -65,6 +65,7 @@ class EpisodeRecord:
     drops: int = -1  # of a thing that a goal speaks of, where letting it go met no goal
     disturbed: int = -1  # things that no goal speaks of and that ended more than 5 cm from where they began
     peak_force_n: float = -1.0  # largest normal force at a contact of the gripper, seen once a control step
+    subgoals: str = ""  # reached at the end, in the order of reaching, as JSON: [["on cube plate", step], ...]
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
@@ -123,8 +124,7 @@ class Ledger:
     def records(self) -> list[EpisodeRecord]:
         """Return every record, in order of identity."""
         with _explained(self.path):
-            query = f"SELECT {', '.join([*COLUMNS, _DIGEST])} FROM episodes ORDER BY {', '.join(KEY)}"
-            rows = self._connection.execute(query).fetchall()
+            rows = _rows(self._connection, SCHEMA_VERSION)
         _check_digests(rows, self.path)
         return [EpisodeRecord(**dict(zip(COLUMNS, row[:-1], strict=True))) for row in rows]
 
@@ -144,6 +144,7 @@ class Ledger:
         if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             version = _check(self._connection, self.path)
             if version < SCHEMA_VERSION:
+                _check_digests(_rows(self._connection, version), self.path, version)
                 _keep_copy(self._connection, self.path.with_name(f"{self.path.name}.v{version}"))
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")  # a recorded episode survives a power cut
@@ -166,24 +167,25 @@ def read_ledger(path: Path) -> pd.DataFrame:
     if not path.stat().st_size:
         raise LedgerError(path, "the file is empty")
     with _readable(path) as copy, _explained(path), closing(_connect_reading(copy)) as connection:
-        added = _added_since(_check(connection, path))
-        columns = [f"{added[name]} AS {name}" if name in added else name for name in COLUMNS]
-        query = f"SELECT {', '.join([*columns, added.get(_DIGEST, _DIGEST)])} FROM episodes ORDER BY {', '.join(KEY)}"
-        rows = connection.execute(query).fetchall()
-    _check_digests(rows, path)
+        version = _check(connection, path)
+        rows = _rows(connection, version)
+    _check_digests(rows, path, version)
     return pd.DataFrame([row[:-1] for row in rows], columns=list(COLUMNS)).astype(COLUMNS)
 
 
 _DIGEST = "digest"  # of the row's other values: SQLite does not notice a changed one
 _STORED: dict[str, type] = {**COLUMNS, _DIGEST: str}
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL"}
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+_TABLE = f"""
 CREATE TABLE IF NOT EXISTS episodes (
     {", ".join(f"{name} {_SQL_TYPES[kind]} NOT NULL" for name, kind in _STORED.items())},
     CHECK (outcome IN {OUTCOMES}),
     PRIMARY KEY ({", ".join(KEY)})
 );
+"""
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+{_TABLE}
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
@@ -208,34 +210,46 @@ _ADDED: dict[int, dict[str, str]] = {  # by the version that added them: columns
         "disturbed": "-1",
         "peak_force_n": "-1.0",
         _DIGEST: "''",  # not checked
-    }
+    },
+    3: {"subgoals": "''"},
 }
+
+
+def columns_of(version: int) -> tuple[str, ...]:
+    """Return the columns that a ledger of this version has, without the digest, in its order."""
+    added = _added_since(version)
+    return tuple(name for name in COLUMNS if name not in added)
 
 
 def _added_since(version: int) -> dict[str, str]:
     return {name: value for added, columns in _ADDED.items() if added > version for name, value in columns.items()}
 
 
+def _rows(connection: sqlite3.Connection, version: int) -> list[tuple[Any, ...]]:
+    """Return every row with today's columns and the digest at the end, in order of identity."""
+    added = _added_since(version)
+    columns = [f"{added[name]} AS {name}" if name in added else name for name in _STORED]
+    return connection.execute(f"SELECT {', '.join(columns)} FROM episodes ORDER BY {', '.join(KEY)}").fetchall()
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Add the columns that a ledger of an older version lacks, in one transaction."""
+    """Copy the rows of an older version into a table of this one, with new digests, in one transaction."""
     if not (version := _version(connection)) or version >= SCHEMA_VERSION:
         return  # version 0: the file is new
+    connection.create_function("row_digest", len(COLUMNS), lambda *values: row_digest(values), deterministic=True)
     added = _added_since(version)
-    neutral = {str: "''", int: "0", float: "0.0"}
+    values = ", ".join(added.get(name, name) for name in _STORED)
     connection.executescript(
-        "\n".join(
-            [
-                "BEGIN IMMEDIATE;",
-                *(
-                    f"ALTER TABLE episodes ADD COLUMN {name} {_SQL_TYPES[_STORED[name]]} NOT NULL "
-                    f"DEFAULT {neutral[_STORED[name]]};"
-                    for name in added
-                ),
-                f"UPDATE episodes SET {', '.join(f'{name} = {value}' for name, value in added.items())};",
-                f"PRAGMA user_version = {SCHEMA_VERSION};",
-                "COMMIT;",
-            ]
-        )
+        f"""
+        BEGIN IMMEDIATE;
+        ALTER TABLE episodes RENAME TO older;
+        {_TABLE}
+        INSERT INTO episodes ({", ".join(_STORED)}) SELECT {values} FROM older;
+        UPDATE episodes SET {_DIGEST} = row_digest({", ".join(COLUMNS)}) WHERE {_DIGEST} != '';
+        DROP TABLE older;
+        PRAGMA user_version = {SCHEMA_VERSION};
+        COMMIT;
+        """
     )
 
 
@@ -259,9 +273,10 @@ def row_digest(values: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
 
 
-def _check_digests(rows: Iterable[tuple[object, ...]], path: Path) -> None:
+def _check_digests(rows: Iterable[tuple[object, ...]], path: Path, version: int = SCHEMA_VERSION) -> None:
     """Raise `LedgerError` where a row is not what was written; rows of version 1 have no digest."""
-    changed = [row for row in rows if row[-1] and row[-1] != row_digest(row[:-1])]
+    own = [number for number, name in enumerate(COLUMNS) if name in columns_of(version)]
+    changed = [row for row in rows if row[-1] and row[-1] != row_digest([row[number] for number in own])]
     if changed:
         names = ", ".join(str(value) for value in changed[0][:5])
         problem = f"{len(changed)} records are not what was written, the first of {names}"

@@ -30,6 +30,24 @@ def conditions_of(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     return {suite: _conditions(suite, [run for run in runs if suite in run.suites]) for suite in suites}
 
 
+def provenance(runs: Sequence[Run]) -> str:
+    """Say on which machine, when, from which commit and with which seeds the runs were made."""
+    sessions = [session for run in runs for session in run.info.sessions]
+    machines = dict.fromkeys(f"{one.hardware.cpu}, {one.hardware.cores} cores" for one in sessions)
+    commits = dict.fromkeys(
+        f"{one.git.commit[:12]}{' with uncommitted changes' * one.git.dirty}" for one in sessions if one.git.commit
+    )
+    days = sorted({str(one.started.date()) for one in sessions})
+    seeds = sorted({int(seed) for run in runs for seed in run.episodes["seed"].unique()})
+    parts = {
+        "on": ", ".join(machines),
+        "begun": " to ".join(dict.fromkeys((days[0], days[-1]))),
+        "commit": ", ".join(commits) or "not known",
+        "base seed": ", ".join(map(str, seeds)),
+    }
+    return f"Run {'; '.join(f'{name} {text}' for name, text in parts.items())}"
+
+
 def _conditions(suite: str, runs: Sequence[Run]) -> tuple[str, ...]:
     protocol = reduce(united_protocol, (run.info.protocol for run in runs))
     interfaces: dict[str, list[str]] = {}

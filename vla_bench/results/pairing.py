@@ -74,6 +74,14 @@ def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(str(run.folder) for run in runs) if clashing else tuple(labels)
 
 
+def require_same_episodes(first: Run, second: Run) -> None:
+    """Raise `IncomparableRunsError` where protocols differ, or an episode of both did not begin with the same scene."""
+    require_same_protocol(first, second)
+    ours, theirs = (run.episodes.set_index(list(KEY))["scene_hash"] for run in (first, second))
+    common = ours.index.intersection(theirs.index)
+    _require_same_scenes(first, second, ours.loc[common], theirs.loc[common])
+
+
 def require_same_protocol(first: Run, second: Run) -> None:
     """Raise `IncomparableRunsError` where what the runs share of their suites was not run under the same conditions."""
     if not set(first.suites) & set(second.suites):

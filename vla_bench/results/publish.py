@@ -1,9 +1,7 @@
 """The files that a leaderboard is published as."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -86,45 +84,12 @@ def write_leaderboard(run_folders: Iterable[Path], output: Path, *, rank_with_er
     return files
 
 
-def stale_files(
-    run_folders: Iterable[Path], folder: Path, *, rank_with_errors: bool = False
-) -> tuple[list[Path], dict[Path, str]]:
-    """Compare the text tables in `folder` with what the runs' ledgers make.
-
-    Return those that are there, and for those that are not the same the first line that differs.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        files = write_leaderboard(run_folders, Path(temporary), rank_with_errors=rank_with_errors)
-        made = [
-            files.csv,
-            files.markdown,
-            files.latex,
-            files.latex_full,
-            files.controls_markdown,
-        ]  # a figure depends on the fonts
-        compared = [path for path in made if path.is_file() and (folder / path.name).is_file()]
-        lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
-    return list(lines), {path: line for path, line in lines.items() if line}
-
-
 def _controls_page(made: Sequence[TextTable]) -> str:
     parts = ["# Controls"]
     for table in made:
         parts += [f"## {tables.markdown_text(table.title)}", tables.markdown_table(table)]
         parts += [f"{tables.markdown_text(note)}." for note in table.footnotes]
     return "\n\n".join(parts) + "\n"
-
-
-def _first_difference(there: Path, made: Path) -> str:
-    pairs = zip_longest(there.read_text(encoding="utf-8").split("\n"), made.read_text(encoding="utf-8").split("\n"))
-    for number, (old, new) in enumerate(pairs, start=1):
-        if old != new:
-            return f"line {number} reads {_shown(old)}, the ledgers make {_shown(new)}"
-    return ""
-
-
-def _shown(line: str | None) -> str:
-    return "nothing" if line is None else repr(line)
 
 
 def _write(path: Path, text: str) -> None:

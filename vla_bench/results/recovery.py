@@ -7,11 +7,21 @@ from pathlib import Path
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.locks import claimed
 from vla_bench.results.errors import LedgerError, RunFolderError
-from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, EpisodeRecord, Ledger, read_ledger, row_digest
+from vla_bench.results.ledger import (
+    COLUMNS,
+    LEDGER_NAME,
+    SCHEMA_VERSION,
+    EpisodeRecord,
+    Ledger,
+    columns_of,
+    read_ledger,
+    row_digest,
+)
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 from vla_bench.results.sqlite_pages import Value, surviving_rows
 
-_VERSION_1_COLUMNS = 17
+_COLUMNS_1 = len(columns_of(1))  # of version 1, which had no digest
+_COLUMNS_SINCE = {len(columns_of(version)) for version in range(2, SCHEMA_VERSION + 1)}
 _LOGS = ("-wal", "-shm")
 
 
@@ -66,9 +76,9 @@ def whole_records(path: Path) -> list[EpisodeRecord]:
 
 def _record(values: tuple[Value, ...]) -> EpisodeRecord | None:
     """Return a row as a record, None where it is none: a row of another table, or a damaged one."""
-    if len(values) == len(COLUMNS) + 1:
+    if len(values) - 1 in _COLUMNS_SINCE:
         values, digest = values[:-1], values[-1]
-    elif len(values) == _VERSION_1_COLUMNS:
+    elif len(values) == _COLUMNS_1:
         digest = ""
     else:
         return None
@@ -86,7 +96,7 @@ def _record(values: tuple[Value, ...]) -> EpisodeRecord | None:
         record = EpisodeRecord(**dict(zip(COLUMNS, made, strict=False)))  # type: ignore[arg-type]  # checked above
     except ValueError:
         return None
-    if len(values) == _VERSION_1_COLUMNS:
+    if len(values) == _COLUMNS_1:
         return replace(record, final_progress=record.progress, final_phase=record.phase)
     return record
 

@@ -196,7 +196,7 @@ def describe_run(
     The program's folder is left out: it is the machine's, not the run's. The values of `card` and `protocol` must be
     what JSON can hold.
     """
-    hardware = Hardware(cpu=_cpu_model(), cores=_usable_cores(), memory_gb=_memory_gb(), accelerator=accelerator)
+    hardware = hardware_here(accelerator)
     words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
     session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE), threads=threads)
     return RunInfo(
@@ -267,6 +267,11 @@ def _installed_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def hardware_here(accelerator: str = "") -> Hardware:
+    """Return what this process runs on."""
+    return Hardware(cpu=_cpu_model(), cores=_usable_cores(), memory_gb=_memory_gb(), accelerator=accelerator)
 
 
 def _cpu_model() -> str:

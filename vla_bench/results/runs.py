@@ -25,7 +25,8 @@ _INCIDENTAL = [
     "attempts",
     "error",
     "run",
-]  # may differ between two recordings of the same episode
+    *("path_length_m", "drops", "disturbed", "peak_force_n", "subgoals"),  # follow from scene and actions
+]  # may differ between two recordings of the same episode; older ledgers lack some
 _MEDIA_SUFFIXES = {".mp4", ".webm", ".gif", ".png", ".jpg", ".jpeg"}
 
 

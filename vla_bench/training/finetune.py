@@ -28,9 +28,10 @@ from vla_bench.training.objectives import objective_for
 from vla_bench.training.precision import checkpoint_gradients, hold_weights
 from vla_bench.training.processes import Processes, processes_joined
 from vla_bench.training.scenery import proprioception_fields_of, scene_of
+from vla_bench.training.state import TrainingProgress
 from vla_bench.training.statistics import dataset_statistics
 from vla_bench.training.trackers import AllTrackers, TrackedRun, Tracker
-from vla_bench.training.trainer import Trainer, TrainingProgress
+from vla_bench.training.trainer import Trainer
 from vla_bench.training.validation import Validation, Validator
 
 REPORT_FILE = "finetune.json"

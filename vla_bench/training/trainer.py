@@ -3,17 +3,14 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from vla_bench.core.errors import CheckpointError
-from vla_bench.core.paths import written_whole
 from vla_bench.training.augmentation.samples import Draw
 from vla_bench.training.batches import Batch, BatchMaker
 from vla_bench.training.config import FinetuneConfig
@@ -23,57 +20,13 @@ from vla_bench.training.order import SampleOrder
 from vla_bench.training.precision import computing
 from vla_bench.training.prefetch import Prefetched
 from vla_bench.training.processes import SINGLE, Processes
+from vla_bench.training.resumption import restore_state, save_state
 from vla_bench.training.schedule import Schedule
+from vla_bench.training.state import StepResult, TrainingProgress, TrainingState
 from vla_bench.training.trackers import Tracker
 from vla_bench.training.validation import Validation
 
-_SMOOTHING = 0.95  # of the reported loss
 _RANK_SEED = 1_000_003  # keeps the dropout of processes apart
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """How far a run is."""
-
-    step: int
-    steps: int
-    loss: float  # smoothed
-    learning_rate: float
-    samples_per_s: float
-    validation: Validation | None  # the latest
-
-
-@dataclass
-class TrainingState:
-    """Everything that changes while training, apart from weights and optimiser."""
-
-    step: int = 0
-    loss: float | None = None  # smoothed
-    elapsed_s: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry for each validation
-    best_step: int | None = None  # of the least action error of all validations
-    kept_step: int = 0  # of the last checkpoint
-    stopped: bool = False  # before its last step, since nothing improved any more
-
-    @property
-    def latest_validation(self) -> Validation | None:
-        """The last validation made."""
-        return _validation(self.history[-1]) if self.history else None
-
-    @property
-    def best_validation(self) -> Validation | None:
-        """The validation with the least action error."""
-        return next((_validation(entry) for entry in self.history if entry["step"] == self.best_step), None)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Means over the samples of one optimiser step; NaN where they were not measured."""
-
-    loss: float
-    gradient_norm: float
-    action_l1: float
-    token_accuracy: float
 
 
 class Trainer:
@@ -127,7 +80,7 @@ class Trainer:
         torch.manual_seed(self._config.seed + _RANK_SEED * self._processes.rank)
         self._processes.share_weights(self._trained.values())
         if self._processes.from_main(state_path.is_file):
-            self._restore(state_path)
+            self.state = restore_state(state_path, self._trained, self._optimiser, self._processes, self._device)
 
     def run(self, state_path: Path, tracker: Tracker, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
         """Train to the end, keeping the state at `state_path` beside each checkpoint."""
@@ -137,7 +90,7 @@ class Trainer:
                 began = time.perf_counter()
                 result = self.train_step(self.state.step)
                 seconds = time.perf_counter() - began
-                self._advance(result, seconds)
+                self.state.advance(result.loss, seconds)
                 rate = self._order.samples_per_step / seconds
                 validated = self._check(state_path)
                 self._log(tracker, result, rate, validated)
@@ -193,36 +146,16 @@ class Trainer:
         predicted = self._objective.predicted_actions(answer, batch)
         return self._maker.action_error(predicted, batch), math.nan if accuracy is None else accuracy
 
-    def _advance(self, result: StepResult, seconds: float) -> None:
-        previous = self.state.loss
-        self.state.loss = result.loss if previous is None else _SMOOTHING * previous + (1 - _SMOOTHING) * result.loss
-        self.state.step += 1
-        self.state.elapsed_s += seconds
-
     def _check(self, state_path: Path) -> bool:
         """Validate and keep a checkpoint where they are due; return whether the network was validated."""
         state, is_last = self.state, self.state.step == self.total_steps
         validates = state.step % self._config.evaluate_every == 0 or is_last
-        improved = self._validated() if validates else False
+        improved = validates and state.validated(self._validate(), self._config.patience)
         if improved or self.finished or state.step % self._config.interval_of_checkpoints == 0:
             state.kept_step = state.step
             self._processes.from_main(lambda: self._keep(improved))
-            self._save(state_path)
+            save_state(state_path, state, self._trained, self._optimiser, self._processes, self._device)
         return validates
-
-    def _validated(self) -> bool:
-        """Validate, and return whether the network has never been better."""
-        state, validation = self.state, self._validate()
-        entry = {"step": state.step, "loss": state.loss}
-        best = state.best_validation
-        state.history.append({**entry, "validation": None if validation is None else asdict(validation)})
-        improved = validation is not None and (best is None or validation.action_l1 < best.action_l1)
-        if improved:
-            state.best_step = state.step
-        since = sum(entry["step"] > (state.best_step or 0) for entry in state.history)
-        patience = self._config.patience
-        state.stopped = patience is not None and validation is not None and since >= patience
-        return improved
 
     def _log(self, tracker: Tracker, result: StepResult, rate: float, validated: bool) -> None:
         state = self.state
@@ -265,40 +198,6 @@ class Trainer:
         with computing(self._config.precision, self._device):
             return self._objective.loss(self._objective.answer(self._model, batch), batch)
 
-    def _save(self, state_path: Path) -> None:
-        """Write what a resumed run needs; every process adds its random numbers."""
-        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
-        random = self._processes.gathered((torch.get_rng_state(), cuda))
-        if not self._processes.is_main:
-            return
-        content = {
-            "state": asdict(self.state),
-            "weights": {name: value.detach().cpu() for name, value in self._trained.items()},
-            "optimiser": self._optimiser.state_dict(),
-            "random": random,
-        }
-        with written_whole(state_path) as temporary:
-            torch.save(content, temporary)
-
-    def _restore(self, state_path: Path) -> None:
-        try:
-            content = torch.load(state_path, map_location="cpu", weights_only=True)
-            with torch.no_grad():
-                for name, value in self._trained.items():
-                    value.copy_(content["weights"][name])
-            self._optimiser.load_state_dict(content["optimiser"])
-            self.state = TrainingState(**content["state"])
-            random = content["random"]
-        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, UnpicklingError) as error:
-            raise CheckpointError(state_path, f"cannot be resumed ({error}); delete it to start anew") from error
-        if len(random) != self._processes.count:
-            problem = f"it was trained by {len(random)} processes, and is resumed by {self._processes.count}"
-            raise CheckpointError(state_path, f"{problem}; start as many, or delete it to start anew")
-        host, cuda = random[self._processes.rank]
-        torch.set_rng_state(host)
-        if cuda is not None and self._device.type == "cuda":
-            torch.cuda.set_rng_state(cuda, self._device)
-
 
 def parameter_groups(parameters: Any, weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW's groups: matrices decay; biases, norms and other vectors do not, as in Prismatic's training."""
@@ -308,7 +207,3 @@ def parameter_groups(parameters: Any, weight_decay: float) -> list[dict[str, Any
         {"params": [value for value in every if value.ndim <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
-
-
-def _validation(entry: dict[str, Any]) -> Validation | None:
-    return None if entry["validation"] is None else Validation(**entry["validation"])

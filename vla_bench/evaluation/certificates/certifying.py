@@ -11,10 +11,10 @@ from typing import Self
 
 from vla_bench.authoring.fingerprint import fingerprint
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
+from vla_bench.envs.vector.processes import process_variables
 from vla_bench.evaluation.certificates.cells import Cell, Quota
 from vla_bench.evaluation.certificates.store import CertificateStore, Subject
 from vla_bench.evaluation.certificates.trials import TrialJob, TrialResult, run_trials
-from vla_bench.evaluation.worker import process_variables
 from vla_bench.results.certificates import Certificate
 from vla_bench.tasks import get_task
 

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.paths import written_whole
 from vla_bench.evaluation.controls.control import controls
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.plan import FixedPlan
+from vla_bench.evaluation.run import RunOptions, as_measured_before, run_evaluation
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.results.controls import CONTROLS_FILE, REFERENCES
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
+from vla_bench.results.runs import recorded
 
 _SHARED = ".controls"  # beside the runs; hidden, so that `runs/*` means the runs
 
@@ -26,10 +30,12 @@ def run_control(
 ) -> Path:
     """Run one control for the run of `options` and return its folder.
 
-    Expert, random and no motion know nothing of the policy: runs that lie beside each other share them.
+    It meets the episodes that the run has met, at the latency that the run measured. Expert, random and no motion know
+    nothing of the policy: runs that lie beside each other share them.
     """
+    options = as_measured_before(options)
     folder = _shared_folder(options) / name if name in REFERENCES else options.output / "controls" / name
-    run_evaluation(_options_for(name, options, folder), on_progress)
+    run_evaluation(_options_for(name, options, folder), on_progress, FixedPlan(_met(options.output)))
     return folder
 
 
@@ -38,6 +44,10 @@ def write_places(output: Path, folders: Mapping[str, Path]) -> None:
     with written_whole(output / CONTROLS_FILE) as temporary:
         places = {name: os.path.relpath(folder, output) for name, folder in folders.items()}
         temporary.write_text(json.dumps(places, indent=2) + "\n", encoding="utf-8")
+
+
+def _met(output: Path) -> list[EpisodeIdentity]:
+    return sorted(record.identity for record in recorded(read_ledger(output / LEDGER_NAME)))
 
 
 def _options_for(name: str, options: RunOptions, folder: Path) -> RunOptions:

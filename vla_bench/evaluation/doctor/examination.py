@@ -63,6 +63,12 @@ class Diagnosis:
         return self.after[3] > _LOST
 
     @property
+    def chunk_too_long(self) -> bool:
+        """Whether the card executes actions that are much worse than the first of their chunk."""
+        executed = self.executed or len(self.by_step)
+        return not self.lost and executed > self.steps_worth_executing
+
+    @property
     def steps_worth_executing(self) -> int:
         """How many actions of a chunk are about as good as the first."""
         limit = _DRIFT * self.by_step[0]

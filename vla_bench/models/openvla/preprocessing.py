@@ -6,6 +6,7 @@ those of a checkpoint's `preprocessor_config.json`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,6 +26,7 @@ _NORMALISATIONS = {
     "siglip": (SIGLIP_MEAN, SIGLIP_STD),
     "clip": (CLIP_MEAN, CLIP_STD),
 }
+_Colours = tuple[tuple[float, ...], ...]  # of each tower
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -44,8 +46,8 @@ class ImagePreparation:
     strategy: ResizeStrategy
     size: int  # pixels, square
     interpolations: tuple[str, ...]  # one of each tower, as are the following
-    means: tuple[tuple[float, ...], ...]
-    stds: tuple[tuple[float, ...], ...]
+    means: _Colours
+    stds: _Colours
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(ResizeStrategy):
@@ -98,15 +100,13 @@ class ImagePreparation:
 
     def pixel_values(self, images: torch.Tensor) -> torch.Tensor:
         """Return (B, towers * 3, size, size) of uint8 images (B, H, W, 3), on their device."""
+        scale, shift = _scaling(self.means, self.stds, images.device)
         if images.shape[1:3] == (self.size, self.size):
-            pixels = images.permute(0, 3, 1, 2).contiguous().float()
-            pixels = torch.cat([pixels] * len(self.means), dim=1)
+            seen = images.permute(0, 3, 1, 2).contiguous()[:, None]  # by every tower
         else:
             resized = np.stack([self._resized(image) for image in images.cpu().numpy()])
-            pixels = torch.from_numpy(resized).to(images.device).float()
-        mean = torch.tensor([value for mean in self.means for value in mean], device=pixels.device)[:, None, None]
-        std = torch.tensor([value for std in self.stds for value in std], device=pixels.device)[:, None, None]
-        return pixels.mul_(1.0 / (255.0 * std)).add_(-mean / std)
+            seen = torch.from_numpy(resized).to(images.device).unflatten(1, (len(self.means), 3))
+        return (seen * scale).add_(shift).flatten(1, 2)
 
     def _resized(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return (towers * 3, size, size) of an image (H, W, 3)."""
@@ -135,6 +135,13 @@ def checked_images(images: Any) -> NDArray[np.uint8]:
         hint = "; move the channels to the end" if array.ndim == 3 and array.shape[0] == 3 else ""
         raise ImageError(f"The image has shape {array.shape}; {wanted}{hint}.")
     return array
+
+
+@lru_cache(maxsize=8)
+def _scaling(means: _Colours, stds: _Colours, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what bytes of images are multiplied by and what is added then, (towers, 3, 1, 1) each."""
+    mean, std = (torch.tensor(values, device=device)[..., None, None] for values in (means, stds))
+    return 1.0 / (255.0 * std), -mean / std
 
 
 def _letterboxed(image: Image.Image, mean: Sequence[float]) -> Image.Image:

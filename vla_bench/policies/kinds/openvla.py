@@ -1,25 +1,19 @@
 """An OpenVLA network as a policy: its checkpoint, and the conventions that its card states."""
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field
 
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.paths import data_folder
-from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
+from vla_bench.core.types import FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
-from vla_bench.policies.conventions import (
-    AxisAngleConvention,
-    actions_to_close_positive,
-    image_for_policy,
-)
-from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
-from vla_bench.policies.proprioception import ProprioceptionReader
+from vla_bench.policies.conventions import AxisAngleConvention, image_for_policy
+from vla_bench.policies.network_policy import NetworkPolicy
 from vla_bench.policies.registry import policy_kind
 from vla_bench.policies.trained_here import recorded
 
@@ -127,83 +121,59 @@ def _device() -> "torch.device":
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-class OpenVLAPolicy(PolicyBase):
+class OpenVLAPolicy(NetworkPolicy):
     """Predict a chunk of actions from images, proprioception and instruction."""
 
     def __init__(self, card: OpenVLACard, checkpoint: "Checkpoint") -> None:
         self._card, self._checkpoint = card, checkpoint
         self._statistics = _statistics(card, checkpoint)
         _check_card(card, checkpoint)
-        self._device = _device()
-        self._checkpoint.model.to(self._device).eval()
-        if card.compile:
-            from vla_bench.models.openvla.compiling import compile_network
-
-            compile_network(self._checkpoint.model)
-        self._instructions: dict[int, str] = {}  # by row
-        self._reader: ProprioceptionReader | None = None
-
-    @property
-    def requirements(self) -> PolicyRequirements:
-        """The card's cameras, image size and proprioception."""
-        card = self._card
-        return PolicyRequirements(
-            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
-        )
-
-    def connect(self, conventions: EnvironmentConventions) -> None:
-        """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
-        super().connect(conventions)
-        self._reader = ProprioceptionReader.of(
-            self._card.proprioception,
-            conventions.proprioception_fields,
-            self._card.axis_angle,
-            self._checkpoint.config.proprioception_dim,
-        )
-
-    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Remember what to do in these rows."""
-        self._instructions.update(zip(rows, instructions, strict=True))
+        self._tokens = checkpoint.action_tokenizer
+        self._parallel = checkpoint.config.decoding == "parallel"
+        super().__init__(card, checkpoint.processor.actions_for, _device(), checkpoint.config.proprioception_dim)
+        checkpoint.model.to(self._device).eval()
+        self._action_logits = _action_logits(card, checkpoint, on_cpu=self._device.type == "cpu")
 
     def padding_group(self, instruction: str) -> Hashable:
         """Return the length of the prompt, with its padding where that is masked the same way in every batch."""
         _, mask = self._checkpoint.processor.actions_for([instruction])
-        return mask.shape[1] if self._checkpoint.config.decoding == "parallel" else int(mask.sum())
+        return mask.shape[1] if self._parallel else int(mask.sum())
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""
         import torch
 
-        images = np.stack([self._images(observation) for observation in observations])
+        images = torch.from_numpy(self._images(observations, self._prepared)).to(self._device)
         with torch.inference_mode():
-            pixel_values = self._checkpoint.processor.images(torch.from_numpy(images).to(self._device))
-            ids, mask = self._checkpoint.processor.actions_for([self._instructions[row] for row in rows])
-            logits = self._checkpoint.model.action_logits(
-                ids.to(self._device), mask.to(self._device), pixel_values, self._proprioception(observations)
+            logits = self._action_logits(
+                *self._prompts(rows),
+                self._checkpoint.processor.images(images),
+                self._normalised(observations, self._statistics.proprioception),
             )
             actions = self._statistics.action.unnormalise(self._decoded(logits))
-        return np.clip(actions_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+        return self._as_ours(actions)
 
-    def _images(self, observation: Observation) -> ImageArray:
-        card = self._card
-        images = [observation["images"][name] for name in card.cameras]
-        return np.stack([image_for_policy(image, card.image_orientation, card.image_crop_area) for image in images])
-
-    def _proprioception(self, observations: Sequence[Observation]) -> "torch.Tensor | None":
-        import torch
-
-        statistics = self._statistics.proprioception
-        if not self._card.proprioception or statistics is None:
-            return None
-        if self._reader is None:
-            raise ConventionError("The policy was not connected to environments before it was asked to act.")
-        return torch.from_numpy(statistics.normalise(self._reader.read(observations))).to(self._device)
+    def _prepared(self, image: ImageArray) -> ImageArray:
+        return image_for_policy(image, self._card.image_orientation, self._card.image_crop_area)
 
     def _decoded(self, logits: "torch.Tensor") -> FloatArray:
-        tokens = self._checkpoint.action_tokenizer
+        tokens = self._tokens
         decode = tokens.most_likely_action if self._card.action_from == "most_likely" else tokens.expected_action
         decoded: FloatArray = decode(logits).cpu().numpy()
         return decoded
+
+
+def _action_logits(card: OpenVLACard, checkpoint: "Checkpoint", *, on_cpu: bool) -> "Callable[..., torch.Tensor]":
+    """Return what computes the network's logits, in the way that is fastest where it is."""
+    if card.compile:
+        from vla_bench.models.openvla.compiling import compile_network
+
+        compile_network(checkpoint.model)
+    elif on_cpu and checkpoint.config.decoding == "parallel":
+        from vla_bench.models.tracing import Traced
+
+        return Traced(checkpoint.model, "action_logits")
+    return checkpoint.model.action_logits
 
 
 def _statistics(card: OpenVLACard, checkpoint: "Checkpoint") -> "DatasetStatistics":

@@ -4,26 +4,18 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field
 
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
-from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
+from vla_bench.core.types import FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
-from vla_bench.policies.conventions import (
-    AxisAngleConvention,
-    actions_to_close_positive,
-    image_for_policy,
-)
-from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
-from vla_bench.policies.proprioception import ProprioceptionReader
+from vla_bench.policies.conventions import AxisAngleConvention, image_for_policy
+from vla_bench.policies.network_policy import NetworkPolicy
 from vla_bench.policies.registry import policy_kind
 from vla_bench.policies.trained_here import recorded
 
 if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
-    import torch
-
     from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint
 
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -110,40 +102,24 @@ def _adapted(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
     return checkpoint
 
 
-class OpenVLAOFTPolicy(PolicyBase):
+class OpenVLAOFTPolicy(NetworkPolicy):
     """Predict a chunk of actions from images, proprioception and instruction, in one pass."""
 
     def __init__(self, card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint") -> None:
         from vla_bench.models.normalization import statistics_for
+        from vla_bench.models.tracing import Traced
 
         self._card, self._checkpoint = card, checkpoint
         self._statistics = statistics_for(checkpoint.statistics, card.unnorm_key)
         _check_card(card, checkpoint, self._statistics.proprioception is not None)
-        self._weight = checkpoint.model.vla.language_model.model.embed_tokens.weight  # says device and type of others
-        self._instructions: dict[int, str] = {}  # by row
-        self._reader: ProprioceptionReader | None = None
-
-    @property
-    def requirements(self) -> PolicyRequirements:
-        """The card's cameras, image size and proprioception."""
-        card = self._card
-        return PolicyRequirements(
-            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
+        weight = checkpoint.model.vla.language_model.model.embed_tokens.weight  # says device and type of others
+        self._dtype = weight.dtype
+        super().__init__(card, checkpoint.processor.actions_for, weight.device, checkpoint.config.proprioception_dim)
+        self._predict = (
+            Traced(checkpoint.model, "predict_normalised")
+            if weight.device.type == "cpu"
+            else checkpoint.model.predict_normalised
         )
-
-    def connect(self, conventions: EnvironmentConventions) -> None:
-        """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
-        super().connect(conventions)
-        self._reader = ProprioceptionReader.of(
-            self._card.proprioception,
-            conventions.proprioception_fields,
-            self._card.axis_angle,
-            self._checkpoint.config.proprioception_dim,
-        )
-
-    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Remember what to do in these rows."""
-        self._instructions.update(zip(rows, instructions, strict=True))
 
     def padding_group(self, instruction: str) -> Hashable:
         """Return the length of the prompt [tokens]."""
@@ -155,36 +131,22 @@ class OpenVLAOFTPolicy(PolicyBase):
 
         from vla_bench.models.openvla_oft.normalisation import unnormalised_actions
 
-        images = np.stack([self._images(observation) for observation in observations])
+        images = self._images(observations, self._prepared)
         with torch.inference_mode():
-            pixel_values = self._checkpoint.processor.images(images)
-            ids, mask = self._checkpoint.processor.actions_for([self._instructions[row] for row in rows])
-            normalised = self._checkpoint.model.predict_normalised(
-                ids.to(self._weight.device),
-                mask.to(self._weight.device),
-                pixel_values.to(self._weight.device, self._weight.dtype),
-                self._proprioception(observations),
+            normalised = self._predict(
+                *self._prompts(rows),
+                self._checkpoint.processor.images(images).to(self._device, self._dtype),
+                self._normalised(observations, self._statistics.proprioception),
             )
-        actions = unnormalised_actions(self._statistics.action, normalised.float().cpu().numpy())
-        return np.clip(actions_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+        return self._as_ours(unnormalised_actions(self._statistics.action, normalised.float().cpu().numpy()))
 
-    def _images(self, observation: Observation) -> ImageArray:
+    def _prepared(self, image: ImageArray) -> ImageArray:
         from vla_bench.models.openvla_oft.images import evaluation_image
 
-        card, size = self._card, self._checkpoint.config.vla.image_size
-        turned = [image_for_policy(observation["images"][name], card.image_orientation, 1.0) for name in card.cameras]
-        resized = [evaluation_image(image, size, jpeg=card.image_jpeg) for image in turned]
-        return np.stack([image_for_policy(image, "upright", card.image_crop_area) for image in resized])
-
-    def _proprioception(self, observations: Sequence[Observation]) -> "torch.Tensor | None":
-        import torch
-
-        statistics = self._statistics.proprioception
-        if not self._card.proprioception or statistics is None:
-            return None
-        if self._reader is None:
-            raise ConventionError("The policy was not connected to environments before it was asked to act.")
-        return torch.from_numpy(statistics.normalise(self._reader.read(observations))).to(self._weight.device)
+        card = self._card
+        turned = image_for_policy(image, card.image_orientation, 1.0)
+        resized = evaluation_image(turned, self._checkpoint.config.vla.image_size, jpeg=card.image_jpeg)
+        return image_for_policy(resized, "upright", card.image_crop_area)
 
 
 def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistics: bool) -> None:

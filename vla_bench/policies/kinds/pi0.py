@@ -4,20 +4,15 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import numpy as np
 from pydantic import Field
 
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import CheckpointError, ConventionError
-from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
+from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
-from vla_bench.policies.conventions import (
-    AxisAngleConvention,
-    actions_to_close_positive,
-    image_for_policy,
-)
-from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
-from vla_bench.policies.proprioception import ProprioceptionReader
+from vla_bench.policies.conventions import AxisAngleConvention, image_for_policy
+from vla_bench.policies.network_policy import NetworkPolicy
+from vla_bench.policies.prompts import Prompts
 from vla_bench.policies.registry import policy_kind
 
 if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
@@ -73,7 +68,7 @@ def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
     return Pi0Policy(card, checkpoint)
 
 
-class Pi0Policy(PolicyBase):
+class Pi0Policy(NetworkPolicy):
     """Predict a chunk of actions by following the flow from noise that belongs to the episode."""
 
     def __init__(self, card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
@@ -81,60 +76,35 @@ class Pi0Policy(PolicyBase):
 
         _check_card(card, checkpoint)
         self._card, self._checkpoint = card, checkpoint
-        self._checkpoint.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        self._instructions: dict[int, str] = {}  # by row
+        checkpoint.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        # inputs are prepared on the CPU, and `checkpoint.actions` takes them where the network is
+        super().__init__(card, self._tokenised, torch.device("cpu"), len(checkpoint.normalisation.state.centre))
         self._noise: dict[int, torch.Generator] = {}  # by row
-        self._reader: ProprioceptionReader | None = None
-
-    @property
-    def requirements(self) -> PolicyRequirements:
-        """The card's cameras, image size and proprioception."""
-        card = self._card
-        return PolicyRequirements(
-            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
-        )
-
-    def connect(self, conventions: EnvironmentConventions) -> None:
-        """Find the card's state among the environment's fields; raise `ConventionError` if they do not fit."""
-        super().connect(conventions)
-        expected = len(self._checkpoint.normalisation.state.centre)
-        self._reader = ProprioceptionReader.of(
-            self._card.proprioception, conventions.proprioception_fields, self._card.axis_angle, expected
-        )
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Remember what to do in these rows, and begin their noise anew: it depends on the episode's seed alone."""
         import torch
 
-        self._instructions.update(zip(rows, instructions, strict=True))
+        super().reset(instructions, rows=rows, seeds=seeds)
         for row, seed in zip(rows, seeds, strict=True):
             self._noise[row] = torch.Generator().manual_seed(seed)
 
     def padding_group(self, instruction: str) -> Hashable:
         """Return the length of the prompt [tokens]."""
-        return int(self._checkpoint.processor.prompts([instruction], len(self._card.cameras))[1].sum())
+        return int(self._tokenised([instruction])[1].sum())
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""
         checkpoint = self._checkpoint
         padded = checkpoint.actions(self._inputs(observations, rows), self._drawn(rows), self._card.flow_steps)
         scaling = checkpoint.normalisation.action
-        actions = scaling.unnormalise(padded[..., : len(scaling.centre)].float().cpu().numpy())
-        return np.clip(actions_to_close_positive(actions, self._card.gripper), -1.0, 1.0)
+        return self._as_ours(scaling.unnormalise(padded[..., : len(scaling.centre)].float().cpu().numpy()))
 
     def _inputs(self, observations: Sequence[Observation], rows: Sequence[int]) -> "dict[str, torch.Tensor]":
-        if self._reader is None:
-            raise ConventionError("The policy was not connected to environments before it was asked to act.")
-        card, processor = self._card, self._checkpoint.processor
-        images = np.stack(
-            [
-                [image_for_policy(seen["images"][name], card.image_orientation, 1.0) for name in card.cameras]
-                for seen in observations
-            ]
-        )
-        pixel_values, pixel_mask = processor.images(images)
-        ids, mask = processor.prompts([self._instructions[row] for row in rows], len(card.cameras))
-        state = self._checkpoint.normalisation.state.normalise(self._reader.read(observations))
+        processor = self._checkpoint.processor
+        pixel_values, pixel_mask = processor.images(self._images(observations, self._prepared))
+        ids, mask = self._prompts(rows)
+        state = self._checkpoint.normalisation.state.normalise(self._read(observations))
         return {
             "input_ids": ids,
             "attention_mask": mask,
@@ -142,6 +112,12 @@ class Pi0Policy(PolicyBase):
             "pixel_attention_mask": pixel_mask,
             "state": processor.state(state),
         }
+
+    def _tokenised(self, instructions: Sequence[str]) -> Prompts:
+        return self._checkpoint.processor.prompts(instructions, len(self._card.cameras))
+
+    def _prepared(self, image: ImageArray) -> ImageArray:
+        return image_for_policy(image, self._card.image_orientation, 1.0)
 
     def _drawn(self, rows: Sequence[int]) -> "torch.Tensor":
         import torch

@@ -1,0 +1,69 @@
+"""Only what a camera sees is drawn, nearest first, and no pixel knows."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from vla_bench.core.types import ImageArray
+from vla_bench.envs.opengl import load_mujoco
+from vla_bench.envs.seen_geoms import SceneGeoms
+
+load_mujoco()
+
+_SIZE = 64  # pixels
+
+
+def _model(generator: np.random.Generator) -> mujoco.MjModel:
+    """Spheres, boxes and capsules all around a camera, some half in view, above a floor."""
+    geoms = [
+        f'<geom type="{generator.choice(["sphere", "box", "capsule"])}" size="{" ".join(map(str, size))}" '
+        f'pos="{" ".join(map(str, place))}" rgba="{" ".join(map(str, colour))} 1"/>'
+        for size, place, colour in zip(
+            generator.uniform(0.05, 0.5, (60, 3)),
+            generator.uniform(-4, 4, (60, 3)),
+            generator.uniform(0, 1, (60, 3)),
+            strict=True,
+        )
+    ]
+    camera = f'<camera name="eye" euler="{" ".join(map(str, generator.uniform(-180, 180, 3)))}" fovy="50"/>'
+    floor = '<geom type="plane" size="0 0 1" pos="0 0 -5" rgba="0.3 0.3 0.3 1"/>'
+    body = f"<worldbody><light pos='0 0 9'/>{floor}{camera}{''.join(geoms)}</worldbody>"
+    return mujoco.MjModel.from_xml_string(f"<mujoco>{body}</mujoco>")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_left_out_was_not_in_the_image(seed: int) -> None:
+    model = _model(np.random.default_rng(seed))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with mujoco.Renderer(model, _SIZE, _SIZE) as renderer:
+        renderer.update_scene(data, camera="eye")
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            renderer.scene.flags[flag] = False
+        whole: ImageArray = renderer.render().copy()
+        geoms = SceneGeoms(renderer.scene)
+        before = set(geoms.all()["objid"].tolist())
+        geoms.keep_seen()
+        assert np.array_equal(renderer.render(), whole)
+        kept = geoms.all()
+        assert set(kept["objid"].tolist()) < before
+        assert len(kept) < len(before) / 2  # the view is a tenth of the sphere
+        camera = renderer.scene.camera[0]
+        ahead = (kept["pos"] - camera.pos) @ camera.forward
+        assert np.all(np.diff(ahead[kept["modelrbound"] > 0]) >= 0)
+        assert kept["type"][-1] == mujoco.mjtGeom.mjGEOM_PLANE
+
+
+def test_fields_stand_where_mujoco_has_them() -> None:
+    model = _model(np.random.default_rng(0))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    scene = mujoco.MjvScene(model, maxgeom=80)
+    option, camera, every = mujoco.MjvOption(), mujoco.MjvCamera(), mujoco.mjtCatBit.mjCAT_ALL.value
+    mujoco.mjv_updateScene(model, data, option, None, camera, every, scene)
+    rows = SceneGeoms(scene).all()
+    assert len(rows) == scene.ngeom == 61
+    for row, geom in zip(rows, scene.geoms, strict=False):
+        for name in set(rows.dtype.names) - {"label", "padding", "mat"}:
+            assert np.array_equal(row[name], getattr(geom, name)), name
+        assert np.array_equal(row["mat"], geom.mat.ravel())

@@ -1,0 +1,1 @@
+"""The measures, one a module: a module here registers a `Measure` in `vla_bench.benchmarking.measures`."""

@@ -1,0 +1,172 @@
+"""`vla-bench benchmark`: how fast everything is, beside stock peers in the same run."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from vla_bench.cli.options import Workers, worker_count
+from vla_bench.cli.progress import progress_shown
+from vla_bench.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from vla_bench.benchmarking.benchmark import BenchmarkOptions
+    from vla_bench.benchmarking.record import Record
+    from vla_bench.results.tables import TextTable
+
+_WORSE = 1  # exit status
+_RESULTS = Path("results")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("benchmark")(benchmark)
+
+
+def benchmark(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for performance.md and .json. [default: results, of a whole run]"),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Take this measure; repeat for several.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List measures and peers, and measure nothing.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A minute or two: short turns, and less of everything.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Run all 500 episodes of what is projected otherwise.")] = False,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure this peer, too: `metaworld=/path/to/python`, where it is installed; repeat."),
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show, too, where a step's time goes.")] = False,
+    growth: Annotated[bool, typer.Option("--growth", help="Measure, too, how cost grows with size.")] = False,
+    measured: Annotated[
+        bool, typer.Option("--measures/--no-measures", help="Take the measures, or profile and growth alone.")
+    ] = True,
+    check: Annotated[bool, typer.Option("--check", help="Compare with the record; exit status 1 if worse.")] = False,
+    record: Annotated[Path, typer.Option(help="Record that --check compares with.")] = _RESULTS / "performance.json",
+    tolerance: Annotated[
+        float, typer.Option(min=1, max=90, help="Percent by which --check lets a median be worse.")
+    ] = 25.0,
+    turns: Annotated[int | None, typer.Option(min=1, help="Turns of what takes turns. [default: 5]")] = None,
+    workers: Workers = None,
+) -> None:
+    """Measure speed and memory beside stock peers in the same run, and write `results/performance.md`.
+
+    Ratios count, not seconds: what is compared takes turns. robosuite is measured from the installed package; other
+    peers in their own Python, given by `--peer`.
+
+    A regression: `vla-bench benchmark --check --only physics --only tabletop-images`
+    """
+    from vla_bench.benchmarking.benchmark import run_benchmark
+
+    if show:
+        _list()
+        return
+    options = _options(only, quick, full, peer, profile, growth, measured, turns, worker_count(workers))
+    then = _record_then(record) if check else None
+    with progress_shown("benchmark") as update:
+        now = run_benchmark(options, _command(), update)
+    _print(now)
+    whole = not (only or quick or check) and measured
+    if output is not None or whole:
+        _write(now, output or _RESULTS)
+    if then is not None and not _passed(now, then, tolerance / 100):
+        raise typer.Exit(_WORSE)
+    if any(outcome.failed for outcome in now.outcomes):
+        raise typer.Exit(_WORSE)
+
+
+def _options(
+    only: Sequence[str] | None,
+    quick: bool,
+    full: bool,
+    peer: Sequence[str] | None,
+    profile: bool,
+    growth: bool,
+    measured: bool,
+    turns: int | None,
+    workers: int,
+) -> "BenchmarkOptions":
+    from dataclasses import replace
+
+    from vla_bench.benchmarking.benchmark import BenchmarkOptions
+    from vla_bench.benchmarking.measures import Setting
+    from vla_bench.benchmarking.peer_options import peers_of
+
+    setting = Setting(full=full, workers=workers, peers=peers_of(peer or ()))
+    setting = setting.quick() if quick else setting
+    setting = setting if turns is None else replace(setting, turns=turns)
+    options = BenchmarkOptions(tuple(only or ()), quick, setting, profile, growth, measured)
+    options.names()  # an unknown one is told before anything is measured
+    return options
+
+
+def _record_then(path: Path) -> "Record":
+    from vla_bench.benchmarking.record import read_record
+
+    return read_record(path)
+
+
+def _list() -> None:
+    from vla_bench.benchmarking.measures import measures
+    from vla_bench.benchmarking.stock import peers
+
+    print_table(("measure", "what"), [(name, one.title) for name, one in measures.items()])
+    print_table(("peer", "what"), [(name, one.title) for name, one in peers.items()])
+
+
+def _print(record: "Record") -> None:
+    from vla_bench.benchmarking.page import aims_table, figures_table, growth_table, profile_table
+
+    tables = [figures_table(record), aims_table(record), *map(profile_table, record.profiles)]
+    for table in [*tables, growth_table(record.growths)]:
+        _print_table(table)
+    console = Console(highlight=False)
+    for outcome in record.outcomes:
+        if outcome.not_run:
+            console.print(f"{outcome.measure}: not run: {outcome.not_run}", markup=False, soft_wrap=True)
+        for note in outcome.notes:
+            console.print(note, markup=False, soft_wrap=True, style="dim")
+    console.print(f"{record.machine}; {record.how}", markup=False, soft_wrap=True)
+
+
+def _write(record: "Record", folder: Path) -> None:
+    from vla_bench.benchmarking.page import write_page
+
+    paths = [record.write(folder), write_page(record, folder)]
+    if record.growths:
+        from vla_bench.benchmarking.plots import save_growths
+
+        paths += save_growths(record.growths, folder)
+    for path in paths:
+        Console().print(str(path), soft_wrap=True)
+
+
+def _passed(now: "Record", then: "Record", tolerance: float) -> bool:
+    from vla_bench.benchmarking.check import check, check_table
+
+    result, console = check(now, then, tolerance), Console(highlight=False)
+    _print_table(check_table(result))
+    if not result.same_class:
+        console.print(
+            f"Times are not compared: the record is of {then.machine}. Ratios and memory are.", soft_wrap=True
+        )
+    for name in result.missing:
+        console.print(f"{name} is in the record and was not measured now.", style="red", soft_wrap=True)
+    worse = len(result.regressions)
+    verdict = "Nothing is worse than the record." if result.passed else f"{worse} of {len(result.comparisons)} worse."
+    console.print(verdict, style="green" if result.passed else "red")
+    return result.passed
+
+
+def _print_table(table: "TextTable") -> None:
+    if table.rows:
+        print_table(table.header, table.rows, title=table.title, words=table.left)
+
+
+def _command() -> str:
+    return " ".join(["vla-bench", *sys.argv[1:]])

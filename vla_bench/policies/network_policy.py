@@ -1,0 +1,113 @@
+"""What policies with a network behind them have in common: rows and their instructions, prompts, proprioception."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from vla_bench.core.conventions import GripperConvention
+from vla_bench.core.errors import ConventionError
+from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
+from vla_bench.policies.conventions import AxisAngleConvention, actions_to_close_positive
+from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
+from vla_bench.policies.prompts import PromptBatches, Prompts
+from vla_bench.policies.proprioception import ProprioceptionReader
+
+if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
+    import torch
+
+    from vla_bench.models.normalization import VectorStatistics
+
+
+class NetworkCard(Protocol):
+    """The conventions that every card of a network states."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """In the order of training."""
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of the images, as rendered."""
+
+    @property
+    def proprioception(self) -> tuple[str, ...]:
+        """Names of the environment's fields, in the order of training."""
+
+    @property
+    def axis_angle(self) -> AxisAngleConvention:
+        """Of its rotations."""
+
+    @property
+    def gripper(self) -> GripperConvention:
+        """Of its actions."""
+
+    @property
+    def robot(self) -> str | None:
+        """Whose actions it learnt."""
+
+
+class NetworkPolicy(PolicyBase):
+    """A network behind a card; subclasses write `act` from the pieces here."""
+
+    def __init__(
+        self,
+        card: NetworkCard,
+        make_prompts: Callable[[Sequence[str]], Prompts],
+        device: "torch.device",
+        proprioception_dim: int,
+    ) -> None:
+        self._conventions, self._proprioception_dim, self._device = card, proprioception_dim, device
+        self._prompt_batches = PromptBatches(make_prompts, device)
+        self._instructions: dict[int, str] = {}  # by row
+        self._reader: ProprioceptionReader | None = None
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """The card's cameras, image size and proprioception."""
+        card = self._conventions
+        return PolicyRequirements(
+            card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
+        )
+
+    def connect(self, conventions: EnvironmentConventions) -> None:
+        """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
+        super().connect(conventions)
+        card = self._conventions
+        self._reader = ProprioceptionReader.of(
+            card.proprioception, conventions.proprioception_fields, card.axis_angle, self._proprioception_dim
+        )
+
+    def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        """Remember what to do in these rows."""
+        self._instructions.update(zip(rows, instructions, strict=True))
+
+    def _prompts(self, rows: Sequence[int]) -> Prompts:
+        """Return ids and mask (B, L) of the rows' instructions, on the network's device."""
+        return self._prompt_batches.of([self._instructions[row] for row in rows])
+
+    def _images(self, observations: Sequence[Observation], prepare: Callable[[ImageArray], ImageArray]) -> ImageArray:
+        """Return the card's cameras, each image prepared, (B, N, H, W, 3)."""
+        names = self._conventions.cameras
+        images = [prepare(observation["images"][name]) for observation in observations for name in names]
+        return np.stack(images).reshape(len(observations), len(names), *images[0].shape)
+
+    def _read(self, observations: Sequence[Observation]) -> FloatArray:
+        """Return the card's proprioception (B, P), in the environments' units."""
+        if self._reader is None:
+            raise ConventionError("The policy was not connected to environments before it was asked to act.")
+        return self._reader.read(observations)
+
+    def _normalised(
+        self, observations: Sequence[Observation], statistics: "VectorStatistics | None"
+    ) -> "torch.Tensor | None":
+        """Return the card's proprioception (B, P) as the network takes it; None where it takes none."""
+        import torch
+
+        if not self._conventions.proprioception or statistics is None:
+            return None
+        return torch.from_numpy(statistics.normalise(self._read(observations))).to(self._device)
+
+    def _as_ours(self, actions: FloatArray) -> FloatArray:
+        """Return actions (B, H, 7) in the environments' conventions, clipped to -1..1."""
+        return np.clip(actions_to_close_positive(actions, self._conventions.gripper), -1.0, 1.0)

@@ -1,0 +1,147 @@
+"""Every page that some runs make, from their ledgers alone: the leaderboard, and what else they have episodes for."""
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from vla_bench.core.episode import CLEAN
+from vla_bench.core.paths import written_whole
+from vla_bench.results import comparison_tables
+from vla_bench.results.certificates import CERTIFICATES_NAME
+from vla_bench.results.comparison import compare
+from vla_bench.results.controls import control_folders
+from vla_bench.results.failures import failures_csv, failures_page, read_failures
+from vla_bench.results.latency_curve import latency_ms, latency_page, read_latency_curve, save_latency_curve
+from vla_bench.results.ledger import KEY
+from vla_bench.results.pairing import read_paired_runs
+from vla_bench.results.publish import LeaderboardFiles, write_leaderboard
+from vla_bench.results.robustness_page import write_robustness
+from vla_bench.results.runs import Run, read_run
+
+_TEXTS = (".md", ".csv", ".tex")  # a figure depends on the fonts, the report on where the runs lie
+_EXPERT = "expert"
+
+
+@dataclass(frozen=True)
+class PagesMade:
+    """What `write_pages` made."""
+
+    leaderboard: LeaderboardFiles
+    others: tuple[Path, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file."""
+        return (*self.leaderboard.paths, *self.others)
+
+
+def write_pages(
+    folders: Iterable[Path],
+    output: Path,
+    *,
+    rank_with_errors: bool = False,
+    names: Mapping[str, str] | None = None,
+) -> PagesMade:
+    """Write into `output` every table, figure and page that the runs make.
+
+    The leaderboard is of the runs of the least latency, with controls where a run has them. Two and more of these make
+    a comparison, failed episodes the page of failures, runs of several latencies the curve, perturbed episodes beside
+    their certificates the robustness; `names` are shorter ones of perturbations. Raise `IncomparableRunsError` for runs
+    whose protocols differ in more than the latency.
+    """
+    runs = [read_run(folder) for folder in folders]
+    ranked = _least_latency(runs)
+    files = write_leaderboard([run.folder for run in ranked], output, rank_with_errors=rank_with_errors)
+    others = [page for make in (_comparison, _failures) for page in make(ranked, output)]
+    others += _robustness(ranked, output, names)
+    return PagesMade(files, (*others, *_latency(runs, output)))
+
+
+def stale_pages(
+    folders: Iterable[Path],
+    folder: Path,
+    *,
+    rank_with_errors: bool = False,
+    names: Mapping[str, str] | None = None,
+) -> tuple[list[Path], dict[Path, str]]:
+    """Compare the text pages in `folder` with what the runs' ledgers make.
+
+    Return those that are there, and for those that are not the same the first line that differs.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        made = write_pages(folders, Path(temporary), rank_with_errors=rank_with_errors, names=names).paths
+        compared = [path for path in made if path.suffix in _TEXTS and (folder / path.name).is_file()]
+        lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
+    return list(lines), {path: line for path, line in lines.items() if line}
+
+
+def _least_latency(runs: Sequence[Run]) -> list[Run]:
+    least = min((latency_ms(run.info.protocol) for run in runs), default=0.0)
+    return [run for run in runs if latency_ms(run.info.protocol) == least]
+
+
+def _comparison(runs: Sequence[Run], output: Path) -> list[Path]:
+    episodes = [set(run.episodes[list(KEY)].itertuples(index=False, name=None)) for run in runs]
+    if len(runs) < 2 or not set.intersection(*episodes):
+        return []  # the leaderboard's notes say so
+    found = compare(read_paired_runs([run.folder for run in runs]))
+    texts = {".md": comparison_tables.markdown, ".csv": comparison_tables.csv, ".tex": comparison_tables.latex}
+    return [_written(output / f"comparison{suffix}", made(found)) for suffix, made in texts.items()]
+
+
+def _failures(runs: Sequence[Run], output: Path) -> list[Path]:
+    expert = next((run.folder for run in runs if run.info.card.get("kind") == _EXPERT), None)
+    reports = [
+        read_failures(run.folder, _experts(run, expert)) for run in runs if (run.episodes["outcome"] == "failure").any()
+    ]
+    if not reports:
+        return []
+    texts = {"failures.md": failures_page, "failures.csv": failures_csv}
+    return [_written(output / name, made(reports)) for name, made in texts.items()]
+
+
+def _experts(run: Run, expert: Path | None) -> Path | None:
+    """Return the expert's run beside this one: its control, or the one among the runs."""
+    return control_folders(run.folder).get(_EXPERT) or expert
+
+
+def _latency(runs: Sequence[Run], output: Path) -> list[Path]:
+    if len({latency_ms(run.info.protocol) for run in runs}) < 2:
+        return []
+    folders = [run.folder for run in runs]
+    with written_whole(output / "latency.png") as temporary:
+        save_latency_curve(read_latency_curve(folders), temporary)
+    return [_written(output / "latency.md", latency_page(folders)), output / "latency.png"]
+
+
+def _robustness(runs: Sequence[Run], output: Path, names: Mapping[str, str] | None) -> list[Path]:
+    folders = [run.folder for run in runs if _is_perturbed(run) and (run.folder / CERTIFICATES_NAME).is_file()]
+    made = []
+    for folder in folders:
+        name = "robustness" if len(folders) == 1 else f"robustness-{folder.resolve().name}"
+        made += write_robustness(folder, output / name, names)
+    return made
+
+
+def _is_perturbed(run: Run) -> bool:
+    return bool((run.episodes["variant"] != CLEAN).any())
+
+
+def _written(path: Path, text: str) -> Path:
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _first_difference(there: Path, made: Path) -> str:
+    pairs = zip_longest(there.read_text(encoding="utf-8").split("\n"), made.read_text(encoding="utf-8").split("\n"))
+    for number, (old, new) in enumerate(pairs, start=1):
+        if old != new:
+            return f"line {number} reads {_shown(old)}, the ledgers make {_shown(new)}"
+    return ""
+
+
+def _shown(line: str | None) -> str:
+    return "nothing" if line is None else repr(line)
