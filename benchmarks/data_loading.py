@@ -136,7 +136,8 @@ def _report(
             f"{data}, resized to the network's size, in random order, in batches of {options.batch_size}; a sample is",
             f"a frame of all cameras. Batches: medians of {options.turns} turns of {options.seconds:g} s, made in one",
             f"thread with nothing else going on in the process. LoRA: medians of {options.steps - 1} steps of",
-            f"`{_BASE}`, batches made in a second thread meanwhile. The machine was shared with other work.",
+            f"`{_BASE}`, batches made in a second thread meanwhile. Reading releases Python's lock, so that the",
+            "step goes on meanwhile.",
             "",
             f"- Hardware: {platform.machine()}, {os.cpu_count()} cores{_processor()}",
             f"- Software: Python {platform.python_version()}, torch {version('torch')}, h5py {version('h5py')}, "

@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scheduler_overhead import described, measured
 
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import Observation
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, environment_spec, run_evaluation
-from vla_bench.experts import make_expert
+from vla_bench.evaluation.run import environment_spec
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, load_policy
 from vla_bench.policies.policy import DEFAULT_BATCH_SHAPE
 from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, read_ledger
@@ -65,7 +65,7 @@ def main() -> None:
         for policy in [policy for policy in options.policy if policy not in done]:
             findings += _findings(policy, options, Path(folder))
             _keep(options.findings, findings)
-        overhead = _overhead(Path(folder), options.overhead_episodes)
+        overhead = described(measured(options.overhead_episodes, repeats=3))
     page = _report(
         findings, padding_costs(), overhead, " ".join(["python benchmarks/ledger_identity.py", *sys.argv[1:]])
     )
@@ -180,34 +180,6 @@ def _ledger(output: Path) -> pd.DataFrame:
     return read_ledger(output / LEDGER_NAME)[[name for name in COLUMNS if name not in _INCIDENTAL]]
 
 
-def _overhead(folder: Path, episodes: int) -> dict[str, float]:
-    """Return seconds an episode of the expert, by the scheduler with one worker and by a plain loop."""
-    plan = plan_episodes(SUITE, TASKS[:1], episodes=episodes, seed=SEED)
-    options = RunOptions("expert", SUITE, folder / "overhead", tasks=TASKS[:1], episodes=episodes, seed=SEED)
-    spec = environment_spec(load_policy("expert"), None, EvaluationProtocol())
-    scheduled, plain = [], []
-    environment = spec.make(plan[0].task_id)
-    environment.reset(seed=0)
-    for repeat in range(3):
-        ticks: list[float] = []
-        output = folder / f"overhead_{repeat}"
-        one = RunOptions(**{**vars(options), "output": output, "workers": 1, "rows_per_worker": 1})
-        run_evaluation(one, lambda progress, ticks=ticks: ticks.append(time.perf_counter()))  # type: ignore[misc]
-        scheduled.append((ticks[-1] - ticks[1]) / (episodes - 1))  # the first pays for the worker's first environment
-        began = time.perf_counter()
-        for episode in plan:
-            environment.reset(seed=episode.scene_seed())
-            expert, world, ended = make_expert(environment.task), environment.simulation.world, False
-            expert.reset(world, episode.generator("expert"))
-            while not ended:
-                _, terminated, truncated, _ = environment.advance(expert.act(world))
-                environment.observe()
-                ended = terminated or truncated
-        plain.append((time.perf_counter() - began) / episodes)
-    steps = float(read_ledger(output / LEDGER_NAME)["steps"].mean())
-    return {"scheduled_s": min(scheduled), "plain_s": min(plain), "steps": steps}
-
-
 @dataclass(frozen=True)
 class PaddingCost:
     """What one batch shape costs openvla-nano, and what it is for."""
@@ -275,10 +247,7 @@ def _least_ms(call: Callable[[], object]) -> float:
     return 1000 * min(taken)
 
 
-def _report(
-    findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: dict[str, float], command: str
-) -> str:
-    cost_s = overhead["scheduled_s"] - overhead["plain_s"]
+def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: str, command: str) -> str:
     return "\n".join(
         [
             "# The same ledger, however it came about",
@@ -314,11 +283,7 @@ def _report(
             "",
             "## What the scheduler costs",
             "",
-            f"The scheduler costs {1000 * cost_s:.0f} ms an episode of {overhead['steps']:.0f} steps "
-            f"({1000 * overhead['scheduled_s']:.0f} ms with a worker process, one row, chunks of one action and the "
-            f"ledger, {1000 * overhead['plain_s']:.0f} ms in",
-            "a plain loop in one process): pipes, the ledger's write to disk, and bookkeeping at each step. "
-            "The least of three.",
+            overhead,
             "",
             f"- Hardware: {_hardware()}",
             f"- Software: Python {platform.python_version()}, "
@@ -346,7 +311,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=16, help="of each of two tasks")
     parser.add_argument("--findings", type=Path, help="JSON file that keeps what was found of each policy")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--overhead-episodes", type=int, default=12)
+    parser.add_argument("--overhead-episodes", type=int, default=8)
     options = parser.parse_args(arguments)
     options.policy = options.policy or ["expert", "openvla-nano"]
     return options

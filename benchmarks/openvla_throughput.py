@@ -1,4 +1,4 @@
-"""Measure how many actions a second an OpenVLA network predicts, by batch size, with and without torch.compile.
+"""Measure how many actions a second an OpenVLA network predicts, by batch size: as it is, recorded, and compiled.
 
 Without options it is `openvla-nano` on the CPU. `--checkpoint` takes any checkpoint folder; `--random-7b` the published
 size with random weights, in bf16, for GPU machines (`--device cuda`).
@@ -10,7 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,7 +24,10 @@ from vla_bench.models.openvla.checkpoint import load_checkpoint
 from vla_bench.models.openvla.compiling import compile_network
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.models.tracing import CALLS_BEFORE, CALLS_CHECKED, Traced
 
+ActionLogits = Callable[..., torch.Tensor]
+_RECORDED = "recorded"
 _PROMPT_TOKENS = 24  # of networks whose prompts have no fixed length
 _WEIGHT_SCALE = 0.02
 
@@ -34,32 +37,32 @@ class Setting:
     """One line of the table."""
 
     batch: int
-    compiled: bool
+    way: str  # in which the network is called
 
 
 @torch.inference_mode()
 def measure(
-    networks: dict[bool, OpenVLA], batches: Sequence[int], rounds: int, device: str
+    network: OpenVLA, ways: Mapping[str, ActionLogits], batches: Sequence[int], rounds: int, device: str
 ) -> dict[Setting, list[float]]:
     """Return the seconds of each call; settings take turns, so that other work on the machine meets all alike."""
-    settings = [Setting(batch, compiled) for batch in batches for compiled in networks]
-    inputs = {batch: _inputs(next(iter(networks.values())), batch, device) for batch in batches}
-    for setting in settings:  # compilation, and the first touch of memory
-        for _ in range(3):
-            networks[setting.compiled].action_logits(*inputs[setting.batch])
+    settings = [Setting(batch, way) for batch in batches for way in ways]
+    inputs = {batch: _inputs(network, batch, device) for batch in batches}
+    for setting in settings:  # compilation or recording, and the first touch of memory
+        for _ in range(CALLS_BEFORE + CALLS_CHECKED + 1 if setting.way == _RECORDED else 3):
+            ways[setting.way](*inputs[setting.batch])
     seconds: dict[Setting, list[float]] = {setting: [] for setting in settings}
     for number in range(rounds):
         for setting in settings:
-            seconds[setting].append(_timed(networks[setting.compiled], inputs[setting.batch], device))
+            seconds[setting].append(_timed(ways[setting.way], inputs[setting.batch], device))
         print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return seconds
 
 
-def _timed(network: OpenVLA, inputs: tuple[torch.Tensor | None, ...], device: str) -> float:
+def _timed(action_logits: ActionLogits, inputs: tuple[torch.Tensor | None, ...], device: str) -> float:
     _wait(device)
     began = time.perf_counter()
-    network.action_logits(*inputs)  # type: ignore[arg-type]
+    action_logits(*inputs)
     _wait(device)
     return time.perf_counter() - began
 
@@ -106,13 +109,14 @@ def report(seconds: dict[Setting, list[float]], network: OpenVLA, title: str, th
             f"{title}: {parameters / 1e6:.1f} million parameters, {next(network.parameters()).dtype}, on {device}.",
             f"One prediction of a row is a chunk of {chunk} action{'s' * (chunk > 1)}.",
             "",
-            "| batch | torch.compile | ms a call, median | quartiles | predictions/s | actions/s |",
+            "| batch | network | ms a call, median | quartiles | predictions/s | actions/s |",
             "|---|---|---|---|---|---|",
             *(_row(setting, times, chunk) for setting, times in seconds.items()),
             "",
             "Images and prompts are prepared tensors: preprocessing is not in the time. Settings took turns,",
             f"{len(next(iter(seconds.values())))} rounds, on a machine shared with other work: medians and quartiles",
-            "of single calls. Compilation is not in the time.",
+            "of single calls. Recorded is what policies do on the CPU, with the same bits as the network as it is.",
+            "Recording and compilation are not in the time.",
             "",
             *_not_run(title, device),
             f"- Hardware: {_hardware(device)}, {threads} threads",
@@ -128,7 +132,7 @@ def report(seconds: dict[Setting, list[float]], network: OpenVLA, title: str, th
 def _row(setting: Setting, times: Sequence[float], chunk: int) -> str:
     low, middle, high = statistics.quantiles(times, n=4)
     return (
-        f"| {setting.batch} | {'yes' if setting.compiled else 'no'} | {1000 * middle:.1f} | "
+        f"| {setting.batch} | {setting.way} | {1000 * middle:.1f} | "
         f"{1000 * low:.1f} to {1000 * high:.1f} | {setting.batch / middle:.0f} | {setting.batch * chunk / middle:.0f} |"
     )
 
@@ -153,17 +157,23 @@ def main() -> None:
     options = _parse(sys.argv[1:])
     torch.set_num_threads(options.threads)
     folder = options.checkpoint or data_folder("baselines") / "openvla-nano" / "base"
-    networks = {
-        compiled: random_7b(options.device)
-        if options.random_7b
-        else load_checkpoint(folder, device=options.device, dtype=_dtype(options.dtype)).model
-        for compiled in ([False] if options.no_compile else [False, True])
-    }
-    if True in networks:
-        compile_network(networks[True])
+
+    def made() -> OpenVLA:
+        if options.random_7b:
+            return random_7b(options.device)
+        return load_checkpoint(folder, device=options.device, dtype=_dtype(options.dtype)).model
+
+    network = made()
+    ways: dict[str, ActionLogits] = {"as it is": network.action_logits}
+    if options.device == "cpu" and network.config.decoding == "parallel":
+        ways[_RECORDED] = Traced(network, "action_logits")
+    if not options.no_compile:
+        compiled = made()
+        compile_network(compiled)
+        ways["torch.compile"] = compiled.action_logits
     title = "7B with random weights" if options.random_7b else f"`{folder.parent.name}/{folder.name}`"
-    seconds = measure(networks, options.batch or [1, 4, 16, 32], options.rounds, options.device)
-    page = report(seconds, networks[False], title, options.threads, options.device)
+    seconds = measure(network, ways, options.batch or [1, 4, 16, 32], options.rounds, options.device)
+    page = report(seconds, network, title, options.threads, options.device)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)

@@ -1,6 +1,7 @@
-"""Tests draw off screen. MuJoCo reads this once, when whichever test comes first imports it."""
+"""Tests draw off screen and compute on one thread. MuJoCo and torch read this once, when they are first imported."""
 
 import os
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ["OMP_NUM_THREADS"] = "1"  # small matrices gain nothing from more: the others wait in a loop
 os.environ.pop("VLA_BENCH_TASKS", None)  # a developer's own tasks are not the package's

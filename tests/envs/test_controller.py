@@ -157,6 +157,7 @@ def test_a_control_step_in_compiled_code_is_the_plain_loop(simulation: TabletopS
             arm.controller.set_goal(data, np.array([0.6, -0.4, -0.8, 0.1, 0.2, 0.3]) * (-1) ** (number // 4))
             if compiled:
                 arm.controller.advance(data, 10)
+                mujoco.mj_step1(arm.model, data)
                 continue
             for _ in range(10):
                 arm.controller.apply(data)

@@ -1,16 +1,19 @@
 import os
+import pickle
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.evaluation.tiny_environment import FIELDS, TinySpec, episodes
+from tests.evaluation.tiny_environment import FIELDS, PicturedSpec, TinySpec, episodes
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.envs.vector.processes import process_variables
+from vla_bench.envs.vector.processes import process_variables, send_quickly
 from vla_bench.evaluation.pool import WorkerPool, WorkerStartError
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.evaluation.rows import EnvironmentFacts
@@ -64,6 +67,115 @@ def test_an_episode_that_kills_its_worker_is_an_error_and_no_other_is() -> None:
     assert outcomes["reach"] == ["success"] * 3
     assert outcomes["deadly"] == ["error The worker process ended with exit code 7. Tried 2 times."]
     assert replaced == 2
+
+
+def test_the_episode_that_kills_a_worker_of_many_rows_is_the_one_to_blame() -> None:
+    """Answers of other rows may still be on their way when the worker dies."""
+    pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, rows_per_worker=6)
+    finished: list[FinishedEpisode] = []
+    try:
+        pool.start()
+        plan = [*episodes(4), *episodes(1, "deadly"), *episodes(8, "push")]
+        Rollout(Forward(pool), pool, finished.append, retries=1).run(plan)
+    finally:
+        pool.close()
+    assert {item.result.episode.task for item in finished if item.result.outcome == "error"} == {"deadly"}
+    assert {item.attempts for item in finished if item.result.outcome == "success"} == {1}
+    assert len(finished) == len(plan)
+
+
+@dataclass
+class Watching(PolicyBase):
+    """Looks whether the pictures are those of the step, in `depth` too, and keeps all of them."""
+
+    chunk: int = 1
+
+    def __post_init__(self) -> None:
+        self.kept: list[tuple[int, Observation]] = []
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        for observation in observations:
+            steps = round(float(observation["proprioception"][0]) / 0.25)
+            self.kept.append((steps, observation))
+        return np.full((len(rows), self.chunk, 7), 0.25)
+
+    def check(self) -> None:
+        for steps, observation in self.kept:
+            for name in ("agentview", "wrist"):
+                assert (observation["images"][name] == steps).all()
+                assert (observation["depth"][name] == steps).all()
+
+
+def test_pictures_belong_to_their_step_and_stay_as_they_were_seen() -> None:
+    pool = WorkerPool(PicturedSpec(image_size=48, depth=True), "tiny.reach", workers=2, rows_per_worker=3)
+    policy = Watching()
+    try:
+        pool.start()
+        Rollout(policy, pool, lambda finished: None).run(episodes(12))
+    finally:
+        pool.close()
+    assert len(policy.kept) == 12 * 12
+    policy.check()
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command for each chunk and one for each episode, no more answers than commands, and no picture in any."""
+    sizes: list[int] = []
+    answers: list[int] = []
+
+    def sent(connection: Connection, message: object) -> None:
+        sizes.append(len(pickle.dumps(message)))
+        send_quickly(connection, message)
+
+    class Counted(WorkerPool):
+        def start(self) -> EnvironmentFacts:
+            facts = super().start()
+            for worker in self._workers:
+                received = worker.received
+
+                def count(received: Any = received) -> Any:
+                    answers.append(1)
+                    return received()
+
+                worker.received = count  # type: ignore[method-assign]
+            return facts
+
+    monkeypatch.setattr("vla_bench.evaluation.pool.send_quickly", sent)
+    pool = Counted(PicturedSpec(), "tiny.reach", workers=1, rows_per_worker=8)
+    try:
+        pool.start()
+        Rollout(Watching(chunk), pool, lambda finished: None).run(episodes(16))
+    finally:
+        pool.close()
+    assert len(sizes) == 16 * (1 + 12 // chunk)
+    assert len(answers) <= len(sizes)
+    assert max(sizes) < 1000
+
+
+def test_a_worker_goes_on_while_the_policy_thinks() -> None:
+    """It carries out what it was told for the other rows, pictures and all: nobody has to empty its pipe meanwhile."""
+
+    class Thoughtful(Watching):
+        overlapped = 0
+
+        def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+            worker = pool._workers[0]
+            if worker._unanswered:
+                last, deadline_s = worker._unanswered[-1], time.monotonic() + 20.0
+                while worker._shared.busy_with.value != last and time.monotonic() < deadline_s:
+                    time.sleep(0.001)
+                assert worker._shared.busy_with.value == last, "the worker waits for us"
+                self.overlapped += 1
+            return super().act(observations, rows=rows)
+
+    pool, policy = WorkerPool(PicturedSpec(), "tiny.reach", workers=1, rows_per_worker=8), Thoughtful()
+    try:
+        pool.start()
+        Rollout(policy, pool, lambda finished: None).run(episodes(16))
+    finally:
+        pool.close()
+    assert policy.overlapped > 0
 
 
 def test_an_episode_that_hangs_is_an_error() -> None:

@@ -1,18 +1,29 @@
 """Perturbed episodes are run, certified first, and skipped where the expert fails or the task has no such axis."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
-from vla_bench.core.errors import UnknownNameError
+from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.envs.perturbations import PerturbationError
-from vla_bench.evaluation.robustness import RobustnessOptions, certified, measure_robustness
+from vla_bench.evaluation.certificates import certifying
+from vla_bench.evaluation.robustness import STORE_NAME, RobustnessOptions, measure_robustness
 from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.robustness import robustness
 
 SUITE, TASK = "tabletop_pick", "pick_red_cube"
+
+
+def _names(certificates: pd.DataFrame) -> list[str]:
+    rows = certificates.itertuples()
+    return [f"{row.suite}.{row.task}/{row.variant}/{row.seed}/{row.episode_index}" for row in rows]
 
 
 def _records(run: Path) -> list[EpisodeRecord]:
@@ -27,34 +38,55 @@ def test_a_perturbed_episode_has_the_seed_of_its_clean_twin() -> None:
     assert replace(clean, variant="camera=2").generator("policy").random() != clean.generator("policy").random()
 
 
-def test_an_unsolved_episode_or_twin_is_not_certified(tmp_path: Path) -> None:
-    options = RunOptions("noop", SUITE, tmp_path / "run", tasks=(TASK,), episodes=1, workers=1, rows_per_worker=1)
-    run_evaluation(options)
-    failed = _records(options.output)
-    planned = [record.identity for record in failed]
-    assert certified(failed, planned) == ()
-    solved = [replace(record, outcome="success") for record in failed]
-    assert certified(solved, planned) == tuple(planned)
-    perturbed = replace(planned[0], variant="camera=1")
-    assert certified(solved, [*planned, perturbed]) == tuple(planned)
+def _certificates(run: Path) -> pd.DataFrame:
+    return read_certificates(run / CERTIFICATES_NAME)
 
 
-def test_robustness_runs_the_policy_on_what_the_expert_solved(tmp_path: Path) -> None:
+def test_the_policy_is_run_on_what_the_expert_solves(tmp_path: Path) -> None:
     run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, rows_per_worker=2)
-    options = RobustnessOptions(run, axes=("layout", "dynamics"), severities=(1,))
+    options = RobustnessOptions(run, axes=("layout", "camera"), severities=(1,))
     made = measure_robustness(options)
-    expert, own = _records(made.certificates), _records(made.policy)
-    assert {record.variant for record in own} == {CLEAN, "dynamics=1", "layout=1"}
-    scenes = {record.identity: record.scene_hash for record in expert}
-    assert all(scenes[record.identity] == record.scene_hash for record in own)
-    assert len({record.scene_hash for record in expert}) > 2  # the perturbed scenes are others
+    own, certificates = _records(made.policy), _certificates(made.policy)
+    assert {record.variant for record in own} == {CLEAN, "camera=1", "layout=1"}
+    scenes = dict(zip(_names(certificates), certificates["scene_hash"], strict=True))
+    assert all(scenes[record.identity.name] == record.scene_hash for record in own)
+    assert len(set(scenes.values())) == 6  # every scene is another
+    shown = certificates.groupby("variant")["shown_in"].unique().str[0].to_dict()
+    assert shown == {CLEAN: CLEAN, "camera=1": CLEAN, "layout=1": "layout=1"}  # a camera needs no trial of its own
+    table = robustness(made.policy)
+    assert table["certified"].tolist() == [1.0] * len(table)
     assert [record.outcome for record in _records(measure_robustness(options).policy)] == ["failure"] * len(own)
+
+
+def test_certificates_are_made_once_for_all_policies_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunOptions("noop", SUITE, tmp_path / "one", tasks=(TASK,), episodes=1, workers=1, rows_per_worker=1)
+    options = RobustnessOptions(run, axes=("camera",), severities=(1,), certificates=tmp_path / "shared.sqlite")
+    first = _certificates(measure_robustness(options).policy)
+    monkeypatch.setattr(certifying, "run_trials", None)  # nothing may be tried again
+    other = replace(options, run=replace(run, policy="random", output=tmp_path / "two"))
+    second = _certificates(measure_robustness(other).policy)
+    assert second.equals(first)
+
+
+def test_an_episode_that_the_expert_fails_is_replaced_by_the_next(tmp_path: Path) -> None:
+    run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, rows_per_worker=2)
+    options = RobustnessOptions(run, axes=("robot",), severities=(1,))
+    measure_robustness(options)
+    with closing(sqlite3.connect(tmp_path / STORE_NAME, isolation_level=None)) as store:
+        store.execute("UPDATE certificates SET solved = 0 WHERE variant = 'robot=1' AND episode_index = 0")
+    made = measure_robustness(replace(options, run=replace(run, policy="random")))
+    used = {(record.variant, record.episode_index) for record in _records(made.policy)}
+    assert used == {(CLEAN, 0), (CLEAN, 1), (CLEAN, 2), ("robot=1", 1), ("robot=1", 2)}
+    row = robustness(made.policy).iloc[0]
+    assert (row["pairs"], row["replaced"]) == (2, 1)
 
 
 def test_unknown_axes_and_those_that_a_task_lacks_are_told_before_anything_runs(tmp_path: Path) -> None:
     run = RunOptions("noop", SUITE, tmp_path / "run", tasks=(TASK,), episodes=1, workers=1)
     with pytest.raises(UnknownNameError, match="colour"):
         measure_robustness(RobustnessOptions(run, axes=("color",)))
+    with pytest.raises(VlaBenchError, match=r"No task of robosuite has any of these perturbations. Axis 'size' needs"):
+        measure_robustness(RobustnessOptions(replace(run, suite="robosuite", tasks=("door",)), axes=("size",)))
     door = replace(run, suite="robosuite", tasks=("door",), variants=("size=1",))
     with pytest.raises(PerturbationError, match=r"robosuite.door cannot be run under size=1: Axis 'size' needs"):
         run_evaluation(door)

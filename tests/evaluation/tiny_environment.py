@@ -76,6 +76,28 @@ class TinySpec(EnvironmentSpec):
         return TinyEnvironment(task_id)
 
 
+@dataclass(frozen=True)
+class PicturedSpec(EnvironmentSpec):
+    """Makes tiny environments with pictures of full size, whose every pixel is the number of steps taken."""
+
+    def make(self, task_id: str, perturbation: str = "") -> Any:
+        return _Pictured(task_id, self)
+
+
+class _Pictured(TinyEnvironment):
+    def __init__(self, task_id: str, spec: EnvironmentSpec) -> None:
+        super().__init__(task_id)
+        self.spec = spec
+
+    def observe(self) -> Observation:
+        square = (self.spec.image_size, self.spec.image_size)
+        images = {name: np.full((*square, 3), self.steps, np.uint8) for name in self.spec.cameras}
+        seen: Observation = {**super().observe(), "images": images}
+        if self.spec.depth:
+            seen["depth"] = {name: np.full(square, self.steps, np.float32) for name in self.spec.cameras}
+        return seen
+
+
 class OneProcess:
     """A pool whose rows are in this process: what a test wants to look into."""
 

@@ -16,8 +16,7 @@ OVERLONG = "put the cube in the basket and reach for the cube and put the cube i
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
+def _few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "CALLS_BEFORE", 2)
 
 

@@ -1,6 +1,6 @@
 """Batches of one shape: a row's actions do not depend on what is computed beside it."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +85,8 @@ def test_a_batch_has_at_least_one_row(make: "type[FixedBatch]") -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 OPENVLA = """kind = "openvla"

@@ -23,9 +23,8 @@ ROWS = range(4)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    torch.set_num_threads(1)
 
 
 def openvla(decoding: str = "parallel") -> OpenVLAPolicy:

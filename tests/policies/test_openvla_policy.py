@@ -37,10 +37,9 @@ proprioception = ["end_effector_position", "gripper_position"]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests ask for equality to the bit, which GPUs do not give from batch to batch."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

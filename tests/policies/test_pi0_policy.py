@@ -31,7 +31,6 @@ INSTRUCTIONS = ("reach for the cube", "go")
 @pytest.fixture(autouse=True)
 def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

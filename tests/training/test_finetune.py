@@ -172,7 +172,6 @@ def test_an_adapter_of_other_weights_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def finetuned(tmp_path_factory):
     """A folder with a base and an adapter made from it, to be read only."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("finetuned")
     finetune(finetune_config(folder))
     return folder

@@ -31,7 +31,6 @@ _CLOSE_IN_BFLOAT16 = 0.05  # of the logits' spread, in the mean: the sum of weig
 @pytest.fixture(scope="module", params=[(method, decoding) for method in METHODS for decoding in DECODINGS], ids=str)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     """A trained network of each method and decoding, to be read only."""
-    torch.set_num_threads(1)
     method, decoding = request.param
     return train(tmp_path_factory.mktemp(f"{method}-{decoding}"), method, decoding)
 

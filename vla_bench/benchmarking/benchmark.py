@@ -2,17 +2,18 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vla_bench.benchmarking.figures import Outcome
+from vla_bench.benchmarking.figures import Figure, Outcome
+from vla_bench.benchmarking.growth_points import Growth
 from vla_bench.benchmarking.machine import software, this_machine
 from vla_bench.benchmarking.measures import NotRunError, Setting, measures
+from vla_bench.benchmarking.profile_parts import Profile
 from vla_bench.benchmarking.record import Record
 from vla_bench.benchmarking.stock import peers
-from vla_bench.core.errors import VlaBenchError
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -22,6 +23,7 @@ class BenchmarkOptions:
     """What to measure and how thoroughly."""
 
     only: tuple[str, ...] = ()  # none: every measure
+    quick: bool = False  # leave out what takes long, unless it is asked for
     setting: Setting = field(default_factory=Setting)
     profile: bool = False
     growth: bool = False
@@ -31,7 +33,11 @@ class BenchmarkOptions:
         """Return the measures to take; raise `UnknownNameError` for one that does not exist."""
         for name in self.only:
             measures[name]
-        return tuple(name for name in measures if name in self.only or not self.only) if self.measured else ()
+        if not self.measured:
+            return ()
+        if self.only:
+            return tuple(name for name in measures if name in self.only)
+        return tuple(name for name, one in measures.items() if one.in_quick or not self.quick)
 
 
 def run_benchmark(
@@ -45,9 +51,10 @@ def run_benchmark(
     for done, name in enumerate(names):
         on_progress(done, total, measures[name].title)
         outcomes.append(take(name, options.setting))
-    profiles, growths = (), ()
+    profiles: tuple[Profile, ...] = ()
+    growths: tuple[Growth, ...] = ()
     if options.profile:
-        from vla_bench.benchmarking.profile import profile_engines
+        from vla_bench.benchmarking.profiling import profile_engines
 
         on_progress(len(names), total, "profile")
         profiles = profile_engines(options.setting)
@@ -71,20 +78,24 @@ def run_benchmark(
 
 def take(name: str, setting: Setting) -> Outcome:
     """Take one measure in a folder of its own that is removed afterwards."""
-    measure, notes, began = measures[name], [], time.perf_counter()
+    measure, began = measures[name], time.perf_counter()
+    notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="vla-bench-benchmark-") as folder:
         mine = replace(setting, workspace=Path(folder), note=notes.append)
+        figures: tuple[Figure, ...] = ()
+        not_run, failed = "", False
         try:
-            figures, not_run = tuple(measure.take(mine)), ""
+            figures = tuple(measure.take(mine))
         except NotRunError as reason:
-            figures, not_run = (), str(reason)
-        except VlaBenchError as error:
-            figures, not_run = (), f"failed: {error}"
+            not_run = str(reason)
+        except Exception as error:  # one measure must not cost the others, which took minutes
+            not_run, failed = f"it failed: {type(error).__name__}: {error}", True
     return Outcome(
         measure=name,
         title=measure.title,
         figures=figures,
         not_run=not_run,
+        failed=failed,
         notes=tuple(notes),
         elapsed_s=round(time.perf_counter() - began, 1),
     )
@@ -93,8 +104,3 @@ def take(name: str, setting: Setting) -> Outcome:
 def _how(setting: Setting) -> str:
     scale = "" if setting.scale == 1.0 else f", {setting.scale:g} of the usual numbers of episodes and steps"
     return f"{setting.turns} turns of {setting.seconds:g} s each{scale}; runs with {setting.workers} workers"
-
-
-def failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the measures that failed, as against those that this machine cannot take."""
-    return [outcome for outcome in outcomes if outcome.not_run.startswith("failed")]

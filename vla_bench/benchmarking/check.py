@@ -3,13 +3,26 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vla_bench.benchmarking.figures import Figure, number
+from vla_bench.benchmarking.figures import Figure, number, plain
 from vla_bench.benchmarking.record import Record
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.tables import TextTable
 
 TOLERANCE = 0.25  # share by which a median may be worse; twice what medians moved by between runs on a busy machine
 
+_SHARE_POINTS = 20.0  # so that a tolerance of 25 % is one of 5 points
+
 Verdict = Literal["ok", "better", "worse", "not compared"]
+
+
+class NothingComparedError(VlaBenchError):
+    """Two records that share no figure."""
+
+    def __init__(self, measures: list[str]) -> None:
+        super().__init__(
+            f"Nothing was compared: the record has no ratio, share or memory of {', '.join(measures) or 'no measure'}. "
+            "`vla-bench benchmark` writes a whole record."
+        )
 
 
 @dataclass(frozen=True)
@@ -24,8 +37,13 @@ class Comparison:
 
     @property
     def change(self) -> float:
-        """How much better it is, as a share of what it was; negative: worse."""
+        """How much better it is, as a share of what it was; negative: worse.
+
+        A share of a step may be near 0, so it is compared in points, of which `_SHARE_POINTS` count as all of it.
+        """
         before, after = self.then.median, self.now.median
+        if self.now.kind == "share":
+            return (before - after if self.now.better == "lower" else after - before) / _SHARE_POINTS
         if self.now.better == "lower":
             before, after = after, before
         return after / before - 1.0 if before else 0.0
@@ -62,7 +80,8 @@ class Check:
 def check(now: Record, then: Record, tolerance: float = TOLERANCE) -> Check:
     """Compare what both records hold. A figure whose turns lie further apart than the tolerance is given that much.
 
-    Every measure of `now` that ran, and that `then` has, must have all the figures that it had.
+    Every measure of `now` that ran or failed must have all the figures that it had then. Raise `NothingComparedError`
+    where the two records share nothing.
     """
     same_class = now.machine.hardware_class == then.machine.hardware_class
     figures_now, figures_then = now.figures(), then.figures()
@@ -72,8 +91,10 @@ def check(now: Record, then: Record, tolerance: float = TOLERANCE) -> Check:
         for name, figure in figures_now.items()
         if name in figures_then
     ]  # fmt: skip
-    asked = {outcome.measure for outcome in now.outcomes if not outcome.not_run}
+    asked = {outcome.measure for outcome in now.outcomes if outcome.failed or not outcome.not_run}
     missing = [name for name in figures_then if name.split(".")[0] in asked and name not in figures_now]
+    if not any(one.compared for one in comparisons) and not missing:
+        raise NothingComparedError(sorted(outcome.measure for outcome in now.outcomes))
     return Check(tuple(comparisons), tuple(missing), same_class)
 
 
@@ -82,7 +103,7 @@ def check_table(result: Check) -> TextTable:
     order = {"worse": 0, "better": 1, "ok": 2, "not compared": 3}
     rows = [
         (
-            one.now.title,
+            plain(one.now.title),
             f"{number(one.then.median)} {one.then.unit}",
             f"{number(one.now.median)} {one.now.unit}",
             f"{one.change:+.0%}",
@@ -96,4 +117,6 @@ def check_table(result: Check) -> TextTable:
 
 def _allowed(now: Figure, then: Figure, tolerance: float) -> float:
     """Return the tolerance, or half of the spread of the turns where that is more: the figure cannot say better."""
+    if now.kind == "share":
+        return max(tolerance, *((one.high - one.low) / 2 / _SHARE_POINTS for one in (now, then)))
     return max(tolerance, now.spread / 2, then.spread / 2)

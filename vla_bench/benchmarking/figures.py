@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Kind = Literal["ratio", "memory", "time"]
+Kind = Literal["ratio", "share", "memory", "time"]
 Better = Literal["higher", "lower"]
 
 
@@ -34,7 +34,7 @@ class Figure(_Plain):
     title: str
     unit: str  # `x` for a ratio, `%`, `steps/s`, `ms`, `MB`, ...
     turns: tuple[float, ...] = Field(min_length=1)
-    kind: Kind  # what two machines can compare: ratios and memory; times only between machines of one class
+    kind: Kind  # two machines can compare ratios, shares [%] and memory; times only machines of one class
     better: Better = "higher"
     aim: Aim | None = None
 
@@ -69,13 +69,19 @@ class Outcome(_Plain):
     title: str
     figures: tuple[Figure, ...] = ()
     not_run: str = ""  # why
+    failed: bool = False  # as against one that this machine cannot take
     notes: tuple[str, ...] = ()
     elapsed_s: float = 0.0
 
 
+def plain(text: str) -> str:
+    """Return a title without the marks of Markdown's code, which cells of a table would show."""
+    return text.replace("`", "")
+
+
 def number(value: float) -> str:
-    """Return a number with three digits that mean something, whole from 100 on."""
-    if value == 0 or abs(value) >= 100:
+    """Return a number with three digits that mean something; whole where it is, and from 100 on."""
+    if value == 0 or abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     if abs(value) >= 10:
         return f"{value:.1f}"

@@ -1,7 +1,7 @@
 """The registry of measures. A new one is one new module in `vla_bench/benchmarking/kinds/`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vla_bench.benchmarking.figures import Figure
@@ -26,6 +26,10 @@ class Setting:
     workspace: Path = Path()  # for what a measure writes; removed afterwards
     note: Callable[[str], None] = lambda text: None  # hears what a reader of the figures must know
 
+    def quick(self) -> "Setting":
+        """Return a setting for a look of about a minute."""
+        return replace(self, turns=2, seconds=0.4, scale=0.2)
+
     def note_versions(self, versions: Mapping[str, str]) -> None:
         """Note the versions of what a peer brought along."""
         if versions:
@@ -36,8 +40,6 @@ class Setting:
         return max(least, round(count * self.scale))
 
 
-QUICK = {"turns": 2, "seconds": 0.4, "scale": 0.2}
-
 Take = Callable[[Setting], Sequence[Figure]]
 
 
@@ -47,11 +49,12 @@ class Measure:
 
     title: str
     take: Take  # raises `NotRunError` where it cannot be taken
+    in_quick: bool = True  # whether a quick look takes it without being asked to
 
 
 measures: Registry[Measure] = Registry("measure", package="vla_bench.benchmarking.kinds")
 
 
-def measure(name: str, title: str) -> Callable[[Take], Measure]:
+def measure(name: str, title: str, *, in_quick: bool = True) -> Callable[[Take], Measure]:
     """Return a decorator that registers a function as the measure `name`."""
-    return lambda take: measures.register(Measure(title, take), name=name)
+    return lambda take: measures.register(Measure(title, take, in_quick), name=name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vla_bench.benchmarking.figures import Aim, Figure, number
+from vla_bench.benchmarking.figures import Aim, Figure, number, plain
 from vla_bench.benchmarking.growth_points import Exponent, Growth
 from vla_bench.benchmarking.profile_parts import Profile
 from vla_bench.benchmarking.record import Record
@@ -50,7 +50,7 @@ def page(record: Record) -> str:
 def aims_table(record: Record) -> TextTable:
     """Return the aims beside what was reached."""
     rows = [
-        (figure.title, str(aim), shown(figure), range_of(figure), "yes" if aim.met(figure.median) else "**no**")
+        (plain(figure.title), str(aim), shown(figure), range_of(figure), "yes" if aim.met(figure.median) else "no")
         for figure, aim in _aimed(record)
     ]
     return TextTable("Aims", ("what", "aim", "reached", "lowest to highest", "met"), tuple(rows), left=1)
@@ -59,7 +59,7 @@ def aims_table(record: Record) -> TextTable:
 def figures_table(record: Record) -> TextTable:
     """Return every figure."""
     rows = [
-        (outcome.measure, figure.title, shown(figure), range_of(figure), str(len(figure.turns)))
+        (outcome.measure, plain(figure.title), shown(figure), range_of(figure), str(len(figure.turns)))
         for outcome in record.outcomes
         for figure in outcome.figures
     ]
@@ -72,7 +72,7 @@ def profile_table(profile: Profile) -> TextTable:
     total = profile.total_ms
     rows = [
         (
-            part.name,
+            plain(part.name),
             f"{part.milliseconds:.2f}",
             f"{part.low:.2f} to {part.high:.2f}",
             f"{part.milliseconds / total:.0%}",

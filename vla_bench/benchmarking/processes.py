@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-import vla_bench
 from vla_bench.core.errors import VlaBenchError
 
 _SERVING = Path(__file__).with_name("serving.py")
+_ROOT = Path(__file__).resolve().parents[2]  # of the package
 _JOIN_S = 10.0
 _SHOWN_LINES = 6  # of a subject's last words
 
@@ -94,13 +94,21 @@ class SubjectProcess:
 
     def turn(self, *, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> Turn:
         """Let it work, as `serving.take_turn` says."""
+        self.begin(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets)
+        return self.finished()
+
+    def begin(self, *, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> None:
+        """Let it begin a turn; `finished` waits for the end."""
         assert self._process.stdin is not None
         asked = {"seconds": seconds, "steps": steps, "warm_up": warm_up, "resets": resets}
         try:
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # `_answer` tells why
+            pass  # `finished` tells why
+
+    def finished(self) -> Turn:
+        """Wait for the end of the turn."""
         answer = self._answer()
         return Turn(**{**answer, "resets_s": tuple(answer["resets_s"])})
 
@@ -163,6 +171,16 @@ class Turns:
                 taken[name].append(process.turn(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets))
         return taken
 
+    def one(self, name: str, *, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> Turn:
+        """Let one subject alone take a turn."""
+        return self._processes[name].turn(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets)
+
+    def together(self, *, seconds: float, warm_up: int = 3) -> dict[str, Turn]:
+        """Let all subjects work at the same time."""
+        for process in self._processes.values():
+            process.begin(seconds=seconds, steps=1, warm_up=warm_up)
+        return {name: process.finished() for name, process in self._processes.items()}
+
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
     """Return the ratio within each turn."""
@@ -173,9 +191,7 @@ def _variables(subject: Subject) -> dict[str, str]:
     variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
     variables.setdefault("MUJOCO_GL", "egl")
     if subject.is_ours:
-        variables["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(Path(vla_bench.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-        )
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     else:
         variables.pop("PYTHONPATH", None)  # a peer's Python has packages of its own
     return {**variables, **subject.variables}

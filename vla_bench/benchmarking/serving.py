@@ -70,7 +70,7 @@ def memory_mb() -> float:
     """Return this process's proportional share of memory [MB]; 0 where the system does not say it."""
     try:
         with open(_PROC_MEMORY, encoding="ascii") as lines:  # noqa: PTH123  # a peer's Python may be old
-            return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000.0
+            return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
     except OSError:
         return 0.0
 

@@ -33,7 +33,9 @@ def benchmark(
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Take this measure; repeat for several.")] = None,
     show: Annotated[bool, typer.Option("--list", help="List measures and peers, and measure nothing.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="About a minute: short turns, small runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A minute or two: short turns, and less of everything.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Run all 500 episodes of what is projected otherwise.")] = False,
     peer: Annotated[
         list[str] | None,
@@ -74,6 +76,8 @@ def benchmark(
         _write(now, output or _RESULTS)
     if then is not None and not _passed(now, then, tolerance / 100):
         raise typer.Exit(_WORSE)
+    if any(outcome.failed for outcome in now.outcomes):
+        raise typer.Exit(_WORSE)
 
 
 def _options(
@@ -90,13 +94,13 @@ def _options(
     from dataclasses import replace
 
     from vla_bench.benchmarking.benchmark import BenchmarkOptions
-    from vla_bench.benchmarking.measures import QUICK, Setting
+    from vla_bench.benchmarking.measures import Setting
     from vla_bench.benchmarking.peer_options import peers_of
 
-    setting = replace(Setting(), full=full, workers=workers, peers=peers_of(peer or ()))
-    setting = replace(setting, **QUICK) if quick else setting
+    setting = Setting(full=full, workers=workers, peers=peers_of(peer or ()))
+    setting = setting.quick() if quick else setting
     setting = setting if turns is None else replace(setting, turns=turns)
-    options = BenchmarkOptions(tuple(only or ()), setting, profile, growth, measured)
+    options = BenchmarkOptions(tuple(only or ()), quick, setting, profile, growth, measured)
     options.names()  # an unknown one is told before anything is measured
     return options
 
@@ -121,12 +125,13 @@ def _print(record: "Record") -> None:
     tables = [figures_table(record), aims_table(record), *map(profile_table, record.profiles)]
     for table in [*tables, growth_table(record.growths)]:
         _print_table(table)
+    console = Console(highlight=False)
     for outcome in record.outcomes:
         if outcome.not_run:
-            Console(highlight=False).print(
-                f"{outcome.measure}: not run: {outcome.not_run}", markup=False, soft_wrap=True
-            )
-    Console(highlight=False).print(f"{record.machine}; {record.how}", markup=False, soft_wrap=True)
+            console.print(f"{outcome.measure}: not run: {outcome.not_run}", markup=False, soft_wrap=True)
+        for note in outcome.notes:
+            console.print(note, markup=False, soft_wrap=True, style="dim")
+    console.print(f"{record.machine}; {record.how}", markup=False, soft_wrap=True)
 
 
 def _write(record: "Record", folder: Path) -> None:

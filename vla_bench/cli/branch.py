@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from vla_bench.cli.options import Policy
 from vla_bench.cli.tables import print_table
 
 
@@ -18,9 +19,7 @@ def branch(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     episode: Annotated[str, typer.Argument(help="task/index, or suite.task/variant/seed/index.")],
     at: Annotated[int, typer.Option(min=0, help="Step from which the other policy acts.")],
-    policy: Annotated[
-        str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")
-    ] = "expert",
+    policy: Policy = "expert",
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of that policy's card's.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Keep it as a run, with a video.")] = None,
 ) -> None:

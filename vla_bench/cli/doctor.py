@@ -1,12 +1,11 @@
 """`vla-bench doctor`: is a policy spoken to in its own conventions?"""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Seed, Suite, Tasks
+from vla_bench.cli.options import Checkpoint, Policy, Seed, Suite, Tasks
 from vla_bench.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -22,9 +21,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def doctor(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=8, help="Expert episodes in all.")] = 12,
     seed: Seed = 0,

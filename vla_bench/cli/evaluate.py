@@ -1,12 +1,25 @@
 """`vla-bench run` and `vla-bench leaderboard`: evaluation and its tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import (
+    Checkpoint,
+    ImageSizeOfPolicy,
+    Output,
+    Policy,
+    Rendering,
+    Robot,
+    Rows,
+    Seed,
+    Suite,
+    Tasks,
+    Workers,
+    worker_count,
+)
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table, print_text_table
 
@@ -25,18 +38,18 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def run(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
     output: Output,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes of each task.")] = 20,
     seed: Seed = 0,
     workers: Workers = None,
-    rows: Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")] = 8,
+    rows: Rows = 8,
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
-    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    image_size: ImageSizeOfPolicy = None,
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
     latency: Annotated[
         str, typer.Option(help="Of the policy, as 120ms+-20 (or ±), or `measured`. [default: the world waits]")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli import recording_options as asked
-from vla_bench.cli.options import Output, Robot, Seed, Workers, worker_count
+from vla_bench.cli.options import Output, Rendering, Robot, Seed, Workers, worker_count
 from vla_bench.cli.progress import Update, progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -34,7 +34,7 @@ def generate_demos(
     image_size: Annotated[int, typer.Option(min=16, help="Width and height of the images in pixels.")] = 224,
     depth: asked.Depth = False,
     segmentation: asked.Segmentation = False,
-    rendering: asked.Rendering = "fast",
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
     perturb: asked.Perturb = None,
     keep_failures: asked.KeepFailures = False,

@@ -69,16 +69,17 @@ def tables(
     Example: `vla-bench tables results/quickstart/runs/* --check`
     """
     from vla_bench.cli.evaluate import print_leaderboard
+    from vla_bench.envs.perturbations import set_names
     from vla_bench.results.pages import stale_pages, write_pages
 
     folder = output or runs[0].resolve().parent.parent
     if not check:
-        pages = write_pages(runs, folder, rank_with_errors=rank_with_errors)
+        pages = write_pages(runs, folder, rank_with_errors=rank_with_errors, names=set_names())
         print_leaderboard(pages.leaderboard)
         for path in pages.others:
             Console().print(str(path), soft_wrap=True)
         return
-    compared, stale = stale_pages(runs, folder, rank_with_errors=rank_with_errors)
+    compared, stale = stale_pages(runs, folder, rank_with_errors=rank_with_errors, names=set_names())
     console = Console(highlight=False)
     for path in compared:
         console.print(f"{path}: {stale.get(path, 'as the ledgers make it')}", soft_wrap=True)

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+Policy = Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")]
 Suite = Annotated[str, typer.Option("--suite", "-s", help="Suite of tasks; `vla-bench list suites`.")]
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", "-t", help="Task of the suite; repeat for several. [default: all]")
@@ -15,6 +17,9 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, help="Worker processes. [default: one a core]", show_default=False),
 ]
+Rows = Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")]
+ImageSizeOfPolicy = Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")]
+Rendering = Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")]
 Robot = Annotated[str, typer.Option("--robot", help="Robot that acts; `vla-bench list robots`.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write; one that was begun is continued.")]
 

@@ -10,7 +10,7 @@ import typer
 
 from vla_bench.cli import recording_options as asked
 from vla_bench.cli.generate import print_collected, rates_of
-from vla_bench.cli.options import Output, Robot, Seed
+from vla_bench.cli.options import Checkpoint, ImageSizeOfPolicy, Output, Rendering, Robot, Seed
 from vla_bench.cli.progress import progress_shown
 from vla_bench.core.errors import VlaBenchError
 
@@ -37,7 +37,7 @@ def record(
     policy: Annotated[
         str | None, typer.Option("--policy", "-p", help="For `policy`: name, card.toml, or package.module:factory.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     recording: Annotated[Path | None, typer.Option(help="For `recording`: HDF5 file to act as.")] = None,
     suite: asked.Suites = None,
     task: asked.TasksOfSuites = None,
@@ -48,10 +48,10 @@ def record(
     seed: Seed = 0,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes; a person is one.")] = 1,
     camera: asked.Cameras = None,
-    image_size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: what the policy asks for]")] = None,
+    image_size: ImageSizeOfPolicy = None,
     depth: asked.Depth = False,
     segmentation: asked.Segmentation = False,
-    rendering: asked.Rendering = "fast",
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
     perturb: asked.Perturb = None,
     keep_failures: asked.KeepFailures = False,

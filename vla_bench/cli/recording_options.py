@@ -15,7 +15,6 @@ TasksOfSuites = Annotated[
 Cameras = Annotated[list[str] | None, typer.Option("--camera", help="Camera to record; repeat for several.")]
 Depth = Annotated[bool, typer.Option("--depth", help="Record depth too, in metres.")]
 Segmentation = Annotated[bool, typer.Option("--segmentation", help="Record what each pixel shows, too.")]
-Rendering = Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")]
 Perturb = Annotated[
     str | None, typer.Option(help="Perturb every scene, such as `camera=2,lighting=1`; `vla-bench list axes`.")
 ]

@@ -1,12 +1,24 @@
 """`vla-bench robustness`: what perturbations cost a policy."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Output, Robot, Seed, Suite, Tasks, Workers, worker_count
+from vla_bench.cli.options import (
+    Checkpoint,
+    Output,
+    Policy,
+    Rendering,
+    Robot,
+    Rows,
+    Seed,
+    Suite,
+    Tasks,
+    Workers,
+    worker_count,
+)
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -17,10 +29,10 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def robustness(
-    policy: Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")],
+    policy: Policy,
     suite: Suite,
     output: Output,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")] = None,
+    checkpoint: Checkpoint = None,
     task: Tasks = None,
     axis: Annotated[
         list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
@@ -32,11 +44,11 @@ def robustness(
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task and perturbation.")] = 20,
     seed: Seed = 0,
     workers: Workers = None,
-    rows: Annotated[int, typer.Option(min=1, help="Environments in each worker; all form one batch.")] = 8,
+    rows: Rows = 8,
     certificates: Annotated[
         Path | None, typer.Option(help="File of certificates to use and add to. [default: OUTPUT/certificates.sqlite]")
     ] = None,
-    rendering: Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")] = "fast",
+    rendering: Rendering = "fast",
     robot: Robot = "panda",
 ) -> None:
     """Measure what perturbations cost: the same scenes clean and perturbed, paired, each certified by the expert.
@@ -47,6 +59,7 @@ def robustness(
 
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
+    from vla_bench.envs.perturbations import set_names
     from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
     from vla_bench.evaluation.run import RunOptions
@@ -67,12 +80,16 @@ def robustness(
         protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )
     options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
+    names = set_names()
     with progress_shown(policy) as update:
-        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage))
-    text = robustness_table(made(runs.policy))
+        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage) if total else None)
+    text = robustness_table(made(runs.policy), names)
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)
     for line in (*text.footnotes, *runs.notes, *robustness_notes(runs.policy)):
         console.print(f"- {line}", soft_wrap=True, markup=False)
-    for path in write_robustness(runs.policy, runs.policy / "robustness"):
+    written = write_robustness(runs.policy, runs.policy / "robustness", names)
+    if not any(path.suffix == ".png" for path in written):
+        console.print("- No figure: none of these perturbations is a single axis or a named set.")
+    for path in written:
         console.print(str(path), soft_wrap=True)

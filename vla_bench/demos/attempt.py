@@ -43,8 +43,8 @@ class RecordingFactory:
             header = record.header()
             if self.options.filters.noops is not None:
                 demonstration = without_noops(demonstration, self.options.filters.noops)
-            if demonstration.success or self.options.keep_failures or self.options.counted == "episodes":
-                parts.keep(header, demonstration)
+            if demonstration.success or self.options.keeps_failures:
+                parts.keep(header, record.complete(demonstration))
             else:
                 parts.note_failure(identity)
             return Attempted(demonstration.success, demonstration.steps, header)

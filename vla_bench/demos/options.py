@@ -56,6 +56,11 @@ class CollectOptions:
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
+    @property
+    def keeps_failures(self) -> bool:
+        """Whether attempts that failed are kept, too."""
+        return self.keep_failures or self.counted == "episodes"
+
     def chosen_tasks(self) -> tuple[Task, ...]:
         """Return the tasks to demonstrate, suite by suite; raise `UnknownNameError` for an unknown one."""
         of_suites = {task.id: task for suite in self.suites for task in tasks_of(suite)}

@@ -1,6 +1,6 @@
 """Record episodes: a device acts in an environment, and everything a policy could learn from is kept."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,10 +13,12 @@ from vla_bench.demos.disturbance import Disturbance, make_disturbance
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.restoring import Environments
-from vla_bench.demos.seen import Seen
+from vla_bench.demos.seen import Seen, Unseen, redrawn
 
 if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
     from vla_bench.envs.environment import VlaBenchEnv
+
+_WORTH_REDRAWING = 0.05  # failures among attempts: what is not drawn then makes up for restoring all other states
 
 
 class Recorder(Protocol):
@@ -25,26 +27,52 @@ class Recorder(Protocol):
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         """Record one episode, whether it succeeds or not."""
 
+    def complete(self, demonstration: Demonstration) -> Demonstration:
+        """Return what was recorded last, filtered since, with the pictures that it may still lack."""
+
     def header(self) -> FileHeader:
         """Return the header of files with what was recorded last."""
 
 
 class DeviceRecorder:
-    """Record what a device does in each task; one environment is open at a time."""
+    """Record what a device does in each task; one environment is open at a time.
+
+    Pictures are drawn as the episode runs where nearly every step will be kept. Else they are drawn of the kept states
+    alone, which are the same pictures to the bit: to restore a state costs 1 to 7 % of a step, to draw it half.
+    """
 
     def __init__(self, options: CollectOptions) -> None:
         self._options = options
         self._environments = Environments(**options.env_kwargs())
         self._device = options.device.make()
+        self._attempts: Counter[str] = Counter()  # by task
+        self._failures: Counter[str] = Counter()
+        self._lacks_pictures = False
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
-        """Record one episode; one that the device discards is begun anew."""
+        """Record one episode; one that the device discards is begun anew. Pictures may be left to `complete`."""
         env = self._environments.of(identity.task_id)
+        self._lacks_pictures = self._draws_later(identity.task_id)
+        eyes = Unseen if self._lacks_pictures else Seen
         while True:
             disturbance = make_disturbance(identity, self._options.noise, self._options.slips)
-            demonstration = record_episode(env, self._device, identity, disturbance)
+            demonstration = record_episode(env, self._device, identity, disturbance, eyes)
             if demonstration is not None:
+                self._attempts[identity.task_id] += 1
+                self._failures[identity.task_id] += not demonstration.success
                 return demonstration
+
+    def complete(self, demonstration: Demonstration) -> Demonstration:
+        """Return what was recorded last, filtered since, with the pictures that it may still lack."""
+        return redrawn(self._environments.last, demonstration) if self._lacks_pictures else demonstration
+
+    def _draws_later(self, task_id: str) -> bool:
+        """Return whether enough steps will be dropped: of failures, by how many there were here, or without effect."""
+        options = self._options
+        if self._device.looks or options.perturb:  # what a perturbation does to pictures may depend on those before
+            return False
+        failures = 0 if options.keeps_failures else self._failures[task_id]
+        return options.filters.noops is not None or failures > _WORTH_REDRAWING * self._attempts[task_id]
 
     def header(self) -> FileHeader:
         """Return the header that fits the environment used last."""
@@ -52,7 +80,11 @@ class DeviceRecorder:
 
 
 def record_episode(
-    env: "VlaBenchEnv", device: Device, identity: EpisodeIdentity, disturbance: Disturbance | None = None
+    env: "VlaBenchEnv",
+    device: Device,
+    identity: EpisodeIdentity,
+    disturbance: Disturbance | None = None,
+    eyes: type[Seen] = Seen,
 ) -> Demonstration | None:
     """Run one episode to its end and return it, or None where the device discards it.
 
@@ -62,7 +94,7 @@ def record_episode(
     observation, info = env.reset(seed=identity.scene_seed())
     scene_hash, success, judged_by = str(info["scene_hash"]), False, "task"
     observation = device.begin(env, identity, observation)
-    seen, steps = Seen(env), _Steps()
+    seen, steps = eyes(env), _Steps()
     over = False
     while not over:
         decision = device.decide(observation)
@@ -84,7 +116,7 @@ def record_episode(
         success, over = bool(info["success"]), terminated or truncated
         steps.keep(rewards=reward, dones=over)
         if not over:  # nothing is kept of what is seen after the end
-            observation = env.observe()
+            observation = seen.observe()
     return Demonstration(
         identity=identity,
         instruction=observation["instruction"],

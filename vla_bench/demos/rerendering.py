@@ -12,7 +12,7 @@ from vla_bench.demos.header import FileHeader
 from vla_bench.demos.parts import Parts, check_same
 from vla_bench.demos.recording import header_of
 from vla_bench.demos.restoring import Environments, begin_again, check_cameras, same_model
-from vla_bench.demos.seen import Seen
+from vla_bench.demos.seen import redrawn
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.workers import work_through
 from vla_bench.demos.writing import merge
@@ -132,11 +132,7 @@ class RenderFactory:
 def drawn(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
     """Return the demonstration with what the cameras of `env` see of its states."""
     begin_again(env, demonstration.summary(), demonstration.states[0])
-    seen = Seen(env)
-    for state in demonstration.states:
-        env.set_state(state)
-        seen.look(env.observe())
-    return replace(demonstration, model_xml=env.model_xml(), **seen.arrays())
+    return redrawn(env, demonstration)
 
 
 def _write(

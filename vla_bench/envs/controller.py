@@ -50,7 +50,10 @@ class OperationalSpaceController:
         _apply(functions(), self._arm_in(data))
 
     def advance(self, data: mujoco.MjData, substeps: int) -> None:
-        """Control and simulate; positions, velocities and contacts must be computed, and are so afterwards."""
+        """Control and simulate; positions, velocities and contacts must be computed.
+
+        Afterwards they are those before the last of the steps, and so are the forces at contacts: `mj_step1` is due.
+        """
         _advance(functions(), self._arm_in(data), substeps)
 
     def _arm_in(self, data: mujoco.MjData) -> "_Arm":
@@ -105,10 +108,11 @@ class _Arm(NamedTuple):
 
 @numba.njit(cache=True)
 def _advance(functions: Any, arm: Any, substeps: int) -> None:
-    for _ in range(substeps):
+    for substep in range(substeps):
+        if substep > 0:
+            call(functions.step1, (arm.model, arm.data))
         _apply(functions, arm)
         call(functions.step2, (arm.model, arm.data))
-        call(functions.step1, (arm.model, arm.data))
 
 
 @numba.njit(cache=True)

@@ -2,6 +2,7 @@
 
 import atexit
 import weakref
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
@@ -40,9 +41,10 @@ class Graphics:
         self._users.add(user)
 
     def _close(self) -> None:
-        for user in list(self._users):
-            user.free()
-        self._context.free()
+        with suppress(Exception):  # another library has ended EGL for the whole process, and freed all that was in it
+            for user in list(self._users):
+                user.free()
+            self._context.free()
 
 
 @cache

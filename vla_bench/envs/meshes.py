@@ -2,12 +2,12 @@
 
 import hashlib
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import fast_simplification
 import mujoco
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from vla_bench.core.paths import cache_folder, written_whole
@@ -34,24 +34,33 @@ def simplified(path: Path, most_faces: int) -> Mesh:
     """Return vertices and faces of a mesh file, at most about `most_faces`; kept in the cache folder."""
     key = hashlib.sha256(path.read_bytes() + str(most_faces).encode()).hexdigest()[:20]
     cached = cache_folder() / "meshes" / f"{key}.npz"
-    mesh = _read(cached)
-    if mesh is None:
-        mesh = _simplify(path, most_faces)
-        with written_whole(cached) as temporary, temporary.open("wb") as file:
-            np.savez(file, vertices=mesh[0], faces=mesh[1])
-    return mesh
+    arrays = read_arrays(cached, ("vertices", "faces"))
+    if arrays is None:
+        arrays = _simplify(path, most_faces)
+        write_arrays(cached, {"vertices": arrays[0], "faces": arrays[1]})
+    vertices, faces = arrays
+    return vertices, faces
 
 
-def _read(cached: Path) -> Mesh | None:
-    """Return the mesh in a file of the cache; None where there is none, or one that is damaged."""
+def read_arrays(cached: Path, names: Sequence[str]) -> tuple[NDArray[Any], ...] | None:
+    """Return the arrays of a file of the cache; None where there is none, or one that is damaged."""
     try:
         with np.load(cached) as arrays:
-            return arrays["vertices"], arrays["faces"]
+            return tuple(arrays[name] for name in names)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
+def write_arrays(cached: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Keep arrays in a file of the cache."""
+    with written_whole(cached) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
 def _simplify(path: Path, most_faces: int) -> Mesh:
+    import fast_simplification  # 35 MB in every worker, for what is in the cache after the first run
+    import trimesh
+
     mesh = trimesh.load_mesh(path, process=True)
     # Split vertices (one a face corner, for normals) must be welded first, or the surface falls apart.
     mesh.merge_vertices(merge_tex=True, merge_norm=True)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import ImageArray
+from vla_bench.envs.fineness import casts_shadows, given_to_opengl, has_mirror
 from vla_bench.envs.framebuffer import Framebuffer
 from vla_bench.envs.graphics import graphics
 from vla_bench.envs.mjcf import VISUAL_GROUP
@@ -21,9 +22,6 @@ from vla_bench.envs.options import Rendering
 from vla_bench.envs.seen_geoms import SceneGeoms
 
 _SPARE_GEOMS = 100  # for what MuJoCo draws besides the model's geoms
-_ROUND = {mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_ELLIPSOID}
-_FLAT_STACKS = 3  # rings of a cylinder; its sides are straight
-_ONE_TILE_M = 1000.0  # larger than any floor
 
 
 class Renderer:
@@ -36,18 +34,18 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + _SPARE_GEOMS)
         self._geoms = SceneGeoms(self._scene)
-        if fast:
-            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-                self._scene.flags[flag] = False
+        self._shadows, self._reflections = not fast and casts_shadows(model), not fast and has_mirror(model)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self._shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = self._reflections
         self._graphics = graphics()
         self._graphics.use()
-        with _as_drawn(model, image_size, fast=fast):
+        with given_to_opengl(model, image_size, rendering):
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         if fast:
             _sample_one_mipmap(self._graphics.gl, self._context)
         self._own = self._context.offFBO, self._context.offFBO_r
-        self._stencil = not fast
+        self._stencil = self._reflections
         self._frames: list[Framebuffer] = []
         self._rectangle = mujoco.MjrRect(0, 0, image_size, image_size)
         self._pixels = np.empty((image_size, image_size, 3), dtype=np.uint8)
@@ -115,8 +113,8 @@ class Renderer:
         self._camera.fixedcamid = self._model.camera(camera).id
         all_kinds = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, all_kinds, self._scene)
-        if not self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW]:  # what is not seen may cast one
-            self._geoms.keep_seen()
+        if not self._shadows:  # what is not seen may cast one
+            self._geoms.keep_seen(reflections=self._reflections)
         frame.use(self._context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
@@ -158,28 +156,6 @@ def _visible() -> mujoco.MjvOption:
     option.geomgroup[VISUAL_GROUP] = 1
     option.sitegroup[:] = 0
     return option
-
-
-@contextmanager
-def _as_drawn(model: mujoco.MjModel, image_size: int, *, fast: bool) -> Iterator[None]:
-    """Let a model have, while OpenGL is given it, the fineness that its quality needs."""
-    quality, size = model.vis.quality, model.vis.global_
-    before = quality.shadowsize, quality.numquads, quality.numstacks, size.offwidth, size.offheight
-    planes = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-    tiles = model.geom_size[planes, 2].copy()
-    size.offwidth = size.offheight = image_size
-    if not model.light_castshadow.any() or fast:
-        quality.shadowsize = 0
-    if fast:
-        quality.numquads = 1
-        model.geom_size[planes, 2] = _ONE_TILE_M
-        if not _ROUND & set(model.geom_type[model.geom_group == VISUAL_GROUP].tolist()):
-            quality.numstacks = _FLAT_STACKS
-    try:
-        yield
-    finally:
-        quality.shadowsize, quality.numquads, quality.numstacks, size.offwidth, size.offheight = before
-        model.geom_size[planes, 2] = tiles
 
 
 def _sample_one_mipmap(gl: Any, context: mujoco.MjrContext) -> None:

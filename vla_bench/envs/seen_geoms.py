@@ -21,6 +21,7 @@ _GEOM = np.dtype(  # MuJoCo's `mjvGeom`
         *[("label", "S100"), ("camdist", "f4"), ("modelrbound", "f4"), ("transparent", "u1"), ("padding", "u1", 3)],
     ]
 )
+_OPAQUE = 0.995  # less is transparent to MuJoCo's renderer
 _CAMERA_WORDS = 16  # of MuJoCo's `mjvGLCamera`: position, forward, up, then the seven numbers of the view
 
 
@@ -42,12 +43,30 @@ class SceneGeoms:
         """Return the scene's geoms, a structured array with MuJoCo's names."""
         return self._geoms[: self._scene.ngeom]
 
-    def keep_seen(self) -> None:
+    def keep_seen(self, *, reflections: bool = False) -> None:
         """Drop from the scene what its camera cannot see, and bring the rest into order: nearest first.
 
-        Numbers of the geoms (`segid`) go with them.
+        With `reflections`, what the scene's mirror shows is seen as well, and the order stays: MuJoCo's mirror is the
+        first geom that reflects. Numbers of the geoms (`segid`) go with them.
         """
-        self._scene.ngeom = _keep_seen(self._words[: self._scene.ngeom], self._eyes)
+        mirror = self._mirror() if reflections else None
+        words = self._words[: self._scene.ngeom]
+        if mirror is None:
+            self._scene.ngeom = _keep_seen(words, self._eyes, -1, np.zeros((2, 3), np.float32))
+        else:
+            self._scene.ngeom = _keep_seen(words, self._eyes, *mirror)
+
+    def _mirror(self) -> tuple[int, NDArray[np.float32]] | None:
+        """Return the row of the geom that reflects, with a point of its surface and the normal there, (2, 3)."""
+        geoms = self.all()
+        flat = (geoms["type"] == mujoco.mjtGeom.mjGEOM_PLANE) | (geoms["type"] == mujoco.mjtGeom.mjGEOM_BOX)
+        rows = np.flatnonzero(flat & (geoms["reflectance"] > 0) & (geoms["rgba"][:, 3] >= _OPAQUE))
+        if len(rows) == 0:
+            return None
+        geom = geoms[rows[0]]
+        normal = geom["mat"][2::3]
+        height = geom["size"][2] if geom["type"] == mujoco.mjtGeom.mjGEOM_BOX else 0.0
+        return int(rows[0]), np.stack([geom["pos"] + height * normal, normal])
 
 
 def _memory(address: int, size: int) -> NDArray[np.uint8]:
@@ -59,27 +78,34 @@ _RADIUS = _GEOM.fields["modelrbound"][1] // _WORD  # type: ignore[index]
 
 
 @numba.njit(cache=True)
-def _keep_seen(words: Any, eyes: Any) -> int:
+def _keep_seen(words: Any, eyes: Any, mirror: int, plane: Any) -> int:
     """Bring the rows to the front that are seen, in order, and return how many they are.
 
-    A row is out of sight when the sphere around its geom lies wholly beyond one side of the view. A radius of 0 is
-    MuJoCo's sign for what has no end, such as a plane: it is kept, and drawn last.
+    A row is out of sight when the sphere around its geom lies wholly beyond one side of the view, and so does its
+    image in the mirror. A radius of 0 is MuJoCo's sign for what has no end, such as a plane: it is kept, and drawn
+    last. Row `mirror` (-1: none) is kept, and the order with it.
     """
     eye = (eyes[0] + eyes[1]) / 2
-    sides = _sides(eye)
-    floats = words.view(np.float32)
-    distance, found, seen = np.empty(len(words), np.float32), np.empty(len(words), np.int64), 0
+    sides, floats = _sides(eye), words.view(np.float32)
+    distance, found, seen = np.zeros(len(words), np.float32), np.empty(len(words), np.int64), 0
     for row in range(len(words)):
-        radius, apart = floats[row, _RADIUS], floats[row, _POSITION : _POSITION + 3] - eye[0:3]
-        outside = False
-        for side in range(len(sides)):
-            outside = outside or np.sum(sides[side] * apart) > radius
-        if radius > 0 and outside:
-            continue
-        distance[seen] = np.sum(eye[3:6] * apart) if radius > 0 else np.inf
-        found[seen], seen = row, seen + 1
+        radius, place = floats[row, _RADIUS], floats[row, _POSITION : _POSITION + 3]
+        image = place - 2 * np.sum((place - plane[0]) * plane[1]) * plane[1]
+        endless = radius == 0 or row == mirror
+        if endless or _in_view(place - eye[0:3], radius, sides) or _in_view(image - eye[0:3], radius, sides):
+            if mirror < 0:
+                distance[seen] = np.inf if endless else np.sum(eye[3:6] * (place - eye[0:3]))
+            found[seen], seen = row, seen + 1
     kept = words[found[:seen][np.argsort(distance[:seen], kind="mergesort")]]
     words[:seen] = kept
+    return seen
+
+
+@numba.njit(cache=True)
+def _in_view(place: Any, radius: float, sides: Any) -> bool:
+    seen = True
+    for side in range(len(sides)):
+        seen = seen and np.sum(sides[side] * place) <= radius
     return seen
 
 

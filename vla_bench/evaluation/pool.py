@@ -1,5 +1,6 @@
 """Worker processes, each with some rows of the batch. A worker that dies or hangs is replaced."""
 
+import ctypes
 import multiprocessing
 import selectors
 import time
@@ -13,12 +14,13 @@ from vla_bench.envs.vector.processes import process_variables, send_quickly
 from vla_bench.envs.vector.shared import SharedPictures, pictures_of
 from vla_bench.evaluation.episodes import Command, Event, Lost, Ready
 from vla_bench.evaluation.rows import EnvironmentFacts, EnvironmentSpec
-from vla_bench.evaluation.worker import Started, StartFailed, serve
+from vla_bench.evaluation.worker import SharedWithWorker, Started, StartFailed, serve
 
 _STALL_S = 600.0  # a worker that is silent for so long over one command hangs
 _START_S = 600.0  # the same while it starts: the first environment may have to be compiled
 _START_ATTEMPTS = 3
 _JOIN_S = 5.0
+_NO_ROW = -1
 
 
 class WorkerStartError(VlaBenchError):
@@ -56,8 +58,8 @@ class WorkerPool:
         self.replaced = 0  # workers that died or hung so far
         self._rows_per_worker = rows_per_worker
         pictures = SharedPictures(pictures_of(spec.cameras, spec.image_size, depth=spec.depth), self.rows)
-        arguments = (pictures, spec, rows_per_worker, task_id, process_variables(workers))
-        self._workers = [_Worker(arguments, stall_s) for _ in range(workers)]
+        arguments = (spec, rows_per_worker, task_id, process_variables(workers))
+        self._workers = [_Worker(pictures, arguments, stall_s) for _ in range(workers)]
         self._selector = selectors.DefaultSelector()
         for worker in self._workers:
             self._selector.register(worker.connection, selectors.EVENT_READ, worker)
@@ -125,13 +127,14 @@ class WorkerPool:
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
 
 
-_Arguments = tuple[SharedPictures, EnvironmentSpec, int, str, dict[str, str]]
+_Arguments = tuple[EnvironmentSpec, int, str, dict[str, str]]
 
 
 class _Worker:
     """One process and the commands that it has not answered yet."""
 
-    def __init__(self, arguments: _Arguments, stall_s: float) -> None:
+    def __init__(self, pictures: SharedPictures, arguments: _Arguments, stall_s: float) -> None:
+        self._shared = SharedWithWorker(pictures, multiprocessing.get_context("spawn").RawValue(ctypes.c_int, _NO_ROW))
         self._arguments, self._stall_s = arguments, stall_s
         self._failed_starts = 0
         self._spawn()
@@ -148,7 +151,7 @@ class _Worker:
             send_quickly(self.connection, command)
 
     def received(self) -> list[Event]:
-        """Return the answer that is there, or none where it says something else; there must be something to read."""
+        """Return the answers of one message; there must be something to read."""
         try:
             message = self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -158,10 +161,7 @@ class _Worker:
         if isinstance(message, Started | StartFailed):
             self._note_start(message)
             return []
-        self._unanswered.popleft()
-        if isinstance(message, Ready):
-            message = Ready(message.row, self._arguments[0].take(message.row, message.observation))
-        return [message]
+        return [self._answered(event) for event in message]
 
     def patience_s(self) -> float:
         """Return how long the worker may still be silent."""
@@ -182,7 +182,10 @@ class _Worker:
 
     def busy_with(self) -> int | None:
         """Return the row whose command the worker was carrying out."""
-        return self._unanswered[0] if self._unanswered and self.facts is not None else None
+        if self.facts is None or not self._unanswered:
+            return None
+        row = int(self._shared.busy_with.value)
+        return row if row in self._unanswered else self._unanswered[0]
 
     def restart(self) -> None:
         """Replace the process by a new one; raise `WorkerStartError` when it does not get as far as to start."""
@@ -208,15 +211,22 @@ class _Worker:
             self.process.join()
 
     def _spawn(self) -> None:
+        self._shared.busy_with.value = _NO_ROW
         context = multiprocessing.get_context("spawn")  # a fork would share OpenGL and torch threads
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, *self._arguments), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, self._shared, *self._arguments), daemon=True)
         self.process.start()
         theirs.close()  # or the end of the process would not close the pipe
         self._unanswered: deque[int] = deque()
         self.facts: EnvironmentFacts | None = None
         self.gone = False
         self._since = time.monotonic()
+
+    def _answered(self, event: Event) -> Event:
+        self._unanswered.popleft()  # commands are answered in order
+        if isinstance(event, Ready):
+            return Ready(event.row, self._shared.pictures.take(event.row, event.observation))
+        return event
 
     def _note_start(self, message: Started | StartFailed) -> None:
         if isinstance(message, StartFailed):

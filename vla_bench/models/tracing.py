@@ -1,8 +1,9 @@
 """A network's call recorded once for each shape of its inputs, and then repeated without Python between the operations.
 
 The operations are those of the network in the same order, so results are the same to the bit, which is checked at the
-first calls. With openvla-nano on one core of a Xeon a call takes 3.9 ms instead of 5.8 at a batch of 1, 12.5 instead
-of 15.5 at 4 and 23.0 instead of 26.5 at 8; `torch.compile` is no faster there and changes the last bits.
+first calls. With openvla-nano on one core of a Xeon a call takes 4.6 ms instead of 7.5 at a batch of 1, 12.5 instead of
+15.8 at 4 and 23.2 instead of 27.7 at 8 (`results/openvla_throughput.md`). `torch.compile` changes the last bits, and
+needs a minute for each shape.
 """
 
 import warnings

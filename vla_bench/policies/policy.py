@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation, ProprioceptionField
 
-DEFAULT_BATCH_SHAPE = 4  # rows; openvla-nano: 3.5 ms a row on one core of a Xeon, against 6.2 for 1 and 3.2 for 8
+DEFAULT_BATCH_SHAPE = 4  # rows; openvla-nano: 3.3 ms a row on one core of a Xeon, against 4.2 for 1 and 3.1 for 8
 
 
 @dataclass(frozen=True)

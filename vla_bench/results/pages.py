@@ -1,7 +1,7 @@
 """Every page that some runs make, from their ledgers alone: the leaderboard, and what else they have episodes for."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -37,30 +37,41 @@ class PagesMade:
         return (*self.leaderboard.paths, *self.others)
 
 
-def write_pages(folders: Iterable[Path], output: Path, *, rank_with_errors: bool = False) -> PagesMade:
+def write_pages(
+    folders: Iterable[Path],
+    output: Path,
+    *,
+    rank_with_errors: bool = False,
+    names: Mapping[str, str] | None = None,
+) -> PagesMade:
     """Write into `output` every table, figure and page that the runs make.
 
     The leaderboard is of the runs of the least latency, with controls where a run has them. Two and more of these make
     a comparison, failed episodes the page of failures, runs of several latencies the curve, perturbed episodes beside
-    their certificates the robustness. Raise `IncomparableRunsError` for runs whose protocols differ in more than the
-    latency.
+    their certificates the robustness; `names` are shorter ones of perturbations. Raise `IncomparableRunsError` for runs
+    whose protocols differ in more than the latency.
     """
     runs = [read_run(folder) for folder in folders]
     ranked = _least_latency(runs)
     files = write_leaderboard([run.folder for run in ranked], output, rank_with_errors=rank_with_errors)
-    others = [page for make in (_comparison, _failures, _robustness) for page in make(ranked, output)]
+    others = [page for make in (_comparison, _failures) for page in make(ranked, output)]
+    others += _robustness(ranked, output, names)
     return PagesMade(files, (*others, *_latency(runs, output)))
 
 
 def stale_pages(
-    folders: Iterable[Path], folder: Path, *, rank_with_errors: bool = False
+    folders: Iterable[Path],
+    folder: Path,
+    *,
+    rank_with_errors: bool = False,
+    names: Mapping[str, str] | None = None,
 ) -> tuple[list[Path], dict[Path, str]]:
     """Compare the text pages in `folder` with what the runs' ledgers make.
 
     Return those that are there, and for those that are not the same the first line that differs.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        made = write_pages(folders, Path(temporary), rank_with_errors=rank_with_errors).paths
+        made = write_pages(folders, Path(temporary), rank_with_errors=rank_with_errors, names=names).paths
         compared = [path for path in made if path.suffix in _TEXTS and (folder / path.name).is_file()]
         lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
     return list(lines), {path: line for path, line in lines.items() if line}
@@ -105,12 +116,12 @@ def _latency(runs: Sequence[Run], output: Path) -> list[Path]:
     return [_written(output / "latency.md", latency_page(folders)), output / "latency.png"]
 
 
-def _robustness(runs: Sequence[Run], output: Path) -> list[Path]:
+def _robustness(runs: Sequence[Run], output: Path, names: Mapping[str, str] | None) -> list[Path]:
     folders = [run.folder for run in runs if _is_perturbed(run) and (run.folder / CERTIFICATES_NAME).is_file()]
     made = []
     for folder in folders:
         name = "robustness" if len(folders) == 1 else f"robustness-{folder.resolve().name}"
-        made += write_robustness(folder, output / name)
+        made += write_robustness(folder, output / name, names)
     return made
 
 

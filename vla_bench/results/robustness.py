@@ -1,5 +1,6 @@
 """What perturbations cost, from the ledgers alone: each perturbed episode beside the clean one of the same scene."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,12 @@ def robustness(run: Path) -> pd.DataFrame:
     return table.astype(ROBUSTNESS_COLUMNS)
 
 
-def robustness_table(table: pd.DataFrame) -> TextTable:
-    """Return the averages over tasks, the costliest perturbation first."""
+def robustness_table(table: pd.DataFrame, names: Mapping[str, str] | None = None) -> TextTable:
+    """Return the averages over tasks, the costliest perturbation first; `names` are shorter ones of perturbations."""
     averages = table[table["task"] == ALL_TASKS].sort_values("drop", ascending=False, kind="stable")
     rows = [
         (
-            str(row["variant"]),
+            (names or {}).get(str(row["variant"]), str(row["variant"])),
             str(row["pairs"]),
             f"{100 * row['certified']:.0f}",
             str(row["replaced"]),

@@ -1,5 +1,6 @@
 """The drops as a figure: a panel of severities, a line an axis."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,9 +16,17 @@ _PANEL_IN = (1.75, 1.5)
 _COLOUR = "#0072B2"
 
 
-def save_robustness(table: pd.DataFrame, path: Path) -> None:
-    """Draw the drop against the severity of each single axis, with its interval, and save it."""
-    single = table[(table["task"] == ALL_TASKS) & ~table["variant"].str.contains(",")].copy()
+def save_robustness(table: pd.DataFrame, path: Path, names: Mapping[str, str] | None = None) -> bool:
+    """Draw the drop against the severity of each axis and named set, with its interval, and save it.
+
+    `names` are shorter ones of perturbations, as `set-severity`. Return whether there was anything to draw: what is
+    neither a single axis nor a named set has no severity.
+    """
+    single = table[table["task"] == ALL_TASKS].copy()
+    single["variant"] = single["variant"].replace(dict(names or {})).str.replace("-", "=")
+    single = single[~single["variant"].str.contains(",")]
+    if single.empty:
+        return False
     single[["axis", "severity"]] = single["variant"].str.split("=", expand=True)
     panels = list(single.groupby("axis"))
     lines = -(-len(panels) // _COLUMNS)
@@ -39,3 +48,4 @@ def save_robustness(table: pd.DataFrame, path: Path) -> None:
         figure.supylabel("drop of success [points]", fontsize=9)
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": ""}
         figure.savefig(path, dpi=200, metadata=metadata)
+    return True

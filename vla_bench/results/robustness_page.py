@@ -1,5 +1,6 @@
 """The page, the numbers and the figure of what perturbations cost a policy, from the ledgers alone."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from vla_bench.core.paths import written_whole
@@ -10,17 +11,19 @@ from vla_bench.results.runs import read_run
 from vla_bench.results.tables import TextTable, markdown_table, markdown_text
 
 
-def write_robustness(run: Path, stem: Path) -> list[Path]:
-    """Write `stem` with .csv, .md and .png for the run in the folder `run`; return the files."""
+def write_robustness(run: Path, stem: Path, names: Mapping[str, str] | None = None) -> list[Path]:
+    """Write `stem` with .md, .csv and, where there is anything to draw, .png for a run's folder; return the files.
+
+    `names` are shorter ones of perturbations.
+    """
     table = robustness(run)
     with written_whole(stem.with_name(f"{stem.name}.csv")) as path:
         table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
-    text, notes = robustness_table(table), robustness_notes(run)
+    text, notes = robustness_table(table, names), robustness_notes(run)
     with written_whole(stem.with_name(f"{stem.name}.md")) as path:
         path.write_text(_page(text, notes), encoding="utf-8")
-    with written_whole(stem.with_name(f"{stem.name}.png")) as path:
-        save_robustness(table, path)
-    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".md", ".csv", ".png")]
+    drawn = save_robustness(table, stem.with_name(f"{stem.name}.png"), names)
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".md", ".csv", *([".png"] if drawn else []))]
 
 
 def robustness_notes(folder: Path) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ METHODS = ("lora", "adapter")  # one of each form
 @pytest.fixture(scope="module", params=METHODS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
     """A trained adapter, to be read only."""
-    torch.set_num_threads(1)
     return train(tmp_path_factory.mktemp(request.param), request.param)
 
 

@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-import vla_bench
 from vla_bench.core.types import CONTROL_HZ
+from vla_bench.envs.environment import make as make_environment
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _RECORDED = 200  # control steps
@@ -21,7 +21,7 @@ class Physics:
     """
 
     def __init__(self, task_id: str) -> None:
-        env = vla_bench.make(task_id, cameras=())
+        env = make_environment(task_id, cameras=())
         self._model: mujoco.MjModel = env.simulation.models()[0]
         live: mujoco.MjData = env.simulation.data  # type: ignore[attr-defined]  # both engines have it
         self._data = mujoco.MjData(self._model)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-import vla_bench
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.environment import make as make_environment
 
 _MOST = 0.3  # of every number of a random action
+_EPISODE_STEPS = 200  # where only the engine is stepped
 
 
 class Whole:
@@ -47,12 +48,15 @@ class Advance(Whole):
 
 
 class Simulate(Whole):
-    """Physics and control alone."""
+    """Physics and control alone, in episodes of a fixed length: the engine knows no end."""
+
+    _taken = 0
 
     def step(self) -> bool:
-        """Take one control step of the engine; no episode ends here."""
+        """Take one control step of the engine."""
         self.env.simulation.step(self.action())
-        return False
+        self._taken += 1
+        return self._taken % _EPISODE_STEPS == 0
 
 
 class Observe(Whole):
@@ -87,4 +91,4 @@ def make(options: dict[str, Any]) -> Whole:
     options = dict(options)
     part = options.pop("part", "whole")
     options["cameras"] = tuple(options.get("cameras", ("agentview", "wrist")))
-    return _PARTS[part](vla_bench.make(**options))
+    return _PARTS[part](make_environment(**options))

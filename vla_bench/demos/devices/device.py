@@ -47,6 +47,10 @@ class Device(Protocol):
     def name(self) -> str:
         """What acts, as the file says it."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether it needs the pictures of what it acts on."""
+
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
         """Begin an episode that was just reset; return what is seen, which is new where the device moved the scene."""
 

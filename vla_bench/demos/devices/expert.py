@@ -16,6 +16,7 @@ class ExpertDevice:
     """Acts by the simulator's state."""
 
     name = "expert"
+    looks = False
 
     def __init__(self, spec: DeviceSpec) -> None:
         self._expert: Expert | None = None

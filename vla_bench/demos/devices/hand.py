@@ -37,6 +37,8 @@ class HandDevice:
     hand first moves, nothing is recorded.
     """
 
+    looks = True
+
     def __init__(
         self,
         name: str,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
 class PolicyDevice:
     """Acts as a policy does in an evaluation; its phases are those that the environment sees."""
 
+    looks = True
+
     def __init__(self, spec: DeviceSpec) -> None:
         if spec.actor is None:
             raise DeviceError("The device `policy` needs a policy: name one (--policy).")

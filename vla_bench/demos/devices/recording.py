@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
 class RecordingDevice:
     """Acts as a demonstration of the same episode did, from its stored first state."""
 
+    looks = True  # its first state may lie elsewhere, and so what is seen
+
     def __init__(self, spec: DeviceSpec) -> None:
         if spec.path is None:
             raise DeviceError("The device `recording` needs a file: name one (--recording).")

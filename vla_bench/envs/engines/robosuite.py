@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
-from vla_bench.envs.contacts import largest_normal_force_n
+from vla_bench.envs.camera_watch import CameraWatch
+from vla_bench.envs.contacts import NormalForce
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.renderer import Renderer, shared_renderer
@@ -18,11 +19,12 @@ from vla_bench.envs.robosuite_engine.arm import MEMORY, Arm, fields
 from vla_bench.envs.robosuite_engine.drawing import DrawnScene
 from vla_bench.envs.robosuite_engine.fixtures import Fixtures
 from vla_bench.envs.robosuite_engine.hidden_state import HiddenState
+from vla_bench.envs.robosuite_engine.light import lighten
 from vla_bench.envs.robosuite_engine.making import make_stock
 from vla_bench.envs.robosuite_world import RobosuiteWorld
 from vla_bench.envs.robosuite_world.kinds.guest import guests_among
 from vla_bench.envs.simulation import Disturbance, Fixture
-from vla_bench.envs.views import camera_geometry, segment_of_geoms
+from vla_bench.envs.views import segment_of_geoms
 from vla_bench.tasks.task import Task
 
 _CAMERAS = {"wrist": "robot0_eye_in_hand"}  # ours -> robosuite's; the others have the same name
@@ -43,6 +45,7 @@ class RobosuiteSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
         self._env = make_stock(options.robot, guests_among(task.objects.values()), **task.engine_options)
+        self._xml = lighten(self._env)
         # Only now: it imports robosuite, which `make_stock` keeps quiet.
         from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
@@ -55,7 +58,8 @@ class RobosuiteSimulation:
         robots = [self._model.body(robot.robot_model.root_body).id for robot in self._env.robots]
         self._segment_of_geom = segment_of_geoms(self._model, robots, self._world.item_bodies())
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
-        self._xml: str = self._env.sim.model.get_xml()
+        self._watches = {name: CameraWatch(self._model, camera) for name, camera in self._cameras.items()}
+        self._normal_force = NormalForce(self._model, self._world.finger_bodies())
         self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
@@ -80,6 +84,7 @@ class RobosuiteSimulation:
         self._env.rng.bit_generator.state = fresh.bit_generator.state
         self._fixtures.restore()
         self._env.reset()
+        self._control.begin_episode()
         if disturb is not None:
             disturb(self._model, self.data)
         # robosuite builds its controllers before it opens the fingers, and they keep the arm's inertia from then for
@@ -96,11 +101,11 @@ class RobosuiteSimulation:
         """
         env, parts = self._env, np.split(np.asarray(action), len(self._arms))
         native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
-        for arm in self._arms:
-            arm.feel()
+        if self._hidden.remembers_forces:
+            for arm in self._arms:
+                arm.feel()
         self._control.advance(np.concatenate(native))
-        fingers = self._world.finger_bodies()
-        self._gripper_force_n = largest_normal_force_n(self._model, self.data, fingers)  # gone once contacts are new
+        self._gripper_force_n = self._normal_force.largest_n(self.data)  # gone once contacts are new
         env.timestep += 1
         env.cur_time += env.control_timestep
         self._reward = float(env._post_action(action)[0])
@@ -124,7 +129,7 @@ class RobosuiteSimulation:
 
     def cameras(self) -> dict[str, CameraGeometry]:
         """Return where every camera stands now."""
-        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
+        return {name: watch.geometry(self.data) for name, watch in self._watches.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state, the right arm's before the left one's."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
-from vla_bench.envs.contacts import largest_normal_force_n
+from vla_bench.envs.camera_watch import CameraWatch
+from vla_bench.envs.contacts import NormalForce
 from vla_bench.envs.controller import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
@@ -23,7 +24,7 @@ from vla_bench.envs.renderer import Renderer, shared_renderer
 from vla_bench.envs.robot_model import GRIPPER_PREFIX
 from vla_bench.envs.scene import ROBOT_PREFIX, CompiledScene, compile_scene, horizontal_radius
 from vla_bench.envs.simulation import Disturbance, Fixture
-from vla_bench.envs.views import camera_geometry, segment_of_geoms
+from vla_bench.envs.views import segment_of_geoms
 from vla_bench.envs.world import Hand, MujocoWorld
 from vla_bench.tasks.initial import Footprint, Place, initial_relations
 from vla_bench.tasks.task import Relation, Task
@@ -52,7 +53,10 @@ class TabletopSimulation:
         self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
         self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
         self._fingers_open, self._fingers_closed = np.array(gripper.joints_open), np.array(gripper.joints_closed)
-        self._target_open, self._target_closed = np.array(gripper.targets_open), np.array(gripper.targets_closed)
+        self._target_open, target_closed = np.array(gripper.targets_open), np.array(gripper.targets_closed)
+        self._target_travel = (target_closed - self._target_open) / gripper.closing_steps  # of one control step
+        self._target_low = np.minimum(self._target_open, target_closed)
+        self._target_high = np.maximum(self._target_open, target_closed)
         self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
@@ -60,10 +64,11 @@ class TabletopSimulation:
         self._hand_in_model = Hand.of(model, gripper, tool)
         self._world = MujocoWorld(self._compiled, self.data, self._hand_in_model)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
+        self._watches = {name: CameraWatch(model, camera) for name, camera in self._cameras.items()}
         self.footprints = self._footprints()
         robot = model.body_rootid[self._hand]
         self._segment_of_geom = segment_of_geoms(model, (int(robot),), self._world.item_bodies())
-        self._gripper_force_n = 0.0
+        self._normal_force, self._gripper_force_n = NormalForce(model, self._hand_in_model.bodies), 0.0
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(
             model, joints, [model.joint(tool + name).id for name in gripper.joints]
@@ -145,11 +150,8 @@ class TabletopSimulation:
         """Advance one control step. Positions, velocities and contacts are up to date afterwards."""
         self._controller.set_goal(self.data, action[:6])
         self._move_gripper(float(action[6]))
-        self._controller.advance(self.data, self._substeps - 1)
-        self._controller.apply(self.data)
-        mujoco.mj_step2(self._model, self.data)
-        fingers = self._hand_in_model.bodies
-        self._gripper_force_n = largest_normal_force_n(self._model, self.data, fingers)  # gone once contacts are new
+        self._controller.advance(self.data, self._substeps)
+        self._gripper_force_n = self._normal_force.largest_n(self.data)  # gone once contacts are new
         mujoco.mj_step1(self._model, self.data)
 
     def images(self) -> dict[str, ImageArray]:
@@ -167,7 +169,7 @@ class TabletopSimulation:
 
     def cameras(self) -> dict[str, CameraGeometry]:
         """Return where every camera stands now."""
-        return {name: camera_geometry(self._model, self.data, camera) for name, camera in self._cameras.items()}
+        return {name: watch.geometry(self.data) for name, watch in self._watches.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
         """Return the robot's own state."""
@@ -279,11 +281,9 @@ class TabletopSimulation:
 
     def _move_gripper(self, command: float) -> None:
         # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
-        opened, closed = self._target_open, self._target_closed
-        travel = (closed - opened) / self._compiled.robot.gripper.closing_steps
-        target = self.data.ctrl[self._gripper_actuators] + np.sign(command) * travel
-        low, high = np.minimum(opened, closed), np.maximum(opened, closed)
-        self.data.ctrl[self._gripper_actuators] = np.clip(target, low, high)
+        sign = float(command > 0) - float(command < 0)
+        target = self.data.ctrl[self._gripper_actuators] + sign * self._target_travel
+        self.data.ctrl[self._gripper_actuators] = np.minimum(np.maximum(target, self._target_low), self._target_high)
 
 
 def _camera_in_model(name: str, compiled: CompiledScene) -> str:

@@ -31,6 +31,8 @@ class Perturbation:
         found: dict[str, int] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             match = _ITEM.match(part)
+            if match is None and level.isdigit():
+                raise UnknownNameError("set of perturbations", name, NAMED_SETS)
             if match is None:
                 sets = ", ".join(f"{name}-2" for name in NAMED_SETS)
                 raise PerturbationError(f"{part!r} does not read as `axis=severity`, such as `camera=2`, or {sets}.")
@@ -62,3 +64,9 @@ class Perturbation:
 
 
 CLEAN = Perturbation()
+
+
+def set_names() -> dict[str, str]:
+    """Return the short name, such as `visual-2`, of every perturbation that is a named set."""
+    shorts = [f"{name}-{severity}" for name in NAMED_SETS for severity in SEVERITIES]
+    return {str(Perturbation.parse(short)): short for short in shorts}

@@ -19,11 +19,12 @@ class Arm:
     def __init__(self, robot: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._robot, self._model, self._data = robot, model, data
         self._hand: int = model.body(robot.robot_model.eef_name[_RIGHT]).id
+        self._action_dim = int(robot.action_dim)
 
     @property
     def action_dim(self) -> int:
         """How many numbers of an action robosuite takes: one less than ours where the gripper cannot move."""
-        return int(self._robot.action_dim)
+        return self._action_dim
 
     def feel(self) -> None:
         """Note force and torque at the hand, as robosuite does once a control step: Wipe's reward asks for them."""

@@ -5,6 +5,7 @@ Goals and grippers are left to robosuite, once a control step; what remains is d
 `OperationalSpaceController.run_controller` and with its own compiled functions.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import mujoco
@@ -26,24 +27,50 @@ class RobosuiteControl:
         self._data: mujoco.MjData = env.sim.data._data
         self._robots = env.robots
         self._substeps = int(env.control_timestep / env.model_timestep)
+        self._addresses = self._model._address, self._data._address, self._data.qM.ctypes.data
+        self.begin_episode()
+
+    def begin_episode(self) -> None:
+        """Take over the controllers that robosuite has made: it makes them anew at every reset."""
+        self._driven = [
+            _Driven(
+                robot.composite_controller,
+                int(robot.action_dim),
+                [
+                    (controller, self._arm(controller, self._actuators(robot, part)))
+                    for part, controller in robot.part_controllers.items()
+                    if part in robot.arms
+                ],
+                [
+                    (controller, self._actuators(robot, part))
+                    for part, controller in robot.part_controllers.items()
+                    if part not in robot.arms
+                ],
+            )
+            for robot in self._robots
+        ]
+        self._arms = tuple(arm for driven in self._driven for _, arm in driven.arms)
 
     def advance(self, action: FloatArray) -> None:
         """Run one control step under the actions of all robots, one after another."""
         mujoco.mj_step1(self._model, self._data)
-        arms: list[_Arm] = []
-        for robot in self._robots:
-            own, action = action[: robot.action_dim], action[robot.action_dim :]
-            robot.composite_controller.update_state()
-            robot.composite_controller.set_goal(own)
-            for part, controller in robot.part_controllers.items():
-                actuators = np.asarray(robot._ref_actuators_indexes_dict[part], dtype=np.int64)
-                if part in robot.arms:
-                    arms.append(self._arm(controller, actuators))
-                else:
-                    low, high = self._model.actuator_ctrlrange[actuators].T
-                    self._data.ctrl[actuators] = np.clip(controller.run_controller(), low, high)
-        addresses = self._model._address, self._data._address, self._data.qM.ctypes.data
-        _advance(functions(), addresses, tuple(arms), self._substeps)
+        for driven in self._driven:
+            own, action = action[: driven.action_dim], action[driven.action_dim :]
+            for controller, arm in driven.arms:
+                # All that a goal needs of the state. robosuite would compute the inertia too, which is done below.
+                controller.ref_pos[:], controller.ref_ori_mat[:] = arm.position, arm.matrix
+                controller.new_update = False
+            driven.composite.update_state()
+            driven.composite.set_goal(own)
+            for controller, arm in driven.arms:
+                _take_goal(controller, arm)
+            for controller, actuators in driven.others:
+                low, high = self._model.actuator_ctrlrange[actuators].T
+                self._data.ctrl[actuators] = np.clip(controller.run_controller(), low, high)
+        _advance(functions(), self._addresses, self._arms, self._substeps)
+
+    def _actuators(self, robot: Any, part: str) -> NDArray[np.int64]:
+        return np.asarray(robot._ref_actuators_indexes_dict[part], dtype=np.int64)
 
     def _arm(self, controller: Any, actuators: NDArray[np.int64]) -> "_Arm":
         _check_supported(controller)
@@ -55,11 +82,11 @@ class RobosuiteControl:
             np.asarray(controller.qvel_index, dtype=np.int64),
             actuators,
             model.actuator_ctrlrange[actuators],
-            np.asarray(controller.initial_joint, dtype=np.float64),
-            controller.kp,
-            controller.kd,
-            controller.origin_pos + np.dot(controller.origin_ori, controller.goal_pos),
-            np.dot(controller.origin_ori, controller.goal_ori),
+            np.zeros(len(actuators)),
+            np.zeros(6),
+            np.zeros(6),
+            np.zeros(3),
+            np.eye(3),
             data.site_xpos[site],
             data.site_xmat[site].reshape(3, 3),
             data.qpos,
@@ -67,6 +94,16 @@ class RobosuiteControl:
             data.qfrc_bias,
             data.ctrl,
         )
+
+
+@dataclass(frozen=True)
+class _Driven:
+    """One robot, with what moves it."""
+
+    composite: Any  # robosuite's controller of the whole robot
+    action_dim: int
+    arms: "list[tuple[Any, _Arm]]"  # robosuite's controllers, and what compiled code makes of them
+    others: list[tuple[Any, NDArray[np.int64]]]  # grippers, and their actuators
 
 
 class _Arm(NamedTuple):
@@ -88,6 +125,13 @@ class _Arm(NamedTuple):
     qvel: FloatArray
     bias: FloatArray
     ctrl: FloatArray
+
+
+def _take_goal(controller: Any, arm: _Arm) -> None:
+    """Write what robosuite's controller aims at into the memory that compiled code reads."""
+    arm.rest[:], arm.kp[:], arm.kd[:] = controller.initial_joint, controller.kp, controller.kd
+    arm.goal_position[:] = controller.origin_pos + np.dot(controller.origin_ori, controller.goal_pos)
+    arm.goal_matrix[:] = np.dot(controller.origin_ori, controller.goal_ori)
 
 
 def _check_supported(controller: Any) -> None:

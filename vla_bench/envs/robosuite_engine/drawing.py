@@ -7,10 +7,15 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from vla_bench.envs.meshes import FAST_FACES, simplified
+from vla_bench.envs.bounded_meshes import Tolerance, put, within
+from vla_bench.envs.compiler_memory import release_compiler_memory
+from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
 
-_ROBOT_PARTS = ("robot", "gripper", "fixed_mount")  # what the names of robots' meshes begin with
+_TOLERANCES: dict[Rendering, Tolerance] = {  # a pixel of `agentview` is 4 mm wide at 256 pixels
+    "fast": Tolerance(share=1 / 100, least_m=0.001, most_m=0.005),
+    "faithful": Tolerance(share=1 / 400, least_m=0.0002, most_m=0.002),
+}
 
 
 class DrawnScene:
@@ -53,13 +58,19 @@ def _drawn_model(xml: str, rendering: Rendering) -> mujoco.MjModel:
     for site in spec.sites:
         site.rgba = np.zeros(4)
     if rendering == "fast":
-        _simplify_robots(spec)
         spec.visual.quality.offsamples = 0
-    return spec.compile()
+    _simplify(spec, _TOLERANCES[rendering])
+    model = spec.compile()
+    release_compiler_memory()
+    return model
 
 
-def _simplify_robots(spec: mujoco.MjSpec) -> None:
+def _simplify(spec: mujoco.MjSpec, tolerance: Tolerance) -> None:
+    """Simplify the meshes that are drawn."""
+    textured = {material.name for material in spec.materials if any(material.textures)}
+    drawn = [geom for geom in spec.geoms if geom.group == VISUAL_GROUP and geom.meshname]
+    with_texture = {geom.meshname for geom in drawn if geom.material in textured}
     for mesh in spec.meshes:
-        if mesh.name.startswith(_ROBOT_PARTS):  # the objects are simple, and their textures need their own vertices
-            vertices, faces = simplified(Path(mesh.file), FAST_FACES)
-            mesh.file, mesh.uservert, mesh.userface = "", vertices.ravel(), faces.ravel()
+        if mesh.name in {geom.meshname for geom in drawn} and mesh.file:
+            scale = float(np.abs(mesh.scale).max())
+            put(within(Path(mesh.file), tolerance, scale=scale, textured=mesh.name in with_texture), mesh)

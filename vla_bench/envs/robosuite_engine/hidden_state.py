@@ -21,6 +21,11 @@ class HiddenState:
         self._moving = self._turning + [self._model.body(marker.root_body).id for marker in self._markers]
         self._marker_geoms = [self._model.geom(marker.visual_geoms[0]).id for marker in self._markers]
 
+    @property
+    def remembers_forces(self) -> bool:
+        """Whether the reward asks what the tool has felt: only Wipe's does."""
+        return bool(self._markers)
+
     def read(self) -> NDArray[np.float64]:
         """Return positions (N, 3), quaternions (M, 4), 1 for each marker that is wiped, and forces, all in one row."""
         wiped = [float(marker in self._env.wiped_markers) for marker in self._markers]

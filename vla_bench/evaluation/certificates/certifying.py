@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from types import TracebackType
+from typing import Self
 
 from vla_bench.authoring.fingerprint import fingerprint
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
+from vla_bench.envs.vector.processes import process_variables
 from vla_bench.evaluation.certificates.cells import Cell, Quota
 from vla_bench.evaluation.certificates.store import CertificateStore, Subject
 from vla_bench.evaluation.certificates.trials import TrialJob, TrialResult, run_trials
-from vla_bench.evaluation.worker import process_variables
 from vla_bench.results.certificates import Certificate
 from vla_bench.tasks import get_task
 
@@ -60,16 +63,20 @@ class Certifier:
         }
         done = len(known)
         on_progress(done, done, None)
-        while asked := dict.fromkeys(episode for cell in cells for episode in quota.untried(cell, known)):
-            total = done + len(asked)
-            for result in _run(self._jobs(asked, known), self.workers):
-                known.update({one.episode: one for one in result.certificates})
-                first = result.certificates[0].episode
-                subject = subjects[Cell(first.suite, first.task, first.variant)]
-                self.store.add(subject, result.certificates, result.seconds / len(result.certificates), _today())
-                done += len(result.certificates)
-                on_progress(done, total, result)
+        with _Processes(self.workers) as processes:
+            while asked := dict.fromkeys(episode for cell in cells for episode in quota.untried(cell, known)):
+                total = done + len(asked)
+                for result in processes.run(list(self._jobs(asked, known))):
+                    known.update({one.episode: one for one in result.certificates})
+                    self._keep(result, subjects)
+                    done += len(result.certificates)
+                    on_progress(done, total, result)
         return Certified(quota, known)
+
+    def _keep(self, result: TrialResult, subjects: Mapping[Cell, Subject]) -> None:
+        first = result.certificates[0].episode
+        subject = subjects[Cell(first.suite, first.task, first.variant)]
+        self.store.add(subject, result.certificates, result.seconds / len(result.certificates), _today())
 
     def _jobs(
         self, asked: Iterable[EpisodeIdentity], known: Mapping[EpisodeIdentity, Certificate]
@@ -99,11 +106,29 @@ def _clean_of(cells: Sequence[Cell]) -> dict[Cell, None]:
     return dict.fromkeys(cell.clean() for cell in cells)
 
 
-def _run(jobs: Iterable[TrialJob], workers: int) -> Iterator[TrialResult]:
-    jobs = list(jobs)
-    workers = min(workers, len(jobs))
-    with get_context("spawn").Pool(workers, _begin, (process_variables(workers),)) as pool:
-        yield from pool.imap_unordered(run_trials, jobs)
+class _Processes:
+    """Runs jobs in processes that are started for the first of them; a single one is this process."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: Pool | None = None
+
+    def run(self, jobs: Sequence[TrialJob]) -> Iterator[TrialResult]:
+        """Yield the results as they come."""
+        if self._count == 1:
+            return map(run_trials, jobs)
+        if self._pool is None:
+            self._pool = get_context("spawn").Pool(self._count, _begin, (process_variables(self._count),))
+        return self._pool.imap_unordered(run_trials, jobs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
 
 
 def _begin(variables: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ _STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])
 
 @axes.named("action")
 class ActionEffect(Effect):
-    """Noise on the motion of 0.05, 0.1 or 0.2 (standard deviation; 1 is a whole action), late by 0, 1 or 2 steps."""
+    """Noise on the motion of 0.05, 0.075 or 0.1 (standard deviation; 1 is a whole action), late by 0, 1 or 2 steps."""
 
     def begin(self, generator: np.random.Generator) -> None:
         """Begin with nothing on the way."""
@@ -26,5 +26,5 @@ class ActionEffect(Effect):
         late = len(self._on_the_way) > self._delay
         arrived = self._on_the_way.popleft().copy() if late else np.tile(_STILL, len(action) // ACTION_DIM)
         moving = np.arange(len(action)) % ACTION_DIM < ACTION_DIM - 1  # all but the grippers
-        arrived[moving] += self.scaled(0.05, 0.1, 0.2) * self.generator.normal(size=int(moving.sum()))
+        arrived[moving] += self.scaled(0.05, 0.075, 0.1) * self.generator.normal(size=int(moving.sum()))
         return arrived

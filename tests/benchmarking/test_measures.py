@@ -1,0 +1,91 @@
+"""Every registered measure and peer keeps the contract; those that take long are marked slow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from vla_bench.benchmarking.benchmark import BenchmarkOptions, run_benchmark, take
+from vla_bench.benchmarking.figures import Outcome
+from vla_bench.benchmarking.machine import gpu
+from vla_bench.benchmarking.measures import Setting, measures
+from vla_bench.benchmarking.processes import Turns
+from vla_bench.benchmarking.stock import peers
+from vla_bench.core.errors import UnknownNameError
+
+TINY = Setting(turns=1, seconds=0.02, scale=0.01, workers=1)
+CHEAP = ("gpu-environments", "gpu-inference", "peers")
+AIMED = {  # the issue's table: every aim has a figure
+    "tabletop-images": {"tabletop-ratio"},
+    "robosuite-images": {"fast-ratio", "faithful-ratio"},
+    "resets": {"tabletop-ratio", "robosuite-ratio"},
+    "physics": {"tabletop-simulate-share", "robosuite-simulate-share"},
+    "scheduling": {"two-against-one", "overhead-share"},
+    "evaluation": {"minutes"},
+    "demonstrations": {"per-minute"},
+    "memory": {"tabletop-worker", "robosuite-worker"},
+}
+
+
+def _keeps_the_contract(name: str) -> None:
+    outcome = take(name, TINY)
+    assert not outcome.failed, outcome.not_run
+    assert bool(outcome.figures) != bool(outcome.not_run)
+    names = [figure.name for figure in outcome.figures]
+    assert len(names) == len(set(names))
+    assert not any("." in figure for figure in names)  # `measure.figure` names it in a record
+    assert outcome.not_run or {figure.name for figure in outcome.figures if figure.aim} == AIMED.get(name, set())
+    assert all(value > 0 for figure in outcome.figures if figure.kind != "share" for value in figure.turns)
+    assert Outcome.model_validate_json(outcome.model_dump_json()) == outcome
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_cheap_measure_keeps_the_contract(name: str) -> None:
+    _keeps_the_contract(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(measures) - set(CHEAP)))
+def test_every_other_measure_keeps_the_contract(name: str) -> None:
+    _keeps_the_contract(name)
+
+
+def test_every_aim_has_its_measure() -> None:
+    assert set(AIMED) <= set(measures)
+
+
+@pytest.mark.skipif(bool(gpu()), reason="there is a GPU")
+def test_what_needs_a_gpu_says_that_there_is_none() -> None:
+    assert take("gpu-inference", TINY).not_run == "no GPU."
+
+
+def test_peers_say_how_to_give_one() -> None:
+    assert "--peer NAME=/path/bin/python, of libero, maniskill, metaworld." in take("peers", TINY).not_run
+
+
+def test_an_unknown_measure_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"No measure named 'tabletop-image'\. Did you mean 'tabletop-images'"):
+        run_benchmark(BenchmarkOptions(only=("tabletop-image",)), "")
+
+
+@pytest.mark.parametrize("name", sorted(peers))
+def test_a_peer_imports_nothing_of_ours_and_no_peer_outside_make(name: str) -> None:
+    tree = ast.parse(peers[name].module.read_text(encoding="utf-8"), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not any(module.startswith("vla_bench") for module in imported)
+    outside = {name for node in tree.body if isinstance(node, ast.Import) for name in (a.name for a in node.names)}
+    assert outside <= {"builtins", "os"}
+    assert peers[name].title
+    assert peers[name].distributions
+
+
+def test_the_script_of_a_process_is_for_old_pythons_too() -> None:
+    script = Path(peers["robosuite"].module).parents[1] / "serving.py"
+    ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_stock_robosuite_takes_its_turn() -> None:
+    with Turns({"stock": peers["robosuite"].subject(image_size=64, cameras=0)}) as turns:
+        assert turns.versions["robosuite"] == "1.5.2"
+        assert turns.one("stock", steps=3, resets=1).steps == 3

@@ -1,0 +1,95 @@
+"""How often scenes are drawn for demonstrations: no more than what is kept, and the same pictures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import ACTION_DIM, Observation
+from vla_bench.demos import CollectOptions, DemonstrationFile
+from vla_bench.demos.attempt import RecordingFactory
+from vla_bench.demos.devices.device import Decision
+from vla_bench.demos.devices.expert import ExpertDevice
+from vla_bench.demos.filters import FilterOptions
+from vla_bench.demos.parts import Parts
+from vla_bench.demos.recording import DeviceRecorder
+from vla_bench.envs.environment import VlaBenchEnv
+
+IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 0, variant="demonstration")
+STILL = np.zeros(ACTION_DIM, dtype=np.float32)
+OFTEN_IDLE = FilterOptions(noops=0.6)  # so large that the expert's slow steps count as idle
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with every drawing."""
+    calls: list[int] = []
+    observe = VlaBenchEnv.observe
+
+    def counting(env: VlaBenchEnv) -> Observation:
+        calls.append(1)
+        return observe(env)
+
+    monkeypatch.setattr(VlaBenchEnv, "observe", counting)
+    return calls
+
+
+def attempts(tmp_path: Path, **options: Any) -> tuple[CollectOptions, Callable[[EpisodeIdentity], Any]]:
+    made = CollectOptions((IDENTITY.suite,), tmp_path / "demos.hdf5", image_size=48, **options)
+    Parts(made.output).begin(made.configuration())
+    return made, RecordingFactory(made, DeviceRecorder)()
+
+
+def test_every_step_is_drawn_once_where_everything_is_kept(tmp_path: Path, drawn: list[int]) -> None:
+    _, attempt = attempts(tmp_path)
+    attempted = attempt(IDENTITY)
+    assert attempted.success
+    assert len(drawn) == attempted.steps
+
+
+@pytest.mark.parametrize("task_id", ["tabletop_object.red_cube_in_basket", "robosuite.lift"])
+def test_steps_that_are_filtered_out_are_not_drawn(tmp_path: Path, drawn: list[int], task_id: str) -> None:
+    suite, task = task_id.split(".")
+    identity = replace(IDENTITY, suite=suite, task=task)
+    options, attempt = attempts(tmp_path, filters=OFTEN_IDLE, depth=True)
+    attempted = attempt(identity)
+    with DemonstrationFile(next(Parts(options.output).folder.glob("*.hdf5"))) as file:
+        kept, dropped = file.read("demo_0"), file.summary("demo_0").dropped_steps
+    assert dropped > 0
+    assert len(drawn) == attempted.steps + 1 == kept.steps + 1  # one more at the reset
+    whole = DeviceRecorder(replace(options, filters=FilterOptions()))(identity)
+    numbers = kept.step_numbers
+    assert numbers is not None
+    for camera in options.cameras:
+        np.testing.assert_array_equal(kept.images[camera], whole.images[camera][numbers])
+        np.testing.assert_array_equal(kept.depth[camera], whole.depth[camera][numbers])
+        track = whole.cameras[camera].rows(numbers)
+        np.testing.assert_array_equal(kept.cameras[camera].pose_world, track.pose_world)
+    np.testing.assert_array_equal(kept.proprioception, whole.proprioception[numbers])
+
+
+def test_a_task_that_fails_often_is_drawn_only_when_it_succeeded(
+    tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, attempt = attempts(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(ExpertDevice, "decide", lambda self, observation: Decision(STILL))
+        assert not attempt(IDENTITY).success
+        first = len(drawn)
+        attempt(replace(IDENTITY, index=1))
+        assert (first, len(drawn)) == (160, 161)  # the horizon, and then no more than the reset
+    succeeded = attempt(replace(IDENTITY, index=2))
+    assert succeeded.success
+    assert len(drawn) == 161 + 1 + succeeded.steps
+
+
+def test_failures_that_are_kept_are_drawn(tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExpertDevice, "decide", lambda self, observation: Decision(STILL))
+    _, attempt = attempts(tmp_path, keep_failures=True)
+    for index in range(2):
+        attempt(replace(IDENTITY, index=index))
+    assert len(drawn) == 2 * 160

@@ -1,0 +1,40 @@
+"""Environments that draw on a GPU, by number of processes."""
+
+from vla_bench.benchmarking.figures import Figure
+from vla_bench.benchmarking.machine import cores, gpu
+from vla_bench.benchmarking.measures import NotRunError, Setting, measure
+from vla_bench.benchmarking.processes import Turns
+from vla_bench.benchmarking.subjects import ours
+from vla_bench.benchmarking.tasks_measured import TABLETOP
+
+_IMAGE_SIZE = 224  # pixels, two cameras
+
+
+@measure("gpu-environments", "Environment steps/s by number of processes, EGL on the GPU")
+def gpu_environments(setting: Setting) -> list[Figure]:
+    """Return steps/s of all processes together, for 1, 2, 4, ... processes up to one a core."""
+    if not gpu():
+        raise NotRunError("no GPU.")
+    figures = []
+    for count in counts_to(cores()):
+        subjects = {
+            str(number): ours("task", f"process {number}", task_id=TABLETOP, image_size=_IMAGE_SIZE,
+                              variables={"MUJOCO_GL": "egl", "OMP_NUM_THREADS": "1"})
+            for number in range(count)
+        }  # fmt: skip
+        with Turns(subjects) as turns:
+            speeds = [
+                sum(turn.steps_per_s for turn in turns.together(seconds=setting.seconds).values())
+                for _ in range(setting.turns)
+            ]
+        title = f"{count} process{'es' * (count > 1)}, two cameras of {_IMAGE_SIZE} px"
+        figures.append(Figure(name=f"processes-{count}", title=title, unit="steps/s", turns=tuple(speeds), kind="time"))
+    return figures
+
+
+def counts_to(most: int) -> list[int]:
+    """Return 1, 2, 4, ... and `most`."""
+    counts = [1]
+    while 2 * counts[-1] < most:
+        counts.append(2 * counts[-1])
+    return [*counts, most] if most > 1 else counts

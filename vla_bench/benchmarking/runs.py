@@ -1,0 +1,163 @@
+"""Runs of the real evaluation, with a pace that is measured between finished rounds: start-up is not in it."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vla_bench.benchmarking.memory import process_memory_mb
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.types import FloatArray, Observation
+from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.session import RunProgress
+from vla_bench.policies import Policy, PolicyRequirements, find_policy
+from vla_bench.policies.wrapping import PolicyWrapper
+
+_CAMERAS = ("agentview", "wrist")
+
+
+class RunFailedError(VlaBenchError):
+    """A measured run in which episodes ended in an error."""
+
+
+class Seeing(PolicyWrapper):
+    """A policy that asks for images, too, and does not look at them: what it costs to send them is what is measured."""
+
+    def __init__(self, policy: Policy, image_size: int) -> None:
+        super().__init__(policy)
+        self._image_size = image_size
+
+    @property
+    def requirements(self) -> PolicyRequirements:
+        """What the policy needs, and two cameras."""
+        from dataclasses import replace
+
+        return replace(self._policy.requirements, cameras=_CAMERAS, image_size=self._image_size)
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        """Return the policy's actions."""
+        return self._policy.act(observations, rows=rows)
+
+
+@dataclass(frozen=True)
+class SeeingSource:
+    """A source of `Seeing` policies."""
+
+    name: str
+    image_size: int
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the wrapped one says, and what it is shown."""
+        return {**find_policy(self.name).describe(), "cameras": list(_CAMERAS), "image_size": self.image_size}
+
+    def load(self) -> Policy:
+        """Load and wrap the policy."""
+        return Seeing(find_policy(self.name).load(), self.image_size)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stood when an episode ended."""
+
+    seconds: float  # since the session began: workers had started
+    episodes: int
+    steps: int
+    memory_mb: tuple[float, ...] = ()  # proportional share of each worker, where it was asked for
+    resident_mb: tuple[float, ...] = ()  # of each worker
+    main_mb: float = 0.0  # proportional share of this process
+
+
+@dataclass
+class Watched:
+    """The moments of one run."""
+
+    moments: list[Moment] = field(default_factory=list)
+    whole_s: float = 0.0  # with start-up
+
+    def pace(self, first: int) -> float:
+        """Return steps/s from the moment when `first` episodes had ended to the end."""
+        begin, end = self._between(first)
+        return (end.steps - begin.steps) / max(end.seconds - begin.seconds, 1e-9)
+
+    def episodes_per_minute(self, first: int) -> float:
+        """Return episodes a minute from the moment when `first` had ended to the end."""
+        begin, end = self._between(first)
+        return 60.0 * (end.episodes - begin.episodes) / max(end.seconds - begin.seconds, 1e-9)
+
+    def _between(self, first: int) -> tuple[Moment, Moment]:
+        return next(moment for moment in self.moments if moment.episodes >= first), self.moments[-1]
+
+
+def watch(
+    output: Path,
+    suite: str,
+    tasks: Sequence[str],
+    *,
+    episodes: int,
+    workers: int,
+    rows: int,
+    policy: str = "noop",
+    image_size: int | None = 224,
+    memory_at: Sequence[int] = (),
+    seed: int = 0,
+    variables: Mapping[str, str] | None = None,
+) -> Watched:
+    """Run `policy`, with images of `image_size` pixels or none; measure the memory when so many episodes have ended.
+
+    `variables` are set in the environment meanwhile: workers keep what the user has set.
+    """
+    watched, at = Watched(), set(memory_at)
+
+    def note(progress: RunProgress) -> None:
+        asked = progress.done in at
+        watched.moments.append(
+            Moment(
+                progress.elapsed_s,
+                progress.done,
+                progress.steps,
+                worker_memories_mb("Pss") if asked else (),
+                worker_memories_mb("Rss") if asked else (),
+                process_memory_mb() if asked else 0.0,
+            )
+        )
+
+    options = RunOptions(
+        policy=policy,
+        suite=suite,
+        output=output,
+        tasks=tuple(tasks),
+        episodes=episodes,
+        seed=seed,
+        workers=workers,
+        rows_per_worker=rows,
+    )
+    began = time.perf_counter()
+    source = None if image_size is None else SeeingSource(policy, image_size)
+    with _variables_set(variables or {}):
+        report = run_evaluation(options, note, source=source)
+    watched.whole_s = time.perf_counter() - began
+    if report.progress.errors:
+        raise RunFailedError(f"{report.progress.errors} episodes of {suite} ended in an error; they were being timed.")
+    return watched
+
+
+@contextmanager
+def _variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def worker_memories_mb(kind: str) -> tuple[float, ...]:
+    """Return the memory of every worker process [MB], as `process_memory_mb`."""
+    return tuple(process_memory_mb(child.pid, kind) for child in multiprocessing.active_children() if child.pid)
