@@ -33,7 +33,7 @@ def doctor(
     The expert solves a few episodes; at moments of them the policy's actions are compared with the expert's, as the
     card stands and under each plausible mistake. A change that clearly helps is named, and so is a chunk of which the
     card executes more than is good. Exit status 1 if there is one. results/doctor_mistakes.md: what is named from how
-    many episodes.
+    many episodes. A mistake that costs less than a tenth of the error, as a small crop may, is not named.
 
     Example: `vla-bench doctor --policy my_card.toml --suite tabletop_object`
     """
