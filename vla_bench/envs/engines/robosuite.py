@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
 from vla_bench.envs.camera_watch import CameraWatch
+from vla_bench.envs.compiler_memory import release_compiler_memory
 from vla_bench.envs.contacts import NormalForce
 from vla_bench.envs.engines import engines
 from vla_bench.envs.options import EnvOptions
@@ -42,6 +43,7 @@ class RobosuiteSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
         self._env = make_stock(options.robot, **task.engine_options)
+        release_compiler_memory()
         # Only now: it imports robosuite, which `make_stock` keeps quiet.
         from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
@@ -197,6 +199,9 @@ class RobosuiteSimulation:
     def _draw(self, draw: Callable[[Renderer, mujoco.MjData, str], Picture]) -> dict[str, Picture]:
         if not self._cameras:
             return {}
+        first = not self._drawn.made
         model, data = self._drawn.at(self._model, self.data)
+        if first:
+            release_compiler_memory()
         renderer = shared_renderer(model, self._options.image_size, self._options.rendering)
         return {name: draw(renderer, data, camera) for name, camera in self._cameras.items()}
