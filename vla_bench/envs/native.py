@@ -25,11 +25,17 @@ class Functions(NamedTuple):
 
 
 @cache
+def library() -> ctypes.CDLL:
+    """Return the library that the `mujoco` package has loaded; raise OSError if there is none."""
+    folder = Path(mujoco.__file__).parent
+    (found,) = [*folder.glob("libmujoco.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")][:1]
+    return ctypes.CDLL(str(found))  # the same library again: it is in memory already
+
+
+@cache
 def functions() -> Functions:
     """Return the addresses in the library that the `mujoco` package has loaded; raise OSError if there is none."""
-    folder = Path(mujoco.__file__).parent
-    (library,) = [*folder.glob("libmujoco.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")][:1]
-    loaded = ctypes.CDLL(str(library))  # the same library again: it is in memory already
+    loaded = library()
     names = ("mj_step1", "mj_step2", "mj_jacSite", "mj_fullM")
     return Functions(*(ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value or 0 for name in names))
 
