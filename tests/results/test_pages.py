@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.results.made_up import episodes, made_run
+from vla_bench.results.certificates import CERTIFICATES_NAME, Certificate, add_certificates
 from vla_bench.results.pages import stale_pages, write_pages
 
 PROTOCOL = {"rendering": "fast", "robot": "panda"}
@@ -12,9 +13,12 @@ def _runs(tmp_path: Path) -> list[Path]:
     own = [*episodes("ssfsf", policy="p"), *episodes("sfffs", policy="p", variant="camera=2")]
     expert = [*episodes("sssss"), *episodes("sssss", variant="camera=2")]
     late = {**PROTOCOL, "latency": "120ms"}
+    run = made_run(tmp_path / "runs" / "p", own, protocol=PROTOCOL)
+    certificates = [Certificate(one.identity, one.scene_hash, "physics", True, 40, one.variant) for one in own]
+    add_certificates(run / CERTIFICATES_NAME, certificates, [one.identity for one in own])
     return [
-        made_run(tmp_path / "runs" / "p", own, protocol=PROTOCOL),
-        made_run(tmp_path / "runs" / "certificates", expert, protocol=PROTOCOL),
+        run,
+        made_run(tmp_path / "runs" / "expert", expert, protocol=PROTOCOL),
         made_run(tmp_path / "runs" / "late", episodes("ffffs", policy="p"), protocol=late),
     ]
 
