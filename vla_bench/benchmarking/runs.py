@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vla_bench.benchmarking.memory import process_memory_mb
+from vla_bench.benchmarking.memory import process_memory_mb, processor_s
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.run import RunOptions, run_evaluation
@@ -66,6 +66,7 @@ class Moment:
     seconds: float  # since the session began: workers had started
     episodes: int
     steps: int
+    processor_s: float  # that this process and all workers have used
     memory_mb: tuple[float, ...] = ()  # proportional share of each worker, where it was asked for
     resident_mb: tuple[float, ...] = ()  # of each worker
     main_mb: float = 0.0  # proportional share of this process
@@ -82,6 +83,11 @@ class Watched:
         """Return steps/s from the moment when `first` episodes had ended to the end."""
         begin, end = self._between(first)
         return (end.steps - begin.steps) / max(end.seconds - begin.seconds, 1e-9)
+
+    def processor_step_s(self, first: int) -> float:
+        """Return the processor time of a step, of all processes, from the moment when `first` episodes had ended."""
+        begin, end = self._between(first)
+        return (end.processor_s - begin.processor_s) / max(end.steps - begin.steps, 1)
 
     def episodes_per_minute(self, first: int) -> float:
         """Return episodes a minute from the moment when `first` had ended to the end."""
@@ -119,6 +125,7 @@ def watch(
                 progress.elapsed_s,
                 progress.done,
                 progress.steps,
+                time.process_time() + sum(processor_s(pid) for pid in _worker_pids()),
                 worker_memories_mb("Pss") if asked else (),
                 worker_memories_mb("Rss") if asked else (),
                 process_memory_mb() if asked else 0.0,
@@ -160,4 +167,8 @@ def _variables_set(variables: Mapping[str, str]) -> Iterator[None]:
 
 def worker_memories_mb(kind: str) -> tuple[float, ...]:
     """Return the memory of every worker process [MB], as `process_memory_mb`."""
-    return tuple(process_memory_mb(child.pid, kind) for child in multiprocessing.active_children() if child.pid)
+    return tuple(process_memory_mb(pid, kind) for pid in _worker_pids())
+
+
+def _worker_pids() -> list[int]:
+    return [child.pid for child in multiprocessing.active_children() if child.pid]
