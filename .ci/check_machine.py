@@ -29,6 +29,9 @@ def _missing_on_linux() -> list[str]:
     # robosuite -> pynput -> evdev comes as source code only, so it is compiled on installation.
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         lines.append("No C compiler (a dependency of robosuite is compiled): apt-get install gcc libc6-dev")
+    # meshoptimizer comes as source code only, too.
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        lines.append("No C++ compiler (meshoptimizer is compiled): apt-get install g++")
     header = Path(sysconfig.get_paths()["include"], "Python.h")
     if not header.is_file():
         lines.append(f"Python's C headers are missing ({header}): apt-get install python3-dev")

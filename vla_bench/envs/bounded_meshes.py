@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import meshoptimizer  # type: ignore[import-untyped]
+import meshoptimizer
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
