@@ -58,8 +58,10 @@ class WorkerPool:
         self.replaced = 0  # workers that died or hung so far
         self._rows_per_worker = rows_per_worker
         pictures = SharedPictures(pictures_of(spec.cameras, spec.image_size, depth=spec.depth), self.rows)
-        arguments = (spec, rows_per_worker, task_id, process_variables(workers))
-        self._workers = [_Worker(pictures, arguments, stall_s) for _ in range(workers)]
+        self._workers = [
+            _Worker(pictures, (spec, rows_per_worker, task_id, process_variables(workers, worker)), stall_s)
+            for worker in range(workers)
+        ]
         self._selector = selectors.DefaultSelector()
         for worker in self._workers:
             self._selector.register(worker.connection, selectors.EVENT_READ, worker)

@@ -202,8 +202,10 @@ def _started(
         ShareSpec(first, tuple(task_ids[first : first + size]), options, autoreset_mode)
         for first, size in zip(firsts, sizes, strict=False)
     ]
-    variables = process_variables(workers)
-    return pictures, [ShareProcess(share, pictures, variables) for share in shares]
+    processes = [
+        ShareProcess(share, pictures, process_variables(workers, worker)) for worker, share in enumerate(shares)
+    ]
+    return pictures, processes
 
 
 def _together(parts: Sequence[Any]) -> Any:
