@@ -23,7 +23,7 @@ quickstart: setup
 	$(BIN)/vla-bench quickstart $(ARGS)
 
 test: setup-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: setup-dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
