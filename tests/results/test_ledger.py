@@ -258,3 +258,14 @@ def test_a_changed_row_is_not_brought_up_to_date(tmp_path: Path) -> None:
     for use in (read_ledger, Ledger):
         with pytest.raises(LedgerError, match="3 records are not what was written"):
             use(path)
+
+
+def test_a_ledger_that_is_only_being_made_is_no_foreign_file(tmp_path: Path) -> None:
+    empty, foreign = tmp_path / "empty.sqlite", tmp_path / "foreign.sqlite"
+    empty.touch()
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+    with pytest.raises(LedgerError, match="nothing is in it yet"):
+        read_ledger(empty)
+    with pytest.raises(LedgerError, match="not a ledger of episodes"):
+        read_ledger(foreign)

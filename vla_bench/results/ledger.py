@@ -290,7 +290,9 @@ def _connect_reading(path: Path) -> sqlite3.Connection:
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     """Return the schema version; raise `LedgerError` unless the open file is a whole ledger of a known one."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise LedgerError(path, "this is not a ledger of episodes")
+        made = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        problem = "this is not a ledger of episodes" if made else "nothing is in it yet; a run that begins makes it so"
+        raise LedgerError(path, problem)
     version = _version(connection)
     if not 1 <= version <= SCHEMA_VERSION:
         known = f"its schema version is {version}, this program knows 1 to {SCHEMA_VERSION}"
