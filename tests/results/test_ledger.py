@@ -16,6 +16,7 @@ from vla_bench.results.errors import LedgerError
 from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
 
 ROOT = Path(__file__).parents[2]
+OF_VERSION_2 = Path(__file__).parent / "written_before" / "ledger_version_2.sqlite"
 WRITE_FOREVER = """
 import os, sys
 from pathlib import Path
@@ -234,8 +235,8 @@ def test_records_are_had_from_the_open_ledger(tmp_path: Path) -> None:
 
 
 def test_a_ledger_of_version_2_keeps_its_digests_checked(tmp_path: Path) -> None:
-    path, committed = tmp_path / LEDGER_NAME, ROOT / "results" / "quickstart" / "runs" / "expert" / LEDGER_NAME
-    shutil.copyfile(committed, path)
+    path = tmp_path / LEDGER_NAME
+    shutil.copyfile(OF_VERSION_2, path)
     before = read_ledger(path)
     assert (before["subgoals"] == "").all()
     Ledger(path).close()
@@ -249,8 +250,8 @@ def test_a_ledger_of_version_2_keeps_its_digests_checked(tmp_path: Path) -> None
 
 
 def test_a_changed_row_is_not_brought_up_to_date(tmp_path: Path) -> None:
-    path, committed = tmp_path / LEDGER_NAME, ROOT / "results" / "quickstart" / "runs" / "expert" / LEDGER_NAME
-    shutil.copyfile(committed, path)
+    path = tmp_path / LEDGER_NAME
+    shutil.copyfile(OF_VERSION_2, path)
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         connection.execute("UPDATE episodes SET steps = 1 WHERE episode_index = 0")
@@ -262,9 +263,11 @@ def test_a_changed_row_is_not_brought_up_to_date(tmp_path: Path) -> None:
 
 def test_a_ledger_that_is_only_being_made_is_no_foreign_file(tmp_path: Path) -> None:
     empty, foreign = tmp_path / "empty.sqlite", tmp_path / "foreign.sqlite"
-    empty.touch()
-    with sqlite3.connect(foreign) as connection:
-        connection.execute("CREATE TABLE notes (text TEXT)")
+    for path, table in ((empty, "DROP TABLE notes"), (foreign, "CREATE TABLE more (text TEXT)")):
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE notes (text TEXT)")
+            connection.execute(table)
+        connection.close()
     with pytest.raises(LedgerError, match="nothing is in it yet"):
         read_ledger(empty)
     with pytest.raises(LedgerError, match="not a ledger of episodes"):

@@ -14,7 +14,7 @@ from vla_bench.results.errors import LedgerError, RunFolderError
 from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger, read_ledger
 from vla_bench.results.recovery import recover_ledger, whole_records
 
-ROOT = Path(__file__).parents[2]
+OF_VERSION_2 = Path(__file__).parent / "written_before" / "ledger_version_2.sqlite"
 PAGE = 4096
 COUNT = 400
 
@@ -166,8 +166,8 @@ def test_a_ledger_in_use_is_not_recovered(run: Path) -> None:
 
 
 def test_rows_of_every_version_are_read_from_the_pages(tmp_path: Path) -> None:
-    path, committed = tmp_path / LEDGER_NAME, ROOT / "results" / "quickstart" / "runs" / "expert" / LEDGER_NAME
-    shutil.copyfile(committed, path)
+    path = tmp_path / LEDGER_NAME
+    shutil.copyfile(OF_VERSION_2, path)
     expected = len(read_ledger(path))
     assert len(whole_records(path)) == expected
     Ledger(path).close()  # brings it up to date
