@@ -23,7 +23,7 @@ def lighten(env: Any) -> str:
     env.reset()
     for robot in env.robots:
         robot.robot_model.mujoco_model = (
-            None  # 44 MB of the robot alone, which only whole-body inverse kinematics reads
+            None  # 44 MB, which only whole-body inverse kinematics reads
         )
     release_compiler_memory()
     return whole_xml
