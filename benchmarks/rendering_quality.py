@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -165,13 +166,13 @@ class _Looked:
 
 
 class _Original:
-    """The simulated model of an environment, drawn by MuJoCo's own renderer, geometry and flags as they come."""
+    """The whole scene of an environment, drawn by MuJoCo's own renderer, geometry and flags as they come."""
 
     def __init__(self, environment: VlaBenchEnv, size: int, repeats: int) -> None:
         import mujoco
 
-        simulation = environment.simulation
-        self._model, self._data, self._cameras = simulation.models()[0], simulation.data, simulation._cameras
+        self._simulation, self._cameras = environment.simulation, environment.simulation._cameras
+        self._model, self._data = _whole(self._simulation)
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
         self._renderer = mujoco.Renderer(self._model, size, size)
         self._option = mujoco.MjvOption()
@@ -181,6 +182,8 @@ class _Original:
         self._repeats = repeats
 
     def images(self) -> dict[str, ImageArray]:
+        if self._data is not self._simulation.data:
+            _copy_state(self._simulation, self._model, self._data)
         for _ in range(1 + self._repeats):
             begin = time.process_time()
             images = {name: self._image(camera) for name, camera in self._cameras.items()}
@@ -193,6 +196,26 @@ class _Original:
 
     def faces(self) -> int:
         return _faces(self._model)
+
+
+def _whole(simulation: Any) -> tuple[Any, Any]:
+    """Return the model with all that is drawn, and its data; robosuite's simulated model is without pictures."""
+    import mujoco
+
+    if not hasattr(simulation, "_drawn"):
+        return simulation.models()[0], simulation.data
+    model = mujoco.MjModel.from_xml_string(simulation.model_xml())
+    return model, mujoco.MjData(model)
+
+
+def _copy_state(simulation: Any, model: Any, data: Any) -> None:
+    import mujoco
+
+    simulated = simulation.models()[0]
+    for name in ("body_pos", "body_quat", "geom_rgba"):  # which robosuite sets in the compiled model
+        getattr(model, name)[:] = getattr(simulated, name)
+    data.qpos[:] = simulation.data.qpos
+    mujoco.mj_forward(model, data)
 
 
 def main() -> None:

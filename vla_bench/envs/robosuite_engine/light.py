@@ -22,9 +22,7 @@ def lighten(env: Any) -> str:
     env.initialize_time(env.control_freq)
     env.reset()
     for robot in env.robots:
-        robot.robot_model.mujoco_model = (
-            None  # 44 MB, which only whole-body inverse kinematics reads
-        )
+        robot.robot_model.mujoco_model = None  # 44 MB, which only whole-body inverse kinematics reads
     release_compiler_memory()
     return whole_xml
 
