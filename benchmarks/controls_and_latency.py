@@ -1,8 +1,8 @@
 """Run the quickstart's policy with its controls, and at several latencies beside the expert; write the pages.
 
 The fine-tuned checkpoint is that of a quickstart's folder: `vla-bench quickstart --output QUICKSTART` makes one. The
-ledgers go to OUTPUT/controls_and_latency/runs, the pages (controls, failures, latency) are made from them:
-`vla-bench tables OUTPUT/controls_and_latency/runs/* --output OUTPUT --check` checks them.
+ledgers go to OUTPUT/controls_and_latency/runs, the pages (controls, failures, latency) stand beside that folder:
+`vla-bench tables OUTPUT/controls_and_latency/runs/* --check` checks them.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
         for own in (asked, expert):
             name = f"{own.output.name}-{protocol.latency}"
             _timed(name, replace(own, output=runs / name, protocol=protocol))
-    _write(sorted(path for path in runs.iterdir() if not path.name.startswith(".")), options.output)
+    _write(sorted(path for path in runs.iterdir() if not path.name.startswith(".")), options.output / _FOLDER)
 
 
 def _timed(name: str, options: RunOptions) -> None:
