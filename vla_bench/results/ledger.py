@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import pandas as pd
 
+from vla_bench.core.closing import Closing
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.paths import written_whole
 from vla_bench.results.errors import LedgerError
@@ -88,7 +88,7 @@ COLUMNS: dict[str, type] = {
 KEY = ("suite", "task", "variant", "episode_index", "seed")
 
 
-class Ledger:
+class Ledger(Closing):
     """Open the ledger at `path` for writing, creating it if it is not there.
 
     One of an older version is brought to this one, and a copy of it kept beside it (`ledger.sqlite.v1`). Raise
@@ -131,14 +131,6 @@ class Ledger:
     def close(self) -> None:
         """Fold the write-ahead log into the file and let go of it."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _prepare(self) -> None:
         if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
