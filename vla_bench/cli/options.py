@@ -1,10 +1,11 @@
 """Options that several commands share."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from vla_bench.core.machine import usable_cores
 
 Policy = Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")]
@@ -26,4 +27,4 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write; on
 
 def worker_count(asked: int | None) -> int:
     """Return how many worker processes to use."""
-    return asked or len(os.sched_getaffinity(0))
+    return asked or usable_cores()
