@@ -8,18 +8,17 @@ machine hits all of them alike. Everything runs on the processor; the figures fo
 import argparse
 import gc
 import os
-import platform
 import statistics
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from provenance import command, hardware, software, today
 
 from vla_bench.core.paths import written_whole
 from vla_bench.training.methods import MethodOptions
@@ -74,7 +73,7 @@ def main() -> None:
         memory.append((case, *_in_own_process(_measured_memory, case)))
         print(_memory_row(*memory[-1]), file=sys.stderr, flush=True)
     times = _in_own_process(_step_times, options.turns)
-    page = report(memory, times, planned, command="python benchmarks/finetune_memory.py " + " ".join(sys.argv[1:]))
+    page = report(memory, times, planned)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
@@ -221,8 +220,6 @@ def report(
     memory: Sequence[tuple[Case, int, int, int]],
     times: Mapping[str, Sequence[float]],
     planned: Sequence[tuple[str, int, bool, Any, Any]],
-    *,
-    command: str,
 ) -> str:
     """Return the Markdown page."""
     errors = [abs(estimated / measured - 1) for _, _, estimated, measured in memory]
@@ -259,10 +256,10 @@ def report(
             "",
             *textwrap.wrap(_ABOUT_7B, 112),
             "",
-            f"- Hardware: {_hardware()}, shared with other work",
-            f"- Software: {_software()}",
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `{command.strip()}`",
+            f"- Hardware: {hardware()}, shared with other work",
+            f"- Software: {software('torch', 'transformers', 'peft', 'bitsandbytes')}",
+            f"- Date: {today()}",
+            f"- Command: `{command()}`",
             "",
         ]
     )
@@ -315,18 +312,6 @@ def _planned_row(method: str, batch: int, checkpointing: bool, trained: Any, mem
         f"| {method} | {trained.trainable_parameters:,}, {share} | {batch} | {'yes' if checkpointing else 'no'} "
         f"| {numbers} | {said or '-'} |"
     )
-
-
-def _hardware() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.machine()}"
-
-
-def _software() -> str:
-    packages = ("torch", "transformers", "peft", "bitsandbytes")
-    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ and once while it is killed again and again. The ledgers must agree in everythin
 import argparse
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -16,12 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from provenance import command, hardware, software, today
 from scheduler_overhead import described, measured
 
 from vla_bench.core.paths import written_whole
@@ -31,7 +29,8 @@ from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import environment_spec
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, load_policy
 from vla_bench.policies.policy import DEFAULT_BATCH_SHAPE
-from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, read_ledger
+from vla_bench.results.episode_record import COLUMNS
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 
 SUITE = "tabletop_object"
@@ -66,9 +65,7 @@ def main() -> None:
             findings += _findings(policy, options, Path(folder))
             _keep(options.findings, findings)
         overhead = described(measured(options.overhead_episodes, repeats=3))
-    page = _report(
-        findings, padding_costs(), overhead, " ".join(["python benchmarks/ledger_identity.py", *sys.argv[1:]])
-    )
+    page = _report(findings, padding_costs(), overhead)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
@@ -247,7 +244,7 @@ def _least_ms(call: Callable[[], object]) -> float:
     return 1000 * min(taken)
 
 
-def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: str, command: str) -> str:
+def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: str) -> str:
     return "\n".join(
         [
             "# The same ledger, however it came about",
@@ -285,23 +282,13 @@ def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhea
             "",
             overhead,
             "",
-            f"- Hardware: {_hardware()}",
-            f"- Software: Python {platform.python_version()}, "
-            + ", ".join(f"{name} {version(name)}" for name in ("mujoco", "numpy", "torch")),
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}; seed {SEED}",
-            f"- Command: `{command}`",
+            f"- Hardware: {hardware()}, shared with other work",
+            f"- Software: {software('mujoco', 'numpy', 'torch')}",
+            f"- Date: {today()}; seed {SEED}",
+            f"- Command: `{command()}`",
             "",
         ]
     )
-
-
-def _hardware() -> str:
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0]}, {os.cpu_count()} cores, shared with other work"
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
