@@ -245,9 +245,16 @@ def test_a_sentencepiece_file_takes_the_place_of_the_tokenizer_s_json(tmp_path: 
     text = tmp_path / "text.txt"
     text.write_text("\n".join([action_prompt(instruction) for instruction in INSTRUCTIONS] * 20))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(tmp_path / "net" / "tokenizer"), vocab_size=340, model_type="bpe",
-        byte_fallback=True, hard_vocab_limit=False, minloglevel=2, pad_id=-1, normalization_rule_name="identity",
-    )  # fmt: skip
+        input=str(text),
+        model_prefix=str(tmp_path / "net" / "tokenizer"),
+        vocab_size=340,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        pad_id=-1,
+        normalization_rule_name="identity",
+    )
     (tmp_path / "net" / "tokenizer.json").unlink()
     write_json(tmp_path / "net" / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
     ids, _ = load(tmp_path / "net").checkpoint.processor.actions_for(["Reach for the cube"])
