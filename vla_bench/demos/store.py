@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.closing import Closing
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.core.types import ACTION_DIM, ImageArray
 from vla_bench.demos.demonstration import NOMINAL, CameraTrack, Demonstration, DemonstrationSummary
@@ -20,7 +20,7 @@ from vla_bench.demos.header import FileHeader
 _ARRAYS = ("actions", "executed_actions", "rewards", "dones", "states", "phases")
 
 
-class DemonstrationFile:
+class DemonstrationFile(Closing):
     """An open demonstration file; use it as a context manager. Every fault raises `DemonstrationFileError`."""
 
     def __init__(self, path: Path | str) -> None:
@@ -40,14 +40,6 @@ class DemonstrationFile:
 
     def __iter__(self) -> Iterator[Demonstration]:
         return (self.read(name) for name in self.names)
-
-    def __enter__(self) -> "DemonstrationFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""
