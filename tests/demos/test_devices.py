@@ -359,6 +359,7 @@ class RealWindow:
         deadline = time.monotonic() + 300
         while self._line(window := self._found()).tobytes() not in texts:
             assert time.monotonic() < deadline, f"the window never showed {after[-1]!r}"
+            time.sleep(0.05)
         subprocess.run(["xdotool", "windowfocus", "--sync", window, "key", key], check=True)
 
     @staticmethod
