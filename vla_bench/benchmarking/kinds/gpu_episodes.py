@@ -23,7 +23,7 @@ def gpu_episodes(setting: Setting) -> list[Figure]:
 
     on, steps = accelerated(setting), get_task(TABLETOP).horizon
     policy = random_policy(on)
-    paces: dict[Point, "Pace"] = {}
+    paces: dict[Point, Pace] = {}
 
     def best() -> Point:
         return max(paces, key=lambda point: paces[point].actions_per_s)
