@@ -7,6 +7,7 @@ from vla_bench.benchmarking.accelerated import accelerated
 from vla_bench.benchmarking.figures import Figure, number
 from vla_bench.benchmarking.measures import Setting, measure
 from vla_bench.benchmarking.tasks_measured import TABLETOP
+from vla_bench.envs import egl
 from vla_bench.tasks import get_task
 
 if TYPE_CHECKING:  # torch takes seconds to load, and measures are listed without it
@@ -23,7 +24,7 @@ def gpu_episodes(setting: Setting) -> list[Figure]:
 
     on, steps = accelerated(setting), get_task(TABLETOP).horizon
     policy = random_policy(on)
-    paces: dict[Point, "Pace"] = {}
+    paces: dict[Point, Pace] = {}
 
     def best() -> Point:
         return max(paces, key=lambda point: paces[point].actions_per_s)
@@ -38,6 +39,8 @@ def gpu_episodes(setting: Setting) -> list[Figure]:
         if point not in paces:
             paces[point] = measure_point(policy, point, TABLETOP, _WINDOW * setting.seconds, output)
     chosen = best()
+    if not setting.rehearse and not egl.gpus():
+        setting.note("gpu-episodes: EGL has no GPU here, so software drew.")
     setting.note(
         f"gpu-episodes: {on.title}, through the whole evaluation of `{TABLETOP}`; it solves nothing, so an episode has "
         f"its horizon of {steps} steps. {_WINDOW * setting.seconds:g} s of each run, after every row has acted. Its "
