@@ -37,6 +37,11 @@ class Device:
         return bool(display) and _egl("eglInitialize", ctypes.c_uint, display, 0, 0) == _TRUE
 
 
+def is_installed() -> bool:
+    """Whether there is EGL on this machine at all."""
+    return _library() is not None
+
+
 @cache
 def devices() -> tuple[Device, ...]:
     """Return this machine's devices in MuJoCo's order; none where there is no EGL, or one that needs a display."""

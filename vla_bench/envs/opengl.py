@@ -29,7 +29,8 @@ def load_mujoco(*, draws: bool = True) -> None:
     except Exception as error:  # whatever the OpenGL stack raises: it differs from backend to backend
         chosen = os.environ.get(_CHOICE, "")
         if draws:
-            raise RenderingError(f"{_CHOICE}={chosen} gives {type(error).__name__}: {error}") from error
+            lacking = "this machine has no libEGL.so.1: " if chosen == "egl" and not egl.is_installed() else ""
+            raise RenderingError(f"{lacking}{_CHOICE}={chosen} gives {type(error).__name__}: {error}") from error
         _load_without_opengl(chosen)
 
 

@@ -20,9 +20,9 @@ _WINDOW = 5.0  # times the seconds of a turn
          in_quick=False)  # fmt: skip
 def gpu_episodes(setting: Setting) -> list[Figure]:
     """Return episodes/hour, actions/s and the policy's share of the time at each point, and the best point's."""
+    on, steps = accelerated(setting), get_task(TABLETOP).horizon
     from vla_bench.benchmarking.operating_points import Point, measure_point, random_policy
 
-    on, steps = accelerated(setting), get_task(TABLETOP).horizon
     policy = random_policy(on)
     paces: dict[Point, Pace] = {}
 

@@ -3,8 +3,9 @@
 import json
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
-from pathlib import Path
+from multiprocessing import get_context
 from typing import Any
 
 from vla_bench.benchmarking.figures import Figure, number
@@ -17,7 +18,7 @@ from vla_bench.benchmarking.tasks_measured import TABLETOP
 from vla_bench.envs.vector.processes import process_variables
 
 _NAME, _PACKAGE = "mujoco-warp", "mujoco_warp"
-_ON_GPU, _ON_PROCESSOR = (1, 64, 512, 2048), (1, 2)  # worlds
+_ON_GPU, _ON_PROCESSOR = (16, 256, 2048), (1, 2)  # worlds
 _WITHOUT, _WITH = "physics and control", "two cameras of 224 px"
 
 
@@ -25,18 +26,18 @@ _WITHOUT, _WITH = "physics and control", "two cameras of 224 px"
          in_quick=False)  # fmt: skip
 def mujoco_warp(setting: Setting) -> list[Figure]:
     """Return control steps/s of all worlds together by their number, ours, and how many times ours the best has."""
-    from vla_bench.benchmarking.warp_worlds import write_moment
-
     python = _python(setting)
-    files = dict(zip(("model", "moment"), map(str, write_moment(TABLETOP, setting.workspace)), strict=True))
+    files = _moment(setting)
     agreement = setting.workspace / "agreement.json"
     speeds: dict[str, dict[int, list[float]]] = {what: {} for what in (_WITHOUT, _WITH)}
-    for count in _ON_GPU if gpu() else _ON_PROCESSOR:
+    counts = _ON_GPU if gpu() else _ON_PROCESSOR
+    for count in counts:
         for what, of_one in speeds.items():
-            first = count == 1 and what == _WITH
+            first = count == counts[0] and what == _WITH
             options = {**files, "worlds": count, "cameras": what == _WITH, "agreement": str(agreement) * first}
-            of_one[count] = _worlds_speed(setting, Subject(f"MuJoCo Warp, {count} worlds, {what}", _module(), options,
-                                                           python, peers[_NAME].distributions))  # fmt: skip
+            peer = peers[_NAME]
+            subject = Subject(f"MuJoCo Warp, {count} worlds, {what}", peer.module, options, python, peer.distributions)
+            of_one[count] = _worlds_speed(setting, subject)
     setting.note(agreement_text(json.loads(agreement.read_text(encoding="utf-8"))))
     setting.note(
         f"mujoco-warp: `{TABLETOP}`, our controller in Warp's kernels, random actions, no success checks, resets or "
@@ -73,8 +74,13 @@ def _python(setting: Setting) -> str:
     )
 
 
-def _module() -> Path:
-    return peers[_NAME].module
+def _moment(setting: Setting) -> dict[str, str]:
+    """Write the model and a moment, in a process of its own: MuJoCo sets variables that later measures would inherit."""
+    from vla_bench.benchmarking.warp_worlds import write_moment
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        model, moment = process.submit(write_moment, TABLETOP, setting.workspace).result()
+    return {"model": str(model), "moment": str(moment)}
 
 
 def _worlds_speed(setting: Setting, subject: Subject) -> list[float]:
