@@ -13,14 +13,15 @@ _IMAGE_SIZE = 224  # pixels, two cameras
 @measure("peers", "Other peers, in their own Python: 2 cameras of 224 px")
 def others(setting: Setting) -> list[Figure]:
     """Return steps/s and reset time of each peer, and how many times its speed ours has."""
-    if not setting.peers:
-        known = ", ".join(sorted(set(peers) - {"robosuite"}))
+    asked = {name: python for name, python in setting.peers.items() if peers[name].measure == "peers"}
+    if not asked:
+        known = ", ".join(sorted(name for name in peers if name != "robosuite" and peers[name].measure == "peers"))
         raise NotRunError(
             f"no --peer was given. With one installed in /path: --peer NAME=/path/bin/python, of {known}."
         )
     figures: list[Figure] = []
     failure: SubjectError | None = None
-    for name, python in setting.peers.items():
+    for name, python in asked.items():
         try:
             figures += _beside(setting, name, python)
         except SubjectError as error:
