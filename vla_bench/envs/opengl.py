@@ -7,6 +7,7 @@ import warnings
 from ctypes.util import find_library
 
 from vla_bench.core.errors import RenderingError
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs import egl
 
 _CHOICE = "MUJOCO_GL"
@@ -40,7 +41,7 @@ def opengl_variables(workers: int = 1, worker: int = 0) -> dict[str, str]:
     with 0 threads draws in the worker's own thread, which is fastest where every core has a worker. Where the machine
     has several GPUs, workers take them in turn.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = usable_cores()
     threads = 0 if workers >= cores else min(cores // workers, _MOST_THREADS)
     variables = {"LP_NUM_THREADS": str(threads)}
     gpus = [device for device in egl.devices() if not device.is_software()] if workers > 1 else []
