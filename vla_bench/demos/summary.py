@@ -184,7 +184,8 @@ def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
     finite = actions[np.isfinite(actions).all(axis=1)]
     if not len(finite):
         return np.full((5, actions.shape[1]), np.nan)
-    return np.quantile(finite, [0, 0.01, 0.5, 0.99, 1], axis=0)
+    quantiles: NDArray[np.float64] = np.quantile(finite, [0, 0.01, 0.5, 0.99, 1], axis=0)
+    return quantiles
 
 
 def not_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
