@@ -334,24 +334,3 @@ def test_wrong_task_is_named(change: dict[str, Any], error: type[Exception], mes
 def test_other_robots_are_refused() -> None:
     with pytest.raises(ConventionError, match=r"no robot 'ur5e'\. Known: panda"):
         RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(_SIZE, robot="ur5e"))
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_expert_solves_task(environments: dict[str, VlaBenchEnv], name: str) -> None:
-    assert _solved(environments[name], seed=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
-def test_expert_solves_95_of_100(environments: dict[str, VlaBenchEnv], name: str) -> None:
-    assert sum(_solved(environments[name], seed) for seed in range(1000, 1100)) >= 95
-
-
-def _solved(environment: VlaBenchEnv, seed: int) -> bool:
-    environment.reset(seed=seed)
-    expert = make_expert(environment.task)
-    expert.reset(environment.simulation.world, np.random.default_rng(seed))
-    while True:
-        _, terminated, truncated, info = environment.advance(expert.act(environment.simulation.world))
-        if terminated or truncated:
-            return bool(info["success"])

@@ -22,6 +22,7 @@ class Setting:
     scale: float = 1.0  # of everything that is counted instead: episodes, steps, demonstrations
     workers: int = 2  # processes of what runs in several
     full: bool = False  # take what is projected otherwise
+    rehearse: bool = False  # take what needs a GPU on the processor, at a size that it can run
     peers: Mapping[str, str] = field(default_factory=dict)  # name -> Python that has the peer installed
     workspace: Path = Path()  # for what a measure writes; removed afterwards
     note: Callable[[str], None] = lambda text: None  # hears what a reader of the figures must know

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -175,11 +176,12 @@ class Turns:
         """Let one subject alone take a turn."""
         return self._processes[name].turn(seconds=seconds, steps=steps, warm_up=warm_up, resets=resets)
 
-    def together(self, *, seconds: float, warm_up: int = 3) -> dict[str, Turn]:
-        """Let all subjects work at the same time."""
-        for process in self._processes.values():
+    def together(self, *, seconds: float, warm_up: int = 3, first: int | None = None) -> dict[str, Turn]:
+        """Let all subjects work at the same time, or the `first` of them, while the others wait."""
+        working = dict(islice(self._processes.items(), first))
+        for process in working.values():
             process.begin(seconds=seconds, steps=1, warm_up=warm_up)
-        return {name: process.finished() for name, process in self._processes.items()}
+        return {name: process.finished() for name, process in working.items()}
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

@@ -37,6 +37,9 @@ def benchmark(
         bool, typer.Option("--quick", help="A minute or two: short turns, and less of everything.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Run all 500 episodes of what is projected otherwise.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Take what needs a GPU on the processor, with a small network.")
+    ] = False,
     peer: Annotated[
         list[str] | None,
         typer.Option(help="Measure this peer, too: `metaworld=/path/to/python`, where it is installed; repeat."),
@@ -66,7 +69,7 @@ def benchmark(
     if show:
         _list()
         return
-    options = _options(only, quick, full, peer, profile, growth, measured, turns, worker_count(workers))
+    options = _options(only, quick, full, rehearse, peer, profile, growth, measured, turns, worker_count(workers))
     then = _record_then(record) if check else None
     with progress_shown("benchmark") as update:
         now = run_benchmark(options, _command(), update)
@@ -84,6 +87,7 @@ def _options(
     only: Sequence[str] | None,
     quick: bool,
     full: bool,
+    rehearse: bool,
     peer: Sequence[str] | None,
     profile: bool,
     growth: bool,
@@ -97,7 +101,7 @@ def _options(
     from vla_bench.benchmarking.measures import Setting
     from vla_bench.benchmarking.peer_options import peers_of
 
-    setting = Setting(full=full, workers=workers, peers=peers_of(peer or ()))
+    setting = Setting(full=full, rehearse=rehearse, workers=workers, peers=peers_of(peer or ()))
     setting = setting.quick() if quick else setting
     setting = setting if turns is None else replace(setting, turns=turns)
     options = BenchmarkOptions(tuple(only or ()), quick, setting, profile, growth, measured)

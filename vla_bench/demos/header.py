@@ -41,6 +41,11 @@ class FileHeader:
         """Who acts; a file that does not say was made when there was but one."""
         return str(self.env_args.get("env_kwargs", {}).get("robot", "panda"))
 
+    @property
+    def proprioception_size(self) -> int:
+        """Length of the proprioception vector."""
+        return sum(field.size for field in self.proprioception_fields)
+
     def columns(self, name: str) -> slice:
         """Return where a proprioception field stands in the vector; raise KeyError where it does not."""
         end = 0

@@ -4,7 +4,7 @@ All renderers of a process share one OpenGL context; those of the same model and
 says what each quality is, what it costs, and how near its images are to the unsimplified ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from vla_bench.envs.graphics import graphics
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.seen_geoms import SceneGeoms
+from vla_bench.envs.shadow_map import ShadowMap, can_draw
 
 _SPARE_GEOMS = 100  # for what MuJoCo draws besides the model's geoms
 
@@ -45,6 +46,8 @@ class Renderer:
         if fast:
             _sample_one_mipmap(self._graphics.gl, self._context)
         self._own = self._context.offFBO, self._context.offFBO_r
+        own_map = self._shadows and can_draw(model)
+        self._shadow_map = ShadowMap(model, self._graphics.gl, self._context) if own_map else None
         self._stencil = self._reflections
         self._frames: list[Framebuffer] = []
         self._rectangle = mujoco.MjrRect(0, 0, image_size, image_size)
@@ -57,6 +60,7 @@ class Renderer:
         All are drawn before the first is read, so that software OpenGL can use all its threads.
         """
         self._begin()
+        self._draw_shadows(data, list(cameras.values()))
         for frame, camera in zip(self._frames_for(len(cameras)), cameras.values(), strict=True):
             self._draw(data, camera, frame)
             self._graphics.gl.glFlush()
@@ -88,6 +92,8 @@ class Renderer:
         self._graphics.use()
         for frame in self._frames:
             frame.free()
+        if self._shadow_map:
+            self._shadow_map.free()
         self._context.offFBO, self._context.offFBO_r = self._own
         self._context.free()
         self._context = None
@@ -109,11 +115,28 @@ class Renderer:
             )
         return self._frames[:cameras]
 
-    def _draw(self, data: mujoco.MjData, camera: str, frame: Framebuffer) -> None:
+    def _draw_shadows(self, data: mujoco.MjData, cameras: Sequence[str]) -> None:
+        """Draw the shadows of all cameras, where MuJoCo need not draw them for each."""
+        if self._shadow_map is None or not cameras:
+            return
+        self._fill_scene(data, cameras[0])
+        eyes = []
+        for camera in cameras:
+            self._camera.fixedcamid = self._model.camera(camera).id
+            mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
+            eyes.append(self._geoms.eye())
+        self._shadow_map.draw(self._scene, self._geoms, eyes)
+
+    def _fill_scene(self, data: mujoco.MjData, camera: str) -> None:
         self._camera.fixedcamid = self._model.camera(camera).id
         all_kinds = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, all_kinds, self._scene)
-        if not self._shadows:  # what is not seen may cast one
+
+    def _draw(self, data: mujoco.MjData, camera: str, frame: Framebuffer) -> None:
+        self._fill_scene(data, camera)
+        if self._shadow_map:
+            self._shadow_map.use(self._scene, self._geoms)
+        if self._shadow_map or not self._shadows:  # otherwise what is not seen may cast one
             self._geoms.keep_seen(reflections=self._reflections)
         frame.use(self._context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)

@@ -1,11 +1,13 @@
 """Environments that draw on a GPU, by number of processes."""
 
+from vla_bench.benchmarking.accelerated import require_gpu
 from vla_bench.benchmarking.figures import Figure
-from vla_bench.benchmarking.machine import cores, gpu
-from vla_bench.benchmarking.measures import NotRunError, Setting, measure
+from vla_bench.benchmarking.machine import cores
+from vla_bench.benchmarking.measures import Setting, measure
 from vla_bench.benchmarking.processes import Turns
 from vla_bench.benchmarking.subjects import ours
 from vla_bench.benchmarking.tasks_measured import TABLETOP
+from vla_bench.envs.vector.processes import process_variables
 
 _IMAGE_SIZE = 224  # pixels, two cameras
 
@@ -13,23 +15,31 @@ _IMAGE_SIZE = 224  # pixels, two cameras
 @measure("gpu-environments", "Environment steps/s by number of processes, EGL on the GPU")
 def gpu_environments(setting: Setting) -> list[Figure]:
     """Return steps/s of all processes together, for 1, 2, 4, ... processes up to one a core."""
-    if not gpu():
-        raise NotRunError("no GPU.")
-    figures = []
-    for count in counts_to(cores()):
-        subjects = {
-            str(number): ours("task", f"process {number}", task_id=TABLETOP, image_size=_IMAGE_SIZE,
-                              variables={"MUJOCO_GL": "egl", "OMP_NUM_THREADS": "1"})
-            for number in range(count)
-        }  # fmt: skip
-        with Turns(subjects) as turns:
-            speeds = [
-                sum(turn.steps_per_s for turn in turns.together(seconds=setting.seconds).values())
+    require_gpu(setting)
+    most = cores()
+    subjects = {
+        str(number): ours("task", f"process {number}", task_id=TABLETOP, image_size=_IMAGE_SIZE,
+                          variables={**process_variables(most, number), "MUJOCO_GL": "egl"})
+        for number in range(most)
+    }  # fmt: skip
+    with Turns(subjects) as turns:
+        speeds = {
+            count: [
+                sum(turn.steps_per_s for turn in turns.together(seconds=setting.seconds, first=count).values())
                 for _ in range(setting.turns)
             ]
-        title = f"{count} process{'es' * (count > 1)}, two cameras of {_IMAGE_SIZE} px"
-        figures.append(Figure(name=f"processes-{count}", title=title, unit="steps/s", turns=tuple(speeds), kind="time"))
-    return figures
+            for count in counts_to(most)
+        }
+    return [
+        Figure(
+            name=f"processes-{count}",
+            title=f"{count} process{'es' * (count > 1)}, two cameras of {_IMAGE_SIZE} px",
+            unit="steps/s",
+            turns=tuple(of_one),
+            kind="time",
+        )
+        for count, of_one in speeds.items()
+    ]
 
 
 def counts_to(most: int) -> list[int]:
