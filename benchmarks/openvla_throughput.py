@@ -16,17 +16,16 @@ import torch
 from provenance import command, hardware, software, today
 
 from vla_bench.core.paths import data_folder, written_whole
-from vla_bench.models.openvla.building import build_on_meta, compute_buffers
 from vla_bench.models.openvla.checkpoint import load_checkpoint
 from vla_bench.models.openvla.compiling import compile_network
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.models.openvla.random_weights import random_network
 from vla_bench.models.tracing import CALLS_BEFORE, CALLS_CHECKED, Traced
 
 ActionLogits = Callable[..., torch.Tensor]
 _RECORDED = "recorded"
 _PROMPT_TOKENS = 24  # of networks whose prompts have no fixed length
-_WEIGHT_SCALE = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,17 +81,6 @@ def _inputs(network: OpenVLA, batch: int, device: str) -> tuple[torch.Tensor | N
         pixels.to(device),
         proprioception if config.proprioception_dim else None,
     )
-
-
-def random_7b(device: str) -> OpenVLA:
-    """Return the published size with random weights in bf16, made on the device tensor by tensor."""
-    model = build_on_meta(openvla_7b_config())
-    for name, parameter in list(model.named_parameters()):
-        module, _, attribute = name.rpartition(".")
-        values = torch.empty(parameter.shape, dtype=torch.bfloat16, device=device).normal_(0.0, _WEIGHT_SCALE)
-        setattr(model.get_submodule(module), attribute, torch.nn.Parameter(values, requires_grad=False))
-    compute_buffers(model, device)
-    return model.eval()
 
 
 def report(seconds: dict[Setting, list[float]], network: OpenVLA, title: str, threads: int, device: str) -> str:
@@ -151,7 +139,7 @@ def main() -> None:
 
     def made() -> OpenVLA:
         if options.random_7b:
-            return random_7b(options.device)
+            return random_network(openvla_7b_config(), options.device, torch.bfloat16)
         return load_checkpoint(folder, device=options.device, dtype=_dtype(options.dtype)).model
 
     network = made()
