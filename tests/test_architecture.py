@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"core", "demos", "models"},
     "authoring": {"core", "tasks", "envs", "experts", "results"},
     "evaluation": {"core", "tasks", "envs", "experts", "policies", "results", "authoring"},
-    "benchmarking": {"core", "tasks", "envs", "demos", "models", "policies", "results", "evaluation", "training"},
+    "benchmarking": {"core", "tasks", "envs", "demos", "models", "policies", "results", "evaluation"},
 }
 ON_TOP = {"cli", "quickstart", "__main__"}  # nothing below imports these
 

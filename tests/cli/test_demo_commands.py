@@ -73,7 +73,7 @@ def test_replay_of_other_actions_fails_with_a_table(recorded: Path, tmp_path: Pa
 
 def test_render_draws_what_is_asked_for(recorded: Path, tmp_path: Path) -> None:
     output = tmp_path / "new.hdf5"
-    asked = ["--cameras", "wrist", "--size", "40", "--depth", "--no-segmentation", "-w", "1"]
+    asked = ["--camera", "wrist", "--image-size", "40", "--depth", "--no-segmentation", "-w", "1"]
     result = invoke("render", recorded, *asked, "--output", output)
     assert result.exit_code == 0, result.output
     with DemonstrationFile(output) as file, DemonstrationFile(recorded) as before:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from vla_bench.benchmarking.exponents import exponent
 from vla_bench.benchmarking.growth_points import Growth, Point
-from vla_bench.benchmarking.machine import cores
 from vla_bench.benchmarking.measures import Setting
 from vla_bench.benchmarking.processes import Turns
 from vla_bench.benchmarking.runs import Moment, watch
 from vla_bench.benchmarking.subjects import ours
 from vla_bench.benchmarking.tasks_measured import TABLETOP
+from vla_bench.core.machine import usable_cores
 
 _EPISODES = (10, 30, 100, 300, 1000)
 _WORKERS_FOR_EPISODES, _ROWS = 2, 4
@@ -51,7 +51,7 @@ def by_workers(setting: Setting) -> Growth:
     """Return the time of a step over all workers, for 1 to twice as many workers as cores, with images."""
     suite, task = TABLETOP.split(".")
     points = []
-    for count in sorted({1, 2, *_doubled(2 * cores())}):
+    for count in sorted({1, 2, *_doubled(2 * usable_cores())}):
         rows = max(1, _ROWS // 2)
         run = watch(
             setting.workspace / f"workers-{count}",
@@ -64,7 +64,9 @@ def by_workers(setting: Setting) -> Growth:
         )
         pace = run.pace(first=rows * count)
         points.append(Point(size=count, cost=1000.0 / pace, memory_mb=_together(run.moments[-1])))
-    return _growth("workers", f"Workers on {cores()} cores, with images", "workers", "time of a step [ms]", points)
+    return _growth(
+        "workers", f"Workers on {usable_cores()} cores, with images", "workers", "time of a step [ms]", points
+    )
 
 
 def by_tasks(setting: Setting) -> Growth:

@@ -42,11 +42,6 @@ def this_machine() -> Machine:
     )
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return usable_cores()
-
-
 def gpu() -> str:
     """Return the name of the first GPU, or nothing. No library is loaded for it."""
     if (tool := shutil.which("nvidia-smi")) is None:

@@ -3,13 +3,13 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from vla_bench.benchmarking.machine import cores
 from vla_bench.benchmarking.measures import Setting
 from vla_bench.benchmarking.processes import Subject, Turn, Turns
 from vla_bench.benchmarking.profile_parts import Part, Profile
 from vla_bench.benchmarking.runs import watch
 from vla_bench.benchmarking.subjects import ours
 from vla_bench.benchmarking.tasks_measured import ENGINES
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs.vector.processes import process_variables
 from vla_bench.tasks import get_task
 
@@ -29,7 +29,7 @@ def profile_engines(setting: Setting) -> tuple[Profile, ...]:
 
 
 def _profile(setting: Setting, engine: str, task_id: str) -> Profile:
-    variables = process_variables(cores())  # as workers on every core have it
+    variables = process_variables(usable_cores())  # as workers on every core have it
     with Turns(_subjects(task_id, variables)) as turns:
         taken = turns.take(max(3, setting.turns), seconds=setting.seconds / 2)
         in_run = _in_a_run(setting, task_id, turns)
@@ -69,7 +69,7 @@ def _in_a_run(setting: Setting, task_id: str, turns: Turns) -> list[float]:
             workers=1,
             rows=_ROWS,
             image_size=_IMAGE_SIZE,
-            variables=process_variables(cores()),
+            variables=process_variables(usable_cores()),
         )
         more.append(1000.0 * (1.0 / run.pace(first=_ROWS) - bare.step_s))
     return more

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ class Seeing(PolicyWrapper):
     @property
     def requirements(self) -> PolicyRequirements:
         """What the policy needs, and two cameras."""
-        from dataclasses import replace
-
         return replace(self._policy.requirements, cameras=_CAMERAS, image_size=self._image_size)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:

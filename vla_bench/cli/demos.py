@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli import recording_options as asked
-from vla_bench.cli.options import Seed, Workers, worker_count
+from vla_bench.cli.options import Output, Seed, Workers, worker_count
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -51,9 +51,14 @@ def replay(
 
 def render(
     demos: Demos,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write; one that was begun is continued.")],
-    cameras: Annotated[str | None, typer.Option(help="Cameras, with commas. [default: those of the file]")] = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Pixels. [default: those of the file]")] = None,
+    output: Output,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option("--camera", "--cameras", help="Camera; repeat, or use commas. [default: those of the file]"),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", "--size", min=16, help="Pixels. [default: those of the file]")
+    ] = None,
     depth: Annotated[bool | None, typer.Option("--depth/--no-depth", help="Depth too, in metres.")] = None,
     segmentation: Annotated[
         bool | None, typer.Option("--segmentation/--no-segmentation", help="What each pixel shows, too.")
@@ -65,7 +70,7 @@ def render(
 ) -> None:
     """Draw the observations of recorded states anew, without planning or simulating anything.
 
-    Example: `vla-bench render demos.hdf5 --cameras agentview,wrist --size 128 --depth --output new.hdf5`
+    Example: `vla-bench render demos.hdf5 --camera agentview --camera wrist --image-size 128 --depth --output new.hdf5`
     """
     from vla_bench.demos.rerendering import RenderOptions
     from vla_bench.demos.rerendering import render as draw_again
@@ -73,8 +78,8 @@ def render(
     options = RenderOptions(
         source=demos,
         output=output,
-        cameras=None if cameras is None else tuple(name.strip() for name in cameras.split(",") if name.strip()),
-        image_size=size,
+        cameras=None if not camera else tuple(name.strip() for name in ",".join(camera).split(",") if name.strip()),
+        image_size=image_size,
         depth=depth,
         segmentation=segmentation,
         rendering=rendering,

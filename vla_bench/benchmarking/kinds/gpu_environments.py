@@ -2,11 +2,11 @@
 
 from vla_bench.benchmarking.accelerated import require_drawing_gpu
 from vla_bench.benchmarking.figures import Figure
-from vla_bench.benchmarking.machine import cores
 from vla_bench.benchmarking.measures import Setting, measure
 from vla_bench.benchmarking.processes import Turns
 from vla_bench.benchmarking.subjects import ours
 from vla_bench.benchmarking.tasks_measured import TABLETOP
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs.vector.processes import process_variables
 
 _IMAGE_SIZE = 224  # pixels, two cameras
@@ -16,7 +16,7 @@ _IMAGE_SIZE = 224  # pixels, two cameras
 def gpu_environments(setting: Setting) -> list[Figure]:
     """Return steps/s of all processes together, for 1, 2, 4, ... processes up to one a core."""
     require_drawing_gpu(setting)
-    most = cores()
+    most = usable_cores()
     subjects = {
         str(number): ours("task", f"process {number}", task_id=TABLETOP, image_size=_IMAGE_SIZE,
                           variables={**process_variables(most, number), "MUJOCO_GL": "egl"})

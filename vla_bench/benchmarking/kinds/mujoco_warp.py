@@ -9,12 +9,13 @@ from multiprocessing import get_context
 from typing import Any
 
 from vla_bench.benchmarking.figures import Figure, number
-from vla_bench.benchmarking.machine import cores, gpu
+from vla_bench.benchmarking.machine import gpu
 from vla_bench.benchmarking.measures import NotRunError, Setting, measure
 from vla_bench.benchmarking.processes import Subject, Turns
 from vla_bench.benchmarking.stock import peers
 from vla_bench.benchmarking.subjects import ours
 from vla_bench.benchmarking.tasks_measured import TABLETOP
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs.vector.processes import process_variables
 
 _NAME, _PACKAGE = "mujoco-warp", "mujoco_warp"
@@ -75,7 +76,7 @@ def _python(setting: Setting) -> str:
 
 
 def _moment(setting: Setting) -> dict[str, str]:
-    """Write the model and a moment, in a process of its own: MuJoCo sets variables that later measures would inherit."""
+    """Write the model and a moment, in a process of its own: MuJoCo sets variables that later ones would inherit."""
     from vla_bench.benchmarking.warp_worlds import write_moment
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
@@ -94,7 +95,7 @@ def _worlds_speed(setting: Setting, subject: Subject) -> list[float]:
 def _own(setting: Setting, what: str) -> list[float]:
     """Return control steps/s of one process of ours on each core, together."""
     part, cameras = ("whole", ("agentview", "wrist")) if what == _WITH else ("simulate", ())
-    count = cores()
+    count = usable_cores()
     subjects = {
         str(index): ours("task", f"process {index}", task_id=TABLETOP, part=part, cameras=cameras, image_size=224,
                          variables=process_variables(count, index))
@@ -110,13 +111,13 @@ def _figures(what: str, speeds: Mapping[int, list[float]], own: list[float]) -> 
     most = max(speeds, key=lambda count: max(speeds[count]))
     ratios = tuple(theirs / max(mine, 1e-12) for theirs, mine in zip(speeds[most], own, strict=True))
     return [
-        Figure(name=f"{name}-ratio", title=f"MuJoCo Warp, {most} worlds, against {cores()} processes of ours: {what}",
+        Figure(name=f"{name}-ratio", title=f"MuJoCo Warp, {most} worlds, against {usable_cores()} processes of ours: {what}",
                unit="x", kind="ratio", turns=ratios),
         *(
             Figure(name=f"{name}-{count}", title=f"MuJoCo Warp, {count} world{'s' * (count > 1)}: {what}",
                    unit="steps/s", kind="time", turns=tuple(values))
             for count, values in speeds.items()
         ),
-        Figure(name=f"{name}-ours", title=f"{cores()} processes of ours: {what}", unit="steps/s", kind="time",
+        Figure(name=f"{name}-ours", title=f"{usable_cores()} processes of ours: {what}", unit="steps/s", kind="time",
                turns=tuple(own)),
     ]  # fmt: skip

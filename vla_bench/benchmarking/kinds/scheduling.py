@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from vla_bench.benchmarking.figures import Aim, Figure
-from vla_bench.benchmarking.machine import cores
 from vla_bench.benchmarking.measures import NotRunError, Setting, measure
 from vla_bench.benchmarking.processes import Turns, ratios
 from vla_bench.benchmarking.runs import Watched, watch
 from vla_bench.benchmarking.subjects import ours
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs.vector.processes import process_variables
 from vla_bench.tasks import get_task
 
@@ -21,9 +21,9 @@ _RUNS = {"one": 1, "two": 2, "one-unbound": 1}  # workers
 @measure("scheduling", "Real runs with images: 2 workers against 1; scheduler, ledger and copies")
 def scheduling(setting: Setting) -> list[Figure]:
     """Return ratios and shares, from runs of a policy that stands still, so that all episodes are of one length."""
-    if cores() < 2:
+    if usable_cores() < 2:
         raise NotRunError("it takes two cores.")
-    bound = process_variables(cores())  # every worker keeps to one core, however many there are
+    bound = process_variables(usable_cores())  # every worker keeps to one core, however many there are
     paces: dict[str, list[float]] = {name: [] for name in (*_RUNS, "bare")}
     kept: list[float] = []  # share of a run's processor time that the bare loop takes, too
     loop = ours("episodes", "bare loop", variables=bound, task_id=_TASK, image_size=_IMAGE_SIZE, rows=_ROWS)
