@@ -1,10 +1,15 @@
 """Every registered measure and peer keeps the contract; those that take long are marked slow."""
 
 import ast
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
+from vla_bench.benchmarking import accelerated
 from vla_bench.benchmarking.benchmark import BenchmarkOptions, run_benchmark, take
 from vla_bench.benchmarking.figures import Outcome
 from vla_bench.benchmarking.machine import gpu
@@ -12,9 +17,10 @@ from vla_bench.benchmarking.measures import Setting, measures
 from vla_bench.benchmarking.processes import Turns
 from vla_bench.benchmarking.stock import peers
 from vla_bench.core.errors import UnknownNameError
+from vla_bench.envs import egl
 
 TINY = Setting(turns=1, seconds=0.02, scale=0.01, workers=1)
-CHEAP = ("gpu-environments", "gpu-inference", "peers")
+CHEAP = ("gpu-environments", "gpu-episodes", "gpu-inference", "mujoco-warp", "peers")
 AIMED = {  # the issue's table: every aim has a figure
     "tabletop-images": {"tabletop-ratio"},
     "robosuite-images": {"fast-ratio", "faithful-ratio"},
@@ -55,8 +61,34 @@ def test_every_aim_has_its_measure() -> None:
 
 
 @pytest.mark.skipif(bool(gpu()), reason="there is a GPU")
-def test_what_needs_a_gpu_says_that_there_is_none() -> None:
-    assert take("gpu-inference", TINY).not_run == "no GPU."
+@pytest.mark.parametrize("name", ["gpu-environments", "gpu-episodes", "gpu-inference"])
+def test_what_needs_a_gpu_says_that_there_is_none(name: str) -> None:
+    assert take(name, TINY).not_run.startswith("no GPU. `--rehearse` takes the same measures on the processor")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU")
+def test_a_gpu_that_torch_or_opengl_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerated, "gpu", lambda: "1 x A GPU")
+    for name in ("gpu-episodes", "gpu-inference"):
+        assert "sees no GPU, nvidia-smi does: install a build of torch for CUDA" in take(name, TINY).not_run
+    monkeypatch.setattr(egl, "devices", lambda: ())
+    assert "in a container, set NVIDIA_DRIVER_CAPABILITIES=all" in take("gpu-environments", TINY).not_run
+
+
+@pytest.mark.skipif(find_spec("mujoco_warp") is not None, reason="it is installed here")
+def test_mujoco_warp_says_how_to_be_installed() -> None:
+    told = take("mujoco-warp", TINY).not_run
+    assert f"pip install mujoco=={version('mujoco')} mujoco-warp==" in told
+    assert "--peer mujoco-warp=/path/bin/python" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpu-environments", "gpu-episodes", "gpu-inference"])
+def test_a_rehearsal_takes_the_measures_of_a_gpu_machine(name: str) -> None:
+    outcome = take(name, replace(TINY, rehearse=True))
+    assert not outcome.not_run
+    assert outcome.notes[0].startswith("A rehearsal: openvla-nano")
+    assert all(value > 0 for figure in outcome.figures for value in figure.turns)
 
 
 def test_peers_say_how_to_give_one() -> None:

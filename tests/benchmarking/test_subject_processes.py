@@ -54,6 +54,7 @@ def test_subjects_can_work_at_the_same_time(tmp_path: Path) -> None:
     subject = _subject(tmp_path, limit=0)
     with Turns({"one": subject, "other": subject}) as turns:
         assert set(turns.together(seconds=0.01)) == {"one", "other"}
+        assert set(turns.together(seconds=0.01, first=1)) == {"one"}
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,17 @@ def test_inspect_draws_foreign_demonstrations_too(tmp_path: Path) -> None:
         (["generate-demos", "-t", TASK, "--camera", "wrst", "-o", "{output}"], "No camera named 'wrst'. Did you mean"),
         (["generate-demos", "-t", "robosuite.lft", "-o", "{output}"], "Did you mean 'robosuite.lift'"),
         (
+            ["generate-demos", "-t", TASK, "--noise-yaw", "0.4", "-o", "{output}"],
+            "change nothing without a disturbance",
+        ),
+        (["generate-demos", "-t", TASK, "--slip-push", "0.4", "-o", "{output}"], "Add one, such as --slips drop"),
+        (["generate-demos", "-t", TASK, "--image-size", "9000", "-o", "{output}"], "Expected 16 to 2048 pixels"),
+        (["generate-demos", "-t", TASK, "-o", "."], "--output .: expected the name of a file or folder"),
+        (["generate-demos", "-t", TASK, "-o", "/proc/x.hdf5"], "No such file or directory: /proc/"),
+        (["generate-demos", "-t", TASK, "-o", "/"], "--output /: expected the name of a file or folder"),
+        (["inspect", "/proc"], "/proc: a folder, where an HDF5 file of demonstrations was expected"),
+        (["demos", "export", "{made}", "--gripper", "open_one", "-o", "{output}"], "itself says 'close_positive'"),
+        (
             ["generate-demos", "-t", TASK, "--slip-chance", "2", "--slips", "drop", "-o", "{output}"],
             "Slips out of range",
         ),

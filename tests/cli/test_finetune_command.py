@@ -71,7 +71,7 @@ def test_a_run_from_a_file_with_options_is_resumed_from_its_own_file(tmp_path: P
     assert "4 steps in" in result.stdout
     result = invoke("finetune", "--resume", "--output", config.output, "--steps", "5")
     assert result.exit_code == 2
-    assert "was made with another configuration: optimiser" in result.stderr
+    assert "was made with another configuration: optimiser.steps: 4 then, 5 now. Use" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,8 @@ def test_a_run_from_a_file_with_options_is_resumed_from_its_own_file(tmp_path: P
         (["--demos", "x", "-o", "{output}", "--epochs", "1", "--steps", "3"], "steps and epochs are both given"),
         (["--demos", "x", "-o", "{output}", "--tracker", "wandbb"], "No tracker named 'wandbb'. Did you mean 'wandb'"),
         (["--demos", "x", "-o", "{output}", "--resume"], "there is no run to resume"),
+        (["-o", "{output}", "--resume"], "there is no run to resume: it holds no finetune.toml"),
+        (["--demos", "x", "--demos", "x", "-o", "{output}"], "x is named twice"),
         (["--demos", "x", "-o", "{output}", "--augment-flip", "2"], "`augmentation.flip`: 2.0"),
         (["--config", "{bad}"], "field `optimiser.learn_rate`: is not a known field. Expected 'learning_rate'"),
     ],

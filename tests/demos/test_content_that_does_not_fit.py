@@ -1,5 +1,6 @@
 """Files that open well and hold what cannot be right: refused by name, never learnt from."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from tests.demos.foreign import WRITERS, content
-from vla_bench.core.errors import DemonstrationFileError, VlaBenchError
+from vla_bench.core.errors import ConventionError, DemonstrationFileError, VlaBenchError
 from vla_bench.demos.editing import merge_files, split_file
-from vla_bench.demos.sources import open_source
+from vla_bench.demos.source_summary import source_lines
+from vla_bench.demos.sources import SourceOptions, open_source, require_followed
+from vla_bench.demos.summary import summarise
 
 EPISODES = (content(0), content(1, steps=9))
 WRIST = {"ours": "wrist_image", "robomimic": "robot0_eye_in_hand_image", "libero": "eye_in_hand_rgb"}
@@ -109,3 +112,44 @@ def test_nothing_is_not_divided(ours: Path, tmp_path: Path) -> None:
     with pytest.raises(VlaBenchError, match="There is no demonstration in"):
         split_file(ours, tmp_path / "new.hdf5")
     assert not (tmp_path / "new.hdf5").exists()
+
+
+@pytest.mark.parametrize("format_name", ["robomimic", "libero"])
+def test_ghosts_in_foreign_subsets_are_refused(tmp_path: Path, format_name: str) -> None:
+    path = WRITERS[format_name](tmp_path, EPISODES)
+    with h5py.File(path, "r+") as file:
+        file["mask/train"] = np.array([b"demo_0", b"demo_7"])
+    with open_source(path) as source, pytest.raises(DemonstrationFileError, match="'train' names demo_7"):
+        source.subset("train")
+
+
+@pytest.mark.parametrize(
+    ("robots", "robot"),
+    [(["Panda"], "panda"), ("MountedPanda", "panda"), (["UR5e"], "ur5e"), (["Panda", "UR5e"], None), ([], None)],
+)
+def test_whose_actions_robomimic_recorded_is_known(tmp_path: Path, robots: object, robot: str | None) -> None:
+    path = WRITERS["robomimic"](tmp_path, EPISODES)
+    with h5py.File(path, "r+") as file:
+        arguments = json.loads(file["data"].attrs["env_args"])
+        arguments["env_kwargs"]["robots"] = robots
+        file["data"].attrs["env_args"] = json.dumps(arguments)
+    with open_source(path) as source:
+        assert source.facts.robot == robot
+
+
+def test_actions_that_are_no_numbers_are_told_and_do_not_hide_the_rest(tmp_path: Path) -> None:
+    for format_name in ("ours", "robomimic"):
+        path = WRITERS[format_name](tmp_path, EPISODES)
+        with h5py.File(path, "r+") as file:
+            file["data/demo_1/actions"][4, 2] = np.nan
+        with open_source(path) as source:
+            lines = summarise(path).lines() if format_name == "ours" else source_lines(source)
+        assert "NO NUMBERS      demo_1: 1 of its actions, the first at step 4" in lines
+        assert "nan" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(("option", "stated"), [("gripper", "open_one"), ("orientation", "mirrored")])
+def test_a_convention_that_ours_contradicts_is_refused(ours: Path, option: str, stated: str) -> None:
+    options = SourceOptions(**{option: stated})  # type: ignore[arg-type]
+    with open_source(ours, options) as source, pytest.raises(ConventionError, match=f"--{option} {stated}"):
+        require_followed([source], options)

@@ -1,9 +1,12 @@
+import h5py
 import numpy as np
 import pytest
 
-from tests.demos.foreign import CAMERAS, FIELDS, content, write_libero, write_ours
+from tests.demos.foreign import CAMERAS, FIELDS, content, write_libero, write_ours, write_robomimic
+from tests.demos.made_up import demonstration, header
 from tests.demos.test_formats import need_lerobot
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.demos import write_demonstrations
 from vla_bench.demos.exporters.lerobot import export_lerobot
 from vla_bench.demos.sources import SourceOptions, open_source
 
@@ -33,3 +36,31 @@ def test_what_was_exported_reads_the_same(tmp_path, write):
 def test_an_existing_folder_is_left_alone(tmp_path):
     with open_source(write_libero(tmp_path, EPISODES)) as source, pytest.raises(VlaBenchError, match="exists already"):
         export_lerobot(source, tmp_path)
+
+
+def test_failures_stay_failures(tmp_path):
+    need_lerobot()
+    made = [demonstration(0), demonstration(1, success=False)]
+    write_demonstrations(tmp_path / "demos.hdf5", header(), made)
+    with open_source(tmp_path / "demos.hdf5") as source:
+        export_lerobot(source, tmp_path / "exported")
+    with open_source(tmp_path / "exported", SourceOptions(gripper="close_positive")) as again:
+        assert [episode.success for episode in again.episodes] == [True, False]
+
+
+def test_odd_sizes_and_cameras_of_their_own_size(tmp_path):
+    need_lerobot()
+    path = write_robomimic(tmp_path, EPISODES)
+    with h5py.File(path, "r+") as file:
+        for group in file["data"].values():
+            images = group["obs/robot0_eye_in_hand_image"][:, :15, :17]
+            del group["obs/robot0_eye_in_hand_image"]
+            group["obs/robot0_eye_in_hand_image"] = images
+    with open_source(path) as source:
+        export_lerobot(source, tmp_path / "exported")
+        with open_source(tmp_path / "exported", SourceOptions(gripper="close_positive")) as again:
+            steps = np.arange(3)
+            for camera, size in (("agentview", (24, 24)), ("wrist", (15, 17))):
+                images = again.images("episode_0", camera, steps)
+                assert images.shape == (3, *size, 3)
+                assert np.abs(images.astype(float) - source.images("demo_0", camera, steps)).mean() < 6  # H.264

@@ -12,7 +12,6 @@ from vla_bench.demos.conversions import (
     signed_as_from_matrix,
 )
 
-pytestmark = pytest.mark.slow
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 
 
@@ -29,6 +28,7 @@ def env():
         camera_names=list(CAMERAS),
         camera_heights=64,
         camera_widths=64,
+        hard_reset=False,  # the same model in each episode
         control_freq=20,
         seed=0,
     )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -81,3 +82,19 @@ def test_an_empty_file_has_no_contact_sheet(tmp_path: Path) -> None:
     ):
         write_contact_sheet(source, tmp_path / "sheet.png")
     assert "0 demonstrations" in summarise(tmp_path / "empty.hdf5").lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("collection", "expert"),
+    [
+        ({"failed": {"made_up.reach": [5]}}, (3, 4)),
+        ({"failed": {"made_up.reach": [5]}, "dropped": [["made_up.reach", 7, "lengths", "long"]]}, (4, 5)),
+        ({"failed": {"made_up.reach": [5]}, "filtered": [{}]}, None),
+        ({"failed": {"made_up.reach": [5]}, "split": {}}, None),
+        ({}, None),
+    ],
+)
+def test_the_expert_s_rate_is_of_what_it_tried_not_of_what_is_left(tmp_path: Path, collection, expert) -> None:
+    path = tmp_path / "demos.hdf5"
+    write_demonstrations(path, replace(header(), collection=collection), [demonstration(i) for i in range(3)])
+    assert summarise(path).tasks[0].expert == expert

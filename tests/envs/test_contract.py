@@ -27,7 +27,6 @@ from vla_bench.demos import Demonstration, DemonstrationFile, record_episode, wr
 from vla_bench.demos.devices import DeviceSpec
 from vla_bench.demos.recording import header_of
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.options import EnvOptions
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Task, suites, task_ids, tasks_of
 from vla_bench.tasks.phases import PHASES
@@ -283,18 +282,13 @@ def test_expert_solves_nearly_all_of_a_hundred(environment: VlaBenchEnv) -> None
     assert len(failures) <= _FAILURES_OF_A_HUNDRED[task.engine], failures
 
 
-@pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
-def test_horizon_truncates_and_no_step_follows(task_id: str) -> None:
-    task = replace(vla_bench.tasks.get_task(task_id), horizon=3)
-    environment = VlaBenchEnv(task, EnvOptions(_SIZE))
-    with pytest.raises(ConventionError, match=r"Call reset\(\) before step\(\)"):
-        environment.step(np.zeros(environment.simulation.action_dim))
+def test_horizon_truncates_and_no_step_follows(environment: VlaBenchEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "task", replace(environment.task, horizon=3))
+    still = np.zeros(environment.simulation.action_dim)
     environment.reset(seed=0)
-    ends = [environment.advance(np.zeros(environment.simulation.action_dim))[1:3] for _ in range(3)]
-    assert ends == [(False, False), (False, False), (False, True)]
+    assert [environment.advance(still)[1:3] for _ in range(3)] == [(False, False), (False, False), (False, True)]
     with pytest.raises(ConventionError, match=r"after an episode has ended"):
-        environment.step(np.zeros(environment.simulation.action_dim))
-    environment.close()
+        environment.step(still)
 
 
 @pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
@@ -310,25 +304,25 @@ def test_options_decide_what_is_seen(task_id: str) -> None:
     environment.close()
 
 
-@pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
-def test_wrong_actions_are_refused(task_id: str) -> None:
-    environment = vla_bench.make(task_id, image_size=_SIZE)
+def test_wrong_actions_are_refused(environment: VlaBenchEnv) -> None:
     environment.reset(seed=0)
     size = environment.simulation.action_dim
     with pytest.raises(ConventionError, match=rf"shape \(6,\)\. Expected \({size},\)"):
         environment.step(np.zeros(6))
     with pytest.raises(ConventionError, match="not finite"):
         environment.step(np.full(size, np.nan))
-    environment.close()
 
 
 @pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
-def test_wait_steps_come_before_the_episode(task_id: str) -> None:
-    waiting, instant = (vla_bench.make(task_id, image_size=_SIZE, wait_steps=steps) for steps in (2, 0))
+def test_reset_comes_first_then_wait_steps_then_the_episode(task_id: str) -> None:
+    waiting, instant = (vla_bench.make(task_id, cameras=(), wait_steps=steps) for steps in (2, 0))
+    still = np.tile([0, 0, 0, 0, 0, 0, -1.0], instant.simulation.action_dim // ACTION_DIM)
+    with pytest.raises(ConventionError, match=r"Call reset\(\) before step\(\)"):
+        instant.step(still)
     waiting.reset(seed=5)
     instant.reset(seed=5)
     for _ in range(2):
-        instant.advance(np.tile([0, 0, 0, 0, 0, 0, -1.0], instant.simulation.action_dim // ACTION_DIM))
+        instant.advance(still)
     assert np.array_equal(waiting.state(), instant.state())
     waiting.close()
     instant.close()

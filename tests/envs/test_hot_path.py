@@ -78,10 +78,10 @@ def test_longer_control_steps_are_no_more_calls(environment: VlaBenchEnv) -> Non
 
 def test_resets_compile_nothing(environment: VlaBenchEnv) -> None:
     models = environment.simulation.models()
-    compiled = scene._compile.cache_info().misses
+    compiled = scene._compiled.made
     made = _calls(lambda: [environment.reset(seed=seed) for seed in range(3)])
     assert all(one is other for one, other in zip(models, environment.simulation.models(), strict=True))
-    assert scene._compile.cache_info().misses == compiled
+    assert scene._compiled.made == compiled
     assert not {"compile", "from_string", "from_xml_string", "from_file", "MjData"} & set(made)
 
 

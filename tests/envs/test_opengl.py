@@ -117,14 +117,18 @@ def test_drawing_threads_share_the_cores_with_workers(
 
 
 class _Device:
-    def __init__(self, number: int, software: bool) -> None:
-        self.number, self._software = number, software
+    def __init__(self, number: int, software: bool, cuda: int | None = None) -> None:
+        self.number, self._software, self._cuda = number, software, cuda
 
     def is_software(self) -> bool:
         return self._software
 
+    def cuda_number(self) -> int | None:
+        return self._cuda
+
 
 def test_workers_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpus = (_Device(0, False), _Device(1, True), _Device(2, False))
     monkeypatch.setattr(egl, "devices", lambda: gpus)
     chosen = [opengl_variables(4, worker).get("MUJOCO_EGL_DEVICE_ID") for worker in range(4)]
@@ -132,3 +136,39 @@ def test_workers_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MUJOCO_EGL_DEVICE_ID" not in opengl_variables(1)  # MuJoCo takes the first that works
     monkeypatch.setattr(egl, "devices", lambda: gpus[:2])
     assert "MUJOCO_EGL_DEVICE_ID" not in opengl_variables(4)
+
+
+_FOUR = tuple(_Device(number, False, cuda) for number, cuda in enumerate((2, 1, 0, 3)))  # EGL's order is its own
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "drawing"),
+    [
+        (_FOUR, "2", [0]),
+        (_FOUR, "3, 0", [3, 2]),
+        (_FOUR, "7", [0, 1, 2, 3]),
+        (_FOUR, "GPU-5a1f", [0, 1, 2, 3]),
+        (_FOUR, "", [0, 1, 2, 3]),
+        ((_Device(0, False, 1), _Device(1, False, 0), _Device(2, True)), "4,5", [1, 0]),  # a driver that counts anew
+        ((_Device(0, False), _Device(1, False)), "1", [0, 1]),  # one that does not tell CUDA's numbers
+    ],
+)
+def test_gpus_that_cuda_may_not_use_do_not_draw(
+    monkeypatch: pytest.MonkeyPatch, devices: tuple[_Device, ...], visible: str, drawing: list[int]
+) -> None:
+    monkeypatch.setattr(egl, "devices", lambda: devices)
+    assert [device.number for device in egl.gpus(visible)] == drawing
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    workers = [opengl_variables(8, worker).get("MUJOCO_EGL_DEVICE_ID", "0") for worker in range(len(drawing))]
+    assert [int(number) for number in workers] == drawing
+
+
+def test_one_process_draws_on_the_gpu_that_it_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egl, "devices", lambda: _FOUR)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert opengl_variables(1)["MUJOCO_EGL_DEVICE_ID"] == "2"
+
+
+@pytest.mark.skipif(not [device for device in egl.devices() if device.is_software()], reason="drawn by a GPU")
+def test_software_has_no_number_in_cuda() -> None:
+    assert [device.cuda_number() for device in egl.devices() if device.is_software()] == [None]

@@ -1,5 +1,6 @@
 """A real, small, untrained network behind its card."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,17 @@ import torch
 from peft import LoraConfig
 
 from tests.models.small import INSTRUCTIONS, small_checkpoint
-from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
+from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError, VlaBenchError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.adapters import BaseReference, merge, save_adapter
 from vla_bench.models.adapters.forms.bottleneck import BottleneckAdapter, BottleneckConfig
 from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
 from vla_bench.models.networks.record import Conventions
+from vla_bench.models.normalization import VectorStatistics
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
+from vla_bench.policies.kinds.openvla import OpenVLAPolicy
 
 pytestmark = pytest.mark.usefixtures("processor_only")
 
@@ -268,3 +271,44 @@ def test_an_adapter_given_finds_its_own_base(folder: Path) -> None:
     given = load_policy(str(folder / "other.toml"), adapter)
     given.connect(CONVENTIONS)
     np.testing.assert_array_equal(acted(given, observations(3)), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"q01": [float("nan")] + [-1.0] * 6}, "q01 holds what is no finite number"),
+        ({"q01": [2.0] * 7, "q99": [1.0] * 7}, "q01 is larger than q99"),
+        ({"std": [1.0] * 6}, r"their shapes are .*std \(6,\)"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(folder: Path, change: dict[str, list[float]], message: str) -> None:
+    path = folder / "network" / "dataset_statistics.json"
+    content = json.loads(path.read_text())
+    content["made_up"]["action"] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=f"statistics are malformed: .*{message}"):
+        loaded(folder)
+
+
+def test_statistics_of_other_actions_are_refused_before_the_first_step(folder: Path, checkpoint: Checkpoint) -> None:
+    entry = checkpoint.statistics["made_up"]
+    six = VectorStatistics.of(np.random.default_rng(0).normal(size=(20, 6)))
+    save_checkpoint(folder / "network", replace(checkpoint, statistics={"made_up": replace(entry, action=six)}))
+    with pytest.raises(ConventionError, match="statistics are of actions of 6 numbers, ours have 7"):
+        loaded(folder)
+
+
+def test_several_statistics_want_a_key(folder: Path, checkpoint: Checkpoint) -> None:
+    entry = checkpoint.statistics["made_up"]
+    save_checkpoint(folder / "network", replace(checkpoint, statistics={"made_up": entry, "other": entry}))
+    with pytest.raises(ConventionError, match="several data sets, made_up, other: say in the policy card"):
+        loaded(folder)
+
+
+def test_weights_that_are_no_numbers_give_no_action(folder: Path) -> None:
+    policy = loaded(folder)
+    assert isinstance(policy, OpenVLAPolicy)
+    for action_from in ("most_likely", "mean"):
+        policy._card = policy._card.model_copy(update={"action_from": action_from})
+        with pytest.raises(VlaBenchError, match="its weights are damaged"):
+            policy._decoded(torch.full((1, 7, 256), torch.nan))

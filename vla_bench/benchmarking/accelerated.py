@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from vla_bench.benchmarking.machine import gpu
 from vla_bench.benchmarking.measures import NotRunError, Setting
+from vla_bench.envs import egl
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class Accelerated:
     """A device, and the network that is measured on it."""
 
     device: str  # torch's name
-    network: str  # a policy card, and a name of `vla_bench.training.plan.ARCHITECTURES`
+    network: str  # a policy card, and a name of `vla_bench.models.openvla.presets.ARCHITECTURES`
     dtype: str
     batches: tuple[int, ...]
 
@@ -43,6 +44,16 @@ def require_gpu(setting: Setting) -> None:
         setting.note(f"A rehearsal: {_REHEARSAL.network} and whatever draws here, in place of a 7B network on a GPU.")
     elif not gpu():
         raise NotRunError("no GPU. `--rehearse` takes the same measures on the processor, with a small network.")
+
+
+def require_drawing_gpu(setting: Setting) -> None:
+    """Raise `NotRunError` where software would draw, and nobody asked for a rehearsal."""
+    require_gpu(setting)
+    if not setting.rehearse and not egl.gpus():
+        raise NotRunError(
+            "nvidia-smi shows a GPU, EGL has none, so software would draw. Install libegl1 and the OpenGL part of the "
+            "driver (libnvidia-gl of its version); in a container, set NVIDIA_DRIVER_CAPABILITIES=all."
+        )
 
 
 def _torch_has_gpu() -> bool:

@@ -17,13 +17,13 @@ from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.models.normalization import STATISTICS_FILE, read_statistics
 from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
+from vla_bench.models.openvla.presets import ARCHITECTURES
 from vla_bench.models.openvla.processor import Processor
 from vla_bench.models.openvla.random_weights import random_network
 from vla_bench.policies import Policy, find_policy
 from vla_bench.policies.kinds.openvla import OpenVLACard, OpenVLAPolicy
 from vla_bench.policies.loading import CardSource
 from vla_bench.policies.wrapping import PolicyWrapper
-from vla_bench.training.plan import ARCHITECTURES
 
 _SMALL = "openvla-nano"  # whose tokenizer and statistics all sizes borrow: they come with the package
 _ENOUGH = 50  # episodes a row: more than are begun

@@ -37,7 +37,8 @@ _MISUSE, _INTERRUPTED = 2, 130  # exit statuses
 _INTERRUPTED_NOTE = "Stopped. What was finished is kept; the same command goes on from there."
 _OF_THE_MACHINE = {  # a full disk, a place that one may not or cannot write to
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EFBIG, errno.EIO),
 }
 
 

@@ -154,16 +154,29 @@ def export(
     demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New file or folder to write.")],
     to: Annotated[str, typer.Option("--format", help="What to write.")] = "lerobot",
+    instruction: Annotated[
+        str | None, typer.Option(help="What the robot was told. [default: what the demonstrations say]")
+    ] = None,
+    gripper: Annotated[
+        Literal["close_positive", "open_positive", "close_one", "open_one"] | None,
+        typer.Option(help="The demonstrations' gripper commands. [default: as their format has them]"),
+    ] = None,
+    orientation: Annotated[
+        Literal["upright", "upside_down", "mirrored", "rotated_180"] | None,
+        typer.Option(help="The demonstrations' images. [default: as their format has them]"),
+    ] = None,
 ) -> None:
-    """Write demonstrations in another tool's format.
+    """Write demonstrations in another tool's format, in our conventions: upright images, gripper -1 open to +1 closed.
 
     Example: `vla-bench demos export demos.hdf5 --format lerobot --output demos_lerobot/`
     """
     from vla_bench.demos.exporters import exporters
-    from vla_bench.demos.sources import open_source
+    from vla_bench.demos.sources import SourceOptions, open_source, require_followed
 
     write = exporters[to]
-    with open_source(demos) as source:
+    options = SourceOptions(instruction=instruction, gripper=gripper, orientation=orientation)
+    with open_source(demos, options) as source:
+        require_followed([source], options)
         write(source, output)
         _say(f"{output}: {len(source.episodes)} demonstrations, format {to}")
 

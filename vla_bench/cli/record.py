@@ -56,12 +56,12 @@ def record(
     perturb: asked.Perturb = None,
     keep_failures: asked.KeepFailures = False,
     noise: asked.NoiseKind = "none",
-    noise_translation: asked.NoiseTranslation = 0.3,
-    noise_yaw: asked.NoiseYaw = 0.1,
+    noise_translation: asked.NoiseTranslation = asked.NOISE_DEFAULTS[0],
+    noise_yaw: asked.NoiseYaw = asked.NOISE_DEFAULTS[1],
     slips: asked.SlipKind = "none",
-    slips_most: asked.SlipsMost = 1,
-    slip_chance: asked.SlipChance = 0.08,
-    slip_push: asked.SlipPush = 0.5,
+    slips_most: asked.SlipsMost = asked.SLIP_DEFAULTS[0],
+    slip_chance: asked.SlipChance = asked.SLIP_DEFAULTS[1],
+    slip_push: asked.SlipPush = asked.SLIP_DEFAULTS[2],
 ) -> None:
     """Record demonstrations by any device: an expert, a policy, a recording, or a person.
 

@@ -20,6 +20,9 @@ Perturb = Annotated[
 ]
 KeepFailures = Annotated[bool, typer.Option("--keep-failures", help="Keep failed attempts too.")]
 
+NOISE_DEFAULTS = (0.3, 0.1)  # translation and yaw
+SLIP_DEFAULTS = (1, 0.08, 0.5)  # most, chance and push
+
 _DISTURBANCE = "Disturbances, so that demonstrations show recoveries; what was wanted is what is recorded"
 NoiseKind = Annotated[
     Literal["none", "bursts", "drift"],
@@ -77,7 +80,10 @@ def noise_of(kind: str, translation: float, yaw: float) -> "NoiseOptions | None"
     """Return the noise that is asked for."""
     from vla_bench.demos import NoiseOptions
 
-    return None if kind == "none" else NoiseOptions(translation, yaw, kind)  # type: ignore[arg-type]  # typer checked it
+    if kind == "none":
+        _require_unset((translation, yaw) == NOISE_DEFAULTS, "--noise-translation and --noise-yaw", "--noise bursts")
+        return None
+    return NoiseOptions(translation, yaw, kind)  # type: ignore[arg-type]  # typer checked it
 
 
 def slips_of(kind: str, most: int, chance: float, push: float) -> "SlipOptions | None":
@@ -85,6 +91,9 @@ def slips_of(kind: str, most: int, chance: float, push: float) -> "SlipOptions |
     from vla_bench.demos import SlipOptions
 
     if kind == "none":
+        _require_unset(
+            (most, chance, push) == SLIP_DEFAULTS, "--slips-most, --slip-chance and --slip-push", "--slips drop"
+        )
         return None
     return SlipOptions(kind, most, chance, push=push)  # type: ignore[arg-type]  # typer checked it
 
@@ -100,3 +109,11 @@ def filters_of(
     from vla_bench.demos import FilterOptions
 
     return FilterOptions(failures, noops, score, quantiles)
+
+
+def _require_unset(as_by_default: bool, options: str, wanted: str) -> None:
+    """Raise where the strength of a disturbance is chosen and the disturbance is not: it would be recorded without."""
+    from vla_bench.demos.options import CollectOptionsError
+
+    if not as_by_default:
+        raise CollectOptionsError(f"{options} change nothing without a disturbance. Add one, such as {wanted}.")

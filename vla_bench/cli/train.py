@@ -11,6 +11,7 @@ from rich.console import Console
 from vla_bench.cli.model_options import ModelOptions
 from vla_bench.cli.plan import print_plan
 from vla_bench.cli.progress import progress_shown
+from vla_bench.core.errors import CheckpointError
 from vla_bench.core.validation import read_toml, validated
 from vla_bench.training.config import FinetuneConfig
 
@@ -89,8 +90,11 @@ def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> 
     from vla_bench.training.finetune import CONFIG_FILE
 
     output = options["output"]
-    if path is None and resume and output is not None and (output / CONFIG_FILE).is_file():
-        path = output / CONFIG_FILE
+    if path is None and resume and output is not None:
+        if (output / CONFIG_FILE).is_file():
+            path = output / CONFIG_FILE
+        elif not options["demos"]:
+            raise CheckpointError(output, f"there is no run to resume: it holds no {CONFIG_FILE}")
     content = {} if path is None else read_toml(path)
     source = "vla-bench finetune" if path is None else path
     return validated(FinetuneConfig, _merged(content, options), source)

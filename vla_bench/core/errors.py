@@ -80,6 +80,13 @@ class OutputInUseError(VlaBenchError):
         )
 
 
+class OutputPathError(VlaBenchError):
+    """An output path that cannot be one, because it names the working folder or the root."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"--output {path}: expected the name of a file or folder to make, such as {path / 'output'}.")
+
+
 class OutputMismatchError(VlaBenchError):
     """An existing output made with another configuration than the one asked for now."""
 

@@ -7,12 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from vla_bench.core.errors import OutputInUseError
+from vla_bench.core.errors import OutputInUseError, OutputPathError
 
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Hold `path` for this process; raise `OutputInUseError` when another process holds it. No trace is left of it."""
+    """Hold `path` for this process, without leaving a trace.
+
+    Raises `OutputInUseError` when another process holds it, `OutputPathError` when it has no name, such as `.`.
+    """
+    if not path.name:
+        raise OutputPathError(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
     with _locked(path, lock) as handle:

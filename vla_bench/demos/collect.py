@@ -29,7 +29,7 @@ class CollectError(VlaBenchError):
     """A collection that had to stop; what was finished is kept."""
 
     def __init__(self, cause: str, kept: int, folder: Path) -> None:
-        super().__init__(f"{cause.rstrip()}\n{_kept(kept, folder)}")
+        super().__init__(f"{cause.rstrip()}\n{_kept(kept, folder)}" if kept else cause.rstrip())
 
 
 class CollectInterrupted(KeyboardInterrupt):

@@ -106,7 +106,9 @@ class ForeignHdf5Source(DemonstrationSource):
         if subset not in masks:
             return None
         names = [name.decode() if isinstance(name, bytes) else str(name) for name in masks[subset][:]]
-        return tuple(sorted((name for name in names if name in self._names), key=episode_number))
+        if missing := [name for name in names if name not in self._names]:
+            raise self.fault(f"the subset {subset!r} names {missing[0]}, which is not in the file")
+        return tuple(sorted(names, key=episode_number))
 
     def close(self) -> None:
         """Close the file."""
@@ -133,17 +135,26 @@ class ForeignHdf5Source(DemonstrationSource):
             action_convention=ACTION_CONVENTION,
             gripper=self._options.gripper or "close_positive",
             orientation=self._options.orientation or self.orientation,
+            robot=self._robot(),
         )
 
     def _fields_in(self, observations: Mapping[str, Any]) -> dict[str, ObservationField]:
-        robots = self._env_args.get("env_kwargs", {}).get("robots", [])
-        robots = [robots] if isinstance(robots, str) else robots
+        robots = self._robots()
         found: dict[str, ObservationField] = {}
         for one in self.fields:
             fits = one.robot is None or all(one.robot in robot for robot in robots)
             if one.key in observations and fits:
                 found.setdefault(one.name, one)
         return found
+
+    def _robots(self) -> list[str]:
+        robots = self._env_args.get("env_kwargs", {}).get("robots", [])
+        return [robots] if isinstance(robots, str) else list(robots)
+
+    def _robot(self) -> str | None:
+        """Return whose actions these are, in our names; LIBERO mounts its Panda and calls it MountedPanda."""
+        robots = {"panda" if robot.endswith("Panda") else robot.lower() for robot in self._robots()}
+        return robots.pop() if len(robots) == 1 else None
 
     def _episode(self, name: str) -> EpisodeFacts:
         instruction = self._options.instruction or self.instruction(name) or ""

@@ -23,6 +23,8 @@ def episode_number(name: str) -> tuple[int, str]:
 
 def open_hdf5(path: Path) -> Any:
     """Open a file for reading; raise `DemonstrationFileError` that says what is wrong with it."""
+    if path.is_dir():
+        raise DemonstrationFileError(path, "a folder, where an HDF5 file of demonstrations was expected")
     if not path.is_file():
         raise DemonstrationFileError(path, "there is no such file")
     try:

@@ -13,6 +13,7 @@ from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.demos.noise import NoiseOptions
 from vla_bench.demos.slips import SlipOptions
 from vla_bench.envs.descriptions import describe_robot
+from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.perturbations import Perturbation
 from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 
@@ -51,8 +52,8 @@ class CollectOptions:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 of each.")
-        describe_robot(self.robot)  # an unknown one is told before any worker starts, and so is a perturbation
-        Perturbation.parse(self.perturb or "")
+        describe_robot(self.robot)  # an unknown one is told before any worker starts, and so is what follows
+        EnvOptions(self.image_size, self.rendering, perturbation=Perturbation.parse(self.perturb or ""))  # type: ignore[arg-type]
         if not self.cameras:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 

@@ -52,11 +52,15 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".*.tmp*"):  # of a process that was killed while writing
             leftover.unlink()
-        if self._configuration.is_file():
+        if self._configuration.is_file() and self._holds_something():
             check_same(self.folder, json.loads(self._configuration.read_text()), configuration)
             return
         with written_whole(self._configuration) as temporary:
             temporary.write_text(json.dumps(configuration, indent=2))
+
+    def _holds_something(self) -> bool:
+        """Whether an attempt was finished; a folder without one binds nobody to its options."""
+        return any(path.suffix in (".hdf5", ".failed") for path in self.folder.iterdir())
 
     def keep(self, header: FileHeader, demonstration: Demonstration, name: str = "") -> None:
         """Write a finished demonstration under a name, by default that of its episode."""

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
-from vla_bench.demos.summary import action_names, columns
+from vla_bench.demos.summary import action_names, action_quantiles, columns, not_finite_lines
 
 _UNSAID = "(nothing says it)"
 
@@ -13,6 +14,7 @@ _UNSAID = "(nothing says it)"
 def source_lines(source: DemonstrationSource) -> list[str]:
     """Return a summary as text, a line each. Actions are shown as they are stored; images are not read."""
     facts = source.facts
+    actions = {episode.name: source.stored_actions(episode.name) for episode in source.episodes}
     steps = sum(episode.steps for episode in source.episodes)
     cameras = ", ".join(ours if ours == key else f"{ours} ({key})" for ours, key in facts.cameras.items())
     fields = ", ".join(f"{field.name} ({field.size})" for field in facts.proprioception_fields)
@@ -25,7 +27,8 @@ def source_lines(source: DemonstrationSource) -> list[str]:
         "",
         *columns(["task", "demos", "success", "steps min/median/max", "instruction"], _task_rows(source.episodes)),
         "",
-        *columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(source)),
+        *columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(list(actions.values()))),
+        *not_finite_lines(actions.items()),
     ]
 
 
@@ -41,10 +44,11 @@ def _task_rows(episodes: Sequence[EpisodeFacts]) -> list[list[str]]:
     return rows
 
 
-def _action_rows(source: DemonstrationSource) -> list[list[str]]:
-    if not source.episodes:
+def _action_rows(actions: Sequence[NDArray[np.float32]]) -> list[list[str]]:
+    if not actions:
         return []
-    actions = np.concatenate([source.stored_actions(episode.name) for episode in source.episodes])
-    names = action_names(actions.shape[1])
-    quantiles = np.quantile(actions, [0, 0.01, 0.5, 0.99, 1], axis=0)  # (5, D)
-    return [[name, *(f"{value:+.2f}" for value in quantiles[:, n])] for n, name in enumerate(names)]
+    every = np.concatenate(actions)
+    quantiles = action_quantiles(every)  # (5, D)
+    return [
+        [name, *(f"{value:+.2f}" for value in quantiles[:, n])] for n, name in enumerate(action_names(every.shape[1]))
+    ]

@@ -187,6 +187,16 @@ def open_source(path: Path | str, options: SourceOptions | None = None) -> Demon
     return FORMATS["ours"](path, options or SourceOptions())  # whose reader says what is wrong with it
 
 
+def require_followed(sources: Sequence[DemonstrationSource], options: SourceOptions) -> None:
+    """Raise `ConventionError` where a convention is stated that no source follows: ours is read as it says itself."""
+    for name, stated in (("gripper", options.gripper), ("orientation", options.orientation)):
+        found = {getattr(source.facts, name) for source in sources}
+        if stated is not None and sources and stated not in found:
+            raise ConventionError(
+                f"`--{name} {stated}`: {sources[0].path} itself says {found.pop()!r}, and is read so. Leave it out."
+            )
+
+
 def cameras_by_our_names(
     path: Path, keys: Sequence[str], usual: Mapping[str, str], chosen: Mapping[str, str]
 ) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """What a demonstration file holds, at a glance."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.demos.demonstration import Demonstration
@@ -26,7 +27,7 @@ class TaskSummary:
     shortest: int  # steps
     median: float
     longest: int
-    attempts: int | None  # that the expert needed; None where the file does not say
+    expert: tuple[int, int] | None  # its successes and attempts; None where the file does not say
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Summary:
     labels: dict[str, int]  # label -> steps with it
     stored_bytes: dict[str, int]  # kind of array -> bytes on disk
     file_bytes: int
+    not_finite: tuple[str, ...] = ()  # lines about demonstrations whose actions are no finite numbers
 
     @property
     def demonstrations(self) -> int:
@@ -88,6 +90,7 @@ class Summary:
             f"phases          {_shares(self.phases)}",
             f"subsets         {', '.join(f'{name} {count}' for name, count in self.subsets.items())}",
             f"on disk         {', '.join(f'{name} {_size(size)}' for name, size in self._largest())}",
+            *self.not_finite,
         ]
 
     def _slips_shown(self) -> str:
@@ -99,7 +102,7 @@ class Summary:
                 task.task_id,
                 str(task.demonstrations),
                 f"{task.successes / task.demonstrations:.0%}",
-                "" if task.attempts is None else f"{task.successes}/{task.attempts}",
+                "" if task.expert is None else f"{task.expert[0]}/{task.expert[1]}",
                 f"{task.shortest}/{task.median:.0f}/{task.longest}",
                 task.instruction,
             ]
@@ -132,11 +135,11 @@ def summarise(path: Path | str) -> Summary:
             labels=dict(Counter(label for demonstration in demonstrations for label in demonstration.labels)),
             stored_bytes=file.stored_bytes(),
             file_bytes=file.path.stat().st_size,
+            not_finite=tuple(not_finite_lines(zip(file.names, (one.actions for one in demonstrations), strict=True))),
         )
 
 
 def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple[TaskSummary, ...]:
-    failed = header.collection.get("failed")
     rows = []
     for task_id in dict.fromkeys(demonstration.identity.task_id for demonstration in demonstrations):
         of_task = [demonstration for demonstration in demonstrations if demonstration.identity.task_id == task_id]
@@ -151,19 +154,48 @@ def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple
                 shortest=min(lengths),
                 median=float(np.median(lengths)),
                 longest=max(lengths),
-                attempts=None if failed is None else successes + len(failed.get(task_id, ())),
+                expert=_expert(header, task_id, successes),
             )
         )
     return tuple(rows)
+
+
+def _expert(header: FileHeader, task_id: str, successes: int) -> tuple[int, int] | None:
+    """Return in how many attempts the expert succeeded; a file that was filtered or divided later does not say it."""
+    collection = header.collection
+    if "failed" not in collection or "filtered" in collection or "split" in collection:
+        return None
+    dropped = sum(one[0] == task_id for one in collection.get("dropped", ()))  # by filters, so they are not here
+    made = successes + dropped
+    return made, made + len(collection["failed"].get(task_id, ()))
 
 
 def _actions(demonstrations: Sequence[Demonstration]) -> tuple[ActionSummary, ...]:
     if not demonstrations:
         return ()
     actions = np.concatenate([demonstration.actions for demonstration in demonstrations])  # (steps, 7 for each arm)
-    quantiles = np.quantile(actions, [0, 0.01, 0.5, 0.99, 1], axis=0)
+    quantiles = action_quantiles(actions)
     names = action_names(actions.shape[1])
     return tuple(ActionSummary(name, *map(float, quantiles[:, i])) for i, name in enumerate(names))
+
+
+def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return least, 1 %, median, 99 % and largest of each number of (T, D) actions, (5, D), over finite steps."""
+    finite = actions[np.isfinite(actions).all(axis=1)]
+    if not len(finite):
+        return np.full((5, actions.shape[1]), np.nan)
+    quantiles: NDArray[np.float64] = np.quantile(finite, [0, 0.01, 0.5, 0.99, 1], axis=0)
+    return quantiles
+
+
+def not_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
+    """Return a line for each demonstration with actions that are no finite numbers; training refuses it."""
+    lines = []
+    for name, actions in names_and_actions:
+        steps = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+        if len(steps):
+            lines.append(f"NO NUMBERS      {name}: {len(steps)} of its actions, the first at step {steps[0]}")
+    return lines
 
 
 def action_names(size: int) -> list[str]:

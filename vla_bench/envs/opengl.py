@@ -30,7 +30,8 @@ def load_mujoco(*, draws: bool = True) -> None:
     except Exception as error:  # whatever the OpenGL stack raises: it differs from backend to backend
         chosen = os.environ.get(_CHOICE, "")
         if draws:
-            raise RenderingError(f"{_CHOICE}={chosen} gives {type(error).__name__}: {error}") from error
+            lacking = "this machine has no libEGL.so.1: " if chosen == "egl" and not egl.is_installed() else ""
+            raise RenderingError(f"{lacking}{_CHOICE}={chosen} gives {type(error).__name__}: {error}") from error
         _load_without_opengl(chosen)
 
 
@@ -39,13 +40,14 @@ def opengl_variables(workers: int = 1, worker: int = 0) -> dict[str, str]:
 
     They count only before OpenGL is loaded; what the user has set should stay as it is. Mesa's software OpenGL (LP)
     with 0 threads draws in the worker's own thread, which is fastest where every core has a worker. Where the machine
-    has several GPUs, workers take them in turn.
+    has several GPUs, workers take them in turn, or those of them that CUDA_VISIBLE_DEVICES numbers.
     """
     cores = usable_cores()
     threads = 0 if workers >= cores else min(cores // workers, _MOST_THREADS)
     variables = {"LP_NUM_THREADS": str(threads)}
-    gpus = [device for device in egl.devices() if not device.is_software()] if workers > 1 else []
-    if len(gpus) > 1:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = egl.gpus(visible) if workers > 1 or visible else ()  # one alone takes the first that works
+    if gpus and (len(gpus) > 1 or gpus[0].number > 0):
         variables[_DEVICE] = str(gpus[worker % len(gpus)].number)
     return variables
 

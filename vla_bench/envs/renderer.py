@@ -6,7 +6,6 @@ says what each quality is, what it costs, and how near its images are to the uns
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import mujoco
@@ -14,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import ImageArray
+from vla_bench.envs.compiler_memory import give_back_free_memory
 from vla_bench.envs.fineness import casts_shadows, given_to_opengl, has_mirror
 from vla_bench.envs.framebuffer import Framebuffer
 from vla_bench.envs.graphics import graphics
+from vla_bench.envs.kept import Kept
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.seen_geoms import SceneGeoms
 from vla_bench.envs.shadow_map import ShadowMap, can_draw
 
+_MOST_KEPT_BYTES = 32_000_000  # of the models of renderers: one of the tabletop suites has 5, of robosuite 25
 _SPARE_GEOMS = 100  # for what MuJoCo draws besides the model's geoms
 
 
@@ -53,6 +55,11 @@ class Renderer:
         self._rectangle = mujoco.MjrRect(0, 0, image_size, image_size)
         self._pixels = np.empty((image_size, image_size, 3), dtype=np.uint8)
         self._graphics.close_after(self)
+
+    @property
+    def model_bytes(self) -> int:
+        """What the model fills, which lives as long as its renderer; OpenGL holds about as much again."""
+        return int(self._model.nbuffer)
 
     def images(self, data: mujoco.MjData, cameras: Mapping[str, str]) -> dict[str, ImageArray]:
         """Return a new (H, W, 3) image, right side up, of each of the model's `cameras`, under its key.
@@ -167,10 +174,18 @@ class Renderer:
         return found
 
 
-@lru_cache(maxsize=8)
 def shared_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
     """Return this process's renderer for a model (by identity) and size; made on first use."""
-    return Renderer(model, image_size, rendering)
+    return _renderers(model, image_size, rendering)
+
+
+def _made(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
+    renderer = Renderer(model, image_size, rendering)
+    give_back_free_memory()  # what OpenGL was given on the way
+    return renderer
+
+
+_renderers = Kept(_made, lambda renderer: renderer.model_bytes, _MOST_KEPT_BYTES)
 
 
 def _visible() -> mujoco.MjvOption:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import FloatArray
 
@@ -58,6 +58,13 @@ class VectorStatistics:
         """Return the statistics in a published entry; a missing `mask` means that every dimension is scaled."""
         vectors = {name: np.asarray(content[name], dtype=np.float64) for name in _VECTORS}
         mask = np.asarray(content.get("mask", np.ones(len(vectors["q01"]))), dtype=bool)
+        sizes = {name: values.shape for name, values in {**vectors, "mask": mask}.items()}
+        if mask.ndim != 1 or len(set(sizes.values())) > 1:
+            raise ValueError(f"their shapes are {', '.join(f'{name} {shape}' for name, shape in sizes.items())}")
+        if broken := [name for name, values in vectors.items() if not np.isfinite(values).all()]:
+            raise ValueError(f"{', '.join(broken)} holds what is no finite number")
+        if (vectors["q01"] > vectors["q99"]).any():
+            raise ValueError("q01 is larger than q99")
         return cls(**vectors, mask=mask)
 
 
@@ -72,13 +79,22 @@ class DatasetStatistics:
 
 
 def statistics_for(statistics: Mapping[str, DatasetStatistics], unnorm_key: str | None) -> DatasetStatistics:
-    """Return the entry `unnorm_key`, or its `_no_noops` variant, or the only one there is when the key is None."""
+    """Return the entry `unnorm_key`, or its `_no_noops` variant, or the only one there is when the key is None.
+
+    Raises `ConventionError` where there are several and no key, `UnknownNameError` for one that is not there.
+    """
     if unnorm_key is None and len(statistics) == 1:
         return next(iter(statistics.values()))
     for key in (unnorm_key, f"{unnorm_key}_no_noops"):
         if key is not None and key in statistics:
             return statistics[key]
-    raise UnknownNameError("unnormalisation key (unnorm_key)", str(unnorm_key), statistics)
+    if unnorm_key is None:
+        names = ", ".join(sorted(statistics))
+        raise ConventionError(
+            f"The checkpoint has statistics of several data sets, {names}: say in the policy card whose actions it is "
+            "to give (`unnorm_key`)."
+        )
+    raise UnknownNameError("unnormalisation key (unnorm_key)", unnorm_key, statistics)
 
 
 def write_statistics(path: Path, statistics: Mapping[str, DatasetStatistics]) -> None:

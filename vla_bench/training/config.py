@@ -149,6 +149,15 @@ class FinetuneConfig(MethodOptions, DataOptions):
     project: Annotated[str, Field(description="Name of the project at the tracker.")] = "vla-bench"
     seed: Annotated[int, Field(ge=0, description="Of batches, augmentation and new weights.")] = 0
 
+    @field_validator("demos")
+    @classmethod
+    def _each_once(cls, demos: tuple[Path, ...]) -> tuple[Path, ...]:
+        places = [path.resolve() for path in demos]
+        twice = [path for place, path in enumerate(demos) if path.resolve() in places[:place]]
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice: each of its demonstrations would count double")
+        return demos
+
     @field_validator("tracker")
     @classmethod
     def _known_tracker(cls, name: str) -> str:

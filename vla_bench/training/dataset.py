@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ACTION_DIM, ImageArray
-from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOptions, open_source
+from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOptions, open_source, require_followed
 from vla_bench.training.images import CachedImages, ImageStore, LazyImages
 from vla_bench.training.noops import steps_with_effect
 from vla_bench.training.split import Subset, episodes_of
@@ -90,6 +90,7 @@ def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset
     """Return the episodes of one subset of all sources, of any format. Raises where a source does not fit."""
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(path, selection.options)) for path in paths]
+        require_followed(sources, selection.options)
         for source in sources:
             _check(source, selection)
         chosen = [

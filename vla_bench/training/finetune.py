@@ -23,6 +23,7 @@ from vla_bench.training.batches import BatchMaker
 from vla_bench.training.checkpoints import keep_checkpoint
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, robot_of, suites_of
+from vla_bench.training.leakage import require_apart
 from vla_bench.training.methods.method import METHODS, put_on
 from vla_bench.training.objectives import objective_for
 from vla_bench.training.precision import checkpoint_gradients, hold_weights
@@ -92,6 +93,7 @@ class _Run:
         selection = frame_selection(config, base.config)
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
+        require_apart(train, valid)
         pipeline = _pipeline(config, selection, train)
         statistics = _statistics(config, base, train, pipeline)
         key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
@@ -190,17 +192,23 @@ def _previous(config: FinetuneConfig, state_path: Path, resume: bool) -> Finetun
         raise OutputMismatchError(
             config.output, [f"it holds no {REPORT_FILE}, so it was not fine-tuned here"]
         ) from None
-    now = json.loads(json.dumps(config.decisive()))
-    keys = sorted(key for key in now.keys() | earlier.keys() if now.get(key) != earlier.get(key))
+    then, now = _flat(earlier), _flat(json.loads(json.dumps(config.decisive())))
+    keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
     if keys:
-        raise OutputMismatchError(
-            config.output, [f"{key}: {earlier.get(key)} then, {now.get(key)} now" for key in keys]
-        )
+        raise OutputMismatchError(config.output, [f"{key}: {then.get(key)} then, {now.get(key)} now" for key in keys])
     if not report["finished"]:
         return None
     validations = ("validation", "best_validation")
     made = {name: None if report[name] is None else Validation(**report[name]) for name in validations}
     return FinetuneReport(**{**report, **made, "history": tuple(report["history"])})
+
+
+def _flat(content: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Return nested tables as one, keys as in `optimiser.learning_rate`."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
+    return flat
 
 
 def _says_finished(output: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,18 +13,12 @@ from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.openvla.checkpoint import CONFIG_FILE, find_base
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.config_file import config_from_json
-from vla_bench.models.openvla.presets import openvla_7b_config, openvla_nano_config
+from vla_bench.models.openvla.presets import ARCHITECTURES
 from vla_bench.training.bases import planned_shape
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import load_demonstrations
 from vla_bench.training.finetune import frame_selection
 from vla_bench.training.memory import MemoryEstimate, StepShape, estimate
-
-ARCHITECTURES: Mapping[str, Callable[[], OpenVLAConfig]] = {
-    "openvla-7b": openvla_7b_config,
-    "openvla-nano": openvla_nano_config,
-}
-"""Networks that can be planned for by name where no checkpoint of them is at hand."""
 
 
 class PlannedRun(FinetuneConfig):

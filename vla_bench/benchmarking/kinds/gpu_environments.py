@@ -1,6 +1,6 @@
 """Environments that draw on a GPU, by number of processes."""
 
-from vla_bench.benchmarking.accelerated import require_gpu
+from vla_bench.benchmarking.accelerated import require_drawing_gpu
 from vla_bench.benchmarking.figures import Figure
 from vla_bench.benchmarking.measures import Setting, measure
 from vla_bench.benchmarking.processes import Turns
@@ -15,13 +15,18 @@ _IMAGE_SIZE = 224  # pixels, two cameras
 @measure("gpu-environments", "Environment steps/s by number of processes, EGL on the GPU")
 def gpu_environments(setting: Setting) -> list[Figure]:
     """Return steps/s of all processes together, for 1, 2, 4, ... processes up to one a core."""
-    require_gpu(setting)
+    require_drawing_gpu(setting)
     most = usable_cores()
     subjects = {
-        str(number): ours("task", f"process {number}", task_id=TABLETOP, image_size=_IMAGE_SIZE,
-                          variables={**process_variables(most, number), "MUJOCO_GL": "egl"})
+        str(number): ours(
+            "task",
+            f"process {number}",
+            task_id=TABLETOP,
+            image_size=_IMAGE_SIZE,
+            variables={**process_variables(most, number), "MUJOCO_GL": "egl"},
+        )
         for number in range(most)
-    }  # fmt: skip
+    }
     with Turns(subjects) as turns:
         speeds = {
             count: [

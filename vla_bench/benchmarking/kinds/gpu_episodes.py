@@ -7,6 +7,7 @@ from vla_bench.benchmarking.accelerated import accelerated
 from vla_bench.benchmarking.figures import Figure, number
 from vla_bench.benchmarking.measures import Setting, measure
 from vla_bench.benchmarking.tasks_measured import TABLETOP
+from vla_bench.envs import egl
 from vla_bench.tasks import get_task
 
 if TYPE_CHECKING:  # torch takes seconds to load, and measures are listed without it
@@ -15,13 +16,16 @@ if TYPE_CHECKING:  # torch takes seconds to load, and measures are listed withou
 _WINDOW = 5.0  # times the seconds of a turn
 
 
-@measure("gpu-episodes", "Real runs of OpenVLA 7B, random weights, on the GPU: episodes/hour by batch and workers",
-         in_quick=False)  # fmt: skip
+@measure(
+    "gpu-episodes",
+    "Real runs of OpenVLA 7B, random weights, on the GPU: episodes/hour by batch and workers",
+    in_quick=False,
+)
 def gpu_episodes(setting: Setting) -> list[Figure]:
     """Return episodes/hour, actions/s and the policy's share of the time at each point, and the best point's."""
+    on, steps = accelerated(setting), get_task(TABLETOP).horizon
     from vla_bench.benchmarking.operating_points import Point, measure_point, random_policy
 
-    on, steps = accelerated(setting), get_task(TABLETOP).horizon
     policy = random_policy(on)
     paces: dict[Point, Pace] = {}
 
@@ -38,6 +42,8 @@ def gpu_episodes(setting: Setting) -> list[Figure]:
         if point not in paces:
             paces[point] = measure_point(policy, point, TABLETOP, _WINDOW * setting.seconds, output)
     chosen = best()
+    if not setting.rehearse and not egl.gpus():
+        setting.note("gpu-episodes: EGL has no GPU here, so software drew.")
     setting.note(
         f"gpu-episodes: {on.title}, through the whole evaluation of `{TABLETOP}`; it solves nothing, so an episode has "
         f"its horizon of {steps} steps. {_WINDOW * setting.seconds:g} s of each run, after every row has acted. Its "
@@ -60,9 +66,19 @@ def fewer(workers: int) -> list[int]:
 def _figures(point: "Point", pace: "Pace", steps: int) -> list[Figure]:
     name = f"{point.batch}-{point.workers}x{point.rows}"
     return [
-        Figure(name=f"episodes-{name}", title=str(point), unit="episodes/h", kind="time",
-               turns=(pace.episodes_per_hour(steps),)),
+        Figure(
+            name=f"episodes-{name}",
+            title=str(point),
+            unit="episodes/h",
+            kind="time",
+            turns=(pace.episodes_per_hour(steps),),
+        ),
         Figure(name=f"actions-{name}", title=str(point), unit="actions/s", kind="time", turns=(pace.actions_per_s,)),
-        Figure(name=f"policy-{name}", title=f"{point}: share of the time in which the policy computes", unit="%",
-               kind="share", turns=(100.0 * pace.policy_share,)),
-    ]  # fmt: skip
+        Figure(
+            name=f"policy-{name}",
+            title=f"{point}: share of the time in which the policy computes",
+            unit="%",
+            kind="share",
+            turns=(100.0 * pace.policy_share,),
+        ),
+    ]

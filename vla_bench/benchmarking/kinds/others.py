@@ -13,14 +13,15 @@ _IMAGE_SIZE = 224  # pixels, two cameras
 @measure("peers", "Other peers, in their own Python: 2 cameras of 224 px")
 def others(setting: Setting) -> list[Figure]:
     """Return steps/s and reset time of each peer, and how many times its speed ours has."""
-    if not setting.peers:
-        known = ", ".join(sorted(set(peers) - {"robosuite"}))
+    asked = {name: python for name, python in setting.peers.items() if peers[name].measure == "peers"}
+    if not asked:
+        known = ", ".join(sorted(name for name in peers if name != "robosuite" and peers[name].measure == "peers"))
         raise NotRunError(
             f"no --peer was given. With one installed in /path: --peer NAME=/path/bin/python, of {known}."
         )
     figures: list[Figure] = []
     failure: SubjectError | None = None
-    for name, python in setting.peers.items():
+    for name, python in asked.items():
         try:
             figures += _beside(setting, name, python)
         except SubjectError as error:
@@ -40,11 +41,27 @@ def _beside(setting: Setting, name: str, python: str) -> list[Figure]:
     speeds = {one: [turn.steps_per_s for turn in of_one] for one, of_one in taken.items()}
     times = {one: [1000.0 * turn.resets_s[0] for turn in of_one] for one, of_one in taken.items()}
     return [
-        Figure(name=f"{name}-ratio", title=f"{own.title} against {stock.title}", unit="x", kind="ratio",
-               turns=tuple(ratios(speeds["ours"], speeds["stock"]))),
-        Figure(name=f"{name}-reset-ratio", title=f"reset of {own.title} against {stock.title}", unit="x", kind="ratio",
-               turns=tuple(ratios(times["stock"], times["ours"]))),
+        Figure(
+            name=f"{name}-ratio",
+            title=f"{own.title} against {stock.title}",
+            unit="x",
+            kind="ratio",
+            turns=tuple(ratios(speeds["ours"], speeds["stock"])),
+        ),
+        Figure(
+            name=f"{name}-reset-ratio",
+            title=f"reset of {own.title} against {stock.title}",
+            unit="x",
+            kind="ratio",
+            turns=tuple(ratios(times["stock"], times["ours"])),
+        ),
         Figure(name=f"{name}-speed", title=stock.title, unit="steps/s", kind="time", turns=tuple(speeds["stock"])),
-        Figure(name=f"{name}-reset", title=f"reset of {stock.title}", unit="ms", kind="time", better="lower",
-               turns=tuple(times["stock"])),
-    ]  # fmt: skip
+        Figure(
+            name=f"{name}-reset",
+            title=f"reset of {stock.title}",
+            unit="ms",
+            kind="time",
+            better="lower",
+            turns=tuple(times["stock"]),
+        ),
+    ]

@@ -3,6 +3,7 @@
 A file runs in the peer's own Python, which may be old and has nothing of ours: it imports the standard library and,
 inside `make`, the peer. It names itself by `TITLE` and `DISTRIBUTIONS` (whose versions are reported), and its
 `make(options)` returns a subject (`serving.py`) with `image_size` pixels and `cameras` cameras; 0 cameras: no images.
+One that is measured in another way than beside a task names the measure by `MEASURE`.
 """
 
 import pkgutil
@@ -22,6 +23,7 @@ class Peer:
     title: str
     distributions: tuple[str, ...]
     module: Path
+    measure: str = "peers"  # that takes it
 
     def subject(self, *, image_size: int, cameras: int, python: str = sys.executable) -> Subject:
         """Return the peer at work in `python`."""
@@ -32,4 +34,7 @@ class Peer:
 peers: Registry[Peer] = Registry("peer")
 for _found in pkgutil.iter_modules(__path__):
     _module = import_module(f"{__name__}.{_found.name}")
-    peers.register(Peer(_module.TITLE, _module.DISTRIBUTIONS, Path(str(_module.__file__))), name=_found.name)
+    _peer = Peer(
+        _module.TITLE, _module.DISTRIBUTIONS, Path(str(_module.__file__)), getattr(_module, "MEASURE", "peers")
+    )
+    peers.register(_peer, name=_found.name.replace("_", "-"))

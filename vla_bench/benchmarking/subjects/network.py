@@ -1,6 +1,6 @@
 """An OpenVLA network of some size with random weights: one prediction of `batch` rows a step.
 
-Options: `network`, a name of `vla_bench.training.plan.ARCHITECTURES`; `device`; `dtype`; `batch`.
+Options: `network`, a name of `vla_bench.models.openvla.presets.ARCHITECTURES`; `device`; `dtype`; `batch`.
 """
 
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.presets import ARCHITECTURES
 from vla_bench.models.openvla.random_weights import random_network
-from vla_bench.training.plan import ARCHITECTURES
 
 _PROMPT_TOKENS = 24  # where the prompt has no fixed length
 

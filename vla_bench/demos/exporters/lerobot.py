@@ -16,6 +16,7 @@ from vla_bench.core.types import ImageArray
 from vla_bench.demos.exporters import exporters
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 
+_SUCCESS = "next.success"
 _FILE = "chunk-000/file-000"
 _ACTION_NAMES = ["x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "gripper"]
 _ENCODING = {"g": "2", "crf": "18"}  # a key frame every other frame, as LeRobot has it: frames are read at random
@@ -27,7 +28,8 @@ def export_lerobot(source: DemonstrationSource, folder: Path) -> Path:
     """Write all episodes into `folder`, which must not exist, and return it.
 
     Actions keep our gripper (-1 open, +1 close: `close_positive` when it is read again), the parts of the state are
-    named `field.number`, and each camera's images are one H.264 video.
+    named `field.number`, `next.success` says which episodes succeeded where the source does, and each camera's images
+    are one H.264 video.
     """
     if folder.exists():
         raise VlaBenchError(f"{folder} exists already. Choose another folder.")
@@ -66,7 +68,7 @@ def _columns(source: DemonstrationSource, tasks: Sequence[str]) -> dict[str, NDA
     fields = [field.name for field in source.facts.proprioception_fields]
     lengths = [episode.steps for episode in source.episodes]
     frame = np.concatenate([np.arange(length) for length in lengths])
-    return {
+    columns = {
         "observation.state": np.concatenate([source.proprioception(one.name, fields) for one in source.episodes]),
         "action": np.concatenate([source.actions(one.name) for one in source.episodes]),
         "timestamp": (frame / source.facts.control_hz).astype(np.float32),
@@ -75,6 +77,15 @@ def _columns(source: DemonstrationSource, tasks: Sequence[str]) -> dict[str, NDA
         "index": np.arange(len(frame)),
         "task_index": np.repeat([tasks.index(one.instruction) for one in source.episodes], lengths),
     }
+    if _says_success(source):  # true at the last step of an episode that succeeded
+        last = np.cumsum(lengths) - 1
+        columns[_SUCCESS] = np.zeros(len(frame), dtype=bool)
+        columns[_SUCCESS][last] = [one.success for one in source.episodes]
+    return columns
+
+
+def _says_success(source: DemonstrationSource) -> bool:
+    return all(one.success is not None for one in source.episodes)
 
 
 def _about_episodes(source: DemonstrationSource) -> list[dict[str, Any]]:
@@ -110,9 +121,6 @@ def _statistics(values: NDArray[Any]) -> Mapping[str, list[float]]:
 def _info(source: DemonstrationSource) -> dict[str, Any]:
     facts = source.facts
     names = [f"{field.name}.{number}" for field in facts.proprioception_fields for number in range(field.size)]
-    height, width = facts.image_size
-    video = {"video.fps": facts.control_hz, "video.codec": "h264", "video.pix_fmt": "yuv420p", "has_audio": False}
-    image = {"dtype": "video", "shape": [height, width, 3], "names": ["height", "width", "channels"], "info": video}
     scalars = dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64")
     return {
         "codebase_version": "v3.0",
@@ -126,13 +134,32 @@ def _info(source: DemonstrationSource) -> dict[str, Any]:
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
         "features": {
-            **{f"observation.images.{camera}": image for camera in facts.cameras},
+            **{f"observation.images.{camera}": _about_video(source, camera) for camera in facts.cameras},
             "observation.state": {"dtype": "float32", "shape": [len(names)], "names": names},
             "action": {"dtype": "float32", "shape": [len(_ACTION_NAMES)], "names": _ACTION_NAMES},
             "timestamp": {"dtype": "float32", "shape": [1], "names": None},
             **{name: {"dtype": kind, "shape": [1], "names": None} for name, kind in scalars.items()},
+            **({_SUCCESS: {"dtype": "bool", "shape": [1], "names": None}} if _says_success(source) else {}),
         },
     }
+
+
+def _about_video(source: DemonstrationSource, camera: str) -> dict[str, Any]:
+    size = _size(source, camera)
+    video = {"video.fps": source.facts.control_hz, "video.codec": "h264", "has_audio": False}
+    video["video.pix_fmt"] = _pixel_format(size)
+    return {"dtype": "video", "shape": [*size, 3], "names": ["height", "width", "channels"], "info": video}
+
+
+def _size(source: DemonstrationSource, camera: str) -> tuple[int, int]:
+    """Return height and width [pixels]: each camera's are its own."""
+    _, height, width, _ = source.images(source.episodes[0].name, camera, np.zeros(1, dtype=np.int64)).shape
+    return height, width
+
+
+def _pixel_format(size: tuple[int, int]) -> str:
+    """Return LeRobot's usual format, or, as that halves the colours' sides, one with whole ones for an odd side."""
+    return "yuv444p" if any(side % 2 for side in size) else "yuv420p"
 
 
 def _write_video(source: DemonstrationSource, camera: str, path: Path) -> None:
@@ -144,8 +171,9 @@ def _write_video(source: DemonstrationSource, camera: str, path: Path) -> None:
     path.parent.mkdir(parents=True)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=hz, options=_ENCODING)
-        stream.height, stream.width = source.facts.image_size
-        stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, hz)
+        size = _size(source, camera)
+        stream.height, stream.width = size
+        stream.pix_fmt, stream.time_base = _pixel_format(size), Fraction(1, hz)
         for episode in source.episodes:
             for image in _images(source, episode, camera):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

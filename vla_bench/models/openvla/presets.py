@@ -1,5 +1,6 @@
 """Named sizes of the OpenVLA architecture."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vla_bench.models.openvla.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
@@ -56,3 +57,10 @@ def openvla_7b_config() -> OpenVLAConfig:
         vision_backbone_id="dinosiglip-vit-so-224px",
         llm_backbone_id="llama2-7b-pure",
     )
+
+
+ARCHITECTURES: Mapping[str, Callable[[], OpenVLAConfig]] = {
+    "openvla-7b": openvla_7b_config,
+    "openvla-nano": openvla_nano_config,
+}
+"""Networks that can be built or planned for by name where no checkpoint of them is at hand."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field
 
 from vla_bench.core.conventions import GripperConvention, Orientation
-from vla_bench.core.errors import CheckpointError, ConventionError
+from vla_bench.core.errors import CheckpointError, ConventionError, VlaBenchError
 from vla_bench.core.paths import data_folder
-from vla_bench.core.types import FloatArray, ImageArray, Observation
+from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
 from vla_bench.policies.cards import PolicyCard, find_file
 from vla_bench.policies.conventions import AxisAngleConvention, image_for_policy
 from vla_bench.policies.network_policy import NetworkPolicy
@@ -157,6 +157,8 @@ class OpenVLAPolicy(NetworkPolicy):
         return image_for_policy(image, self._card.image_orientation, self._card.image_crop_area)
 
     def _decoded(self, logits: "torch.Tensor") -> FloatArray:
+        if logits.isnan().any():  # the likeliest of no numbers is the first bin: an action like any other
+            raise VlaBenchError("The network answers with what is no number: its weights are damaged.")
         tokens = self._tokens
         decode = tokens.most_likely_action if self._card.action_from == "most_likely" else tokens.expected_action
         decoded: FloatArray = decode(logits).cpu().numpy()
@@ -200,6 +202,8 @@ def _check_card(card: OpenVLACard, checkpoint: "Checkpoint") -> None:
         )
     if card.proprioception and _statistics(card, checkpoint).proprioception is None:
         problems.append("the statistics have no entry for proprioception")
+    if (size := len(_statistics(card, checkpoint).action.q01)) != ACTION_DIM:
+        problems.append(f"the statistics are of actions of {size} numbers, ours have {ACTION_DIM}")
     problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")
