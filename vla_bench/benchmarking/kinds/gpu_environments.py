@@ -18,10 +18,15 @@ def gpu_environments(setting: Setting) -> list[Figure]:
     require_drawing_gpu(setting)
     most = usable_cores()
     subjects = {
-        str(number): ours("task", f"process {number}", task_id=TABLETOP, image_size=_IMAGE_SIZE,
-                          variables={**process_variables(most, number), "MUJOCO_GL": "egl"})
+        str(number): ours(
+            "task",
+            f"process {number}",
+            task_id=TABLETOP,
+            image_size=_IMAGE_SIZE,
+            variables={**process_variables(most, number), "MUJOCO_GL": "egl"},
+        )
         for number in range(most)
-    }  # fmt: skip
+    }
     with Turns(subjects) as turns:
         speeds = {
             count: [

@@ -16,8 +16,11 @@ if TYPE_CHECKING:  # torch takes seconds to load, and measures are listed withou
 _WINDOW = 5.0  # times the seconds of a turn
 
 
-@measure("gpu-episodes", "Real runs of OpenVLA 7B, random weights, on the GPU: episodes/hour by batch and workers",
-         in_quick=False)  # fmt: skip
+@measure(
+    "gpu-episodes",
+    "Real runs of OpenVLA 7B, random weights, on the GPU: episodes/hour by batch and workers",
+    in_quick=False,
+)
 def gpu_episodes(setting: Setting) -> list[Figure]:
     """Return episodes/hour, actions/s and the policy's share of the time at each point, and the best point's."""
     on, steps = accelerated(setting), get_task(TABLETOP).horizon
@@ -63,9 +66,19 @@ def fewer(workers: int) -> list[int]:
 def _figures(point: "Point", pace: "Pace", steps: int) -> list[Figure]:
     name = f"{point.batch}-{point.workers}x{point.rows}"
     return [
-        Figure(name=f"episodes-{name}", title=str(point), unit="episodes/h", kind="time",
-               turns=(pace.episodes_per_hour(steps),)),
+        Figure(
+            name=f"episodes-{name}",
+            title=str(point),
+            unit="episodes/h",
+            kind="time",
+            turns=(pace.episodes_per_hour(steps),),
+        ),
         Figure(name=f"actions-{name}", title=str(point), unit="actions/s", kind="time", turns=(pace.actions_per_s,)),
-        Figure(name=f"policy-{name}", title=f"{point}: share of the time in which the policy computes", unit="%",
-               kind="share", turns=(100.0 * pace.policy_share,)),
-    ]  # fmt: skip
+        Figure(
+            name=f"policy-{name}",
+            title=f"{point}: share of the time in which the policy computes",
+            unit="%",
+            kind="share",
+            turns=(100.0 * pace.policy_share,),
+        ),
+    ]

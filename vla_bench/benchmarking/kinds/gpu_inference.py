@@ -13,13 +13,25 @@ def gpu_inference(setting: Setting) -> list[Figure]:
     on = accelerated(setting)
     figures = []
     for batch in on.batches:
-        subject = ours("network", on.title, network=on.network, device=on.device, dtype=on.dtype, batch=batch,
-                       variables={"OMP_NUM_THREADS": "1"})  # fmt: skip
+        subject = ours(
+            "network",
+            on.title,
+            network=on.network,
+            device=on.device,
+            dtype=on.dtype,
+            batch=batch,
+            variables={"OMP_NUM_THREADS": "1"},
+        )
         with Turns({"network": subject}) as turns:
             taken = turns.take(setting.turns, seconds=setting.seconds)["network"]
         figures.append(
-            Figure(name=f"batch-{batch}", title=f"{on.title}, batch of {batch}", unit="predictions/s", kind="time",
-                   turns=tuple(batch * turn.steps_per_s for turn in taken))
-        )  # fmt: skip
+            Figure(
+                name=f"batch-{batch}",
+                title=f"{on.title}, batch of {batch}",
+                unit="predictions/s",
+                kind="time",
+                turns=tuple(batch * turn.steps_per_s for turn in taken),
+            )
+        )
     setting.note("gpu-inference: prepared tensors; one prediction is one action of the 7B, a chunk of 4 of the nano.")
     return figures

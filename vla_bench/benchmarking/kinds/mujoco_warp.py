@@ -23,8 +23,9 @@ _ON_GPU, _ON_PROCESSOR = (16, 256, 2048), (1, 2)  # worlds
 _WITHOUT, _WITH = "physics and control", "two cameras of 224 px"
 
 
-@measure("mujoco-warp", "MuJoCo Warp: worlds of a tabletop task in one batch, against processes of ours",
-         in_quick=False)  # fmt: skip
+@measure(
+    "mujoco-warp", "MuJoCo Warp: worlds of a tabletop task in one batch, against processes of ours", in_quick=False
+)
 def mujoco_warp(setting: Setting) -> list[Figure]:
     """Return control steps/s of all worlds together by their number, ours, and how many times ours the best has."""
     python = _python(setting)
@@ -97,10 +98,17 @@ def _own(setting: Setting, what: str) -> list[float]:
     part, cameras = ("whole", ("agentview", "wrist")) if what == _WITH else ("simulate", ())
     count = usable_cores()
     subjects = {
-        str(index): ours("task", f"process {index}", task_id=TABLETOP, part=part, cameras=cameras, image_size=224,
-                         variables=process_variables(count, index))
+        str(index): ours(
+            "task",
+            f"process {index}",
+            task_id=TABLETOP,
+            part=part,
+            cameras=cameras,
+            image_size=224,
+            variables=process_variables(count, index),
+        )
         for index in range(count)
-    }  # fmt: skip
+    }
     with Turns(subjects) as turns:
         together = [turns.together(seconds=setting.seconds) for _ in range(setting.turns)]
     return [sum(turn.steps_per_s for turn in one.values()) for one in together]
@@ -111,13 +119,28 @@ def _figures(what: str, speeds: Mapping[int, list[float]], own: list[float]) -> 
     most = max(speeds, key=lambda count: max(speeds[count]))
     ratios = tuple(theirs / max(mine, 1e-12) for theirs, mine in zip(speeds[most], own, strict=True))
     return [
-        Figure(name=f"{name}-ratio", title=f"MuJoCo Warp, {most} worlds, against {usable_cores()} processes of ours: {what}",
-               unit="x", kind="ratio", turns=ratios),
+        Figure(
+            name=f"{name}-ratio",
+            title=f"MuJoCo Warp, {most} worlds, against {usable_cores()} processes of ours: {what}",
+            unit="x",
+            kind="ratio",
+            turns=ratios,
+        ),
         *(
-            Figure(name=f"{name}-{count}", title=f"MuJoCo Warp, {count} world{'s' * (count > 1)}: {what}",
-                   unit="steps/s", kind="time", turns=tuple(values))
+            Figure(
+                name=f"{name}-{count}",
+                title=f"MuJoCo Warp, {count} world{'s' * (count > 1)}: {what}",
+                unit="steps/s",
+                kind="time",
+                turns=tuple(values),
+            )
             for count, values in speeds.items()
         ),
-        Figure(name=f"{name}-ours", title=f"{usable_cores()} processes of ours: {what}", unit="steps/s", kind="time",
-               turns=tuple(own)),
-    ]  # fmt: skip
+        Figure(
+            name=f"{name}-ours",
+            title=f"{usable_cores()} processes of ours: {what}",
+            unit="steps/s",
+            kind="time",
+            turns=tuple(own),
+        ),
+    ]

@@ -41,11 +41,27 @@ def _beside(setting: Setting, name: str, python: str) -> list[Figure]:
     speeds = {one: [turn.steps_per_s for turn in of_one] for one, of_one in taken.items()}
     times = {one: [1000.0 * turn.resets_s[0] for turn in of_one] for one, of_one in taken.items()}
     return [
-        Figure(name=f"{name}-ratio", title=f"{own.title} against {stock.title}", unit="x", kind="ratio",
-               turns=tuple(ratios(speeds["ours"], speeds["stock"]))),
-        Figure(name=f"{name}-reset-ratio", title=f"reset of {own.title} against {stock.title}", unit="x", kind="ratio",
-               turns=tuple(ratios(times["stock"], times["ours"]))),
+        Figure(
+            name=f"{name}-ratio",
+            title=f"{own.title} against {stock.title}",
+            unit="x",
+            kind="ratio",
+            turns=tuple(ratios(speeds["ours"], speeds["stock"])),
+        ),
+        Figure(
+            name=f"{name}-reset-ratio",
+            title=f"reset of {own.title} against {stock.title}",
+            unit="x",
+            kind="ratio",
+            turns=tuple(ratios(times["stock"], times["ours"])),
+        ),
         Figure(name=f"{name}-speed", title=stock.title, unit="steps/s", kind="time", turns=tuple(speeds["stock"])),
-        Figure(name=f"{name}-reset", title=f"reset of {stock.title}", unit="ms", kind="time", better="lower",
-               turns=tuple(times["stock"])),
-    ]  # fmt: skip
+        Figure(
+            name=f"{name}-reset",
+            title=f"reset of {stock.title}",
+            unit="ms",
+            kind="time",
+            better="lower",
+            turns=tuple(times["stock"]),
+        ),
+    ]
