@@ -61,6 +61,7 @@ class RobosuiteSimulation:
         self._watches = {name: CameraWatch(self._model, camera) for name, camera in self._cameras.items()}
         self._normal_force = NormalForce(self._model, self._world.finger_bodies())
         self._drawn = DrawnScene(self._xml, options.rendering, own_model=bool(options.perturbation))
+        self._draws: Renderer | None = None
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
         self.proprioception_fields = tuple(field for prefix in _PREFIXES[len(self._arms)] for field in fields(prefix))
@@ -204,7 +205,8 @@ class RobosuiteSimulation:
         return self._xml
 
     def close(self) -> None:
-        """Free robosuite's simulation."""
+        """Free robosuite's simulation, and let go of the renderer, which other environments may share."""
+        self._draws = None
         self._env.close()
 
     def _look_again(self) -> None:
@@ -221,4 +223,6 @@ class RobosuiteSimulation:
 
     def _renderer(self) -> tuple[Renderer, mujoco.MjData]:
         model, data = self._drawn.at(self._model, self.data)
-        return shared_renderer(model, self._options.image_size, self._options.rendering), data
+        if self._draws is None:
+            self._draws = shared_renderer(model, self._options.image_size, self._options.rendering)
+        return self._draws, data

@@ -45,6 +45,7 @@ class TabletopSimulation:
             self._compiled = replace(self._compiled, model=copy(self._compiled.model))
         self._model = model = self._compiled.model
         self.data = mujoco.MjData(model)
+        self._draws: Renderer | None = None
         arm, gripper = self._compiled.robot.arm, self._compiled.robot.gripper
         tool = ROBOT_PREFIX + GRIPPER_PREFIX
         joints = [model.joint(ROBOT_PREFIX + name).id for name in arm.joints]
@@ -247,7 +248,8 @@ class TabletopSimulation:
         return self._compiled.xml
 
     def close(self) -> None:
-        """Nothing to free: model and renderer belong to the process."""
+        """Let go of the renderer, which other environments may share, as they do the model."""
+        self._draws = None
 
     def _footprints(self) -> dict[str, Footprint]:
         return {item: self._footprint(item, asset) for item, asset in self._task.objects.items()}
@@ -277,7 +279,9 @@ class TabletopSimulation:
         }
 
     def _renderer(self) -> Renderer:
-        return shared_renderer(self._model, self._options.image_size, self._options.rendering)
+        if self._draws is None:
+            self._draws = shared_renderer(self._model, self._options.image_size, self._options.rendering)
+        return self._draws
 
     def _move_gripper(self, command: float) -> None:
         # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
