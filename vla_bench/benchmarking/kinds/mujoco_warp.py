@@ -75,7 +75,7 @@ def _python(setting: Setting) -> str:
 
 
 def _moment(setting: Setting) -> dict[str, str]:
-    """Write the model and a moment, in a process of its own: MuJoCo sets variables that later measures would inherit."""
+    """Write model and moment in a process of its own: MuJoCo sets variables that later measures would inherit."""
     from vla_bench.benchmarking.warp_worlds import write_moment
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
