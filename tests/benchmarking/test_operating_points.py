@@ -1,6 +1,7 @@
 """An operating point is measured in a real run: from when every row has acted, without rows that fill a batch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from vla_bench.benchmarking.accelerated import Accelerated
 from vla_bench.benchmarking.operating_points import Pace, Point, _Clocked, _TimeIsUp, measure_point, random_policy
 from vla_bench.core.types import FloatArray, Observation
+from vla_bench.models.openvla.config import OpenVLAConfig, TextConfig, TowerConfig
+from vla_bench.models.openvla.presets import ARCHITECTURES, openvla_7b_config
 from vla_bench.policies.policy import PolicyBase
 
 
@@ -45,8 +48,23 @@ def test_the_time_begins_once_every_row_has_acted_and_ends_the_run() -> None:
     assert Pace(8, 10.0, 9.5).bound == "the policy"
 
 
-def test_a_point_is_measured_in_a_real_run(tmp_path: Path) -> None:
-    policy = random_policy(Accelerated("cpu", "openvla-nano", "float32", (2,)))
+def _shrunk_7b() -> OpenVLAConfig:
+    """The published architecture with its vocabulary, decoding and image size, and little in between."""
+    tower = TowerConfig(32, 2, 2, 64, patch_size=14)
+    return replace(
+        openvla_7b_config(),
+        featurizer=replace(tower, num_register_tokens=4),
+        fused_featurizer=tower,
+        text=TextConfig(32064, 32, 64, 2, 2, 2),
+    )
+
+
+@pytest.mark.parametrize(("network", "dtype"), [("openvla-nano", "float32"), ("openvla-7b", "bfloat16")])
+def test_a_point_is_measured_in_a_real_run(
+    network: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "openvla-7b", _shrunk_7b)  # type: ignore[arg-type]  # a dictionary
+    policy = random_policy(Accelerated("cpu", network, dtype, (2,)))
     pace = measure_point(policy, Point(1, 2, 2), "tabletop_object.red_cube_in_basket", 0.5, tmp_path / "run")
     assert pace.seconds >= 0.5
     assert pace.actions > 0

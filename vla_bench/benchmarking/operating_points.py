@@ -3,6 +3,7 @@
 A network with random weights acts until its time is over: what the run gives up is never judged.
 """
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,6 +108,12 @@ def random_policy(on: Accelerated) -> Policy:
     processor = Processor(config, load_checkpoint(small).processor.tokenizer)
     policy = OpenVLAPolicy(card, Checkpoint(network, processor, read_statistics(small / STATISTICS_FILE)))
     return policy if card.chunk is None else card.chunk.wrapped(policy)
+
+
+def free_gpu() -> None:
+    """Give back the memory of networks that nobody holds any more: later measures load theirs in other processes."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 class _TimeIsUp(BaseException):

@@ -24,7 +24,7 @@ _WINDOW = 5.0  # times the seconds of a turn
 def gpu_episodes(setting: Setting) -> list[Figure]:
     """Return episodes/hour, actions/s and the policy's share of the time at each point, and the best point's."""
     on, steps = accelerated(setting), get_task(TABLETOP).horizon
-    from vla_bench.benchmarking.operating_points import Point, measure_point, random_policy
+    from vla_bench.benchmarking.operating_points import Point, free_gpu, measure_point, random_policy
 
     policy = random_policy(on)
     paces: dict[Point, Pace] = {}
@@ -41,6 +41,8 @@ def gpu_episodes(setting: Setting) -> list[Figure]:
         output = setting.workspace / f"{point.workers}-{point.rows}-{point.batch}"
         if point not in paces:
             paces[point] = measure_point(policy, point, TABLETOP, _WINDOW * setting.seconds, output)
+    del policy
+    free_gpu()
     chosen = best()
     if not setting.rehearse and not egl.gpus():
         setting.note("gpu-episodes: EGL has no GPU here, so software drew.")
