@@ -91,8 +91,8 @@ def statistics_for(statistics: Mapping[str, DatasetStatistics], unnorm_key: str 
     if unnorm_key is None:
         names = ", ".join(sorted(statistics))
         raise ConventionError(
-            f"The checkpoint has statistics of several data sets, {names}: say in the policy card whose actions it is to "
-            "give (`unnorm_key`)."
+            f"The checkpoint has statistics of several data sets, {names}: say in the policy card whose actions it is "
+            "to give (`unnorm_key`)."
         )
     raise UnknownNameError("unnormalisation key (unnorm_key)", unnorm_key, statistics)
 
