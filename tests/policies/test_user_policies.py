@@ -83,6 +83,8 @@ def test_wrong_shapes_are_an_error() -> None:
     ("name", "message"),
     [
         ("no_such_module:Simple", "No module 'no_such_module' for policy 'no_such_module:Simple'"),
+        ("users_own.py:Simple", "A script is named without its ending: users_own:Simple"),
+        ("users_own.py", "users_own.py is a script: say which factory in it makes the policy, users_own:make"),
         ("users_own:Simpel", "has no factory 'Simpel'. It has: Idle, Loose"),
         ("users_own:not_callable", "has no factory 'not_callable'"),
         ("users_own:Idle", "users_own:Idle made a Idle without an `act` method"),

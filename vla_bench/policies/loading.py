@@ -114,6 +114,9 @@ def _cards() -> dict[str, Path]:
 
 def _card_path(name_or_path: str) -> Path:
     if not name_or_path.endswith(".toml"):
+        if name_or_path.endswith(".py"):
+            module = Path(name_or_path).stem
+            raise VlaBenchError(f"{name_or_path} is a script: say which factory in it makes the policy, {module}:make.")
         if name_or_path not in _cards():
             raise UnknownNameError("policy", name_or_path, _cards())
         return _cards()[name_or_path]

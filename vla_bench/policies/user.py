@@ -83,8 +83,10 @@ def find_factory(name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise  # the user's module is there and something that it imports is not
+        script = f" A script is named without its ending: {module_name.removesuffix('.py')}:{attribute}."
         raise UserPolicyError(
             f"No module {module_name!r} for policy {name!r}. It must be installed or lie in {Path.cwd()}."
+            f"{script if module_name.endswith('.py') else ''}"
         ) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
