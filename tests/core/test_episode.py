@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_bench.core.episode import EpisodeIdentity, array_hash, find_episode
+from vla_bench.core.episode import EpisodeIdentity, array_hash, find_episode, other_kind_of_scene_hash, scene_hash
 from vla_bench.core.errors import VlaBenchError
 
 EPISODE = EpisodeIdentity("tabletop_object", "red_cube_in_basket", index=3, seed=7)
@@ -77,6 +77,35 @@ def test_array_hash_sees_values_shapes_types_and_order() -> None:
 def test_array_hash_does_not_see_memory_layout() -> None:
     array = np.arange(12.0).reshape(3, 4)
     assert array_hash(np.asfortranarray(array)) == array_hash(array)
+
+
+def test_a_scene_hash_does_not_see_what_processors_round_and_sees_what_moved() -> None:
+    state = np.array([0.1234512, -3.2, 0.0, 1e-13])
+    same = scene_hash(state)
+    assert same.startswith("r5:")
+    assert scene_hash(state + 1e-12) == scene_hash(state - 1e-12) == same
+    for place in range(len(state)):
+        moved = state.copy()
+        moved[place] += 1e-4
+        assert scene_hash(moved) != same
+
+
+def test_a_scene_hash_does_not_see_the_sign_of_zero() -> None:
+    zeros = [scene_hash(np.array([value])) for value in (0.0, -0.0, -1e-13, 1e-13)]
+    assert len(set(zeros)) == 1
+
+
+def test_a_scene_hash_tells_apart_what_is_not_a_number_and_integers_are_exact() -> None:
+    assert scene_hash(np.array([np.nan])) != scene_hash(np.array([0.0]))
+    numbers = np.array([10**15, 10**15 + 1])
+    assert scene_hash(numbers[:1]) != scene_hash(numbers[1:])
+    assert scene_hash(np.zeros(2), np.zeros(1)) != scene_hash(np.zeros(3))
+
+
+def test_scene_hashes_of_two_kinds_cannot_be_compared() -> None:
+    rounded, exact = scene_hash(np.zeros(1)), array_hash(np.zeros(1))
+    assert other_kind_of_scene_hash(rounded, rounded) == other_kind_of_scene_hash(exact, exact) == ""
+    assert "before scene hashes were rounded" in other_kind_of_scene_hash(exact, rounded)
 
 
 KNOWN = [

@@ -1,6 +1,7 @@
 """A recorded episode once more, in the real environments."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_the_command_compares_and_ends_with_1_where_the_ledger_says_otherwise(ru
     assert other.exit_code == 1
     assert "0123456789abcdef" in other.output
     assert "Not the same." in other.output
+
+
+def test_another_processor_is_named_where_only_the_actions_differ(run: Path) -> None:
+    found = rerun_episode(run, f"{TASK}/1")
+    moved = replace(found, again=replace(found.again, action_hash="other"))
+    assert not moved.same
+    assert not moved.rounded_otherwise
+    elsewhere = replace(moved, processors=("AMD EPYC", found.processors[1]))
+    assert elsewhere.rounded_otherwise
+    assert not elsewhere.same
+    assert not replace(elsewhere, again=replace(moved.again, steps=moved.again.steps + 1)).rounded_otherwise
+    assert not replace(elsewhere, again=replace(moved.again, scene_hash="r5:other")).rounded_otherwise
 
 
 def test_another_policy_is_refused_and_the_field_is_named(run: Path) -> None:

@@ -108,6 +108,14 @@ def test_another_scene_of_the_same_episode_stops_the_run(against: Run) -> None:
         SequentialPlan(PLANNED, against).next_round({moved.identity: moved})
 
 
+def test_a_scene_hash_of_another_kind_is_not_called_another_scene(against: Run) -> None:
+    rounded = replace(episode(0, policy="new"), scene_hash="r5:0123456789abcdef")
+    with pytest.raises(
+        VlaBenchError, match=r"recorded before scene hashes were rounded\. Run the older of the two again"
+    ):
+        SequentialPlan(PLANNED, against).next_round({rounded.identity: rounded})
+
+
 def test_another_protocol_is_refused_before_the_run(against: Run) -> None:
     plan = SequentialPlan(PLANNED, against)
     plan.require_comparable(described())

@@ -95,6 +95,15 @@ def test_other_scenes_are_refused_and_other_versions_named(tmp_path: Path) -> No
         read_paired_runs([first, second])
 
 
+def test_scene_hashes_of_two_kinds_are_not_called_other_scenes(tmp_path: Path) -> None:
+    old = [replace(episode(0, policy="y"), scene_hash="0123456789abcdef")]
+    new = [replace(episode(0, policy="x"), scene_hash="r5:0123456789abcdef")]
+    folders = [made_run(tmp_path / "a", new), made_run(tmp_path / "b", old)]
+    text = r"have scene hashes of two kinds: .* was recorded before scene hashes were rounded\. Run that one again"
+    with pytest.raises(IncomparableRunsError, match=text):
+        read_paired_runs(folders)
+
+
 def test_an_error_before_the_scene_was_made_has_no_scene_to_compare(tmp_path: Path) -> None:
     broken = [episode(0, policy="y"), replace(episode(1, "error", policy="y"), scene_hash="")]
     first = made_run(tmp_path / "a", episodes("ss", policy="x"))

@@ -47,6 +47,13 @@ def rerun(
     if found.again.error:
         console.print(found.again.error, style="dim", markup=False)
     console.print("Not the same.", style="red")
+    if found.rounded_otherwise:
+        console.print(
+            "Scene, outcome and number of steps are the same, the actions are not bit for bit. Recorded on "
+            f"{found.processors[0]}, run now on {found.processors[1]}: another processor rounds differently, which may "
+            "be the reason. On a processor of the recorded kind the actions can be checked.",
+            soft_wrap=True,
+        )
     raise typer.Exit(_DIFFERENT)
 
 

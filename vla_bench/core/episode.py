@@ -12,6 +12,9 @@ from vla_bench.core.errors import UnknownNameError, VlaBenchError
 
 CLEAN = "clean"  # the variant without perturbation
 
+_SCENE_DECIMALS = 5  # of m, rad, m/s: processors differ by 1e-15 or so in what a reset computes, scenes by far more
+_ROUNDED = f"r{_SCENE_DECIMALS}:"  # begins a hash of rounded numbers; earlier hashes were of every bit
+
 
 @dataclass(frozen=True, order=True)
 class EpisodeIdentity:
@@ -74,6 +77,21 @@ def find_episode(text: str, known: Iterable[EpisodeIdentity]) -> EpisodeIdentity
     raise VlaBenchError(f"No recorded episode {text!r}. The indices of {task} are {others[0]} to {others[-1]}.")
 
 
+def scene_hash(*arrays: NDArray[np.generic]) -> str:
+    """Return the hash of a scene's numbers, as `r5:` and a digest: floats rounded to 5 decimals, all else as it is.
+
+    So the same episode has the same hash on processors that round differently.
+    """
+    return _ROUNDED + array_hash(*map(_rounded, arrays))
+
+
+def other_kind_of_scene_hash(first: str, second: str) -> str:
+    """Say why two scene hashes cannot be compared; "" where they can."""
+    if first.startswith(_ROUNDED) == second.startswith(_ROUNDED):
+        return ""
+    return f"only one is of rounded numbers ({_ROUNDED}...), the other was recorded before scene hashes were rounded"
+
+
 def array_hash(*arrays: NDArray[np.generic]) -> str:
     """Return a short SHA-256 digest of the arrays' dtypes, shapes and bytes, in order."""
     digest = hashlib.sha256()
@@ -81,3 +99,10 @@ def array_hash(*arrays: NDArray[np.generic]) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _rounded(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    rounded: NDArray[np.generic] = np.round(array, _SCENE_DECIMALS) + 0.0  # -0.0 becomes 0.0
+    return rounded

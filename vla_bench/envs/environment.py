@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from vla_bench.core.episode import array_hash
+from vla_bench.core.episode import scene_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, Observation, ProprioceptionField
 from vla_bench.envs.engines import engines
@@ -83,7 +83,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         self._subgoals = SubgoalRecord(self.task)
         self._subgoals.update(self.simulation.world, 0)
         info = self._info(success=False)
-        info["scene_hash"] = array_hash(self.simulation.state(), *self.simulation.changes())
+        info["scene_hash"] = scene_hash(self.simulation.scene_state(), *self.simulation.changes())
         info["segment_names"] = self.segment_names
         return self.observe(), info
 

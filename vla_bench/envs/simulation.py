@@ -75,6 +75,9 @@ class Simulation(Protocol):
     def state(self) -> NDArray[np.float64]:
         """Return the whole simulation state, (D,)."""
 
+    def scene_state(self) -> NDArray[np.float64]:
+        """Return what of the state makes the scene, for its hash: all but the solver's warm start, (D,)."""
+
     def set_state(self, state: NDArray[np.float64]) -> None:
         """Restore what `state` returned."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vla_bench.core.episode import EpisodeIdentity, find_episode
+from vla_bench.core.episode import EpisodeIdentity, find_episode, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.plan import FixedPlan
 from vla_bench.evaluation.protocol import EvaluationProtocol
@@ -43,6 +43,7 @@ class Rerun:
     recorded: EpisodeRecord
     again: EpisodeRecord
     circumstances: tuple[str, ...]  # what was different now: versions, protocol, arithmetic, code, machine
+    processors: tuple[str, str]  # on which it was recorded, and run now
 
     @property
     def different(self) -> tuple[str, ...]:
@@ -53,6 +54,12 @@ class Rerun:
     def same(self) -> bool:
         """Whether scene, actions and outcome are the same."""
         return not set(self.different) & set(_DECISIVE)
+
+    @property
+    def rounded_otherwise(self) -> bool:
+        """Whether another processor may be the reason: it is another, and of what decides only the actions differ."""
+        decisive = set(self.different) & {*_DECISIVE, "steps"}
+        return decisive == {"action_hash"} and self.processors[0] != self.processors[1]
 
 
 def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpoint: Path | None = None) -> Rerun:
@@ -67,10 +74,12 @@ def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpo
     then = found.info
     names = ("policy:", "checkpoint_hash:")  # a card by another path is the same card
     circumstances = [line for line in then.differences(again) if not line.startswith(names)]
-    session = then.sessions[found.record.session]
-    return Rerun(
-        found.record.identity, found.record, record, (*circumstances, *_other_place(session, again.sessions[-1]))
-    )
+    if kinds := other_kind_of_scene_hash(found.record.scene_hash, record.scene_hash):
+        circumstances.append(f"scene_hash: {kinds}")
+    session, now = then.sessions[found.record.session], again.sessions[-1]
+    circumstances += _other_place(session, now)
+    processors = (session.hardware.cpu, now.hardware.cpu)
+    return Rerun(found.record.identity, found.record, record, tuple(circumstances), processors)
 
 
 @dataclass(frozen=True)

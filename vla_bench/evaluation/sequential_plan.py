@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.episode import EpisodeIdentity, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.run import RunOptions, asked_episodes
 from vla_bench.results.episode_record import EpisodeRecord
@@ -117,6 +117,12 @@ class _OtherSceneError(VlaBenchError):
     """The same episode began in another scene than it did for the other policy."""
 
     def __init__(self, against: Run, ours: EpisodeRecord, scene: str) -> None:
+        if kinds := other_kind_of_scene_hash(scene, ours.scene_hash):
+            super().__init__(
+                f"The scenes of {against.folder} cannot be compared with these: scene_hash {scene}, here "
+                f"{ours.scene_hash}; {kinds}. Run the older of the two again; what was run here so far is kept."
+            )
+            return
         super().__init__(
             f"{against.folder} began {ours.suite}.{ours.task} {ours.variant} {ours.episode_index} seed {ours.seed} in "
             f"another scene: scene_hash {scene}, here {ours.scene_hash}. Run it again with the versions, tasks and "

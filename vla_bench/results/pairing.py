@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from vla_bench.core.episode import other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.episode_record import KEY
@@ -114,12 +115,17 @@ def _require_same_scenes(first: Run, second: Run, ours: "pd.Series[str]", theirs
     different = ours.index[(ours != theirs) & (ours != "") & (theirs != "")]
     if different.empty:
         return
+    details = [f"scene_hash: {ours[different[0]]}, then {theirs[different[0]]}"]
+    if kinds := other_kind_of_scene_hash(ours[different[0]], theirs[different[0]]):
+        advice = "Run that one again: its hashes tell nothing about the other's scenes."
+        raise IncomparableRunsError(
+            first.folder, second.folder, "have scene hashes of two kinds", [*details, kinds], advice
+        )
     suite, task, variant, index, seed = different[0]
     reason = (
         f"did not begin {len(different)} of {len(ours)} common episodes in the same scene, "
         f"first {suite}.{task} {variant} {index} seed {seed}"
     )
-    details = [f"scene_hash: {ours[different[0]]}, then {theirs[different[0]]}"]
     details += differing_fields(first.info.versions, second.info.versions, "versions")
     advice = "Run both again with the same versions and the same tasks and scenes."
     raise IncomparableRunsError(first.folder, second.folder, reason, details, advice)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vla_bench.core.episode import CLEAN
+from vla_bench.core.episode import CLEAN, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
 from vla_bench.results.leaderboard import ALL_TASKS
@@ -135,6 +135,9 @@ def _require_same_scenes(run: Path, episodes: pd.DataFrame, certificates: pd.Dat
     others = both[both["scene_hash"] != both["scene_hash_certified"]]
     if not others.empty:
         first = others.iloc[0]
+        certified = first["scene_hash_certified"]  # NaN where there is none
+        if isinstance(certified, str) and (kinds := other_kind_of_scene_hash(first["scene_hash"], certified)):
+            raise VlaBenchError(f"The scenes of {run} cannot be compared with its certificates: {kinds}. Run it again.")
         raise VlaBenchError(
             f"{len(others)} episodes of {run} began otherwise than their certificates say, such as {first['task']}/"
             f"{first['variant']}/{first['episode_index']}: the code has changed between. Measure into another folder."

@@ -28,7 +28,8 @@ from vla_bench.envs.views import segment_of_geoms
 from vla_bench.tasks.task import Task
 
 _CAMERAS = {"wrist": "robot0_eye_in_hand"}  # ours -> robosuite's; the others have the same name
-_FULL_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART
+_SCENE_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+_FULL_STATE = _SCENE_STATE | mujoco.mjtState.mjSTATE_WARMSTART
 _PREFIXES = {1: ("",), 2: ("right_", "left_")}  # of the arms' proprioception fields, by how many there are
 
 Picture = TypeVar("Picture", bound=NDArray[Any])
@@ -150,9 +151,11 @@ class RobosuiteSimulation:
 
     def state(self) -> NDArray[np.float64]:
         """Return time, qpos, qvel, the solver's warm start, each arm's memory, then what the model itself holds."""
-        physics = np.empty(mujoco.mj_stateSize(self._model, _FULL_STATE))
-        mujoco.mj_getState(self._model, self.data, physics, _FULL_STATE)
-        return np.concatenate([physics, *(arm.memory() for arm in self._arms), self._hidden.read()])
+        return self._read_state(_FULL_STATE)
+
+    def scene_state(self) -> NDArray[np.float64]:
+        """Return the state without the solver's warm start."""
+        return self._read_state(_SCENE_STATE)
 
     def set_state(self, state: NDArray[np.float64]) -> None:
         """Restore what `state` returned."""
@@ -208,6 +211,11 @@ class RobosuiteSimulation:
         """Free robosuite's simulation, and let go of the renderer, which other environments may share."""
         self._draws = None
         self._env.close()
+
+    def _read_state(self, parts: int) -> NDArray[np.float64]:
+        physics = np.empty(mujoco.mj_stateSize(self._model, parts))
+        mujoco.mj_getState(self._model, self.data, physics, parts)
+        return np.concatenate([physics, *(arm.memory() for arm in self._arms), self._hidden.read()])
 
     def _look_again(self) -> None:
         """Compute positions and contacts anew, and let the controllers do so too at the next step."""

@@ -30,6 +30,7 @@ from vla_bench.tasks.initial import Footprint, Place, initial_relations
 from vla_bench.tasks.task import Relation, Task
 
 _FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_SCENE_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_USER  # the warm start is left out
 _SETTLE_STEPS = 5  # control steps without motion after placement; part of the reset, not of the episode
 _DROP_HEIGHT_M = 0.0005
 
@@ -198,9 +199,11 @@ class TabletopSimulation:
 
     def state(self) -> NDArray[np.float64]:
         """Return the whole simulation state; it holds all that the next steps depend on."""
-        state = np.empty(mujoco.mj_stateSize(self._model, _FULL_STATE))
-        mujoco.mj_getState(self._model, self.data, state, _FULL_STATE)
-        return state
+        return self._read_state(_FULL_STATE)
+
+    def scene_state(self) -> NDArray[np.float64]:
+        """Return the state without the solver's warm start."""
+        return self._read_state(_SCENE_STATE)
 
     def set_state(self, state: NDArray[np.float64]) -> None:
         """Restore what `state` returned."""
@@ -250,6 +253,11 @@ class TabletopSimulation:
     def close(self) -> None:
         """Let go of the renderer, which other environments may share, as they do the model."""
         self._draws = None
+
+    def _read_state(self, parts: int) -> NDArray[np.float64]:
+        state = np.empty(mujoco.mj_stateSize(self._model, parts))
+        mujoco.mj_getState(self._model, self.data, state, parts)
+        return state
 
     def _footprints(self) -> dict[str, Footprint]:
         return {item: self._footprint(item, asset) for item, asset in self._task.objects.items()}

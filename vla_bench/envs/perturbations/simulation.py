@@ -120,6 +120,10 @@ class PerturbedSimulation:
         """Return the whole simulation state; what an effect remembers during the episode is not in it."""
         return self._inner.state()
 
+    def scene_state(self) -> NDArray[np.float64]:
+        """Return what of the state makes the scene."""
+        return self._inner.scene_state()
+
     def set_state(self, state: NDArray[np.float64]) -> None:
         """Restore what `state` returned."""
         self._inner.set_state(state)
