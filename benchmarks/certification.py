@@ -9,14 +9,13 @@ with seed 0.
 import argparse
 import csv
 import os
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+
+from provenance import command, hardware, software
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.paths import written_whole
@@ -197,27 +196,15 @@ def _facts(options: argparse.Namespace, known: Mapping[EpisodeIdentity, Certific
         "episodes": f"indices 0 to {options.episodes - 1} of seed 0 of each cell; robot {options.robot}",
         "clean episodes that the expert does not solve": f"{unsolved} (of {len(clean)})",
         "date of the last certificate": date,
-        "hardware": _hardware(),
-        "software": _software(),
-        "command": shlex.join(["python", "benchmarks/certification.py", *sys.argv[1:]]),
+        "hardware": hardware(),
+        "software": software("mujoco", "robosuite", "numpy"),
+        "command": command(),
     }
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
     names = options.task or [name for suite in options.suite or suites() for name in task_ids(suite)]
     return sorted(names, key=lambda name: get_task(name).engine, reverse=True)  # tabletop before robosuite
-
-
-def _hardware() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.machine()}"
-
-
-def _software() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("mujoco", "robosuite", "numpy"))
-    return f"Python {platform.python_version()}, {packages}"
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

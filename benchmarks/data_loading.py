@@ -6,16 +6,15 @@ from a LeRobot folder made of it (H.264 videos). Cases take turns, so that a bus
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+
+from provenance import command, hardware, software, today
 
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import CONTROL_HZ
@@ -139,11 +138,11 @@ def _report(
             f"`{_BASE}`, batches made in a second thread meanwhile. Reading releases Python's lock, so that the",
             "step goes on meanwhile.",
             "",
-            f"- Hardware: {platform.machine()}, {os.cpu_count()} cores{_processor()}",
-            f"- Software: Python {platform.python_version()}, torch {version('torch')}, h5py {version('h5py')}, "
-            f"av {version('av')}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '(not set)')}",
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `python benchmarks/data_loading.py {' '.join(sys.argv[1:])}`",
+            f"- Hardware: {hardware()}",
+            f"- Software: {software('torch', 'h5py', 'av')}; "
+            f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '(not set)')}",
+            f"- Date: {today()}",
+            f"- Command: `{command()}`",
             "",
         ]
     )
@@ -151,13 +150,6 @@ def _report(
 
 def _spread(rates: Sequence[float]) -> str:
     return f"{statistics.median(rates):.0f} | {min(rates):.0f} to {max(rates):.0f}"
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f", {names[0]}" if names else ""
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

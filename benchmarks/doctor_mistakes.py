@@ -4,18 +4,17 @@ demonstrations. A mistake that a card cannot make is built around the policy.
 
 import argparse
 import json
-import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import command, hardware, today
 
 from vla_bench.core.episode import array_hash
 from vla_bench.core.paths import data_folder, written_whole
@@ -34,7 +33,6 @@ from vla_bench.policies.loading import CardSource
 from vla_bench.policies.policy import EnvironmentConventions, as_chunks
 from vla_bench.policies.registry import policy_kinds
 from vla_bench.policies.wrapping import PolicyWrapper
-from vla_bench.results.run_info import hardware_here
 
 _SUITE = "tabletop_pick"
 _LONG = 12  # actions of a chunk that is executed beyond what the network predicts, 4
@@ -193,9 +191,9 @@ def _write(options: argparse.Namespace, rows: list[list[str]], moments: int) -> 
         f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {moments} moments in the "
         f"{max(options.episodes)} demonstrations. In bold: that mistake and no other.",
         "",
-        f"- Hardware: {hardware_here().cpu}, {hardware_here().cores} cores",
-        f"- Date: {datetime.now(UTC).date()}",
-        f"- Command: `{shlex.join(['python', 'benchmarks/doctor_mistakes.py', *sys.argv[1:]])}`",
+        f"- Hardware: {hardware()}",
+        f"- Date: {today()}",
+        f"- Command: `{command()}`",
         "",
         *(f"| {' | '.join(row)} |" for row in table),
         "",

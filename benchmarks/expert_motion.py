@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from provenance import command
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.paths import written_whole
@@ -39,9 +40,8 @@ def main() -> None:
     options = _parse(sys.argv[1:])
     tasks = options.task or [task for suite in options.suite or suites() for task in task_ids(suite)]
     rows = [_row(task, kind, measure(task, kind, options.seeds)) for task in tasks for kind in _KINDS]
-    command = " ".join(["python benchmarks/expert_motion.py", *sys.argv[1:]])
     rule = "|---|---|---|---|---|---|---|"
-    page = "\n".join(["# Motion of the experts", "", _HEADER, rule, *rows, "", f"`{command}`"])
+    page = "\n".join(["# Motion of the experts", "", _HEADER, rule, *rows, "", f"`{command()}`"])
     with written_whole(options.output) as path:
         path.write_text(page + "\n", encoding="utf-8")
     print(page)

@@ -8,18 +8,16 @@ Nothing is rendered but demonstrations. The scenes are those of episodes that no
 
 import argparse
 import os
-import platform
-import shlex
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+
+from provenance import command, hardware, software, today
 
 from vla_bench.authoring.fingerprint import fingerprint
 from vla_bench.authoring.table import TaskRow, read_rows, write_rows
@@ -91,7 +89,7 @@ def _run_trials(store: TrialStore, subjects: Sequence[Subject], options: argpars
     with get_context("spawn").Pool(min(options.workers, len(jobs))) as pool:
         for number, (subject, trial, seconds) in enumerate(pool.imap_unordered(_run_job, jobs), start=1):
             if isinstance(trial, Trial):
-                store.add(subject, trial, seconds, _today())
+                store.add(subject, trial, seconds, today())
             else:
                 print(f"\n{subject.task} {subject.expert}: {trial}")
             left_min = (time.monotonic() - began) / number * (len(jobs) - number) / 60
@@ -129,7 +127,7 @@ def _run_collections(store: TrialStore, subjects: Iterable[Subject], options: ar
         except VlaBenchError as error:  # of one task: the others go on
             print(f"{subject.task}: no demonstrations: {error}")
             continue
-        store.set_rate(subject, rate, options.demonstrations, _today())
+        store.set_rate(subject, rate, options.demonstrations, today())
         print(f"{subject.task}: {rate:.0f} demonstrations a minute")
 
 
@@ -185,9 +183,9 @@ def _write(output: Path, measured: Sequence[TaskRow]) -> None:
     order = {task: number for number, task in enumerate(task_ids())}
     table = sorted(rows.values(), key=lambda row: (row.robot != "panda", row.robot, order[row.task]))
     facts = {
-        "command": shlex.join(["python", "benchmarks/expert_success.py", *sys.argv[1:]]),
-        "hardware": _hardware(),
-        "software": _software(),
+        "command": command(),
+        "hardware": hardware(),
+        "software": software("mujoco", "robosuite", "numpy"),
     }
     write_rows(output.with_suffix(".csv"), table, facts)
     page = report(table, facts)
@@ -241,22 +239,6 @@ def _failures(rows: Iterable[TaskRow]) -> str:
 def _chosen(options: argparse.Namespace) -> list[str]:
     names = options.task or [name for suite in options.suite or suites() for name in task_ids(suite)]
     return sorted(names, key=lambda name: get_task(name).engine, reverse=True)  # tabletop before robosuite
-
-
-def _today() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d}"
-
-
-def _hardware() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.machine()}"
-
-
-def _software() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("mujoco", "robosuite", "numpy"))
-    return f"Python {platform.python_version()}, {packages}"
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -8,23 +8,27 @@ machine hits all of them alike. Everything runs on the processor; the figures fo
 import argparse
 import gc
 import os
-import platform
 import statistics
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from vla_bench.core.paths import written_whole
-from vla_bench.training.methods import MethodOptions
+import torch
+from provenance import command, hardware, software, today
+from training_step import BATCH_SIZES, Case, TrainingStep, estimated
 
-_NANO_BATCH, _MIDDLE_BATCH = 64, 8
+from vla_bench.core.paths import written_whole
+from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.training.memory import MemoryEstimate, StepShape, estimate
+from vla_bench.training.methods import MethodOptions, Trained
+
+Planned = tuple[str, int, bool, Trained, MemoryEstimate]  # method, batch size, gradient checkpointing, what is foretold
+
 _STEPS = 2  # measured for memory, after one that makes the optimiser's averages
 _GUIDE = {"full": "about 60", "lora": "about 16", "adapter": "about 20"}  # GB, figures of the published guide
 _README = {("lora", 1): "at least 27", ("lora", 16): "about 72"}  # GB, openvla/openvla README
@@ -39,16 +43,6 @@ context, libraries and what the allocator holds in reserve. OpenVLA's paper give
 total is smaller than the 7.54 billion of the published checkpoint by the last block of each vision tower and SigLIP's
 pooling head, which OpenVLA never uses and which are not built here; query, key and value are one layer in its towers
 and three in ours, so LoRA's count differs a little."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One step to measure."""
-
-    size: str
-    method: str
-    precision: Any = "float32"
-    gradient_checkpointing: bool = False
 
 
 _METHODS = ("full", "lora", "dora", "qlora", "adapter")
@@ -74,7 +68,7 @@ def main() -> None:
         memory.append((case, *_in_own_process(_measured_memory, case)))
         print(_memory_row(*memory[-1]), file=sys.stderr, flush=True)
     times = _in_own_process(_step_times, options.turns)
-    page = report(memory, times, planned, command="python benchmarks/finetune_memory.py " + " ".join(sys.argv[1:]))
+    page = report(memory, times, planned)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
@@ -87,16 +81,14 @@ def _in_own_process(function: Callable[[Any], Any], argument: Any) -> Any:
 
 def _measured_memory(case: Case) -> tuple[int, int, int]:
     """Return the network's parameters, the estimated and the measured peak in bytes."""
-    import torch
-
     torch.set_num_threads(1)
-    trained, memory = _estimate(case)
-    warm = _Step(Case("nano", "full"), rows=2)  # libraries load what they need
+    trained, memory = estimated(case)
+    warm = TrainingStep(Case("nano", "full"), rows=2)  # libraries load what they need
     warm()
     del warm
     gc.collect()
     before = _resident("VmRSS")
-    step = _Step(case)
+    step = TrainingStep(case)
     step()
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the highest value starts anew
@@ -107,10 +99,8 @@ def _measured_memory(case: Case) -> tuple[int, int, int]:
 
 def _step_times(turns: int) -> dict[str, list[float]]:
     """Return seconds of single steps of openvla-nano, one list a method."""
-    import torch
-
     torch.set_num_threads(1)
-    made = {method: _Step(Case("nano", method)) for method in _METHODS}
+    made = {method: TrainingStep(Case("nano", method)) for method in _METHODS}
     for step in made.values():
         step()
     seconds: dict[str, list[float]] = {method: [] for method in made}
@@ -122,94 +112,15 @@ def _step_times(turns: int) -> dict[str, list[float]]:
     return seconds
 
 
-def _planned_7b(_: None) -> list[tuple[str, int, bool, Any, Any]]:
-    """Return method, batch size, gradient checkpointing and what is foretold of openvla-7b."""
-    from vla_bench.models.openvla.presets import openvla_7b_config
-    from vla_bench.training.memory import StepShape, estimate
-
+def _planned_7b(_: None) -> list[Planned]:
+    """Return what is foretold of openvla-7b."""
     rows = []
     for method in _METHODS:
         for batch, checkpointing in ((1, False), (16, False), (16, True)):
             step = StepShape(batch, "bf16-weights", checkpointing)
-            trained, memory = estimate(openvla_7b_config(), _options(method), step)
+            trained, memory = estimate(openvla_7b_config(), MethodOptions(method=method), step)
             rows.append((method, batch, checkpointing, replace(trained, adapter=None), memory))
     return rows
-
-
-class _Step:
-    """One training step on random data; call it to take one."""
-
-    def __init__(self, case: Case, rows: int | None = None) -> None:
-        import torch
-
-        from vla_bench.models.openvla.network import OpenVLA
-        from vla_bench.training.batches import Batch
-        from vla_bench.training.config import OptimiserConfig
-        from vla_bench.training.methods.method import put_on
-        from vla_bench.training.objectives import objective_for
-        from vla_bench.training.precision import checkpoint_gradients, hold_weights
-
-        torch.manual_seed(0)
-        config = _network(case.size)
-        self._case, self._model = case, OpenVLA(config).train()
-        hold_weights(self._model, case.precision)
-        put_on(self._model, _options(case.method))
-        if case.gradient_checkpointing:
-            checkpoint_gradients(self._model)
-        rows, size = rows or _batch(case.size), config.image_size
-        ids = torch.ones(rows, config.prompt_length or 32, dtype=torch.long)
-        proprioception = config.proprioception_dim
-        self._batch = Batch(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            pixel_values=torch.randn(rows, config.num_images * 6, size, size),
-            proprioception=torch.randn(rows, proprioception) if proprioception else None,
-            answer=torch.randint(config.vocab_end - 256, config.vocab_end, (rows, config.num_slots)),
-        )
-        self._objective = objective_for(self._model, OptimiserConfig())
-        self._parameters = [value for value in self._model.parameters() if value.requires_grad]
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=1e-5, fused=True)
-
-    def __call__(self) -> None:
-        import torch
-
-        from vla_bench.training.precision import computing
-
-        self._optimiser.zero_grad(set_to_none=True)
-        with computing(self._case.precision, torch.device("cpu")):
-            loss = self._objective.loss(self._objective.answer(self._model, self._batch), self._batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        self._optimiser.step()
-
-
-def _estimate(case: Case) -> Any:
-    from vla_bench.training.memory import StepShape, estimate
-
-    step = StepShape(_batch(case.size), case.precision, case.gradient_checkpointing)
-    return estimate(_network(case.size), _options(case.method), step)
-
-
-def _options(method: str) -> MethodOptions:
-    return MethodOptions(method=method)
-
-
-def _batch(size: str) -> int:
-    return {"nano": _NANO_BATCH, "middle": _MIDDLE_BATCH}[size]
-
-
-def _network(size: str) -> Any:
-    from vla_bench.models.openvla.config import OpenVLAConfig, TextConfig, TowerConfig
-    from vla_bench.models.openvla.presets import openvla_nano_config
-
-    if size == "nano":
-        return openvla_nano_config()
-    return OpenVLAConfig(
-        image_size=112,
-        featurizer=TowerConfig(384, 7, 6, 1536, patch_size=14, num_register_tokens=4),
-        fused_featurizer=TowerConfig(384, 7, 6, 1536, patch_size=14),
-        text=TextConfig(8256, 768, 2048, 12, 12, 12, pad_token_id=0),
-    )
 
 
 def _resident(field: str) -> int:
@@ -220,9 +131,7 @@ def _resident(field: str) -> int:
 def report(
     memory: Sequence[tuple[Case, int, int, int]],
     times: Mapping[str, Sequence[float]],
-    planned: Sequence[tuple[str, int, bool, Any, Any]],
-    *,
-    command: str,
+    planned: Sequence[Planned],
 ) -> str:
     """Return the Markdown page."""
     errors = [abs(estimated / measured - 1) for _, _, estimated, measured in memory]
@@ -259,10 +168,10 @@ def report(
             "",
             *textwrap.wrap(_ABOUT_7B, 112),
             "",
-            f"- Hardware: {_hardware()}, shared with other work",
-            f"- Software: {_software()}",
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `{command.strip()}`",
+            f"- Hardware: {hardware()}, shared with other work",
+            f"- Software: {software('torch', 'transformers', 'peft', 'bitsandbytes')}",
+            f"- Date: {today()}",
+            f"- Command: `{command()}`",
             "",
         ]
     )
@@ -279,17 +188,17 @@ def _about_memory(errors: Sequence[float]) -> str:
 
 def _about_times(turns: int) -> str:
     return (
-        f"Forward, backward, clipping and AdamW on a batch of {_NANO_BATCH} in float32, without making the batch; "
-        f"{turns} turns, one thread, all methods in turns in one process; the last column is the median of the ratios "
-        "within a turn. The machine was shared with other work. A network of 1.3 million parameters has little to gain "
-        "from training fewer of them: each LoRA layer adds two small products to one that is small itself."
+        f"Forward, backward, clipping and AdamW on a batch of {BATCH_SIZES['nano']} in float32, without making the "
+        f"batch; {turns} turns, one thread, all methods in turns in one process; the last column is the median of the "
+        "ratios within a turn. The machine was shared with other work. A network of 1.3 million parameters has little "
+        "to gain from training fewer of them: each LoRA layer adds two small products to one that is small itself."
     )
 
 
 def _memory_row(case: Case, parameters: int, estimated: int, measured: int) -> str:
     checkpointing = "yes" if case.gradient_checkpointing else "no"
     return (
-        f"| {case.size} | {parameters / 1e6:.1f} M | {_batch(case.size)} | {case.method} | {case.precision} "
+        f"| {case.size} | {parameters / 1e6:.1f} M | {BATCH_SIZES[case.size]} | {case.method} | {case.precision} "
         f"| {checkpointing} | {estimated / 1e6:.0f} | {measured / 1e6:.0f} | {estimated / measured:.2f} |"
     )
 
@@ -297,14 +206,14 @@ def _memory_row(case: Case, parameters: int, estimated: int, measured: int) -> s
 def _time_row(method: str, seconds: Sequence[float], full: Sequence[float]) -> str:
     ratio = statistics.median(mine / theirs for mine, theirs in zip(seconds, full, strict=True))
     milliseconds = [1000 * value for value in seconds]
-    trained, _ = _estimate(Case("nano", method))
+    trained, _ = estimated(Case("nano", method))
     return (
         f"| {method} | {trained.trainable_parameters:,} ({trained.percentage:.1f} %) "
         f"| {statistics.median(milliseconds):.0f} | {min(milliseconds):.0f} to {max(milliseconds):.0f} | {ratio:.2f} |"
     )
 
 
-def _planned_row(method: str, batch: int, checkpointing: bool, trained: Any, memory: Any) -> str:
+def _planned_row(method: str, batch: int, checkpointing: bool, trained: Trained, memory: MemoryEstimate) -> str:
     published = "" if checkpointing else _README.get((method, batch), "")
     guide = _GUIDE.get(method, "") if batch == 1 else ""
     share = f"{trained.percentage:.2f} %" + (f" (guide: {_SHARES[method]} %)" if method in _SHARES else "")
@@ -315,18 +224,6 @@ def _planned_row(method: str, batch: int, checkpointing: bool, trained: Any, mem
         f"| {method} | {trained.trainable_parameters:,}, {share} | {batch} | {'yes' if checkpointing else 'no'} "
         f"| {numbers} | {said or '-'} |"
     )
-
-
-def _hardware() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.machine()}"
-
-
-def _software() -> str:
-    packages = ("torch", "transformers", "peft", "bitsandbytes")
-    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages)
 
 
 if __name__ == "__main__":

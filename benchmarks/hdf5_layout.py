@@ -7,21 +7,18 @@ in the page cache: what is measured is HDF5 and the codec, not the disk.
 
 import argparse
 import math
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from provenance import command, hardware, software, today
 
 from vla_bench.core.paths import written_whole
 from vla_bench.core.types import ImageArray
@@ -170,22 +167,14 @@ def _report(tables: Sequence[list[str]], names: Sequence[str], turns: int) -> st
             "gzip. Slabs: a chunk holds at most this much of each of its frames.",
             "",
             *(line for table in tables for line in table),
-            f"- Hardware: {_processor()}, {os.cpu_count()} cores, {platform.machine()}; turns: {turns}",
-            f"- Software: Python {platform.python_version()}, h5py {version('h5py')}, "
-            f"HDF5 {h5py.version.hdf5_version}, isal {version('isal')}",
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `python benchmarks/hdf5_layout.py {' '.join(names)} --turns {turns}`",
+            f"- Hardware: {hardware()}; turns: {turns}",
+            f"- Software: {software('h5py', 'isal')}, HDF5 {h5py.version.hdf5_version}",
+            f"- Date: {today()}",
+            f"- Command: `{command()}`",
             "- Demonstrations: `vla-bench generate-demos --task TASK --episodes 3`, seed 0",
             "",
         ]
     )
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

@@ -7,31 +7,25 @@ and once while it is killed again and again. The ledgers must agree in everythin
 import argparse
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from padding_cost import OBSERVATIONS, PaddingCost, padding_costs
+from provenance import command, hardware, software, today
 from scheduler_overhead import described, measured
 
 from vla_bench.core.paths import written_whole
-from vla_bench.core.types import Observation
-from vla_bench.evaluation.plan import plan_episodes
-from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import environment_spec
-from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, load_policy
 from vla_bench.policies.policy import DEFAULT_BATCH_SHAPE
-from vla_bench.results.ledger import COLUMNS, LEDGER_NAME, read_ledger
+from vla_bench.results.episode_record import COLUMNS
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 
 SUITE = "tabletop_object"
@@ -39,7 +33,6 @@ TASKS = ("red_cube_on_plate", "milk_box_in_basket")
 SETTINGS = ((1, 1), (1, 8), (2, 4), (4, 2))  # workers, rows of each
 SEED = 7
 _LONGEST_LIFE_S = 8.0  # from when the workers run to the next kill
-_ROWS = 32  # for the cost of padding
 _INCIDENTAL = ("wall_s", "policy_s", "session", "attempts")
 
 
@@ -66,9 +59,7 @@ def main() -> None:
             findings += _findings(policy, options, Path(folder))
             _keep(options.findings, findings)
         overhead = described(measured(options.overhead_episodes, repeats=3))
-    page = _report(
-        findings, padding_costs(), overhead, " ".join(["python benchmarks/ledger_identity.py", *sys.argv[1:]])
-    )
+    page = _report(findings, padding_costs(SUITE, TASKS[0], SEED), overhead)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
     print(page)
@@ -180,74 +171,7 @@ def _ledger(output: Path) -> pd.DataFrame:
     return read_ledger(output / LEDGER_NAME)[[name for name in COLUMNS if name not in _INCIDENTAL]]
 
 
-@dataclass(frozen=True)
-class PaddingCost:
-    """What one batch shape costs openvla-nano, and what it is for."""
-
-    shape: int
-    one_row_ms: float  # with padding
-    eight_rows_ms: float
-    changed_unpadded: float  # share of rows that come out otherwise alone than in a batch of this many, 0..1
-    changed: float  # the same with the shape fixed, in random company
-
-
-def padding_costs() -> list[PaddingCost]:
-    """Measure the policy alone, on one thread, with the first observations of 32 episodes."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        policy = load_policy("openvla-nano")
-        spec = environment_spec(policy, None, EvaluationProtocol())
-        environment = spec.make(f"{SUITE}.{TASKS[0]}")
-        policy.connect(EnvironmentConventions(spec.cameras, spec.image_size, environment.proprioception_fields))
-        episodes = plan_episodes(SUITE, TASKS[:1], episodes=_ROWS, seed=SEED)
-        seen = [environment.reset(seed=episode.scene_seed())[0] for episode in episodes]
-        return [_padding_cost(policy, shape, seen) for shape in (1, 2, 4, 8)]
-    finally:
-        torch.set_num_threads(before)
-
-
-def _padding_cost(policy: Policy, shape: int, seen: Sequence[Observation]) -> PaddingCost:
-    padded, draw = FixedBatch(policy, shape, first_spare_row=_ROWS), np.random.default_rng(SEED)
-    alone = _acted(policy, seen, range(_ROWS), 1)
-    first = _acted(padded, seen, range(_ROWS), 1)
-    company = [_acted(padded, seen, draw.permutation(_ROWS).tolist(), size) for size in (3, 5, 8)]
-    return PaddingCost(
-        shape,
-        _least_ms(lambda: _acted(padded, seen, [0], 1)),
-        _least_ms(lambda: _acted(padded, seen, range(8), 8)),
-        _share_changed(alone, _acted(policy, seen, range(_ROWS), shape)),
-        max(_share_changed(first, other) for other in company),
-    )
-
-
-def _acted(policy: Policy, seen: Sequence[Observation], order: Sequence[int], size: int) -> dict[int, bytes]:
-    """Return the actions of the observations `order`, asked for `size` at a time, by observation."""
-    actions: dict[int, bytes] = {}
-    for start in range(0, len(order), size):
-        rows = list(order[start : start + size])
-        policy.reset([seen[row]["instruction"] for row in rows], rows=rows, seeds=[0] * len(rows))
-        chunks = policy.act([seen[row] for row in rows], rows=rows)
-        actions.update({row: chunk.tobytes() for row, chunk in zip(rows, chunks, strict=True)})
-    return actions
-
-
-def _share_changed(first: dict[int, bytes], second: dict[int, bytes]) -> float:
-    return sum(first[row] != second[row] for row in first) / len(first)
-
-
-def _least_ms(call: Callable[[], object]) -> float:
-    taken = []
-    for _ in range(20):
-        began = time.process_time()
-        call()
-        taken.append(time.process_time() - began)
-    return 1000 * min(taken)
-
-
-def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: str, command: str) -> str:
+def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: str) -> str:
     return "\n".join(
         [
             "# The same ledger, however it came about",
@@ -275,8 +199,8 @@ def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhea
                 for cost in padding
             ),
             "",
-            f"openvla-nano on one thread, {_ROWS} first observations: the share of rows whose actions are not to the "
-            "bit those of the row alone when so many",
+            f"openvla-nano on one thread, {OBSERVATIONS} first observations: the share of rows whose actions are not "
+            "to the bit those of the row alone when so many",
             "are computed together, and the same when batches of 3, 5 and 8 in random order are split and filled up to "
             "the shape. Processor time, the least of 20.",
             f"The default is {DEFAULT_BATCH_SHAPE}.",
@@ -285,23 +209,13 @@ def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhea
             "",
             overhead,
             "",
-            f"- Hardware: {_hardware()}",
-            f"- Software: Python {platform.python_version()}, "
-            + ", ".join(f"{name} {version(name)}" for name in ("mujoco", "numpy", "torch")),
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}; seed {SEED}",
-            f"- Command: `{command}`",
+            f"- Hardware: {hardware()}, shared with other work",
+            f"- Software: {software('mujoco', 'numpy', 'torch')}",
+            f"- Date: {today()}; seed {SEED}",
+            f"- Command: `{command()}`",
             "",
         ]
     )
-
-
-def _hardware() -> str:
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0]}, {os.cpu_count()} cores, shared with other work"
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

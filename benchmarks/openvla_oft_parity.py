@@ -5,17 +5,15 @@ the original saves it in the published layout, both load it and see the same ima
 """
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from provenance import command, hardware, software, today
 
 from vla_bench.core.paths import written_whole
 from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
@@ -108,8 +106,7 @@ def _page(original: str, network: Sequence[tuple[str, str]], images: Sequence[tu
     lines = [
         "# OpenVLA-OFT beside the original code",
         "",
-        f"`python benchmarks/openvla_oft_parity.py`, {datetime.now(UTC).date()}, {platform.processor() or 'x86_64'} "
-        f"({os.cpu_count()} cores, shared with other work), torch {torch.__version__}, float32.",
+        f"`{command()}`, {today()}, {hardware()}, shared with other work, {software('torch')}, float32.",
         "",
         "Full-size DINOv2 and SigLIP towers, two images, 8-number proprioception, a decoder of 3 blocks of width 128, "
         "the L1 head; random weights, saved by the original in the published layout and loaded by both. The original "

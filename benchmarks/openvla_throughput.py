@@ -5,18 +5,15 @@ size with random weights, in bf16, for GPU machines (`--device cuda`).
 """
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from provenance import command, hardware, software, today
 
 from vla_bench.core.paths import data_folder, written_whole
 from vla_bench.models.openvla.checkpoint import load_checkpoint
@@ -107,11 +104,10 @@ def report(seconds: dict[Setting, list[float]], network: OpenVLA, title: str, th
             "Recording and compilation are not in the time.",
             "",
             *_not_run(title, device),
-            f"- Hardware: {_hardware(device)}, {threads} threads",
-            f"- Software: Python {platform.python_version()}, torch {version('torch')}, "
-            f"transformers {version('transformers')}",
-            f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `{' '.join(['python benchmarks/openvla_throughput.py', *sys.argv[1:]])}`",
+            f"- Hardware: {_on(device)}, {threads} threads",
+            f"- Software: {software('torch', 'transformers')}",
+            f"- Date: {today()}",
+            f"- Command: `{command()}`",
             "",
         ]
     )
@@ -131,13 +127,8 @@ def _not_run(title: str, device: str) -> list[str]:
     return ["Not run: the 7B size on a GPU (`--random-7b --device cuda`), and the original code beside it.", ""]
 
 
-def _hardware(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {platform.machine()}"
+def _on(device: str) -> str:
+    return torch.cuda.get_device_name() if device.startswith("cuda") else hardware()
 
 
 def main() -> None:

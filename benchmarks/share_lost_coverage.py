@@ -1,16 +1,14 @@
 """Simulate how often the intervals of language use and vision use cover, for policies whose rates are known."""
 
 import argparse
-import datetime
 import itertools
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from provenance import command, hardware, today
 
 from vla_bench.core.paths import written_whole
-from vla_bench.results.run_info import hardware_here
 from vla_bench.results.statistics.share_lost import share_lost
 
 _STUDIES = ((1, 20), (1, 60), (3, 20), (10, 20))  # tasks, episodes of each
@@ -47,9 +45,9 @@ def main() -> None:
             f"{options.seed}; nominal coverage 95 %. The control keeps a part of the policy's own successes, "
             "the floor succeeds independently. Studies without success above the floor have no score and are left out.",
             "",
-            f"- Hardware: {hardware_here().cpu}, one core used, shared",
-            f"- Date: {datetime.date.today()}; {time.process_time() - begun:.0f} s of processor time",
-            f"- Command: `python {' '.join(sys.argv)}`",
+            f"- Hardware: {hardware()}, one used, shared",
+            f"- Date: {today()}; {time.process_time() - begun:.0f} s of processor time",
+            f"- Command: `{command()}`",
             "",
             _HEADER,
             "| --: | --: | --: | --: | --: | --: | --: | --: |",

@@ -4,17 +4,13 @@ Example: `python benchmarks/statistics_simulation.py --output results/statistics
 """
 
 import argparse
-import os
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from provenance import command, hardware, software, today
 from simulated_studies.differences import holm_errors, mcnemar_errors, planned_power, rank_errors
 from simulated_studies.intervals import fixed_suite, one_task, paired_difference, sampled_suite
 from simulated_studies.sequences import sequence_coverage, sequential_errors, sequential_savings
@@ -23,36 +19,31 @@ from simulated_studies.studies import ALPHA, Table, markdown
 from vla_bench.core.paths import written_whole
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Simulate and write the page."""
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    options = _parse(sys.argv[1:])
     parts = []
     for title, text, simulate in _SECTIONS:
         section_began = time.process_time()
         header, rows = simulate(options.repetitions, np.random.default_rng(options.seed))
         parts += [f"## {title}", text, markdown(header, rows)]
         print(f"{title}: {time.process_time() - section_began:.0f} s", file=sys.stderr)
-    command = shlex.join(["python", "benchmarks/statistics_simulation.py", *(arguments or sys.argv[1:])])
-    page = "\n\n".join(["# The statistics, simulated", _introduction(options, time.process_time(), command), *parts])
+    page = "\n\n".join(["# The statistics, simulated", _introduction(options, time.process_time()), *parts])
     with written_whole(options.output) as path:
         path.write_text(page + "\n", encoding="utf-8")
 
 
-def _introduction(options: argparse.Namespace, processor_s: float, command: str) -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "statsmodels"))
+def _introduction(options: argparse.Namespace, processor_s: float) -> str:
     error = 100 * np.sqrt(0.05 * 0.95 / options.repetitions)
     return (
         f"Every number is a share of {options.repetitions} simulated studies ({options.repetitions // 10} where a "
         f"bootstrap or a ranking is made in each) of policies whose rates are known, seed {options.seed}; a share of "
         f"95 % has a standard error of {error:.2f} points ({error * np.sqrt(10):.2f} with a bootstrap). Nominal: "
         f"coverage 95 %, level {ALPHA}. Widths are means, in points.\n\n"
-        f"- Hardware: {names[0] if names else platform.processor()}, {os.cpu_count()} cores, one used, shared\n"
-        f"- Software: Python {platform.python_version()}, {packages}\n"
-        f"- Date: {datetime.now(UTC):%Y-%m-%d}; {processor_s:.0f} s of processor time\n"
-        f"- Command: `{command}`"
+        f"- Hardware: {hardware()}, one used, shared\n"
+        f"- Software: {software('numpy', 'scipy', 'statsmodels')}\n"
+        f"- Date: {today()}; {processor_s:.0f} s of processor time\n"
+        f"- Command: `{command()}`"
     )
 
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from PIL import ImageGrab
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import vla_bench
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.types import Observation
+from vla_bench.core.types import ImageArray, Observation
 from vla_bench.demos import CollectOptions, Demonstration, record_episode, write_demonstrations
 from vla_bench.demos.attempt import RecordingFactory
 from vla_bench.demos.devices import DeviceError, DeviceSpec, devices
@@ -31,6 +33,7 @@ from vla_bench.demos.devices.window import OpenCvWindow, framed
 from vla_bench.demos.recording import DeviceRecorder, header_of
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.hand_controllers import HandControllerError, RobosuiteHand, keyboard, spacemouse
+from vla_bench.tasks import get_task
 
 IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 3, variant="demonstration")
 CLOSE, OPEN = 1.0, -1.0
@@ -332,7 +335,9 @@ def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A virtual X display."""
     read, write = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24"], pass_fds=[write], stderr=subprocess.DEVNULL
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24", "-noreset"],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
     )
     os.close(write)
     with os.fdopen(read) as number:
@@ -342,12 +347,42 @@ def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     server.wait()
 
 
-def typed(*keys: str) -> None:
-    """Type keys, then wait for the next episode to begin: what is typed before that is forgotten."""
-    for key in keys:
-        subprocess.run(["xdotool", "key", key], check=True)
-        time.sleep(0.15)
-    time.sleep(2.0)
+PIXELS = 32
+
+
+class RealWindow:
+    """What a person does at the window: reads its second line, and types when it says so."""
+
+    def type(self, key: str, *after: str) -> None:
+        """Press a key once the window shows one of the lines `after`: what is typed before is forgotten."""
+        texts = {self._drawn(line).tobytes() for line in after}
+        deadline = time.monotonic() + 300
+        while self._line(window := self._found()).tobytes() not in texts:
+            assert time.monotonic() < deadline, f"the window never showed {after[-1]!r}"
+            time.sleep(0.05)
+        subprocess.run(["xdotool", "windowfocus", "--sync", window, "key", key], check=True)
+
+    @staticmethod
+    def _found() -> str:
+        """Return the window's number; its toolkit may open it anew while it sets it up."""
+        search = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "vla-bench record"]
+        return subprocess.run(search, capture_output=True, text=True, check=True, timeout=300).stdout.split()[-1]
+
+    @staticmethod
+    def _line(window: str) -> ImageArray:
+        geometry = ["xdotool", "getwindowgeometry", "--shell", window]
+        told = dict(line.split("=") for line in subprocess.check_output(geometry, text=True).split())
+        left, top, width, height = (int(told[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+        seen = ImageGrab.grab((left, top, left + width, top + height), xdisplay=os.environ["DISPLAY"])
+        return RealWindow._second(np.asarray(seen))
+
+    @staticmethod
+    def _drawn(line: str) -> ImageArray:
+        return RealWindow._second(framed([np.zeros((PIXELS, PIXELS, 3), np.uint8)] * 2, ("", line, "", ""), cv2))
+
+    @staticmethod
+    def _second(window: ImageArray) -> ImageArray:
+        return window[-70:-49]  # rows of four lines of 22 pixels and 8 more, without what the others reach into
 
 
 @needs_xvfb
@@ -359,18 +394,19 @@ def test_a_person_types_into_a_real_window(tmp_path: Path) -> None:
     from vla_bench.demos.replay import ReplayFactory
 
     output = tmp_path / "typed.hdf5"
-    command = [sys.executable, "-m", "vla_bench", "record", "--device", "keyboard", "--image-size", "32"]
+    command = [sys.executable, "-m", "vla_bench", "record", "--device", "keyboard", "--image-size", str(PIXELS)]
     command += ["-t", IDENTITY.task_id, "-n", "1", "--keep-failures", "-o", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        search = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "vla-bench record"]
-        window = subprocess.run(search, capture_output=True, text=True, check=True, timeout=90).stdout.split()[-1]
-        subprocess.run(["xdotool", "windowfocus", "--sync", window], check=True)
-        typed()
-        typed("Right", "space", "Delete")
-        typed("Left", "BackSpace")
-        typed("Up", "space", "Return")
-        printed, _ = process.communicate(timeout=60)
+        window = RealWindow()
+        began = "move to begin   gripper open"
+        steps = range(1, get_task(IDENTITY.task_id).horizon + 1)
+        moving, holding = ([f"{n} steps recorded   gripper {state}" for n in steps] for state in ("open", "closed"))
+        for motion, verdict in (("Right", "Delete"), ("Left", "BackSpace"), ("Up", "Return")):
+            window.type(motion, began)
+            window.type("space", *moving)
+            window.type(verdict, *holding)
+        printed, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 0, printed

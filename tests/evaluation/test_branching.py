@@ -16,7 +16,8 @@ from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.policies.policy import Policy, PolicyBase, PolicyRequirements
 from vla_bench.policies.switching import SwitchedPolicy
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import RunInfo
 
 SUITE, TASK = "tabletop_pick", "pick_red_cube"

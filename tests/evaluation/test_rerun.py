@@ -10,7 +10,8 @@ from vla_bench.cli import app
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rerun import OtherPolicyError, rerun_episode
 from vla_bench.evaluation.run import RunOptions, run_evaluation
-from vla_bench.results.ledger import LEDGER_NAME, Ledger, row_digest
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
+from vla_bench.results.ledger_schema import row_digest
 
 SUITE, TASK = "tabletop_object", "red_cube_in_basket"
 

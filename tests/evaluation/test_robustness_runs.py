@@ -15,7 +15,8 @@ from vla_bench.evaluation.certificates import certifying
 from vla_bench.evaluation.robustness import STORE_NAME, RobustnessOptions, measure_robustness
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.robustness import robustness
 
 SUITE, TASK = "tabletop_pick", "pick_red_cube"

@@ -29,8 +29,9 @@ from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
 from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import LedgerError
-from vla_bench.results.ledger import EpisodeRecord, read_ledger
+from vla_bench.results.ledger import read_ledger
 from vla_bench.results.run_info import RunInfo
 from vla_bench.results.runs import read_run
 

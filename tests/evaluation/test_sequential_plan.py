@@ -9,7 +9,8 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.evaluation.sequential_plan import SequentialPlan, sequential_plan
-from vla_bench.results.ledger import EpisodeRecord, read_ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import read_ledger
 from vla_bench.results.run_info import RunInfo
 from vla_bench.results.runs import Run, read_run
 

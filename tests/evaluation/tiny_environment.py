@@ -33,7 +33,7 @@ class TinyEnvironment:
             raise RuntimeError("no such world")
         self.proprioception_fields, self.action_dim = FIELDS, 7
         self.task = SimpleNamespace(horizon=HORIZON, goal=(), aims=())
-        self.simulation = SimpleNamespace(world=self, gripper_force_n=lambda: 0.0)
+        self.simulation = SimpleNamespace(world=self, gripper_force_n=lambda: 0.0, models=lambda: ())
         self.position, self.steps, self.goal, self.renders = 0.0, 0, 3.0, 0
 
     def reset(self, seed: int) -> tuple[Observation, dict[str, Any]]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from tests.models.small_oft import small_oft_checkpoint
@@ -15,6 +14,8 @@ from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
 from vla_bench.models.openvla.checkpoint import save_checkpoint
 from vla_bench.models.openvla_oft.checkpoint import save_oft_checkpoint
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicyBase, PolicyRequirements, load_policy
+
+pytestmark = pytest.mark.usefixtures("processor_only")
 
 FIELDS = (
     ProprioceptionField("end_effector_position", 3, "m"),
@@ -82,11 +83,6 @@ def test_what_does_not_fill_a_batch_waits_while_another_is_full() -> None:
 def test_a_batch_has_at_least_one_row(make: "type[FixedBatch]") -> None:
     with pytest.raises(VlaBenchError, match="Expected 1 or more"):
         make()
-
-
-@pytest.fixture(autouse=True)
-def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 OPENVLA = """kind = "openvla"

@@ -18,13 +18,10 @@ from vla_bench.policies.kinds.openvla_oft import OpenVLAOFTCard, OpenVLAOFTPolic
 from vla_bench.policies.policy import EnvironmentConventions
 from vla_bench.policies.prompts import PromptBatches
 
+pytestmark = pytest.mark.usefixtures("processor_only")
+
 FIELDS = (ProprioceptionField("joint_positions", 5, "rad"), ProprioceptionField("end_effector_position", 3, "m"))
 ROWS = range(4)
-
-
-@pytest.fixture(autouse=True)
-def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 def openvla(decoding: str = "parallel") -> OpenVLAPolicy:

@@ -14,6 +14,8 @@ from vla_bench.models.openvla_oft.images import evaluation_image
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 from vla_bench.policies.conventions import image_for_policy
 
+pytestmark = pytest.mark.usefixtures("processor_only")
+
 FIELDS = (
     ProprioceptionField("joint_positions", 7, "rad"),
     ProprioceptionField("end_effector_axis_angle", 3, "rad"),
@@ -29,11 +31,6 @@ image_size = 32
 proprioception = ["end_effector_position", "end_effector_axis_angle", "gripper_position"]
 """
 INSTRUCTIONS = ("reach for the cube", "put the cube in the basket")
-
-
-@pytest.fixture(autouse=True)
-def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, sav
 from vla_bench.models.openvla.digest import weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
+pytestmark = pytest.mark.usefixtures("processor_only")
+
 FIELDS = (
     ProprioceptionField("gripper_position", 2, "m"),
     ProprioceptionField("joint_positions", 7, "rad"),
@@ -34,12 +36,6 @@ cameras = ["agentview", "wrist"]
 image_size = 32
 proprioception = ["end_effector_position", "gripper_position"]
 """
-
-
-@pytest.fixture(autouse=True)
-def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests ask for equality to the bit, which GPUs do not give from batch to batch."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")

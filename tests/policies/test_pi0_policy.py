@@ -11,6 +11,8 @@ from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
 
+pytestmark = pytest.mark.usefixtures("processor_only")
+
 FIELDS = (
     ProprioceptionField("joint_positions", 7, "rad"),
     ProprioceptionField("end_effector_axis_angle", 3, "rad"),
@@ -26,11 +28,6 @@ image_size = 24
 proprioception = ["end_effector_position", "end_effector_axis_angle", "gripper_position"]
 """
 INSTRUCTIONS = ("reach for the cube", "go")
-
-
-@pytest.fixture(autouse=True)
-def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")

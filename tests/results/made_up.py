@@ -6,7 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import PlannedTask, RunInfo, describe_run, open_run
 
 Outcome = Literal["success", "failure", "error"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.results.made_up import episode, made_run
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.failures import episode_table, failure_table, failures_csv, failures_page, read_failures
-from vla_bench.results.ledger import EpisodeRecord
 
 
 def _failed(index: int, **fields: object) -> EpisodeRecord:

@@ -8,9 +8,10 @@ import pytest
 
 from tests.results.made_up import episode, episodes, frame_of, made_run
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import IncomparableRunsError, LedgerError, RunFolderError
 from vla_bench.results.leaderboard import ALL_TASKS, COLUMNS, Cell, leaderboard, missing_episodes, read_runs, unranked
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 from vla_bench.results.runs import read_comparable_runs
 from vla_bench.results.statistics import wilson

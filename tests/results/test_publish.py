@@ -54,9 +54,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> LeaderboardFiles:
 def test_every_file_is_written(published: LeaderboardFiles) -> None:
     folder = published.csv.parent
     assert {path.name for path in folder.iterdir()} == {
-        "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "leaderboard_full.tex", "success.png", "success.pdf",
+        "leaderboard.csv",
+        "leaderboard.md",
+        "leaderboard.tex",
+        "leaderboard_full.tex",
+        "success.png",
+        "success.pdf",
         "report.html",
-    }  # fmt: skip
+    }
     assert {path.name for path in published.paths} == {path.name for path in folder.iterdir()}
     assert list(pd.read_csv(published.csv)["policy"]) == ["expert", "expert", "my_policy", "my_policy"]
     assert published.pdf.read_bytes().startswith(b"%PDF")

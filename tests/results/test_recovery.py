@@ -10,8 +10,9 @@ import pytest
 from tests.results.made_up import episode, episodes, made_run
 from vla_bench.core.errors import OutputInUseError
 from vla_bench.core.locks import claimed
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import LedgerError, RunFolderError
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger, read_ledger
+from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
 from vla_bench.results.recovery import recover_ledger, whole_records
 
 OF_VERSION_2 = Path(__file__).parent / "written_before" / "ledger_version_2.sqlite"

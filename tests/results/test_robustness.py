@@ -8,8 +8,8 @@ import pytest
 from tests.results.made_up import episodes, made_run
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.certificates import CERTIFICATES_NAME, Certificate, add_certificates
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.leaderboard import ALL_TASKS
-from vla_bench.results.ledger import EpisodeRecord
 from vla_bench.results.robustness import robustness, robustness_table
 from vla_bench.results.robustness_figure import save_robustness
 

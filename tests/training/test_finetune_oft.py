@@ -26,16 +26,13 @@ from vla_bench.training.finetune import _Run, finetune
 from vla_bench.training.plan import PlannedRun, network_config, plan
 from vla_bench.training.processes import SINGLE
 
+pytestmark = pytest.mark.usefixtures("processor_only")
+
 METHODS = ("full", "lora", "dora", "adapter", "qlora")
 LONGER = OptimiserConfig(steps=30, batch_size=8, warmup_steps=2, learning_rate=5e-3)
 SEEN = np.random.default_rng(3).integers(0, 256, (2, 2, 24, 24, 3), dtype=np.uint8)
 FELT = np.random.default_rng(4).normal(size=(2, 5)).astype(np.float32)
 ASKED = ("reach for the cube", "put the cube in the basket")
-
-
-@pytest.fixture(autouse=True)
-def _processor_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 def oft_config(folder: Path, *, is_published: bool = False, chunk: int = 8, **changes) -> FinetuneConfig:

@@ -4,10 +4,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vla_bench.authoring.trials import Trial
+from vla_bench.core.closing import Closing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials (
@@ -33,7 +32,7 @@ class Subject:
     fingerprint: str
 
 
-class TrialStore:
+class TrialStore(Closing):
     """The file at `path`, made where it is not there; one process writes to it."""
 
     def __init__(self, path: Path) -> None:
@@ -80,11 +79,3 @@ class TrialStore:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

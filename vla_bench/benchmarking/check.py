@@ -86,11 +86,16 @@ def check(now: Record, then: Record, tolerance: float = TOLERANCE) -> Check:
     same_class = now.machine.hardware_class == then.machine.hardware_class
     figures_now, figures_then = now.figures(), then.figures()
     comparisons = [
-        Comparison(name, figure, figures_then[name], _allowed(figure, figures_then[name], tolerance),
-                   compared=figure.kind != "time" or same_class)
+        Comparison(
+            name,
+            figure,
+            figures_then[name],
+            _allowed(figure, figures_then[name], tolerance),
+            compared=figure.kind != "time" or same_class,
+        )
         for name, figure in figures_now.items()
         if name in figures_then
-    ]  # fmt: skip
+    ]
     asked = {outcome.measure for outcome in now.outcomes if outcome.failed or not outcome.not_run}
     missing = [name for name in figures_then if name.split(".")[0] in asked and name not in figures_now]
     if not any(one.compared for one in comparisons) and not missing:

@@ -28,14 +28,23 @@ def by_episodes(setting: Setting) -> Growth:
     counts = [count for count in _EPISODES if count <= _EPISODES[-1] * setting.scale] or list(_EPISODES[:_LEAST])
     suite, task = TABLETOP.split(".")
     run = watch(
-        setting.workspace / "episodes", suite, (task,), episodes=counts[-1], workers=_WORKERS_FOR_EPISODES, rows=_ROWS,
-        image_size=None, memory_at=counts,
-    )  # fmt: skip
+        setting.workspace / "episodes",
+        suite,
+        (task,),
+        episodes=counts[-1],
+        workers=_WORKERS_FOR_EPISODES,
+        rows=_ROWS,
+        image_size=None,
+        memory_at=counts,
+    )
     ended = {moment.episodes: moment for moment in run.moments}
     return _growth(
-        "episodes", "Episodes in one run, without images", "episodes", "time [s]",
+        "episodes",
+        "Episodes in one run, without images",
+        "episodes",
+        "time [s]",
         [Point(size=count, cost=ended[count].seconds, memory_mb=_together(ended[count])) for count in counts],
-    )  # fmt: skip
+    )
 
 
 def by_workers(setting: Setting) -> Growth:
@@ -45,9 +54,14 @@ def by_workers(setting: Setting) -> Growth:
     for count in sorted({1, 2, *_doubled(2 * cores())}):
         rows = max(1, _ROWS // 2)
         run = watch(
-            setting.workspace / f"workers-{count}", suite, (task,), episodes=rows * count * 2, workers=count, rows=rows,
+            setting.workspace / f"workers-{count}",
+            suite,
+            (task,),
+            episodes=rows * count * 2,
+            workers=count,
+            rows=rows,
             memory_at=(rows * count * 2,),
-        )  # fmt: skip
+        )
         pace = run.pace(first=rows * count)
         points.append(Point(size=count, cost=1000.0 / pace, memory_mb=_together(run.moments[-1])))
     return _growth("workers", f"Workers on {cores()} cores, with images", "workers", "time of a step [ms]", points)

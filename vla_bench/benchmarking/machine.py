@@ -5,13 +5,13 @@ import platform
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from vla_bench.core.machine import cpu_model, memory_gb, usable_cores
+
 _PACKAGES = ("vla-bench", "mujoco", "robosuite", "numpy", "numba", "torch", "h5py")
 _SETTINGS = ("MUJOCO_GL", "LP_NUM_THREADS", "OMP_NUM_THREADS")
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 class Machine(BaseModel):
@@ -37,15 +37,14 @@ class Machine(BaseModel):
 
 def this_machine() -> Machine:
     """Return the machine at hand."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Machine(
-        cpu=_cpu(), cores=cores(), architecture=platform.machine(), memory_gb=round(pages / 1e9, 1), gpu=gpu()
+        cpu=cpu_model(), cores=usable_cores(), architecture=platform.machine(), memory_gb=memory_gb(), gpu=gpu()
     )
 
 
 def cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 def gpu() -> str:
@@ -70,9 +69,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "(not installed)"
-
-
-def _cpu() -> str:
-    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown processor"

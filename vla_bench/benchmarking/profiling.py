@@ -62,9 +62,15 @@ def _in_a_run(setting: Setting, task_id: str, turns: Turns) -> list[float]:
     for turn in range(1 if setting.scale < 1.0 else 2):
         bare: Turn = turns.one("bare", steps=steps)
         run = watch(
-            setting.workspace / f"{suite}-{turn}", suite, (task,), episodes=_ROWS * (1 + setting.scaled(_ROUNDS)),
-            workers=1, rows=_ROWS, image_size=_IMAGE_SIZE, variables=process_variables(cores()),
-        )  # fmt: skip
+            setting.workspace / f"{suite}-{turn}",
+            suite,
+            (task,),
+            episodes=_ROWS * (1 + setting.scaled(_ROUNDS)),
+            workers=1,
+            rows=_ROWS,
+            image_size=_IMAGE_SIZE,
+            variables=process_variables(cores()),
+        )
         more.append(1000.0 * (1.0 / run.pace(first=_ROWS) - bare.step_s))
     return more
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Policy
+from vla_bench.cli.options import Checkpoint, Episode, Policy, Run
 from vla_bench.cli.tables import print_table
 
 
@@ -16,11 +16,11 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def branch(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    episode: Annotated[str, typer.Argument(help="task/index, or suite.task/variant/seed/index.")],
+    run: Run,
+    episode: Episode,
     at: Annotated[int, typer.Option(min=0, help="Step from which the other policy acts.")],
     policy: Policy = "expert",
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint in place of that policy's card's.")] = None,
+    checkpoint: Checkpoint = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Keep it as a run, with a video.")] = None,
 ) -> None:
     """Run a recorded episode up to a step, then let another policy go on: was it lost by then?

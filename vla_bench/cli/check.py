@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from vla_bench.cli.options import Robot
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -25,7 +26,7 @@ def add_commands(app: typer.Typer) -> None:
 def check(
     suites: Annotated[list[str], typer.Argument(help="Task files, or names of suites.")],
     seeds: Annotated[int, typer.Option(min=1, help="Scenes of each task to begin and to try the expert in.")] = 10,
-    robot: Annotated[str, typer.Option(help="Robot of `envs/robots/` that acts.")] = "panda",
+    robot: Robot = "panda",
     expert: Annotated[bool, typer.Option("--expert/--no-expert", help="Whether to try the expert.")] = True,
 ) -> None:
     """Check task files without running a policy: the text, the worlds, the starts, and whether the expert solves them.

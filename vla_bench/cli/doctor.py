@@ -43,8 +43,14 @@ def doctor(
     options = DoctorOptions(policy, suite, checkpoint, tuple(task or ()), episodes, seed)
     with console.status("looking") as status:
         diagnosis = consult(options, status.update)
-    rows = [(finding.fix, *_numbers(finding.position, finding.rotation, finding.gripper, finding.total),
-             f"{finding.p_value:.3f}") for finding in diagnosis.findings[:_SHOWN]]  # fmt: skip
+    rows = [
+        (
+            finding.fix,
+            *_numbers(finding.position, finding.rotation, finding.gripper, finding.total),
+            f"{finding.p_value:.3f}",
+        )
+        for finding in diagnosis.findings[:_SHOWN]
+    ]
     rows.insert(0, ("as it is", *_numbers(*diagnosis.before), ""))
     title = f"Errors relative to a constant action's: {diagnosis.moments} moments of {diagnosis.episodes} episodes"
     print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)

@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import (
-    Checkpoint,
-    ImageSizeOfPolicy,
-    Output,
-    Policy,
-    Rendering,
-    Robot,
-    Rows,
-    Seed,
-    Suite,
-    Tasks,
-    Workers,
-    worker_count,
-)
+from vla_bench.cli import options as asked
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table, print_text_table
 
@@ -38,19 +25,19 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def run(
-    policy: Policy,
-    suite: Suite,
-    output: Output,
-    checkpoint: Checkpoint = None,
-    task: Tasks = None,
+    policy: asked.Policy,
+    suite: asked.Suite,
+    output: asked.Output,
+    checkpoint: asked.Checkpoint = None,
+    task: asked.Tasks = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes of each task.")] = 20,
-    seed: Seed = 0,
-    workers: Workers = None,
-    rows: Rows = 8,
+    seed: asked.Seed = 0,
+    workers: asked.Workers = None,
+    rows: asked.Rows = 8,
     videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
-    image_size: ImageSizeOfPolicy = None,
-    rendering: Rendering = "fast",
-    robot: Robot = "panda",
+    image_size: asked.ImageSizeOfPolicy = None,
+    rendering: asked.Rendering = "fast",
+    robot: asked.Robot = "panda",
     latency: Annotated[
         str, typer.Option(help="Of the policy, as 120ms+-20 (or ±), or `measured`. [default: the world waits]")
     ] = "",
@@ -110,7 +97,7 @@ def run(
         episodes=episodes,
         seed=seed,
         variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
-        workers=worker_count(workers),
+        workers=asked.worker_count(workers),
         rows_per_worker=rows,
         videos=videos,
         image_size=image_size,
@@ -137,7 +124,7 @@ def run(
 
 
 def show_controls(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: asked.Run,
 ) -> None:
     """Show a run beside its controls, with its language-use and vision-use scores (docs/ledger.md defines them).
 
@@ -150,11 +137,9 @@ def show_controls(
 
 
 def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: asked.Runs,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
-    rank_with_errors: Annotated[
-        bool, typer.Option("--rank-with-errors", help="Rank policies although episodes ended in an error.")
-    ] = False,
+    rank_with_errors: asked.RankWithErrors = False,
 ) -> None:
     """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
 

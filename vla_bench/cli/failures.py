@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from vla_bench.cli.options import Run
 from vla_bench.cli.tables import print_text_table
 
 
@@ -15,7 +16,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def failures(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
     expert: Annotated[
         Path | None,
         typer.Option(help="The expert's run on the same episodes, for path and time. [default: the run's control]"),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from vla_bench.cli.options import Episode, RankWithErrors, Run, Runs
 from vla_bench.cli.tables import print_table
 
 _DIFFERENT = 1  # exit status
@@ -20,8 +21,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def rerun(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    episode: Annotated[str, typer.Argument(help="task/index, or suite.task/variant/seed/index.")],
+    run: Run,
+    episode: Episode,
     policy: Annotated[str | None, typer.Option("--policy", "-p", help="[default: what the run was made with]")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Where the run's checkpoint lies now.")] = None,
 ) -> None:
@@ -50,16 +51,14 @@ def rerun(
 
 
 def tables(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: Runs,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the tables. [default: beside the runs' folder]")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; end with 1 if a table there is not what the ledgers make.")
     ] = False,
-    rank_with_errors: Annotated[
-        bool, typer.Option("--rank-with-errors", help="Rank policies although episodes ended in an error.")
-    ] = False,
+    rank_with_errors: RankWithErrors = False,
 ) -> None:
     """Make every table, figure and page of some runs again from their ledgers, or check those that are there.
 
@@ -89,7 +88,7 @@ def tables(
 
 
 @ledger_commands.command("recover")
-def recover(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+def recover(run: Run) -> None:
     """Save what is whole of a damaged ledger in a new one; the damaged file is kept beside it.
 
     Example: `vla-bench ledger recover runs/x`

@@ -1,10 +1,11 @@
 """Options that several commands share."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from vla_bench.core.machine import usable_cores
 
 Policy = Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint in place of the card's.")]
@@ -22,8 +23,14 @@ ImageSizeOfPolicy = Annotated[int | None, typer.Option(min=16, help="Pixels. [de
 Rendering = Annotated[Literal["fast", "faithful"], typer.Option(help="Quality of the images.")]
 Robot = Annotated[str, typer.Option("--robot", help="Robot that acts; `vla-bench list robots`.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write; one that was begun is continued.")]
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
+Runs = Annotated[list[Path], typer.Argument(help="Run folders.")]
+RankWithErrors = Annotated[
+    bool, typer.Option("--rank-with-errors", help="Rank policies although episodes ended in an error.")
+]
+Episode = Annotated[str, typer.Argument(help="task/index, or suite.task/variant/seed/index.")]
 
 
 def worker_count(asked: int | None) -> int:
     """Return how many worker processes to use."""
-    return asked or len(os.sched_getaffinity(0))
+    return asked or usable_cores()

@@ -6,19 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import (
-    Checkpoint,
-    Output,
-    Policy,
-    Rendering,
-    Robot,
-    Rows,
-    Seed,
-    Suite,
-    Tasks,
-    Workers,
-    worker_count,
-)
+from vla_bench.cli import options as asked
 from vla_bench.cli.progress import progress_shown
 from vla_bench.cli.tables import print_table
 
@@ -29,11 +17,11 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def robustness(
-    policy: Policy,
-    suite: Suite,
-    output: Output,
-    checkpoint: Checkpoint = None,
-    task: Tasks = None,
+    policy: asked.Policy,
+    suite: asked.Suite,
+    output: asked.Output,
+    checkpoint: asked.Checkpoint = None,
+    task: asked.Tasks = None,
     axis: Annotated[
         list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
     ] = None,
@@ -42,14 +30,14 @@ def robustness(
         list[str] | None, typer.Option(help="Whole perturbations in place of single axes, as `visual-2`; repeat.")
     ] = None,
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task and perturbation.")] = 20,
-    seed: Seed = 0,
-    workers: Workers = None,
-    rows: Rows = 8,
+    seed: asked.Seed = 0,
+    workers: asked.Workers = None,
+    rows: asked.Rows = 8,
     certificates: Annotated[
         Path | None, typer.Option(help="File of certificates to use and add to. [default: OUTPUT/certificates.sqlite]")
     ] = None,
-    rendering: Rendering = "fast",
-    robot: Robot = "panda",
+    rendering: asked.Rendering = "fast",
+    robot: asked.Robot = "panda",
 ) -> None:
     """Measure what perturbations cost: the same scenes clean and perturbed, paired, each certified by the expert.
 
@@ -75,7 +63,7 @@ def robustness(
         tasks=tuple(task or ()),
         episodes=episodes,
         seed=seed,
-        workers=worker_count(workers),
+        workers=asked.worker_count(workers),
         rows_per_worker=rows,
         protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )

@@ -71,6 +71,8 @@ def split_file(path: Path, output: Path, *, valid: float = 0.1, seed: int = 0, s
         raise EditingError(f"A share of {valid} for validation: expected one between 0 and 1.")
     with claimed(output):
         headers, sources, _ = _read([path])
+        if not sources:
+            raise EditingError(f"There is no demonstration in {path}.")
         validates = _chosen_at_random({source.name: one for source, one in sources.items()}, valid, seed)
         masks: dict[str, list[Source]] = {name: [] for name in _SPLITS}
         for source, summary in sources.items():

@@ -19,7 +19,7 @@ from vla_bench.core.types import (
     ImageArray,
     ProprioceptionField,
 )
-from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_rows
+from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_all, read_images
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import (
     DemonstrationSource,
@@ -83,12 +83,12 @@ class ForeignHdf5Source(DemonstrationSource):
 
     def stored_actions(self, name: str) -> NDArray[np.float32]:
         """Return the dataset `actions`."""
-        return np.asarray(self._dataset(name, "actions")[:], dtype=np.float32)
+        return np.asarray(read_all(self.path, self._dataset(name, "actions")), dtype=np.float32)
 
     def stored_field(self, name: str, field: str) -> NDArray[np.float32]:
         """Return one field, converted."""
         known = self._fields[field]
-        values = known.convert(self._dataset(name, f"obs/{known.key}")[:])
+        values = known.convert(read_all(self.path, self._dataset(name, f"obs/{known.key}")))
         steps = self._dataset(name, "actions").shape[0]
         if len(values) != steps:
             raise self.fault(f"{name}/obs/{known.key} has {len(values)} steps, but there are {steps} actions")
@@ -97,7 +97,8 @@ class ForeignHdf5Source(DemonstrationSource):
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return images, turned right side up."""
         dataset = self._dataset(name, f"obs/{self.facts.cameras[camera]}")
-        return turned(read_rows(self.path, dataset, steps), self.facts.orientation)
+        actions = self._dataset(name, "actions").shape[0]
+        return turned(read_images(self.path, dataset, steps, actions), self.facts.orientation)
 
     def subset(self, subset: str) -> tuple[str, ...] | None:
         """Return a mask of the file."""
@@ -148,8 +149,11 @@ class ForeignHdf5Source(DemonstrationSource):
         instruction = self._options.instruction or self.instruction(name) or ""
         suite, task = self.suite_and_task()
         rewards = self._data[name].get("rewards")
-        success = None if rewards is None else bool((np.asarray(rewards[:]) >= _SUCCESS_REWARD).any())
-        return EpisodeFacts(name, instruction, int(self._dataset(name, "actions").shape[0]), suite, task, success)
+        success = None if rewards is None else bool((read_all(self.path, rewards) >= _SUCCESS_REWARD).any())
+        steps = int(self._dataset(name, "actions").shape[0])
+        if not steps:
+            raise self.fault(f"{name} has no steps: leave it out of the file")
+        return EpisodeFacts(name, instruction, steps, suite, task, success)
 
     def _control_hz(self) -> int:
         kwargs = self._env_args.get("env_kwargs", {})

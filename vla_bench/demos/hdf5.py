@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import DemonstrationFileError
+from vla_bench.core.types import ImageArray
+
+_CHANNELS = 3
 
 
 def episode_number(name: str) -> tuple[int, str]:
@@ -40,6 +43,31 @@ def read_rows(path: Path, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]
     except (OSError, ValueError) as error:
         raise DemonstrationFileError(path, f"{dataset.name} is damaged and cannot be read ({error})") from error
     return found[np.searchsorted(order, rows)]
+
+
+def read_all(path: Path, dataset: Any) -> NDArray[Any]:
+    """Return a whole dataset; raise `DemonstrationFileError` where it is damaged."""
+    try:
+        return np.asarray(dataset[()])
+    except OSError as error:
+        raise DemonstrationFileError(path, f"{dataset.name} is damaged and cannot be read ({error})") from error
+
+
+def read_images(path: Path, dataset: Any, rows: NDArray[np.int64], steps: int) -> ImageArray:
+    """Return `dataset[rows]` of an episode of `steps` steps; raise unless it holds an RGB picture for each of them.
+
+    One that is longer is no less wrong than one that is shorter: which picture belongs to which action is not known.
+    """
+    shape, name = dataset.shape, dataset.name.removeprefix("/data/")
+    if len(shape) != 4 or shape[3] != _CHANNELS or dataset.dtype != np.uint8:
+        found = f"{dataset.dtype} of shape {shape}"
+        raise DemonstrationFileError(
+            path, f"{name} is {found}, expected uint8 pictures (T, height, width, {_CHANNELS})"
+        )
+    if shape[0] != steps:
+        raise DemonstrationFileError(path, f"{name} has {shape[0]} pictures, but there are {steps} actions")
+    images: ImageArray = read_rows(path, dataset, rows)
+    return images
 
 
 def data_attributes(path: Path) -> Mapping[str, Any]:

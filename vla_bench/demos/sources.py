@@ -1,16 +1,16 @@
 """Demonstrations of any known format behind one interface, in our conventions."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.closing import Closing
 from vla_bench.core.conventions import GripperConvention, Orientation, gripper_to_close_positive
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
 from vla_bench.core.registry import Registry
@@ -64,7 +64,7 @@ class EpisodeFacts:
         return f"{self.suite}.{self.task}"
 
 
-class DemonstrationSource(ABC):
+class DemonstrationSource(Closing):
     """An open source of demonstrations; use it as a context manager. What it returns is in our conventions.
 
     Faults raise `DemonstrationFileError`, other conventions `ConventionError`.
@@ -95,10 +95,6 @@ class DemonstrationSource(ABC):
     @abstractmethod
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return the images of the given steps, (len(steps), H, W, 3), right side up, reading no more than needed."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close what is open."""
 
     def subset(self, subset: str) -> tuple[str, ...] | None:
         """Return the episodes of a subset that the source defines; None where it defines no such subset."""
@@ -159,14 +155,6 @@ class DemonstrationSource(ABC):
     def fault(self, problem: str) -> DemonstrationFileError:
         """Return an error about this source."""
         return DemonstrationFileError(self.path, problem)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _gripper(self) -> GripperConvention:
         if self.facts.gripper is None:

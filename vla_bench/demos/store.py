@@ -4,23 +4,23 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.closing import Closing
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.core.types import ACTION_DIM, ImageArray
 from vla_bench.demos.demonstration import NOMINAL, CameraTrack, Demonstration, DemonstrationSummary
-from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_rows
+from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_images
 from vla_bench.demos.header import FileHeader
 
 _ARRAYS = ("actions", "executed_actions", "rewards", "dones", "states", "phases")
 
 
-class DemonstrationFile:
+class DemonstrationFile(Closing):
     """An open demonstration file; use it as a context manager. Every fault raises `DemonstrationFileError`."""
 
     def __init__(self, path: Path | str) -> None:
@@ -41,14 +41,6 @@ class DemonstrationFile:
     def __iter__(self) -> Iterator[Demonstration]:
         return (self.read(name) for name in self.names)
 
-    def __enter__(self) -> "DemonstrationFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -56,9 +48,12 @@ class DemonstrationFile:
     def summary(self, name: str) -> DemonstrationSummary:
         """Return what the attributes of one demonstration say."""
         try:
-            return DemonstrationSummary.from_attributes(self._attributes(name))
+            summary = DemonstrationSummary.from_attributes(self._attributes(name))
         except KeyError as error:
             raise self._fault(f"{name} lacks the attribute {error}") from error
+        if summary.steps < 1:
+            raise self._fault(f"{name} has no steps: leave it out of the file")
+        return summary
 
     def read(self, name: str, cameras: Sequence[str] | None = None) -> Demonstration:
         """Return one demonstration with the images of `cameras` (default: all; `()` for none, which is quick)."""
@@ -78,7 +73,7 @@ class DemonstrationFile:
             scene_hash=summary.scene_hash,
             images={camera: self._array(name, f"obs/{camera}_image", summary.steps) for camera in chosen},
             depth={camera: self._array(name, f"obs/{camera}_depth", summary.steps) for camera in depth},
-            proprioception=self._array(name, "obs/proprioception", summary.steps),
+            proprioception=self.proprioception(name),
             actions=arrays["actions"],
             executed_actions=arrays["executed_actions"],
             rewards=arrays["rewards"],
@@ -101,10 +96,18 @@ class DemonstrationFile:
         """Return one whole array of a demonstration, such as `actions`."""
         return self._array(name, key, self.summary(name).steps)
 
-    def rows(self, name: str, key: str, steps: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows of an array at these steps, in any order."""
-        self._require_known(name)
-        return read_rows(self.path, self._dataset(name, key), steps)
+    def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
+        """Return one camera's images at these steps, in any order, (len(steps), H, W, 3)."""
+        return read_images(self.path, self._dataset(name, f"obs/{camera}_image"), steps, self.summary(name).steps)
+
+    def proprioception(self, name: str) -> NDArray[Any]:
+        """Return the proprioception of a demonstration, (T, P), with the fields that the header names."""
+        found, size = self.array(name, "obs/proprioception"), self.header.proprioception_size
+        if found.shape[1:] != (size,):
+            raise self._fault(
+                f"{name}/obs/proprioception has shape {found.shape}, but the fields named are {size} wide"
+            )
+        return found
 
     def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
         """Return the images of one step, camera name -> (H, W, 3), reading no more of the file than needed."""
@@ -119,7 +122,10 @@ class DemonstrationFile:
         """Return the demonstrations of one subset, in order."""
         if subset not in self.masks():
             raise self._fault(f"no subset {subset!r}; it has {', '.join(self.masks()) or 'none'}")
-        return tuple(sorted((name.decode() for name in self._file[f"mask/{subset}"][:]), key=episode_number))
+        members = sorted((name.decode() for name in self._file[f"mask/{subset}"][:]), key=episode_number)
+        if missing := [name for name in members if name not in self.names]:
+            raise self._fault(f"the subset {subset!r} names {missing[0]}, which is not in the file")
+        return tuple(members)
 
     def require(
         self, *, cameras: Iterable[str] = (), proprioception: Iterable[str] = (), action_dim: int = ACTION_DIM

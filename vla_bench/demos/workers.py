@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.machine import usable_cores
 
 Job = TypeVar("Job", bound=Hashable)
 Answer = TypeVar("Answer")
@@ -151,7 +152,7 @@ def rendering_threads(workers: int) -> int:
 
     With a worker on each core, 0 threads made half as many demonstrations again as 1 did, and more on a busy machine.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return 0 if workers >= cores else cores // workers
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.episode import array_hash
-from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.errors import DemonstrationFileError, VlaBenchError
 from vla_bench.core.paths import written_whole
 from vla_bench.demos.chunked import write_chunked
 from vla_bench.demos.demonstration import LABELS, Demonstration, DemonstrationSummary
@@ -81,7 +81,7 @@ def merge(output: Path, header: FileHeader, sources: Sequence[Source], masks: Ma
             with h5py.File(path, "r") as part:
                 for number, source in group:
                     part.copy(part[f"data/{source.name}"], data, name=f"demo_{number}")
-                    _copy_model(part, file, part[f"data/{source.name}"].attrs["model_file"])
+                    _copy_model(part, file, source)
         _finish(file, masks)
 
 
@@ -142,9 +142,12 @@ def _keep_model(file: Any, xml: str) -> str:
     return name
 
 
-def _copy_model(source: Any, target: Any, name: str) -> None:
+def _copy_model(part: Any, target: Any, source: Source) -> None:
+    name = str(part[f"data/{source.name}"].attrs.get("model_file", ""))
+    if name not in part:
+        raise DemonstrationFileError(source.path, f"{source.name} lacks its model {name!r}")
     if name not in target:
-        source.copy(source[name], target.require_group("models"), name=name.removeprefix("models/"))
+        part.copy(part[name], target.require_group("models"), name=name.removeprefix("models/"))
 
 
 def _chunks(frames: NDArray[Any]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
+from vla_bench.envs.shadow_map import OWN_TEXELS, can_draw
 
 _ROUND = {mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_ELLIPSOID}
 _FLAT_STACKS = 2  # rings of a cylinder; its sides are straight
@@ -31,6 +32,8 @@ def given_to_opengl(model: mujoco.MjModel, image_size: int, rendering: Rendering
         size.offwidth = size.offheight = image_size
         if rendering == "fast" or not casts_shadows(model):
             quality.shadowsize = 0
+        elif can_draw(model):
+            quality.shadowsize = OWN_TEXELS
         if rendering == "fast":
             _shrink_textures(model)
         _divide_little(model)

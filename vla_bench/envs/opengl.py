@@ -7,6 +7,7 @@ import warnings
 from ctypes.util import find_library
 
 from vla_bench.core.errors import RenderingError
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs import egl
 
 _CHOICE = "MUJOCO_GL"
@@ -41,7 +42,7 @@ def opengl_variables(workers: int = 1, worker: int = 0) -> dict[str, str]:
     with 0 threads draws in the worker's own thread, which is fastest where every core has a worker. Where the machine
     has several GPUs, workers take them in turn, or those of them that CUDA_VISIBLE_DEVICES numbers.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = usable_cores()
     threads = 0 if workers >= cores else min(cores // workers, _MOST_THREADS)
     variables = {"LP_NUM_THREADS": str(threads)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -4,9 +4,8 @@ All renderers of a process share one OpenGL context; those of the same model and
 says what each quality is, what it costs, and how near its images are to the unsimplified ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import mujoco
@@ -14,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import ImageArray
+from vla_bench.envs.compiler_memory import give_back_free_memory
 from vla_bench.envs.fineness import casts_shadows, given_to_opengl, has_mirror
 from vla_bench.envs.framebuffer import Framebuffer
 from vla_bench.envs.graphics import graphics
+from vla_bench.envs.kept import Kept
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.seen_geoms import SceneGeoms
+from vla_bench.envs.shadow_map import ShadowMap, can_draw
 
+_MOST_KEPT_BYTES = 32_000_000  # of the models of renderers: one of the tabletop suites has 5, of robosuite 25
 _SPARE_GEOMS = 100  # for what MuJoCo draws besides the model's geoms
 
 
@@ -45,11 +48,18 @@ class Renderer:
         if fast:
             _sample_one_mipmap(self._graphics.gl, self._context)
         self._own = self._context.offFBO, self._context.offFBO_r
+        own_map = self._shadows and can_draw(model)
+        self._shadow_map = ShadowMap(model, self._graphics.gl, self._context) if own_map else None
         self._stencil = self._reflections
         self._frames: list[Framebuffer] = []
         self._rectangle = mujoco.MjrRect(0, 0, image_size, image_size)
         self._pixels = np.empty((image_size, image_size, 3), dtype=np.uint8)
         self._graphics.close_after(self)
+
+    @property
+    def model_bytes(self) -> int:
+        """What the model fills, which lives as long as its renderer; OpenGL holds about as much again."""
+        return int(self._model.nbuffer)
 
     def images(self, data: mujoco.MjData, cameras: Mapping[str, str]) -> dict[str, ImageArray]:
         """Return a new (H, W, 3) image, right side up, of each of the model's `cameras`, under its key.
@@ -57,6 +67,7 @@ class Renderer:
         All are drawn before the first is read, so that software OpenGL can use all its threads.
         """
         self._begin()
+        self._draw_shadows(data, list(cameras.values()))
         for frame, camera in zip(self._frames_for(len(cameras)), cameras.values(), strict=True):
             self._draw(data, camera, frame)
             self._graphics.gl.glFlush()
@@ -88,6 +99,8 @@ class Renderer:
         self._graphics.use()
         for frame in self._frames:
             frame.free()
+        if self._shadow_map:
+            self._shadow_map.free()
         self._context.offFBO, self._context.offFBO_r = self._own
         self._context.free()
         self._context = None
@@ -109,11 +122,28 @@ class Renderer:
             )
         return self._frames[:cameras]
 
-    def _draw(self, data: mujoco.MjData, camera: str, frame: Framebuffer) -> None:
+    def _draw_shadows(self, data: mujoco.MjData, cameras: Sequence[str]) -> None:
+        """Draw the shadows of all cameras, where MuJoCo need not draw them for each."""
+        if self._shadow_map is None or not cameras:
+            return
+        self._fill_scene(data, cameras[0])
+        eyes = []
+        for camera in cameras:
+            self._camera.fixedcamid = self._model.camera(camera).id
+            mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
+            eyes.append(self._geoms.eye())
+        self._shadow_map.draw(self._scene, self._geoms, eyes)
+
+    def _fill_scene(self, data: mujoco.MjData, camera: str) -> None:
         self._camera.fixedcamid = self._model.camera(camera).id
         all_kinds = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, all_kinds, self._scene)
-        if not self._shadows:  # what is not seen may cast one
+
+    def _draw(self, data: mujoco.MjData, camera: str, frame: Framebuffer) -> None:
+        self._fill_scene(data, camera)
+        if self._shadow_map:
+            self._shadow_map.use(self._scene, self._geoms)
+        if self._shadow_map or not self._shadows:  # otherwise what is not seen may cast one
             self._geoms.keep_seen(reflections=self._reflections)
         frame.use(self._context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
@@ -144,10 +174,18 @@ class Renderer:
         return found
 
 
-@lru_cache(maxsize=8)
 def shared_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
     """Return this process's renderer for a model (by identity) and size; made on first use."""
-    return Renderer(model, image_size, rendering)
+    return _renderers(model, image_size, rendering)
+
+
+def _made(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
+    renderer = Renderer(model, image_size, rendering)
+    give_back_free_memory()  # what OpenGL was given on the way
+    return renderer
+
+
+_renderers = Kept(_made, lambda renderer: renderer.model_bytes, _MOST_KEPT_BYTES)
 
 
 def _visible() -> mujoco.MjvOption:

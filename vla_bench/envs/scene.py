@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import mujoco
@@ -10,6 +9,7 @@ import numpy as np
 
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import FloatArray
+from vla_bench.envs.compiler_memory import release_compiler_memory
 from vla_bench.envs.descriptions import (
     ObjectDescription,
     PartDescription,
@@ -20,6 +20,7 @@ from vla_bench.envs.descriptions import (
     describe_scene,
     mjcf_path,
 )
+from vla_bench.envs.kept import Kept
 from vla_bench.envs.mjcf import VISUAL_GROUP, one_line, read_mjcf
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.robot_model import robot_spec
@@ -28,6 +29,7 @@ ROBOT_PREFIX = "robot_"
 _COLOURED = "body"  # what the names of geoms begin with that have the description's colour
 _ITEM_SITES = ("bottom", "top", "support")
 _ROBOT_SITE = "robot_base"  # of a scene: where the robot is mounted
+_MOST_KEPT_BYTES = 32_000_000  # of compiled models: a scene of the tabletop suites has 5
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class CompiledScene:
 
 def compile_scene(scene: str, robot: str, objects: Mapping[str, str], rendering: Rendering) -> CompiledScene:
     """Return the compiled scene; compiled once a process for the same arguments."""
-    return _compile(scene, robot, tuple(objects.items()), rendering)
+    return _compiled(scene, robot, tuple(objects.items()), rendering)
 
 
 def item_prefix(item: str) -> str:
@@ -61,7 +63,17 @@ def item_prefix(item: str) -> str:
     return f"{item}/"
 
 
-@lru_cache(maxsize=8)
+def _compile_leaving_nothing(
+    scene: str, robot: str, objects: tuple[tuple[str, str], ...], rendering: Rendering
+) -> CompiledScene:
+    compiled = _compile(scene, robot, objects, rendering)
+    release_compiler_memory()  # only now: the specification is gone
+    return compiled
+
+
+_compiled = Kept(_compile_leaving_nothing, lambda compiled: int(compiled.model.nbuffer), _MOST_KEPT_BYTES)
+
+
 def _compile(scene: str, robot: str, objects: tuple[tuple[str, str], ...], rendering: Rendering) -> CompiledScene:
     scene_description, robot_description = describe_scene(scene), describe_robot(robot)
     described = {name: describe_object(asset) for name, asset in objects}

@@ -43,6 +43,10 @@ class SceneGeoms:
         """Return the scene's geoms, a structured array with MuJoCo's names."""
         return self._geoms[: self._scene.ngeom]
 
+    def eye(self) -> NDArray[np.float32]:
+        """Return a copy of the scene's camera: position, forward, up, then centre, width, bottom, top, near, far."""
+        return np.asarray((self._eyes[0] + self._eyes[1]) / 2)
+
     def keep_seen(self, *, reflections: bool = False) -> None:
         """Drop from the scene what its camera cannot see, and bring the rest into order: nearest first.
 

@@ -12,7 +12,7 @@ from vla_bench.evaluation.latency import Latency
 from vla_bench.evaluation.rerun import RecordedEpisode, find_recorded, run_alone
 from vla_bench.policies import Policy, PolicySource, find_policy
 from vla_bench.policies.switching import SwitchedPolicy
-from vla_bench.results.ledger import EpisodeRecord
+from vla_bench.results.episode_record import EpisodeRecord
 
 _ALL = 10**6  # videos: of whatever index the episode has
 

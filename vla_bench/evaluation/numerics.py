@@ -1,10 +1,10 @@
 """How the policy's arithmetic is done, and whether that makes the same ledger every time."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vla_bench.core.machine import usable_cores
 from vla_bench.results.run_info import Numerics
 
 _GPU = "a GPU does not promise the same sums for the same batch"
@@ -45,7 +45,7 @@ def cores_left_to_workers(workers: int) -> Iterator[None]:
         yield
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, len(os.sched_getaffinity(0)) - workers)))
+    torch.set_num_threads(max(1, min(before, usable_cores() - workers)))
     try:
         yield
     finally:

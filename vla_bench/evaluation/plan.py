@@ -5,7 +5,7 @@ from typing import Protocol
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
-from vla_bench.results.ledger import EpisodeRecord
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.run_info import RunInfo
 from vla_bench.tasks import tasks_of
 

@@ -13,7 +13,8 @@ from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.policies import PolicySource, find_policy
 from vla_bench.results.differences import differing_fields
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.protocols import INTERFACE
 from vla_bench.results.run_info import RunInfo, Session
 from vla_bench.results.runs import read_run, recorded

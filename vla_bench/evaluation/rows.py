@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
     from vla_bench.experts import Expert
 
+_MOST_FREE_BYTES = 40_000_000  # eight tabletop environments with models of their own, or two of robosuite
+
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
@@ -72,11 +74,15 @@ class EnvironmentFacts:
 
 
 class EnvironmentStock:
-    """Environments by task and perturbation: a row that begins an episode takes a free one or has one made."""
+    """Environments by task and perturbation: a row that begins an episode takes a free one or has one made.
 
-    def __init__(self, spec: EnvironmentSpec, most_free: int) -> None:
+    Free ones are kept up to a number, and while their models fill no more than `most_bytes`: a worker that goes through
+    robosuite's tasks would keep 90 MB of each task that is over.
+    """
+
+    def __init__(self, spec: EnvironmentSpec, most_free: int, most_bytes: int = _MOST_FREE_BYTES) -> None:
         self._spec = spec
-        self._most_free = most_free
+        self._most_free, self._most_bytes = most_free, most_bytes
         self._free: list[tuple[tuple[str, str], VlaBenchEnv]] = []  # the one unused for longest first
 
     def take(self, task_id: str, perturbation: str = "") -> "VlaBenchEnv":
@@ -88,15 +94,19 @@ class EnvironmentStock:
         return self._spec.make(task_id, perturbation)
 
     def give_back(self, task_id: str, environment: "VlaBenchEnv", perturbation: str = "") -> None:
-        """Keep a healthy environment for later; the one unused for longest is closed where there are too many."""
+        """Keep a healthy environment for later; those unused for longest are closed where there are too many."""
         self._free.append(((task_id, perturbation), environment))
-        if len(self._free) > self._most_free:
+        while len(self._free) > self._most_free or (len(self._free) > 1 and self._bytes() > self._most_bytes):
             self._free.pop(0)[1].close()
 
     def close(self) -> None:
         """Close all free environments."""
         while self._free:
             self._free.pop()[1].close()
+
+    def _bytes(self) -> int:
+        models = {id(model): model for _, environment in self._free for model in environment.simulation.models()}
+        return sum(int(model.nbuffer) for model in models.values())  # environments of a task may share one
 
 
 @dataclass

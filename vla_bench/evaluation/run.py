@@ -23,7 +23,8 @@ from vla_bench.evaluation.rollout import Pool, Rollout
 from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.evaluation.session import RunProgress, RunSession
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicySource, find_policy
-from vla_bench.results.ledger import LEDGER_NAME, EpisodeRecord, Ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, describe_run, open_run
 
 _DEFAULT_IMAGE_SIZE = 224  # pixels, for a policy that takes any

@@ -6,7 +6,7 @@ from pathlib import Path
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.run import RunOptions, asked_episodes
-from vla_bench.results.ledger import EpisodeRecord
+from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.run_info import RunInfo
 from vla_bench.results.runs import Run, read_run

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rollout import FinishedEpisode
-from vla_bench.results.ledger import EpisodeRecord, Ledger
+from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.ledger import Ledger
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.results.ledger import KEY
+from vla_bench.results.episode_record import KEY
 from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import Run, read_run

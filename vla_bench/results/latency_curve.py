@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pydantic import JsonValue
 
+from vla_bench.results.episode_record import KEY
 from vla_bench.results.errors import IncomparableRunsError
-from vla_bench.results.ledger import KEY
 from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.runs import Run, read_run

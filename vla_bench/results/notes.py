@@ -6,7 +6,7 @@ from functools import reduce
 import pandas as pd
 
 from vla_bench.results.differences import differing_fields
-from vla_bench.results.ledger import KEY
+from vla_bench.results.episode_record import KEY
 from vla_bench.results.protocols import interface_text, protocol_line, united_protocol
 from vla_bench.results.runs import Run
 

@@ -12,9 +12,9 @@ from vla_bench.results import comparison_tables
 from vla_bench.results.certificates import CERTIFICATES_NAME
 from vla_bench.results.comparison import compare
 from vla_bench.results.controls import control_folders
+from vla_bench.results.episode_record import KEY
 from vla_bench.results.failures import failures_csv, failures_page, read_failures
 from vla_bench.results.latency_curve import latency_ms, latency_page, read_latency_curve, save_latency_curve
-from vla_bench.results.ledger import KEY
 from vla_bench.results.pairing import read_paired_runs
 from vla_bench.results.publish import LeaderboardFiles, write_leaderboard
 from vla_bench.results.robustness_page import write_robustness

@@ -9,8 +9,8 @@ import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.differences import differing_fields
+from vla_bench.results.episode_record import KEY
 from vla_bench.results.errors import IncomparableRunsError
-from vla_bench.results.ledger import KEY
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.runs import Run, read_run
 

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from vla_bench.results.ledger import KEY
+from vla_bench.results.episode_record import KEY
 from vla_bench.results.statistics.error_bounds import bounded_pairs
 from vla_bench.results.statistics.multiplicity import holm
 from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference

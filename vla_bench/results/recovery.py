@@ -6,17 +6,10 @@ from pathlib import Path
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.locks import claimed
+from vla_bench.results.episode_record import COLUMNS, EpisodeRecord
 from vla_bench.results.errors import LedgerError, RunFolderError
-from vla_bench.results.ledger import (
-    COLUMNS,
-    LEDGER_NAME,
-    SCHEMA_VERSION,
-    EpisodeRecord,
-    Ledger,
-    columns_of,
-    read_ledger,
-    row_digest,
-)
+from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
+from vla_bench.results.ledger_schema import SCHEMA_VERSION, columns_of, row_digest
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 from vla_bench.results.sqlite_pages import Value, surviving_rows
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from vla_bench.core.errors import OutputMismatchError
+from vla_bench.core.machine import cpu_model, memory_gb, usable_cores
 from vla_bench.core.paths import written_whole
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.errors import RunFolderError
@@ -196,7 +196,7 @@ def describe_run(
     The program's folder is left out: it is the machine's, not the run's. The values of `card` and `protocol` must be
     what JSON can hold.
     """
-    hardware = hardware_here(accelerator)
+    hardware = Hardware(cpu=cpu_model(), cores=usable_cores(), memory_gb=memory_gb(), accelerator=accelerator)
     words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
     session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE), threads=threads)
     return RunInfo(
@@ -267,27 +267,6 @@ def _installed_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def hardware_here(accelerator: str = "") -> Hardware:
-    """Return what this process runs on."""
-    return Hardware(cpu=_cpu_model(), cores=_usable_cores(), memory_gb=_memory_gb(), accelerator=accelerator)
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _memory_gb() -> float:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, JsonValue]:

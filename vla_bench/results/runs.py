@@ -9,8 +9,9 @@ import pandas as pd
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.differences import differing_fields
+from vla_bench.results.episode_record import COLUMNS, KEY, EpisodeRecord
 from vla_bench.results.errors import IncomparableRunsError, RunFolderError
-from vla_bench.results.ledger import COLUMNS, KEY, LEDGER_NAME, EpisodeRecord, read_ledger
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo
 

@@ -12,6 +12,7 @@ from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.openvla.checkpoint import CONFIG_FILE, find_base
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.config_file import config_from_json
 from vla_bench.models.openvla.presets import ARCHITECTURES
 from vla_bench.training.bases import planned_shape
 from vla_bench.training.config import FinetuneConfig
@@ -80,7 +81,7 @@ def network_config(base: str) -> OpenVLAConfig:
             raise UnknownNameError("base checkpoint or architecture", base, ARCHITECTURES) from error
         return ARCHITECTURES[base]()
     try:
-        return OpenVLAConfig.from_json(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+        return config_from_json(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise CheckpointError(folder, f"{CONFIG_FILE} is missing") from None
     except (json.JSONDecodeError, ModelConfigError) as error:

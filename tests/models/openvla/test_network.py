@@ -5,7 +5,8 @@ import torch
 
 from tests.models.small import VOCABULARY, inputs, small_checkpoint, small_config
 from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.config import ModelConfigError
+from vla_bench.models.openvla.config_file import config_from_json, config_to_json
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.presets import openvla_7b_config, openvla_nano_config
 
@@ -164,7 +165,7 @@ def test_a_network_without_proprioception_has_no_token_for_it():
 
 @pytest.mark.parametrize("config", [openvla_nano_config(), openvla_7b_config(), small_config("autoregressive")])
 def test_configuration_survives_json(config):
-    assert OpenVLAConfig.from_json(config.to_json()) == config
+    assert config_from_json(config_to_json(config)) == config
 
 
 def test_impossible_configurations_say_what_is_wrong():
@@ -178,7 +179,7 @@ def test_impossible_configurations_say_what_is_wrong():
     with pytest.raises(ModelConfigError, match="feature_layer"):
         replace(config.featurizer, feature_layer=-4)
     with pytest.raises(ModelConfigError, match="'text_config' is missing"):
-        OpenVLAConfig.from_json({key: value for key, value in config.to_json().items() if key != "text_config"})
+        config_from_json({key: value for key, value in config_to_json(config).items() if key != "text_config"})
 
 
 def test_nano_is_small():

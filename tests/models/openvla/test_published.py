@@ -23,7 +23,8 @@ from tests.models.small import INSTRUCTIONS
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.models.openvla import load, weights
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
-from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.config import ModelConfigError
+from vla_bench.models.openvla.config_file import config_from_json, config_to_json
 from vla_bench.models.openvla.presets import openvla_7b_config
 from vla_bench.models.openvla.prompt import action_prompt
 
@@ -199,14 +200,14 @@ def test_published_names_stand_for_the_published_sizes() -> None:
         "image_resize_strategy": "resize-naive",
         "text_config": {"model_type": "llama", "pad_token_id": 32000, "torch_dtype": "bfloat16", "vocab_size": 32064},
     }
-    assert OpenVLAConfig.from_json(content) == openvla_7b_config()
-    single = OpenVLAConfig.from_json(
+    assert config_from_json(content) == openvla_7b_config()
+    single = config_from_json(
         content | {"vision_backbone_id": "siglip-vit-so400m-384px", "arch_specifier": "no-align+gelu-mlp"}
     )
     assert (single.image_size, single.num_patches, len(single.towers)) == (384, 27**2, 1)
     for backbone in ("clip-vit-l", "clip-vit-l-336px", "dinov2-vit-l"):
-        made = OpenVLAConfig.from_json(content | {"vision_backbone_id": backbone, "arch_specifier": "gelu-mlp"})
-        assert OpenVLAConfig.from_json(made.to_json()) == made
+        made = config_from_json(content | {"vision_backbone_id": backbone, "arch_specifier": "gelu-mlp"})
+        assert config_from_json(config_to_json(made)) == made
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_published_names_stand_for_the_published_sizes() -> None:
 )
 def test_what_this_code_does_not_build_is_named(change, message: str) -> None:
     with pytest.raises(ModelConfigError, match=message):
-        OpenVLAConfig.from_json(config_json("dinosiglip-vit-so-224px") | change)
+        config_from_json(config_json("dinosiglip-vit-so-224px") | change)
 
 
 def test_prompts_end_with_the_empty_token_and_are_padded_with_the_published_id(tmp_path: Path) -> None:
@@ -245,9 +246,16 @@ def test_a_sentencepiece_file_takes_the_place_of_the_tokenizer_s_json(tmp_path: 
     text = tmp_path / "text.txt"
     text.write_text("\n".join([action_prompt(instruction) for instruction in INSTRUCTIONS] * 20))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(tmp_path / "net" / "tokenizer"), vocab_size=340, model_type="bpe",
-        byte_fallback=True, hard_vocab_limit=False, minloglevel=2, pad_id=-1, normalization_rule_name="identity",
-    )  # fmt: skip
+        input=str(text),
+        model_prefix=str(tmp_path / "net" / "tokenizer"),
+        vocab_size=340,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        pad_id=-1,
+        normalization_rule_name="identity",
+    )
     (tmp_path / "net" / "tokenizer.json").unlink()
     write_json(tmp_path / "net" / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
     ids, _ = load(tmp_path / "net").checkpoint.processor.actions_for(["Reach for the cube"])

@@ -14,8 +14,10 @@ def test_no_difference_is_one_group_and_all_differences_are_ranks() -> None:
     assert set(group_letters(["a", "b", "c"], ()).values()) == {"a"}
     everything = rank(["a", "b", "c"], {("a", "b"), ("a", "c"), ("b", "c")})
     assert [(place.first, place.last, place.group) for place in everything.values()] == [
-        (1, 1, "a"), (2, 2, "b"), (3, 3, "c"),
-    ]  # fmt: skip
+        (1, 1, "a"),
+        (2, 2, "b"),
+        (3, 3, "c"),
+    ]
 
 
 @pytest.mark.parametrize("chosen", list(product([False, True], repeat=6)))

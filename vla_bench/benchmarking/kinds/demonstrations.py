@@ -40,8 +40,10 @@ def demonstrations(setting: Setting) -> list[Figure]:
         f"`{_SUITE}` with {setting.workers} workers; their start is not in the time, the file's writing is."
     )
     return [
-        Figure(name="per-minute", title="demonstrations a minute", unit="/min", kind="time", turns=tuple(paces),
-               aim=_AIM),
-        Figure(name="size", title="a demonstration's size", unit="MB", kind="memory", better="lower",
-               turns=tuple(sizes)),
-    ]  # fmt: skip
+        Figure(
+            name="per-minute", title="demonstrations a minute", unit="/min", kind="time", turns=tuple(paces), aim=_AIM
+        ),
+        Figure(
+            name="size", title="a demonstration's size", unit="MB", kind="memory", better="lower", turns=tuple(sizes)
+        ),
+    ]

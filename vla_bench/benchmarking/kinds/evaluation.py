@@ -20,15 +20,29 @@ def evaluation(setting: Setting) -> list[Figure]:
     minutes, paces = [], []
     for turn in range(1 if setting.full or setting.scale < 1.0 else 2):
         run = watch(
-            setting.workspace / str(turn), _SUITE, (), episodes=each, workers=setting.workers, rows=_ROWS,
-            policy="expert", image_size=_IMAGE_SIZE, seed=turn,
-        )  # fmt: skip
+            setting.workspace / str(turn),
+            _SUITE,
+            (),
+            episodes=each,
+            workers=setting.workers,
+            rows=_ROWS,
+            policy="expert",
+            image_size=_IMAGE_SIZE,
+            seed=turn,
+        )
         paces.append(run.pace(0 if setting.full else first))
         minutes.append(run.whole_s / 60.0 if setting.full else _EPISODES / run.episodes_per_minute(first))
     how = "whole, with start-up" if setting.full else f"projected from {tasks * each} episodes without start-up"
     setting.note(f"evaluation: all {tasks} tasks of `{_SUITE}`, two images of {_IMAGE_SIZE} px; {how}.")
     return [
-        Figure(name="minutes", title=f"{_EPISODES} expert episodes with images ({how})", unit="min", kind="time",
-               better="lower", turns=tuple(minutes), aim=_AIM),
+        Figure(
+            name="minutes",
+            title=f"{_EPISODES} expert episodes with images ({how})",
+            unit="min",
+            kind="time",
+            better="lower",
+            turns=tuple(minutes),
+            aim=_AIM,
+        ),
         Figure(name="pace", title="expert episodes with images", unit="steps/s", kind="time", turns=tuple(paces)),
-    ]  # fmt: skip
+    ]

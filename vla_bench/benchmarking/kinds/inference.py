@@ -24,11 +24,21 @@ def inference(setting: Setting) -> list[Figure]:
         "run on two cores; an action is a row's prediction, whatever the length of its chunk."
     )
     return [
-        Figure(name="batching-ratio", title=f"a batch of {_REFERENCE} against one row", unit="x", kind="ratio",
-               turns=tuple(ratios(speeds[str(_REFERENCE)], speeds["1"]))),
+        Figure(
+            name="batching-ratio",
+            title=f"a batch of {_REFERENCE} against one row",
+            unit="x",
+            kind="ratio",
+            turns=tuple(ratios(speeds[str(_REFERENCE)], speeds["1"])),
+        ),
         *(
-            Figure(name=f"batch-{batch}", title=f"{_POLICY}, batch of {batch}", unit="predictions/s", kind="time",
-                   turns=tuple(values))
+            Figure(
+                name=f"batch-{batch}",
+                title=f"{_POLICY}, batch of {batch}",
+                unit="predictions/s",
+                kind="time",
+                turns=tuple(values),
+            )
             for batch, values in speeds.items()
         ),
-    ]  # fmt: skip
+    ]

@@ -22,18 +22,38 @@ def memory(setting: Setting) -> list[Figure]:
         count = len(tasks) or len(tasks_of(suite))
         each = -(-setting.workers * rows // count)  # so that every row begins an episode
         run = watch(
-            setting.workspace / engine, suite, tasks, episodes=each, workers=setting.workers, rows=rows,
-            policy="expert", image_size=_IMAGE_SIZE, memory_at=(each * count,),
-        )  # fmt: skip
+            setting.workspace / engine,
+            suite,
+            tasks,
+            episodes=each,
+            workers=setting.workers,
+            rows=rows,
+            policy="expert",
+            image_size=_IMAGE_SIZE,
+            memory_at=(each * count,),
+        )
         end = run.moments[-1]
         figures.append(
-            Figure(name=f"{engine}-worker", title=f"a worker of `{suite}`", unit="MB", kind="memory", better="lower",
-                   turns=end.memory_mb, aim=_AIM)
-        )  # fmt: skip
+            Figure(
+                name=f"{engine}-worker",
+                title=f"a worker of `{suite}`",
+                unit="MB",
+                kind="memory",
+                better="lower",
+                turns=end.memory_mb,
+                aim=_AIM,
+            )
+        )
         figures.append(
-            Figure(name=f"{engine}-worker-rss", title=f"a worker of `{suite}`, resident set", unit="MB", kind="memory",
-                   better="lower", turns=end.resident_mb)
-        )  # fmt: skip
+            Figure(
+                name=f"{engine}-worker-rss",
+                title=f"a worker of `{suite}`, resident set",
+                unit="MB",
+                kind="memory",
+                better="lower",
+                turns=end.resident_mb,
+            )
+        )
     setting.note(
         f"memory: proportional share (PSS: shared pages divided among their users) of each of "
         f"{setting.workers} workers with {rows} environments, when the last episode ends. The turns are the workers."

@@ -40,8 +40,13 @@ def _figures(engine: str, task_id: str, taken: dict[str, list[Turn]]) -> list[Fi
     ]
     titles = {"alone": "`mj_step` alone", **_PARTS}
     plain = [
-        Figure(name=f"{engine}-{part}-speed", title=f"`{task_id}`: {titles[part]}", unit="steps/s",
-               turns=tuple(values), kind="time")
+        Figure(
+            name=f"{engine}-{part}-speed",
+            title=f"`{task_id}`: {titles[part]}",
+            unit="steps/s",
+            turns=tuple(values),
+            kind="time",
+        )
         for part, values in speeds.items()
-    ]  # fmt: skip
+    ]
     return [*shares, *plain]

@@ -42,8 +42,14 @@ def resets(setting: Setting) -> list[Figure]:
         for name in subjects
     ]
     plain = [
-        Figure(name=f"{name}-reset", title=f"reset of {titles[name]}", unit="ms", turns=tuple(taken), kind="time",
-               better="lower")
+        Figure(
+            name=f"{name}-reset",
+            title=f"reset of {titles[name]}",
+            unit="ms",
+            turns=tuple(taken),
+            kind="time",
+            better="lower",
+        )
         for name, taken in times.items()
-    ]  # fmt: skip
+    ]
     return [*sooner, *plain]

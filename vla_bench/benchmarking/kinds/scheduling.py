@@ -67,7 +67,7 @@ def _figures(paces: Mapping[str, Sequence[float]], kept: Sequence[float]) -> lis
             Figure(name=name, title=titles[name], unit="steps/s", kind="time", turns=tuple(taken))
             for name, taken in paces.items()
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _ratio(name: str, title: str, turns: Sequence[float], aim: float | None = None) -> Figure:

@@ -59,11 +59,11 @@ class OurSource(DemonstrationSource):
 
     def stored_field(self, name: str, field: str) -> NDArray[np.float32]:
         """Return one field of the recorded proprioception."""
-        return np.asarray(self._file.array(name, "obs/proprioception")[:, self._columns[field]], dtype=np.float32)
+        return np.asarray(self._file.proprioception(name)[:, self._columns[field]], dtype=np.float32)
 
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return images as recorded."""
-        return self._file.rows(name, f"obs/{self.facts.cameras[camera]}_image", steps)
+        return self._file.images(name, self.facts.cameras[camera], steps)
 
     def subset(self, subset: str) -> tuple[str, ...] | None:
         """Return a subset of the file's masks."""

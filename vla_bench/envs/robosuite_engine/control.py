@@ -1,92 +1,84 @@
-"""robosuite's control of its arms, compiled: the same torques to the bit, at a fraction of the time.
+"""robosuite's control of its arms, compiled: the same states within rounding, at a fraction of the time.
 
 robosuite computes its operational-space control in Python, at every one of the 25 physics steps of a control step.
-Goals and grippers are left to robosuite, once a control step; what remains is done here, in the order of its
-`OperationalSpaceController.run_controller` and with its own compiled functions.
+Grippers are left to it, once a control step; goals and torques of the arms are computed here, as its
+`OperationalSpaceController` does.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import mujoco
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
+from robosuite.controllers.composite.composite_controller import CompositeController
+from robosuite.utils.transform_utils import quat2mat
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.native import call, functions
+from vla_bench.envs.robosuite_engine.torques import operational_space_torques
 
 
 class RobosuiteControl:
     """Controls and simulates all robots of a robosuite environment whose arms stand on fixed bases."""
 
     def __init__(self, env: Any) -> None:
-        self._model: mujoco.MjModel = env.sim.model._model
-        self._data: mujoco.MjData = env.sim.data._data
+        self._model, self._data = env.sim.model._model, env.sim.data._data
         self._robots = env.robots
         self._substeps = int(env.control_timestep / env.model_timestep)
         self._addresses = self._model._address, self._data._address, self._data.qM.ctypes.data
+        self._jacobian, self._mass = np.zeros((6, self._model.nv)), np.zeros((self._model.nv, self._model.nv))
         self.begin_episode()
 
     def begin_episode(self) -> None:
         """Take over the controllers that robosuite has made: it makes them anew at every reset."""
-        self._driven = [
-            _Driven(
-                robot.composite_controller,
-                int(robot.action_dim),
-                [
-                    (controller, self._arm(controller, self._actuators(robot, part)))
-                    for part, controller in robot.part_controllers.items()
-                    if part in robot.arms
-                ],
-                [
-                    (controller, self._actuators(robot, part))
-                    for part, controller in robot.part_controllers.items()
-                    if part not in robot.arms
-                ],
-            )
-            for robot in self._robots
-        ]
-        self._arms = tuple(arm for driven in self._driven for _, arm in driven.arms)
+        self._arms: list[tuple[Any, _Arm]] = []
+        self._grippers: list[_Gripper] = []
+        first = 0
+        for robot in self._robots:
+            composite = robot.composite_controller
+            _check_composed_plainly(composite)
+            for part, controller in robot.part_controllers.items():
+                begin, end = composite._action_split_indexes[part]
+                numbers = slice(first + begin, first + end)
+                actuators = np.asarray(robot._ref_actuators_indexes_dict[part], dtype=np.int64)
+                if part in robot.arms:
+                    self._arms.append((controller, self._arm(controller, numbers, actuators)))
+                else:
+                    limits = self._model.actuator_ctrlrange[actuators]
+                    self._grippers.append(_Gripper(composite.grippers[part], controller, numbers, actuators, limits))
+            first += int(robot.action_dim)
 
     def advance(self, action: FloatArray) -> None:
         """Run one control step under the actions of all robots, one after another."""
-        mujoco.mj_step1(self._model, self._data)
-        for driven in self._driven:
-            own, action = action[: driven.action_dim], action[driven.action_dim :]
-            for controller, arm in driven.arms:
-                # All that a goal needs of the state. robosuite would compute the inertia too, which is done below.
-                controller.ref_pos[:], controller.ref_ori_mat[:] = arm.position, arm.matrix
-                controller.new_update = False
-            driven.composite.update_state()
-            driven.composite.set_goal(own)
-            for controller, arm in driven.arms:
-                _take_goal(controller, arm)
-            for controller, actuators in driven.others:
-                low, high = self._model.actuator_ctrlrange[actuators].T
-                self._data.ctrl[actuators] = np.clip(controller.run_controller(), low, high)
-        _advance(functions(), self._addresses, self._arms, self._substeps)
+        action = np.asarray(action, dtype=np.float64)
+        for gripper in self._grippers:
+            self._data.ctrl[gripper.actuators] = gripper.command(action)
+        for controller, arm in self._arms:
+            arm.rest[:] = controller.initial_joint  # restoring a state sets it
+        arms = tuple(arm for _, arm in self._arms)
+        _advance(functions(), self._addresses, arms, action, self._jacobian, self._mass, self._substeps)
 
-    def _actuators(self, robot: Any, part: str) -> NDArray[np.int64]:
-        return np.asarray(robot._ref_actuators_indexes_dict[part], dtype=np.int64)
-
-    def _arm(self, controller: Any, actuators: NDArray[np.int64]) -> "_Arm":
+    def _arm(self, controller: Any, numbers: slice, actuators: NDArray[np.int64]) -> "_Arm":
         _check_supported(controller)
         model, data = self._model, self._data
         site = model.site(controller.ref_name).id
+        base = model.site(f"{controller.naming_prefix}{controller.part_name}_center").id
         return _Arm(
             site,
+            numbers.start,
             np.asarray(controller.qpos_index, dtype=np.int64),
             np.asarray(controller.qvel_index, dtype=np.int64),
             actuators,
             model.actuator_ctrlrange[actuators],
+            controller.output_max / controller.input_max,
+            controller.kp.astype(np.float64),
+            controller.kd.astype(np.float64),
             np.zeros(len(actuators)),
-            np.zeros(6),
-            np.zeros(6),
             np.zeros(3),
             np.eye(3),
+            data.site_xmat[base].reshape(3, 3),
             data.site_xpos[site],
             data.site_xmat[site].reshape(3, 3),
             data.qpos,
@@ -97,28 +89,38 @@ class RobosuiteControl:
 
 
 @dataclass(frozen=True)
-class _Driven:
-    """One robot, with what moves it."""
+class _Gripper:
+    """A gripper of robosuite: from a number of the action to what its actuators are told."""
 
-    composite: Any  # robosuite's controller of the whole robot
-    action_dim: int
-    arms: "list[tuple[Any, _Arm]]"  # robosuite's controllers, and what compiled code makes of them
-    others: list[tuple[Any, NDArray[np.int64]]]  # grippers, and their actuators
+    model: Any
+    controller: Any
+    numbers: slice  # of the action
+    actuators: NDArray[np.int64]
+    limits: FloatArray  # (actuators, 2)
+
+    def command(self, action: FloatArray) -> FloatArray:
+        """Return what the actuators are told, until the next control step."""
+        self.controller.set_goal(self.model.format_action(action[self.numbers]))
+        told: FloatArray = np.clip(self.controller.run_controller(), self.limits[:, 0], self.limits[:, 1])
+        return told
 
 
 class _Arm(NamedTuple):
-    """What compiled code works with. From `position` on the arrays are MuJoCo's own memory."""
+    """What compiled code works with. From `base_matrix` on the arrays are MuJoCo's own memory."""
 
-    site: int
+    site: int  # the point that is controlled
+    number: int  # of the action, where the six that are this arm's begin
     qpos_addresses: NDArray[np.int64]
     dof_addresses: NDArray[np.int64]
     actuators: NDArray[np.int64]
     limits: FloatArray  # (joints, 2) [N m]
-    rest: FloatArray  # (joints,) [rad]
+    scale: FloatArray  # (6,) what 1 in an action means [m, rad]
     kp: FloatArray  # (6,)
     kd: FloatArray  # (6,)
+    rest: FloatArray  # (joints,) [rad]
     goal_position: FloatArray  # (3,) world frame
     goal_matrix: FloatArray  # (3, 3) world frame
+    base_matrix: FloatArray  # (3, 3) axes that an action is said in
     position: FloatArray  # (3,) of the site
     matrix: FloatArray  # (3, 3) of the site
     qpos: FloatArray
@@ -127,17 +129,19 @@ class _Arm(NamedTuple):
     ctrl: FloatArray
 
 
-def _take_goal(controller: Any, arm: _Arm) -> None:
-    """Write what robosuite's controller aims at into the memory that compiled code reads."""
-    arm.rest[:], arm.kp[:], arm.kd[:] = controller.initial_joint, controller.kp, controller.kd
-    arm.goal_position[:] = controller.origin_pos + np.dot(controller.origin_ori, controller.goal_pos)
-    arm.goal_matrix[:] = np.dot(controller.origin_ori, controller.goal_ori)
+def _check_composed_plainly(composite: Any) -> None:
+    if type(composite).set_goal is not CompositeController.set_goal:
+        raise ConventionError(f"robosuite's {type(composite).__name__} is not supported, only the controller `BASIC`.")
 
 
 def _check_supported(controller: Any) -> None:
     plain = {
         "impedance_mode": "fixed",
+        "input_type": "delta",
         "input_ref_frame": "base",
+        "_goal_update_mode": "achieved",
+        "use_ori": True,
+        "position_limits": None,
         "interpolator_pos": None,
         "interpolator_ori": None,
         "uncoupling": True,
@@ -148,37 +152,82 @@ def _check_supported(controller: Any) -> None:
             raise ConventionError(
                 f"robosuite's arm controller has {name}={getattr(controller, name)!r}, not {value!r}."
             )
+    for end in ("input", "output"):
+        if not np.array_equal(getattr(controller, f"{end}_min"), -getattr(controller, f"{end}_max")):
+            raise ConventionError(f"robosuite's arm controller has {end}_min other than minus {end}_max.")
 
 
 @numba.njit(cache=True)
-def _advance(functions: Any, addresses: Any, arms: Any, substeps: int) -> None:
-    """Run the physics steps of a control step; the first half of the first one has been computed."""
-    for substep in range(substeps):
-        if substep > 0:
-            call(functions.step1, (addresses[0], addresses[1]))
-        for arm in arms:
-            _apply(functions, addresses, arm)
-        call(functions.step2, (addresses[0], addresses[1]))
-
-
-@numba.njit(cache=True)
-def _apply(functions: Any, addresses: Any, arm: Any) -> None:
+def _advance(  # type: ignore[no-untyped-def]
+    functions, addresses, arms, action, jacobian, mass, substeps
+):
+    """Run the physics steps of a control step. `jacobian` (6, nv) and `mass` (nv, nv) are room to work in."""
     model, data, inertia = addresses
-    size = arm.qvel.shape[0]
-    whole, mass = np.zeros((6, size)), np.empty((size, size))
-    rotation = whole[3:]
-    call(functions.jacobian_of_site, (model, data, whole.ctypes.data, rotation.ctypes.data, arm.site))
-    call(functions.full_mass, (model, mass.ctypes.data, inertia))
-    velocity, turning = np.dot(whole[:3], arm.qvel), np.dot(rotation, arm.qvel)
-    jacobian = np.ascontiguousarray(whole[:, arm.dof_addresses])
-    # Column by column, as numpy leaves it for robosuite: the inverse would differ in the last bit otherwise.
-    arm_mass = np.asfortranarray(mass[arm.dof_addresses, :][:, arm.dof_addresses])
-    turn = orientation_error(arm.goal_matrix, arm.matrix)
-    force = (arm.goal_position - arm.position) * arm.kp[:3] + -velocity * arm.kd[:3]
-    moment = turn * arm.kp[3:] + -turning * arm.kd[3:]
-    _, by_force, by_moment, null = opspace_matrices(arm_mass, jacobian, jacobian[:3], jacobian[3:])
-    wrench = np.concatenate((np.dot(by_force, force), np.dot(by_moment, moment)))
-    torque = np.dot(jacobian.T, wrench) + arm.bias[arm.dof_addresses]
-    torque += nullspace_torques(arm_mass, null, arm.rest, arm.qpos[arm.qpos_addresses], arm.qvel[arm.dof_addresses])
-    for i in range(len(torque)):
-        arm.ctrl[arm.actuators[i]] = min(max(torque[i], arm.limits[i, 0]), arm.limits[i, 1])
+    for substep in range(substeps):
+        call(functions.step1, (model, data))
+        call(functions.full_mass, (model, mass.ctypes.data, inertia))
+        for arm in arms:
+            if substep == 0:
+                _aim(arm, action[arm.number : arm.number + 6])
+            call(functions.jacobian_of_site, (model, data, jacobian.ctypes.data, jacobian[3:].ctypes.data, arm.site))
+            _apply(arm, jacobian, mass)
+        call(functions.step2, (model, data))
+
+
+@numba.njit(cache=True)
+def _aim(arm, action):  # type: ignore[no-untyped-def]
+    """Set the goal where the action points from the pose reached."""
+    delta = np.minimum(np.maximum(action, -1.0), 1.0) * arm.scale
+    base = arm.base_matrix
+    angle = np.sqrt(delta[3] ** 2 + delta[4] ** 2 + delta[5] ** 2)
+    quat_xyzw = np.array([0.0, 0.0, 0.0, 1.0])
+    if angle > 0.0:
+        quat_xyzw[:3], quat_xyzw[3] = delta[3:] / angle * np.sin(angle / 2.0), np.cos(angle / 2.0)
+    turn = quat2mat(quat_xyzw)  # robosuite's own, since it rounds to single precision
+    arm.goal_position[:] = arm.position + base @ delta[:3]
+    arm.goal_matrix[:] = base @ turn @ np.ascontiguousarray(base.T) @ arm.matrix
+
+
+@numba.njit(cache=True)
+def _apply(arm, whole_jacobian, whole_mass):  # type: ignore[no-untyped-def]
+    size, dofs = len(arm.rest), arm.dof_addresses
+    position, velocity = _taken(arm.qpos, arm.qpos_addresses), _taken(arm.qvel, dofs)
+    jacobian, mass = np.empty((6, size)), np.empty((size, size))
+    for i in range(size):
+        for k in range(6):
+            jacobian[k, i] = whole_jacobian[k, dofs[i]]
+        for j in range(size):
+            mass[i, j] = whole_mass[dofs[i], dofs[j]]
+    acceleration = _acceleration(
+        arm.goal_position - arm.position, arm.goal_matrix, arm.matrix, arm.kp, arm.kd, jacobian, velocity
+    )
+    torque = operational_space_torques(mass, jacobian, acceleration, arm.rest, position, velocity)
+    bias, actuators, limits, ctrl = arm.bias, arm.actuators, arm.limits, arm.ctrl
+    for i in range(size):
+        ctrl[actuators[i]] = min(max(torque[i] + bias[dofs[i]], limits[i, 0]), limits[i, 1])
+
+
+@numba.njit(cache=True)
+def _taken(values, places):  # type: ignore[no-untyped-def]
+    """Return `values[places]`; compiled, that expression is many times slower."""
+    taken = np.empty(len(places))
+    for i in range(len(places)):
+        taken[i] = values[places[i]]
+    return taken
+
+
+@numba.njit(cache=True)
+def _acceleration(missing, goal, matrix, kp, kd, jacobian, velocity):  # type: ignore[no-untyped-def]
+    """Return how the hand should accelerate (6,), where `missing` (3,) is the way to the goal."""
+    acceleration = np.zeros(6)
+    acceleration[:3] = missing
+    for k in range(3):  # half the sum of the cross products of the axes: robosuite's `orientation_error`
+        after, last = (k + 1) % 3, (k + 2) % 3
+        for axis in range(3):
+            acceleration[3 + k] += 0.5 * matrix[after, axis] * goal[last, axis]
+            acceleration[3 + k] -= 0.5 * matrix[last, axis] * goal[after, axis]
+    for k in range(6):
+        acceleration[k] *= kp[k]
+        for i in range(len(velocity)):
+            acceleration[k] -= kd[k] * jacobian[k, i] * velocity[i]
+    return acceleration

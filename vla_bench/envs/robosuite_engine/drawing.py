@@ -1,7 +1,6 @@
 """A second model for drawing only, so that simplified meshes cannot touch robosuite's physics."""
 
 from copy import copy
-from functools import lru_cache
 from pathlib import Path
 
 import mujoco
@@ -9,6 +8,7 @@ import numpy as np
 
 from vla_bench.envs.bounded_meshes import Tolerance, put, within
 from vla_bench.envs.compiler_memory import release_compiler_memory
+from vla_bench.envs.kept import Kept
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
 
@@ -16,6 +16,7 @@ _TOLERANCES: dict[Rendering, Tolerance] = {  # a pixel of `agentview` is 4 mm wi
     "fast": Tolerance(share=1 / 100, least_m=0.001, most_m=0.005),
     "faithful": Tolerance(share=1 / 400, least_m=0.0002, most_m=0.002),
 }
+_MOST_KEPT_BYTES = 32_000_000  # of models that are drawn: one of robosuite's has 25
 
 
 class DrawnScene:
@@ -52,17 +53,20 @@ class DrawnScene:
         return self._made
 
 
-@lru_cache(maxsize=8)
-def _drawn_model(xml: str, rendering: Rendering) -> mujoco.MjModel:
+def _compiled(xml: str, rendering: Rendering) -> mujoco.MjModel:
+    model = _compile(xml, rendering)
+    release_compiler_memory()  # only now: the specification is gone
+    return model
+
+
+def _compile(xml: str, rendering: Rendering) -> mujoco.MjModel:
     spec = mujoco.MjSpec.from_string(xml)
     for site in spec.sites:
         site.rgba = np.zeros(4)
     if rendering == "fast":
         spec.visual.quality.offsamples = 0
     _simplify(spec, _TOLERANCES[rendering])
-    model = spec.compile()
-    release_compiler_memory()
-    return model
+    return spec.compile()
 
 
 def _simplify(spec: mujoco.MjSpec, tolerance: Tolerance) -> None:
@@ -74,3 +78,6 @@ def _simplify(spec: mujoco.MjSpec, tolerance: Tolerance) -> None:
         if mesh.name in {geom.meshname for geom in drawn} and mesh.file:
             scale = float(np.abs(mesh.scale).max())
             put(within(Path(mesh.file), tolerance, scale=scale, textured=mesh.name in with_texture), mesh)
+
+
+_drawn_model = Kept(_compiled, lambda model: int(model.nbuffer), _MOST_KEPT_BYTES)

@@ -1,5 +1,6 @@
 """The model that robosuite simulates, without what is only drawn: its meshes and textures fill 60 MB each time."""
 
+import gc
 from typing import Any
 
 import mujoco
@@ -23,6 +24,7 @@ def lighten(env: Any) -> str:
     env.reset()
     for robot in env.robots:
         robot.robot_model.mujoco_model = None  # 44 MB, which only whole-body inverse kinematics reads
+    gc.collect()  # a robosuite environment refers to itself: those that were closed are still there
     release_compiler_memory()
     return whole_xml
 

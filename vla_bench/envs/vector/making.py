@@ -1,12 +1,12 @@
 """How vector environments are made, by our own function and by Gymnasium's."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
 from vla_bench.core.errors import ConventionError
+from vla_bench.core.machine import usable_cores
 from vla_bench.envs.environment import CAMERAS
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.vector.environment import VlaBenchVectorEnv
@@ -43,7 +43,7 @@ def make_vec(
     for task_id in asked:
         get_task(task_id)
     count = len(asked) if num_envs is None else num_envs
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     for name, value in (("task_ids", len(asked)), ("num_envs", count), ("num_workers", num_workers or cores)):
         if value < 1:
             raise ConventionError(f"{name} is {value}. Expected 1 or more.")

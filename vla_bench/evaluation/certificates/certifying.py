@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
-from types import TracebackType
-from typing import Self
 
 from vla_bench.authoring.fingerprint import fingerprint
+from vla_bench.core.closing import Closing
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.envs.vector.processes import process_variables
 from vla_bench.evaluation.certificates.cells import Cell, Quota
@@ -106,7 +105,7 @@ def _clean_of(cells: Sequence[Cell]) -> dict[Cell, None]:
     return dict.fromkeys(cell.clean() for cell in cells)
 
 
-class _Processes:
+class _Processes(Closing):
     """Runs jobs in processes that are started for the first of them; a single one is this process."""
 
     def __init__(self, count: int) -> None:
@@ -121,12 +120,8 @@ class _Processes:
             self._pool = get_context("spawn").Pool(self._count, _begin, (process_variables(self._count),))
         return self._pool.imap_unordered(run_trials, jobs)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End them."""
         if self._pool is not None:
             self._pool.terminate()
 

@@ -4,9 +4,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from vla_bench.core.closing import Closing
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.certificates import Certificate
@@ -35,7 +34,7 @@ class Subject:
     fingerprint: str  # of all that the expert's success depends on
 
 
-class CertificateStore:
+class CertificateStore(Closing):
     """The file at `path`, made where it is not there; several processes may write to it.
 
     Raise `VlaBenchError` for a file of another kind.
@@ -86,11 +85,3 @@ class CertificateStore:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -28,6 +28,7 @@ from vla_bench.models.normalization import (
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.building import build_on_meta, compute_buffers, tensors_left_empty
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.config_file import config_from_json, config_to_json
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.preprocessing import ImagePreparation
 from vla_bench.models.openvla.processor import Processor
@@ -94,7 +95,7 @@ def write_checkpoint_files(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the files of `checkpoint` into the existing `folder`."""
     config = checkpoint.config
     published = {} if config.vision_backbone_id is None else {"norm_stats": statistics_json(checkpoint.statistics)}
-    _write_json(folder / CONFIG_FILE, {**config.to_json(), **published})
+    _write_json(folder / CONFIG_FILE, {**config_to_json(config), **published})
     _write_json(folder / PREPROCESSOR_FILE, checkpoint.processor.image_preparation.to_json())
     _write_tokenizer(folder, checkpoint)
     write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
@@ -119,7 +120,7 @@ def load_checkpoint(
         raise CheckpointError(folder, "no such folder")
     content = _read_json(folder, CONFIG_FILE)
     tensor_files(folder)  # a missing shard is said before the rest is looked at
-    config = _named(folder, CONFIG_FILE, lambda: OpenVLAConfig.from_json(content))
+    config = _named(folder, CONFIG_FILE, lambda: config_from_json(content))
     settings = _read_json(folder, PREPROCESSOR_FILE)
     preparation = _named(folder, PREPROCESSOR_FILE, lambda: ImagePreparation.from_json(settings, config))
     processor = Processor(config, _tokenizer(folder), preparation)

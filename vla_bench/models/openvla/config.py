@@ -1,8 +1,8 @@
-"""The shape of an OpenVLA network, and its `config.json` in the published layout."""
+"""The shape of an OpenVLA network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from transformers import LlamaConfig
 
@@ -14,20 +14,6 @@ if TYPE_CHECKING:
 Decoding = Literal["autoregressive", "parallel"]
 TowerArchitecture = Literal["dinov2", "siglip", "clip"]
 DEFAULT_ACTIVATIONS: Mapping[str, str] = {"dinov2": "gelu", "siglip": "gelu_pytorch_tanh", "clip": "quick_gelu"}
-_PLAIN_KEYS = (
-    "n_action_bins",
-    "action_dim",
-    "pad_to_multiple_of",
-    "num_images",
-    "proprioception_dim",
-    "proprioception_fields",
-    "chunk_size",
-    "decoding",
-    "prompt_length",
-    "first_slot_token_id",
-    "empty_token_id",
-)
-_PUBLISHED_KEYS = ("vision_backbone_id", "llm_backbone_id", "image_resize_strategy")
 
 
 class ModelConfigError(VlaBenchError):
@@ -178,57 +164,3 @@ class OpenVLAConfig:
         options = asdict(self.text)
         theta = options.pop("rope_theta")
         return LlamaConfig(**options, rope_parameters={"rope_type": "default", "rope_theta": theta})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of `config.json`, without `norm_stats`."""
-        from vla_bench.models.openvla.published import published_fields  # which builds on this module
-
-        fused = self.fused_featurizer is not None
-        return {
-            "model_type": "openvla",
-            "architectures": ["OpenVLAForActionPrediction"],
-            "arch_specifier": "no-align+fused-gelu-mlp" if fused else "no-align+gelu-mlp",
-            "image_resize_strategy": self.image_resize_strategy,
-            "image_sizes": [self.image_size] * len(self.towers),
-            "use_fused_vision_backbone": fused,
-            "vision_config": {
-                "featurizer": asdict(self.featurizer),
-                **({"fused_featurizer": asdict(self.fused_featurizer)} if self.fused_featurizer is not None else {}),
-            },
-            "text_config": {"model_type": "llama", **asdict(self.text)},
-            "pad_token_id": self.text.pad_token_id,
-            **{key: getattr(self, key) for key in _PLAIN_KEYS},
-            **published_fields(self),
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "OpenVLAConfig":
-        """Return the configuration in a `config.json`. Raises `ModelConfigError` naming a missing or unknown field."""
-        from vla_bench.models.openvla.published import with_published_defaults  # which builds on this module
-
-        if content.get("model_type") != "openvla":
-            raise ModelConfigError(f"model_type is {content.get('model_type')!r}; expected 'openvla'.")
-        try:
-            content = with_published_defaults(content)
-            towers = content["vision_config"]
-            text = {key: value for key, value in content["text_config"].items() if key in _names(TextConfig)}
-            second = towers.get("fused_featurizer")
-            return cls(
-                image_size=content["image_sizes"][0],
-                featurizer=TowerConfig(**towers["featurizer"]),
-                fused_featurizer=None if second is None else TowerConfig(**second),
-                text=TextConfig(**text),
-                **{key: _frozen(content[key]) for key in (*_PLAIN_KEYS, *_PUBLISHED_KEYS) if key in content},
-            )
-        except KeyError as error:
-            raise ModelConfigError(f"field {error} is missing.") from None
-        except TypeError as error:
-            raise ModelConfigError(str(error)) from None
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _names(kind: type[TextConfig]) -> set[str]:
-    return {field.name for field in fields(kind)}

@@ -26,7 +26,6 @@ _HALF_TURNED = {
     "forwards": "backwards",
     "backwards": "forwards",
 }
-DIRECTIONS = tuple(_HALF_TURNED)
 
 
 def mirrored_text(text: str) -> str:

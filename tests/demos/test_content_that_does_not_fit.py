@@ -1,0 +1,111 @@
+"""Files that open well and hold what cannot be right: refused by name, never learnt from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.demos.foreign import WRITERS, content
+from vla_bench.core.errors import DemonstrationFileError, VlaBenchError
+from vla_bench.demos.editing import merge_files, split_file
+from vla_bench.demos.sources import open_source
+
+EPISODES = (content(0), content(1, steps=9))
+WRIST = {"ours": "wrist_image", "robomimic": "robot0_eye_in_hand_image", "libero": "eye_in_hand_rgb"}
+
+
+def put(group: Any, key: str, values: Any) -> None:
+    attributes = dict(group[key].attrs)
+    del group[key]
+    group[key] = values
+    group[key].attrs.update(attributes)
+
+
+@pytest.mark.parametrize("format_name", sorted(WRIST))
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda images: np.concatenate([images[:2], images]), "has 11 pictures, but there are 9 actions"),
+        (lambda images: images[:-2], "has 7 pictures, but there are 9 actions"),
+        (lambda images: images.astype(np.float32) / 255, "is float32 of shape (9, 24, 24, 3), expected uint8 pictures"),
+        (lambda images: images.transpose(0, 3, 1, 2), "is uint8 of shape (9, 3, 24, 24), expected uint8 pictures"),
+        (lambda images: images[..., :1], "is uint8 of shape (9, 24, 24, 1), expected uint8 pictures"),
+    ],
+)
+def test_pictures_that_are_not_those_of_the_actions_are_refused(
+    tmp_path: Path, format_name: str, change: Callable[[Any], Any], text: str
+) -> None:
+    path = WRITERS[format_name](tmp_path, EPISODES)
+    key = f"obs/{WRIST[format_name]}"
+    with h5py.File(path, "r+") as file:
+        group = file["data/demo_1"]
+        put(group, key, change(group[key][:]))
+    with open_source(path) as source:
+        assert source.images("demo_0", "wrist", np.array([0])).shape == (1, 24, 24, 3)
+        with pytest.raises(DemonstrationFileError) as error:
+            source.images("demo_1", "wrist", np.array([0]))
+    assert str(error.value).startswith(f"{path}: demo_1/{key} {text}")
+
+
+@pytest.mark.parametrize("format_name", sorted(WRIST))
+def test_a_damaged_array_is_said_to_be_damaged(tmp_path: Path, format_name: str) -> None:
+    path = WRITERS[format_name](tmp_path, EPISODES)
+    with h5py.File(path, "r+") as file:
+        group, values = file["data/demo_1"], file["data/demo_1/actions"][:]
+        del group["actions"]
+        group.create_dataset("actions", data=values, compression="gzip", chunks=values.shape)
+        file.flush()
+        chunk = group["actions"].id.get_chunk_info(0)
+    content_of_file = bytearray(path.read_bytes())
+    content_of_file[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    path.write_bytes(content_of_file)
+    with open_source(path) as source, pytest.raises(DemonstrationFileError, match="demo_1/actions is damaged"):
+        source.actions("demo_1")
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    return WRITERS["ours"](tmp_path, EPISODES)
+
+
+def test_proprioception_narrower_than_its_fields_is_refused(ours: Path) -> None:
+    with h5py.File(ours, "r+") as file:
+        put(file["data/demo_1"], "obs/proprioception", file["data/demo_1/obs/proprioception"][:, :10])
+    with open_source(ours) as source, pytest.raises(DemonstrationFileError, match="fields named are 15 wide"):
+        source.proprioception("demo_1", ["joint_positions"])
+
+
+def test_a_demonstration_without_steps_is_refused(ours: Path) -> None:
+    with h5py.File(ours, "r+") as file:
+        file["data/demo_1"].attrs["num_samples"] = 0
+    with pytest.raises(DemonstrationFileError, match="demo_1 has no steps: leave it out"):
+        open_source(ours)
+
+
+def test_a_subset_that_names_what_is_not_there_is_refused(ours: Path) -> None:
+    with h5py.File(ours, "r+") as file:
+        put(file, "mask/train", np.array([b"demo_0", b"demo_99"]))
+    with open_source(ours) as source, pytest.raises(DemonstrationFileError, match="'train' names demo_99"):
+        source.subset("train")
+
+
+def test_a_lost_model_is_said_when_files_are_joined_or_divided(ours: Path, tmp_path: Path) -> None:
+    with h5py.File(ours, "r+") as file:
+        del file["models"]
+    for edit in (lambda output: split_file(ours, output), lambda output: merge_files([ours], output)):
+        with pytest.raises(DemonstrationFileError, match="demo_0 lacks its model"):
+            edit(tmp_path / "new.hdf5")
+    assert not (tmp_path / "new.hdf5").exists()
+
+
+def test_nothing_is_not_divided(ours: Path, tmp_path: Path) -> None:
+    with h5py.File(ours, "r+") as file:
+        for name in list(file["data"]):
+            del file[f"data/{name}"]
+        del file["mask"]
+    with pytest.raises(VlaBenchError, match="There is no demonstration in"):
+        split_file(ours, tmp_path / "new.hdf5")
+    assert not (tmp_path / "new.hdf5").exists()

@@ -1,0 +1,78 @@
+"""robosuite's operational-space formula by Cholesky factors, beside its own functions."""
+
+import numpy as np
+import pytest
+
+import vla_bench.envs.opengl  # noqa: F401  # chooses OpenGL before robosuite is imported
+from vla_bench.core.types import FloatArray
+from vla_bench.envs.robosuite_engine.making import make_stock
+
+_JOINTS = 7
+
+
+def _case(seed: int) -> tuple[FloatArray, ...]:
+    """Return mass, Jacobian, acceleration, rest, position and velocity."""
+    generator = np.random.default_rng(seed)
+    root = generator.normal(size=(_JOINTS, _JOINTS))
+    mass = root @ root.T + 0.1 * np.eye(_JOINTS)
+    others = (generator.normal(size=_JOINTS) for _ in range(3))
+    return mass, generator.normal(size=(6, _JOINTS)), 100 * generator.normal(size=6), *others
+
+
+def _torques(case: tuple[FloatArray, ...]) -> FloatArray:
+    from vla_bench.envs.robosuite_engine.torques import operational_space_torques
+
+    torques: FloatArray = operational_space_torques(*(np.ascontiguousarray(part) for part in case))
+    return torques
+
+
+def _robosuites(case: tuple[FloatArray, ...]) -> FloatArray:
+    from robosuite.utils.control_utils import nullspace_torques, opspace_matrices
+
+    mass, jacobian, acceleration, rest, position, velocity = case
+    _, linear, angular, null = opspace_matrices(mass, jacobian, jacobian[:3], jacobian[3:])
+    wrench = np.concatenate([linear @ acceleration[:3], angular @ acceleration[3:]])
+    torques: FloatArray = jacobian.T @ wrench + nullspace_torques(mass, null, rest, position, velocity)
+    return torques
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_torques_are_robosuites(seed: int) -> None:
+    case = _case(seed)
+    expected = _robosuites(case)
+    assert np.abs(_torques(case) - expected).max() < 1e-10 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("lost", [(5,), (0,), (2, 4)])
+def test_a_hand_that_cannot_move_some_way_is_left_to_robosuite(lost: tuple[int, ...]) -> None:
+    case = _case(0)
+    case[1][list(lost)] = 0.0  # rows of the Jacobian: a singular posture
+    torques = _torques(case)
+    assert np.isfinite(torques).all()
+    assert np.array_equal(torques, _robosuites(case))
+
+
+def test_two_directions_that_are_nearly_one_are_left_to_robosuite() -> None:
+    case = _case(1)
+    case[1][4] = case[1][3] + 1e-6 * case[1][4]
+    assert np.array_equal(_torques(case), _robosuites(case))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("impedance_mode", "variable", "impedance_mode='variable', not 'fixed'"),
+        ("_goal_update_mode", "desired", "_goal_update_mode='desired', not 'achieved'"),
+        ("output_min", np.full(6, -0.01), "output_min other than minus output_max"),
+    ],
+)
+def test_other_settings_of_the_controller_are_refused(name: str, value: object, words: str) -> None:
+    from vla_bench.core.errors import ConventionError
+
+    stock = make_stock("panda", env_name="Lift")
+    from vla_bench.envs.robosuite_engine.control import RobosuiteControl
+
+    setattr(stock.robots[0].part_controllers["right"], name, value)
+    with pytest.raises(ConventionError, match=words):
+        RobosuiteControl(stock)
+    stock.close()
