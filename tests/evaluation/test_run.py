@@ -298,6 +298,14 @@ def test_a_policy_that_always_raises_stops_the_run(folder: Path) -> None:
     assert frame["error"].str.contains("in act").all()
 
 
+def test_a_policy_that_calls_exit_is_an_error_and_the_run_goes_on(folder: Path) -> None:
+    asked = options(folder / "quitter", f"{USERS}:Quitter", episodes=1, workers=1)
+    assert run_evaluation(asked).progress.errors == 2
+    frame = read_ledger(asked.output / "ledger.sqlite")
+    assert (frame["error_source"] == "policy").all()
+    assert frame["error"].str.contains(r"Quitter called sys\.exit\(0\) in act\. Raise an exception instead").all()
+
+
 def test_another_batch_shape_is_another_configuration(folder: Path) -> None:
     asked = options(folder / "shapes", f"{USERS}:Network", episodes=1, tasks=TASKS[:1])
     run_evaluation(asked)

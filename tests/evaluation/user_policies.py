@@ -63,3 +63,12 @@ class Looking:
             means = np.concatenate([image.mean(axis=(0, 1)) for image in images.values()])  # (6,)
             chunks.append(np.tile([*(means / 128 - 1), 1.0], (8, 1)))
         return np.asarray(chunks)
+
+
+class Quitter:
+    """Ends the program, as a script does that was made into a policy."""
+
+    requirements = PolicyRequirements(batch_shape=None)
+
+    def act(self, observations: Sequence[Observation]) -> FloatArray:
+        raise SystemExit(0)

@@ -103,3 +103,20 @@ def test_a_module_that_fails_to_import_something_else_says_so(tmp_path: Path) ->
 
 def test_a_user_s_policy_is_named_as_it_was_given() -> None:
     assert find_policy("users_own:Simple").name == "users_own:Simple"
+
+
+@pytest.mark.parametrize("where", ["act", "reset", "connect", "padding_group", "the factory"])
+def test_an_exit_is_an_error_that_says_where(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = "__init__" if where == "the factory" else where
+    act = "" if where == "act" else "    def act(self, observations): return [[0.0] * 7] * len(observations)\n"
+    module = f"quits_in_{method.strip('_')}"
+    (tmp_path / f"{module}.py").write_text(
+        f"import sys\n\nclass Quits:\n    def {method}(self, *_, **__): sys.exit('enough')\n{act}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(VlaBenchError, match=rf"{module}:Quits called sys\.exit\('enough'\) in {where}"):
+        policy = load_policy(f"{module}:Quits")
+        policy.connect(EnvironmentConventions(("agentview", "wrist"), 224, ()))
+        policy.reset(["go"], rows=[0], seeds=[0])
+        policy.padding_group("go")
+        policy.act([{}], rows=[0])  # type: ignore[typeddict-item]

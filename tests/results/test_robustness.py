@@ -53,6 +53,12 @@ def test_drops_are_paired_and_certified(tmp_path: Path) -> None:
     assert table.loc["lighting=1", ALL_TASKS]["drop"] == pytest.approx(-0.1)
 
 
+def test_p_values_of_tasks_are_adjusted_too(tmp_path: Path) -> None:
+    table = robustness(_run(tmp_path))
+    single = table[table["task"] != ALL_TASKS].set_index("variant")
+    assert single.loc["camera=2", "p_holm"] == pytest.approx(2 * single.loc["camera=2", "p"])  # of two such tests
+
+
 def test_the_costliest_perturbation_stands_first(tmp_path: Path) -> None:
     text = robustness_table(robustness(_run(tmp_path)))
     assert [row[0] for row in text.rows] == ["camera=2", "lighting=1"]

@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class UserPolicy(PolicyBase):
                 f"{name} made a {type(policy).__name__} without an `act` method. "
                 "Expected act(self, observations) that returns actions of shape (B, H, 7) or (B, 7)."
             )
-        self._policy = policy
+        self._policy, self._name = policy, name
         self._requirements = getattr(policy, "requirements", _DEFAULT_REQUIREMENTS)
         if not isinstance(self._requirements, PolicyRequirements):
             raise UserPolicyError(f"{name}: `requirements` must be a vla_bench.policies.PolicyRequirements.")
@@ -46,31 +47,36 @@ class UserPolicy(PolicyBase):
         """Check the requirements and tell the user's policy what will be sent, where it wants to know."""
         super().connect(conventions)
         if hasattr(self._policy, "connect"):
-            self._policy.connect(conventions)
+            with _no_exit(self._name, "connect"):
+                self._policy.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new episodes in the user's policy."""
         if hasattr(self._policy, "reset"):
-            _call_with_known(self._policy.reset, instructions, rows=rows, seeds=seeds)
+            with _no_exit(self._name, "reset"):
+                _call_with_known(self._policy.reset, instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
         """Return what the user's policy says, or the instruction."""
         group = getattr(self._policy, "padding_group", super().padding_group)
-        return group(instruction)
+        with _no_exit(self._name, "padding_group"):
+            return group(instruction)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the user's actions as chunks, (B, H, 7)."""
-        return as_chunks(_call_with_known(self._policy.act, observations, rows=rows), len(rows), self._action_dim)
+        with _no_exit(self._name, "act"):
+            actions = _call_with_known(self._policy.act, observations, rows=rows)
+        return as_chunks(actions, len(rows), self._action_dim)
 
 
 def make_user_policy(name: str, checkpoint: Path | None) -> UserPolicy:
     """Import `package.module:factory`, call it (with `checkpoint=` where it takes that) and adapt what it returns."""
     factory = find_factory(name)
-    if checkpoint is None:
-        return UserPolicy(factory(), name)
-    if "checkpoint" not in _keywords(factory, {"checkpoint"}):
+    if checkpoint is not None and "checkpoint" not in _keywords(factory, {"checkpoint"}):
         raise UserPolicyError(f"{name} takes no argument `checkpoint`: leave out --checkpoint {checkpoint}.")
-    return UserPolicy(factory(checkpoint=checkpoint), name)
+    with _no_exit(name, "the factory"):
+        made = factory() if checkpoint is None else factory(checkpoint=checkpoint)
+    return UserPolicy(made, name)
 
 
 def find_factory(name: str) -> Callable[..., Any]:
@@ -79,7 +85,8 @@ def find_factory(name: str) -> Callable[..., Any]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a console script does not look there; last, so that it hides nothing
     try:
-        module = importlib.import_module(module_name)
+        with _no_exit(name, "the module"):
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise  # the user's module is there and something that it imports is not
@@ -93,6 +100,17 @@ def find_factory(name: str) -> Callable[..., Any]:
         known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise UserPolicyError(f"Module {module_name} has no factory {attribute!r}. It has: {', '.join(known) or '-'}.")
     return factory  # type: ignore[no-any-return]  # any callable will do
+
+
+@contextmanager
+def _no_exit(name: str, where: str) -> Iterator[None]:
+    """Turn `sys.exit` in a user's code into an error of the policy: it would end the run, perhaps with status 0."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise UserPolicyError(
+            f"{name} called sys.exit({stop.code!r}) in {where}. Raise an exception instead."
+        ) from stop
 
 
 def _call_with_known(method: Callable[..., Any], argument: Sequence[object], **keywords: object) -> Any:

@@ -32,7 +32,7 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "drop_low": float,
     "drop_high": float,
     "p": float,  # exact McNemar, two-sided
-    "p_holm": float,  # adjusted over the suite's perturbations
+    "p_holm": float,  # adjusted over the suite's perturbations; of a task: over its tasks as well
 }
 _PAIR = ("suite", "task", "episode_index", "seed")
 _NOTHING = "\N{EN DASH}"
@@ -63,7 +63,7 @@ def robustness(run: Path) -> pd.DataFrame:
         rows.append({**place, "task": ALL_TASKS, **_row(list(counts.values())), **share[ALL_TASKS]})
     table = pd.DataFrame(rows, columns=list(ROBUSTNESS_COLUMNS))
     table["p_holm"] = table["p"]
-    for _, part in table[table["task"] == ALL_TASKS].groupby("suite"):
+    for _, part in table.groupby(["suite", table["task"] == ALL_TASKS]):
         table.loc[part.index, "p_holm"] = holm(part["p"].tolist())
     return table.astype(ROBUSTNESS_COLUMNS)
 
