@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,8 +102,8 @@ def array_hash(*arrays: NDArray[np.generic]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _rounded(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _rounded(array: NDArray[Any]) -> NDArray[Any]:
     if not np.issubdtype(array.dtype, np.floating):
         return array
-    rounded: NDArray[np.generic] = np.round(array, _SCENE_DECIMALS) + 0.0  # -0.0 becomes 0.0
+    rounded: NDArray[Any] = np.round(array, _SCENE_DECIMALS) + 0.0  # -0.0 becomes 0.0
     return rounded
