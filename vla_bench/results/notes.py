@@ -7,6 +7,7 @@ import pandas as pd
 
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.episode_record import KEY
+from vla_bench.results.policy_code import mixed_code
 from vla_bench.results.protocols import interface_text, protocol_line, united_protocol
 from vla_bench.results.runs import Run
 
@@ -55,7 +56,7 @@ def _conditions(suite: str, runs: Sequence[Run]) -> tuple[str, ...]:
         policies = interfaces.setdefault(interface_text(run.info.protocol), [])
         policies += [run.info.policy] * (run.info.policy not in policies)
     seen = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in interfaces.items())
-    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs))
+    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs), *mixed_code(runs))
 
 
 def _reproducible(runs: Sequence[Run]) -> str:

@@ -85,6 +85,7 @@ class Session(_Model):
     hardware: Hardware
     git: GitState
     threads: int = 0  # of the policy's arithmetic; 0: it brought no library that uses any
+    policy_code: str = ""  # digest of the code of a user's own policy; empty: it was ours, or is not known
 
 
 class RunInfo(_Model):
@@ -190,6 +191,7 @@ def describe_run(
     numerics: Numerics | None = None,
     accelerator: str = "",
     threads: int = 0,
+    policy_code: str = "",
 ) -> RunInfo:
     """Describe a run that begins now, in this process; `command` defaults to what was typed.
 
@@ -198,7 +200,14 @@ def describe_run(
     """
     hardware = Hardware(cpu=cpu_model(), cores=usable_cores(), memory_gb=memory_gb(), accelerator=accelerator)
     words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
-    session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE), threads=threads)
+    session = Session(
+        command=words,
+        started=_now(),
+        hardware=hardware,
+        git=git_state(_CLONE),
+        threads=threads,
+        policy_code=policy_code,
+    )
     return RunInfo(
         policy=policy,
         policy_argument=policy_argument,
