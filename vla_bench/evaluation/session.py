@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rollout import FinishedEpisode
@@ -46,8 +47,8 @@ class PolicyKeepsFailingError(VlaBenchError):
         last = error.strip().splitlines()[-1]
         super().__init__(
             f"The policy failed in {count} episodes one after the other, the last time with: {last}. The run was "
-            f"stopped; the tracebacks are in {output}. Mend the policy and run the same command, which tries these "
-            "episodes again; --max-errors sets how many are too many."
+            f"stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy and run "
+            "the same command, which tries these episodes again; --max-errors sets how many are too many."
         )
 
 
@@ -82,7 +83,7 @@ class RunSession:
         self._on_progress(self.progress(record))
         self._policy_errors = self._policy_errors + 1 if record.error_source == "policy" else 0
         if self._policy_errors >= self._max_errors:
-            raise PolicyKeepsFailingError(self._ledger.path, self._policy_errors, record.error)
+            raise PolicyKeepsFailingError(self._ledger.path.parent, self._policy_errors, record.error)
 
     def progress(self, latest: EpisodeRecord | None = None) -> RunProgress:
         """Return where the run stands."""
