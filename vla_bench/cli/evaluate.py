@@ -175,8 +175,9 @@ def rates_of(progress: "RunProgress") -> str:
     """Return a run's speed and success in a few words."""
     if not progress.successes + progress.failures + progress.errors:
         return ""
-    errors = f", {progress.errors} errors" if progress.errors else ""
-    return f"success {progress.success_rate:.0%}{errors}, {progress.steps_per_s:.0f} steps/s"
+    success = [f"success {progress.success_rate:.0%}"] if progress.successes + progress.failures else []
+    errors = [f"{progress.errors} errors"] if progress.errors else []
+    return ", ".join([*success, *errors, f"{progress.steps_per_s:.0f} steps/s"])
 
 
 def print_run(folder: Path) -> None:

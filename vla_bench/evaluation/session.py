@@ -11,6 +11,7 @@ from shlex import quote
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rollout import FinishedEpisode
 from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.error_groups import error_line
 from vla_bench.results.ledger import Ledger
 
 
@@ -44,11 +45,10 @@ class PolicyKeepsFailingError(VlaBenchError):
     """A policy that raises, or returns nonsense, in one episode after the other."""
 
     def __init__(self, output: Path, count: int, error: str) -> None:
-        last = error.strip().splitlines()[-1]
         super().__init__(
-            f"The policy failed in {count} episodes one after the other, the last time with: {last}. The run was "
-            f"stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy and run "
-            "the same command, which tries these episodes again; --max-errors sets how many are too many."
+            f"The policy failed in {count} episodes one after the other, the last time with: {error_line(error)}. The "
+            f"run was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy and "
+            "run the same command, which tries these episodes again; --max-errors sets how many are too many."
         )
 
 
