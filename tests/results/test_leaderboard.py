@@ -189,6 +189,12 @@ def test_a_ledger_of_another_policy_is_told(tmp_path: Path) -> None:
         read_runs([folder])
 
 
+def test_a_description_of_another_run_is_told(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run", [replace(episode(0), card_hash="0123456789abcdef")])
+    with pytest.raises(RunFolderError, match=r"its run\.json is not of these episodes: they were run by the card 0123"):
+        read_runs([folder])
+
+
 def test_no_folders_at_all_are_told() -> None:
     with pytest.raises(VlaBenchError, match="No run folders were given"):
         read_runs([])

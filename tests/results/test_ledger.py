@@ -272,3 +272,14 @@ def test_a_ledger_that_is_only_being_made_is_no_foreign_file(tmp_path: Path) -> 
         read_ledger(empty)
     with pytest.raises(LedgerError, match="not a ledger of episodes"):
         read_ledger(foreign)
+
+
+def test_a_row_without_its_digest_is_not_taken_for_one_of_version_1(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with Ledger(path) as ledger:
+        ledger.append(replace(episode(0, "failure"), card_hash="0123456789abcdef"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE episodes SET outcome = 'success', digest = ''")
+    connection.close()
+    with pytest.raises(LedgerError, match="1 records are not what was written"):
+        read_ledger(path)

@@ -47,8 +47,8 @@ class PolicyKeepsFailingError(VlaBenchError):
     def __init__(self, output: Path, count: int, error: str) -> None:
         super().__init__(
             f"The policy failed in {count} episodes one after the other, the last time with: {error_line(error)}. The "
-            f"run was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy and "
-            "run the same command, which tries these episodes again; --max-errors sets how many are too many."
+            f"run was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy "
+            "and run the same command, which tries these episodes again; --max-errors sets how many are too many."
         )
 
 

@@ -99,6 +99,12 @@ def read_run(folder: Path) -> Run:
         raise RunFolderError(folder, "it holds no episode yet")
     if strangers := sorted(set(episodes["policy"]) - {info.policy}):
         raise RunFolderError(folder, f"it holds episodes of {', '.join(strangers)}, but its policy is {info.policy}")
+    if others := sorted(set(episodes["card_hash"]) - {"", info.card_hash}):  # empty in ledgers of version 1
+        raise RunFolderError(
+            folder,
+            f"its {RUN_INFO_NAME} is not of these episodes: they were run by the card {', '.join(others)}, it has "
+            f"{info.card_hash}. One of the files is another run's",
+        )
     return Run(folder, info, episodes)
 
 
