@@ -283,3 +283,17 @@ def test_a_row_without_its_digest_is_not_taken_for_one_of_version_1(tmp_path: Pa
     connection.close()
     with pytest.raises(LedgerError, match="1 records are not what was written"):
         read_ledger(path)
+
+
+def test_a_full_disk_is_told_and_what_was_recorded_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with Ledger(path) as ledger:
+        ledger._connection.execute("PRAGMA max_page_count = 5")  # SQLite's own limit, with the error of a full disk
+        with pytest.raises(LedgerError, match=r"the disk is full .*What is recorded is kept: make room, and the same"):
+            for index in range(99):
+                ledger.append(episode(index))
+        recorded = len(ledger.records())
+    assert 0 < recorded < 99
+    with Ledger(path) as ledger:
+        ledger.append(episode(99))
+    assert len(read_ledger(path)) == recorded + 1
