@@ -260,9 +260,9 @@ def git_state(clone: Path) -> GitState:
 
 def _git(clone: Path, *arguments: str) -> str:
     try:
-        finished = subprocess.run(
-            ["git", "-C", str(clone), *arguments], capture_output=True, text=True, timeout=30, check=True
-        )
+        # Without the optional lock a run neither stands in the way of the user's own git nor leaves a lock behind.
+        command = ["git", "--no-optional-locks", "-C", str(clone), *arguments]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or no commit yet
         return ""
     return finished.stdout.strip()
