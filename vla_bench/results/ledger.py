@@ -96,11 +96,12 @@ class Ledger(Closing):
         return {EpisodeIdentity(suite, task, index, seed, variant) for suite, task, variant, index, seed in rows}
 
 
-def read_ledger(path: Path) -> pd.DataFrame:
+def read_ledger(path: Path | str) -> pd.DataFrame:
     """Return the episodes recorded at `path` in order of identity, one row each, columns as `EpisodeRecord`.
 
     The file may be growing, and may lie in a folder that cannot be written to.
     """
+    path = Path(path)
     if not path.is_file():
         raise LedgerError(path, "there is no such file")
     if not path.stat().st_size:

@@ -87,8 +87,9 @@ def recorded(episodes: pd.DataFrame) -> list[EpisodeRecord]:
     return [EpisodeRecord(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path | str) -> Run:
     """Read one run; raise `RunFolderError` or `LedgerError` that names what is wrong with it."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise RunFolderError(folder, "it is not a folder" if folder.exists() else "there is no such folder")
     if missing := [name for name in (LEDGER_NAME, RUN_INFO_NAME) if not (folder / name).is_file()]:
@@ -108,12 +109,12 @@ def read_run(folder: Path) -> Run:
     return Run(folder, info, episodes)
 
 
-def read_comparable_runs(folders: Iterable[Path]) -> list[Run]:
+def read_comparable_runs(folders: Iterable[Path | str]) -> list[Run]:
     """Read runs that may stand in one table; raise `IncomparableRunsError` where they may not.
 
     Runs that share a suite must have the same protocol, and runs of the same policy the same card and checkpoint.
     """
-    folders = list(folders)
+    folders = [Path(folder) for folder in folders]
     if not folders:
         raise VlaBenchError("No run folders were given. Name at least one, as in `vla-bench leaderboard runs/*`.")
     distinct = {folder.resolve(): folder for folder in reversed(folders)}
