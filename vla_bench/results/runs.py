@@ -114,11 +114,11 @@ def read_comparable_runs(folders: Iterable[Path | str]) -> list[Run]:
 
     Runs that share a suite must have the same protocol, and runs of the same policy the same card and checkpoint.
     """
-    folders = [Path(folder) for folder in folders]
-    if not folders:
+    paths = [Path(folder) for folder in folders]
+    if not paths:
         raise VlaBenchError("No run folders were given. Name at least one, as in `vla-bench leaderboard runs/*`.")
-    distinct = {folder.resolve(): folder for folder in reversed(folders)}
-    runs = [read_run(folder) for folder in reversed(distinct.values())]
+    distinct = {path.resolve(): path for path in reversed(paths)}
+    runs = [read_run(path) for path in reversed(distinct.values())]
     first_of_suite: dict[str, Run] = {}
     first_of_policy: dict[str, Run] = {}
     for run in runs:
