@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.benchmarking.made_up_records import figure, record
+from vla_bench.benchmarking import growth
 from vla_bench.benchmarking.measures import Measure, Setting, measures
 from vla_bench.benchmarking.record import read_record
 from vla_bench.cli import app
@@ -86,3 +87,20 @@ def test_a_measure_that_fails_says_so_and_the_status_is_1(monkeypatch: pytest.Mo
     result = _invoke("--only", "speed")
     assert result.exit_code == 1
     assert "speed: not run: it failed: ZeroDivisionError: no steps" in result.output
+
+
+def test_growth_that_fails_costs_no_measure_and_leaves_nothing_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(setting: Setting) -> tuple[object, ...]:
+        (setting.workspace / "episodes").mkdir()
+        raise ZeroDivisionError("no episodes")
+
+    monkeypatch.setattr(growth, "measure_growth", failing)
+    monkeypatch.chdir(tmp_path)
+    result = _invoke("--only", "speed", "--growth", "--output", "there")
+    assert result.exit_code == 1
+    assert "growth: not run: it failed: ZeroDivisionError: no episodes" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    (first, second) = read_record(tmp_path / "there" / "performance.json").outcomes
+    assert (first.measure, second.measure, second.failed) == ("speed", "growth", True)

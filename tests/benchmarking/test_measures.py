@@ -45,7 +45,9 @@ def _keeps_the_contract(name: str) -> None:
     assert Outcome.model_validate_json(outcome.model_dump_json()) == outcome
 
 
-@pytest.mark.parametrize("name", CHEAP)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.gpu) if name.startswith("gpu-") and gpu() else name for name in CHEAP]
+)
 def test_a_cheap_measure_keeps_the_contract(name: str) -> None:
     _keeps_the_contract(name)
 

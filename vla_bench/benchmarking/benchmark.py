@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from vla_bench.benchmarking.figures import Figure, Outcome
 from vla_bench.benchmarking.growth_points import Growth
@@ -16,6 +17,7 @@ from vla_bench.benchmarking.record import Record
 from vla_bench.benchmarking.stock import peers
 
 OnProgress = Callable[[int, int, str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ def run_benchmark(
         from vla_bench.benchmarking.profiling import profile_engines
 
         on_progress(len(names), total, "profile")
-        profiles = profile_engines(options.setting)
+        profiles = _besides("profile", profile_engines, options.setting, outcomes)
     if options.growth:
         from vla_bench.benchmarking.growth import measure_growth
 
         on_progress(total - 1, total, "growth")
-        growths = measure_growth(options.setting)
+        growths = _besides("growth", measure_growth, options.setting, outcomes)
     on_progress(total, total, "")
     return Record(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -80,7 +82,7 @@ def take(name: str, setting: Setting) -> Outcome:
     """Take one measure in a folder of its own that is removed afterwards."""
     measure, began = measures[name], time.perf_counter()
     notes: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="vla-bench-benchmark-") as folder:
+    with _folder() as folder:
         mine = replace(setting, workspace=Path(folder), note=notes.append)
         figures: tuple[Figure, ...] = ()
         not_run, failed = "", False
@@ -89,7 +91,7 @@ def take(name: str, setting: Setting) -> Outcome:
         except NotRunError as reason:
             not_run = str(reason)
         except Exception as error:  # one measure must not cost the others, which took minutes
-            not_run, failed = f"it failed: {type(error).__name__}: {error}", True
+            not_run, failed = _failure(error), True
     return Outcome(
         measure=name,
         title=measure.title,
@@ -99,6 +101,24 @@ def take(name: str, setting: Setting) -> Outcome:
         notes=tuple(notes),
         elapsed_s=round(time.perf_counter() - began, 1),
     )
+
+
+def _besides(name: str, what: Callable[[Setting], T], setting: Setting, outcomes: list[Outcome]) -> T | tuple[()]:
+    """Take profile or growth as `take` does a measure; a failure joins the outcomes."""
+    with _folder() as folder:
+        try:
+            return what(replace(setting, workspace=Path(folder)))
+        except Exception as error:
+            outcomes.append(Outcome(measure=name, title=name.capitalize(), not_run=_failure(error), failed=True))
+            return ()
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="vla-bench-benchmark-")
+
+
+def _failure(error: Exception) -> str:
+    return f"it failed: {type(error).__name__}: {error}"
 
 
 def _how(setting: Setting) -> str:
