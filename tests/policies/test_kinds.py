@@ -100,6 +100,13 @@ def test_actions_of_any_real_type_are_taken(kind: str) -> None:
     assert as_chunks(np.ones((1, 7), kind), 1).tolist() == [[[1.0] * 7]]
 
 
+def test_actions_are_a_copy_of_what_the_policy_returned() -> None:
+    reused = np.zeros((1, 2, 7), np.float32)
+    chunks = as_chunks(reused, 1)
+    reused[:] = 1
+    assert (chunks == 0).all(), "a policy may fill the same array anew while its last actions still count"
+
+
 @pytest.mark.parametrize("name", ["noop", "random"])
 def test_controls_act_with_two_arms(name: str) -> None:
     policy = load_policy(name)

@@ -145,7 +145,7 @@ def as_chunks(actions: ArrayLike, batch: int, action_dim: int = ACTION_DIM) -> F
         raise PolicyOutputError(
             f"The policy returned {type(actions).__name__}, not actions: its values are {given.dtype}, no real numbers."
         )
-    chunks = given.astype(np.float32, copy=False)
+    chunks = given.astype(np.float32)  # a copy: a policy may fill the same array again before these are executed
     if chunks.ndim == 2:
         chunks = chunks[:, None, :]
     if chunks.ndim != 3 or chunks.shape[0] != batch or chunks.shape[1] == 0 or chunks.shape[2] != action_dim:
