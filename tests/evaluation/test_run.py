@@ -330,10 +330,13 @@ def test_other_code_of_a_users_policy_is_said_when_a_run_goes_on_and_under_its_t
     old, same, new = (session.policy_code for session in RunInfo.read(asked.output).sessions)
     assert old == same != new
     (note,) = heard
-    assert f"2 episodes ran with code {old}, and the rest will run with code {new}" in note
+    assert f"2 episodes of {asked.policy} ran with code {old}, and the rest will run with code {new}" in note
     conditions = conditions_of([read_run(asked.output)])[SUITE]
-    policy = "changing_policy:Still"
-    assert f"Other code: of {policy}, 2 episodes ran with code {old}, then 1 episode ran with code {new}" in conditions
+    first, then = (
+        f"2 episodes of {asked.policy} ran with code {old}",
+        f"1 episode of {asked.policy} ran with code {new}",
+    )
+    assert f"Other code: {first}, then {then}" in conditions
 
 
 def test_another_batch_shape_is_another_configuration(folder: Path) -> None:

@@ -250,9 +250,9 @@ def _note_other_code(output: Path, info: RunInfo, on_note: Callable[[str], None]
         sessions = [record.session for record in ledger.records() if record.outcome != "error"]
     now = info.sessions[-1].policy_code
     before = episodes_by_code(RunInfo.read(output), sessions)
-    if others := [code_text(code, count) for code, count in before.items() if code != now]:
+    if others := [code_text(info.policy, code, count) for code, count in before.items() if code != now]:
         on_note(
-            f"The code of {info.policy} is not what it was: in {output}, {', then '.join(others)}, and the rest will "
+            f"The code of the policy is not what it was: in {output}, {', then '.join(others)}, and the rest will "
             f"run with {f'code {now}' if now else 'code that is not known'}. A success rate of both is of neither: for "
             "the new code, choose another --output."
         )
