@@ -64,7 +64,7 @@ def test_two_directions_that_are_nearly_one_are_left_to_robosuite() -> None:
         ("right", "impedance_mode", "variable", "impedance_mode='variable', not 'fixed'"),
         ("right", "_goal_update_mode", "desired", "_goal_update_mode='desired', not 'achieved'"),
         ("right", "output_min", np.full(6, -0.01), "output_min other than minus output_max"),
-        ("right_gripper", "output_max", np.array([0.5]), "gripper has output_max=.0.5., not 1"),
+        ("right_gripper", "output_max", np.array([0.5]), "gripper controller has output_max=.0.5., not 1"),
     ],
 )
 def test_other_settings_of_the_controllers_are_refused(part: str, name: str, value: object, words: str) -> None:
