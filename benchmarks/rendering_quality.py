@@ -28,7 +28,7 @@ from vla_bench.envs.opengl import load_mujoco
 
 _STEPS = 20  # of random motion
 _SEED = 1
-_REPEATS = 3
+_REPEATS = 3  # of ours in each state; the original, which is slow, is timed once in each
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def compare(scene: Scene, size: int, *, repeats: int = _REPEATS) -> list[Compari
     """Return the comparison of every quality with the original."""
     load_mujoco()
     ours = {quality: _Looked(scene, size, quality, repeats) for quality in QUALITIES}
-    original = _Original(ours["faithful"].environment, size, repeats)
+    original = _Original(ours["faithful"].environment, size)
     scores: dict[str, list[tuple[float, float]]] = {quality: [] for quality in QUALITIES}
     for wanted in _looks(ours, original):
         for quality, images in wanted.items():
@@ -168,7 +168,7 @@ class _Looked:
 class _Original:
     """The whole scene of an environment, drawn by MuJoCo's own renderer, geometry and flags as they come."""
 
-    def __init__(self, environment: VlaBenchEnv, size: int, repeats: int) -> None:
+    def __init__(self, environment: VlaBenchEnv, size: int) -> None:
         import mujoco
 
         self._simulation, self._cameras = environment.simulation, environment.simulation._cameras
@@ -179,15 +179,15 @@ class _Original:
         self._option.geomgroup[0] = 0  # as stock robosuite: what is solid is not drawn
         self._option.sitegroup[:] = 0
         self.times_ms: list[float] = []
-        self._repeats = repeats
 
     def images(self) -> dict[str, ImageArray]:
         if self._data is not self._simulation.data:
             _copy_state(self._simulation, self._model, self._data)
-        for _ in range(1 + self._repeats):
-            begin = time.process_time()
-            images = {name: self._image(camera) for name, camera in self._cameras.items()}
-            self.times_ms.append(1000 * (time.process_time() - begin) / len(images))
+        if not self.times_ms:
+            self._image(next(iter(self._cameras.values())))  # the first is slower
+        begin = time.process_time()
+        images = {name: self._image(camera) for name, camera in self._cameras.items()}
+        self.times_ms.append(1000 * (time.process_time() - begin) / len(images))
         return images
 
     def _image(self, camera: str) -> ImageArray:
@@ -230,12 +230,16 @@ def main() -> None:
         for comparison in compare(scene, size)
     ]
     command = "python benchmarks/rendering_quality.py " + " ".join(sys.argv[1:])
+    kept = _rows_of(options.output) if options.only else {}
     with written_whole(options.output) as path:
-        path.write_text(report(rows, command=command), encoding="utf-8")
+        path.write_text(report(rows, command=command, kept=kept), encoding="utf-8")
 
 
-def report(rows: Sequence[Comparison], *, command: str) -> str:
-    """Return the Markdown page."""
+def report(rows: Sequence[Comparison], *, command: str, kept: Mapping[str, str] | None = None) -> str:
+    """Return the Markdown page: `rows`, in the place of those `kept` from an earlier page that are of the same."""
+    table = dict(kept or {}) | {_key(line): line for line in map(_row, rows)}
+    kept_rows = len(table) - len(rows)
+    others = f"; other rows are those of the page before, {kept_rows}" if kept_rows else ""
     return "\n".join(
         [
             "# Quality of rendering",
@@ -243,7 +247,7 @@ def report(rows: Sequence[Comparison], *, command: str) -> str:
             "| scene | robot | size | quality | PSNR [dB] lowest, mean | SSIM lowest, mean | faces, original's "
             "| ms a camera, original's |",
             "|---|---|---|---|---|---|---|---|",
-            *(_row(row) for row in rows),
+            *table.values(),
             "",
             "Images against the original's: whole meshes and textures, every flag of MuJoCo's renderer as it comes,",
             "four samples a pixel. Of a robosuite scene this is stock robosuite's own image, bit for bit. Lowest and",
@@ -254,7 +258,7 @@ def report(rows: Sequence[Comparison], *, command: str) -> str:
             f"- Hardware: {_processor()}, {os.cpu_count()} cores, {platform.machine()}, software OpenGL",
             f"- Software: mujoco {version('mujoco')}, robosuite {version('robosuite')}",
             f"- Date: {datetime.now(UTC):%Y-%m-%d}",
-            f"- Command: `{command.strip()}`",
+            f"- Command: `{command.strip()}`{others}",
             "",
         ]
     )
@@ -266,6 +270,17 @@ def _row(row: Comparison) -> str:
         f"| {row.psnr_db[0]:.1f}, {row.psnr_db[1]:.1f} | {row.ssim[0]:.3f}, {row.ssim[1]:.3f} "
         f"| {row.faces[0]}, {row.faces[1]} | {row.time_ms[0]:.2f}, {row.time_ms[1]:.1f} |"
     )
+
+
+def _rows_of(page: Path) -> dict[str, str]:
+    """Return the rows of an earlier page's table by what they compare."""
+    lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    return {_key(line): line for line in lines if line.startswith("| `")}
+
+
+def _key(row: str) -> str:
+    """Return a row's scene, robot, size and quality."""
+    return "|".join(row.split("|")[1:5])
 
 
 def _processor() -> str:
@@ -280,7 +295,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/rendering_quality.md"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 256], help="pixels")
-    parser.add_argument("--only", default="", help="scenes whose task's name begins so")
+    parser.add_argument("--only", default="", help="scenes whose task's name begins so; the page's other rows stay")
     return parser.parse_args(arguments)
 
 

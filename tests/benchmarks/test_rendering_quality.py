@@ -52,3 +52,19 @@ def test_measures_of_likeness(quality: ModuleType) -> None:
     assert quality.ssim(image, image) == pytest.approx(1.0)
     assert quality.ssim(grey + 1, grey) == pytest.approx((2 * 100 * 101 + 6.5025) / (100**2 + 101**2 + 6.5025))
     assert quality.ssim(255 - image, image) < 0
+
+
+def test_rows_that_are_not_made_anew_stay(quality: ModuleType, tmp_path: Path) -> None:
+    scene = quality.Scene("tabletop_pick.pick_red_cube")
+    rows = [
+        quality.Comparison(scene, "fast", size, (psnr_db, psnr_db), (0.9, 0.9), (1, 2), (1.0, 2.0))
+        for size, psnr_db in ((224, 20.0), (256, 21.0), (224, 30.0))
+    ]
+    page = tmp_path / "page.md"
+    page.write_text(quality.report(rows[:2], command="first"), encoding="utf-8")
+    again = quality.report(rows[2:], command="again", kept=quality._rows_of(page))
+    assert [line.split("|")[3:6] for line in again.splitlines() if line.startswith("| `")] == [
+        [" 224 ", " fast ", " 30.0, 30.0 "],
+        [" 256 ", " fast ", " 21.0, 21.0 "],
+    ]
+    assert "other rows are those of the page before, 1" in again

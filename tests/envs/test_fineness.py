@@ -33,7 +33,7 @@ def _model(kind: str = "cylinder", reflectance: float = 0.0, shadow: str = "true
 def test_the_model_is_as_it_was_afterwards(rendering: str) -> None:
     model, untouched = _model(), _model()
     with pytest.raises(ZeroDivisionError), given_to_opengl(model, 64, rendering):
-        assert model.vis.quality.numquads == 1
+        assert model.vis.quality.numquads == (1 if rendering == "fast" else untouched.vis.quality.numquads)
         raise ZeroDivisionError
     size = mujoco.mj_sizeModel(model)
     kept, wanted = (np.empty(size, dtype=np.uint8) for _ in range(2))

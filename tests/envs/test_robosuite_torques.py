@@ -59,20 +59,21 @@ def test_two_directions_that_are_nearly_one_are_left_to_robosuite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("part", "name", "value", "words"),
     [
-        ("impedance_mode", "variable", "impedance_mode='variable', not 'fixed'"),
-        ("_goal_update_mode", "desired", "_goal_update_mode='desired', not 'achieved'"),
-        ("output_min", np.full(6, -0.01), "output_min other than minus output_max"),
+        ("right", "impedance_mode", "variable", "impedance_mode='variable', not 'fixed'"),
+        ("right", "_goal_update_mode", "desired", "_goal_update_mode='desired', not 'achieved'"),
+        ("right", "output_min", np.full(6, -0.01), "output_min other than minus output_max"),
+        ("right_gripper", "output_max", np.array([0.5]), "gripper controller has output_max=.0.5., not 1"),
     ],
 )
-def test_other_settings_of_the_controller_are_refused(name: str, value: object, words: str) -> None:
+def test_other_settings_of_the_controllers_are_refused(part: str, name: str, value: object, words: str) -> None:
     from vla_bench.core.errors import ConventionError
 
     stock = make_stock("panda", env_name="Lift")
     from vla_bench.envs.robosuite_engine.control import RobosuiteControl
 
-    setattr(stock.robots[0].part_controllers["right"], name, value)
+    setattr(stock.robots[0].part_controllers[part], name, value)
     with pytest.raises(ConventionError, match=words):
         RobosuiteControl(stock)
     stock.close()

@@ -6,7 +6,7 @@ the original's place in its texture.
 
 import ctypes
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,16 +47,15 @@ class Surface(NamedTuple):
 def within(path: Path, tolerance: Tolerance, *, scale: float, textured: bool) -> Surface:
     """Return a mesh file's surface, in the file's unit of `scale` metres; kept in the cache folder."""
     version = f"bounded 1, {tolerance}, {scale:.9g}, {textured}"
-    key = hashlib.sha256(path.read_bytes() + version.encode()).hexdigest()[:20]
-    cached = cache_folder() / "meshes" / f"{key}.npz"
-    arrays = read_arrays(cached, Surface._fields)
-    if arrays is None:
-        surface = _welded(_loaded(path), textured=textured)
-        size = float(np.ptp(surface.vertices, axis=0).max())
-        surface = _simplified(surface, tolerance.error_m(size * scale) / scale)
-        write_arrays(cached, surface._asdict())
-        return surface
-    return Surface(*arrays)
+    key = hashlib.sha256(path.read_bytes() + version.encode()).hexdigest()
+    return _kept(key, lambda: _bounded(_welded(_loaded(path), textured=textured), tolerance, scale))
+
+
+def within_arrays(vertices: NDArray[np.float32], faces: NDArray[np.int32], tolerance: Tolerance) -> Surface:
+    """Return the surface of faces (F, 3) on vertices (V, 3) [m], without texture; kept in the cache folder."""
+    content = vertices.tobytes() + faces.tobytes()
+    key = hashlib.sha256(content + f"arrays 1, {tolerance}".encode()).hexdigest()
+    return _kept(key, lambda: _bounded(_welded({"place": vertices[faces.ravel()]}, textured=False), tolerance, 1.0))
 
 
 def put(surface: Surface, mesh: Any) -> None:
@@ -65,6 +64,21 @@ def put(surface: Surface, mesh: Any) -> None:
     mesh.uservert, mesh.userface = surface.vertices.ravel(), surface.faces.ravel()
     if len(surface.texture):
         mesh.usertexcoord, mesh.userfacetexcoord = surface.texture.ravel(), surface.faces.ravel()
+
+
+def _kept(key: str, make: Callable[[], Surface]) -> Surface:
+    cached = cache_folder() / "meshes" / f"{key[:20]}.npz"
+    arrays = read_arrays(cached, Surface._fields)
+    if arrays is None:
+        surface = make()
+        write_arrays(cached, surface._asdict())
+        return surface
+    return Surface(*arrays)
+
+
+def _bounded(surface: Surface, tolerance: Tolerance, scale: float) -> Surface:
+    size = float(np.ptp(surface.vertices, axis=0).max())
+    return _simplified(surface, tolerance.error_m(size * scale) / scale)
 
 
 def _loaded(path: Path) -> Mapping[str, NDArray[Any]]:

@@ -36,6 +36,7 @@ def given_to_opengl(model: mujoco.MjModel, image_size: int, rendering: Rendering
             quality.shadowsize = OWN_TEXELS
         if rendering == "fast":
             _shrink_textures(model)
+            quality.numquads = 1
         _divide_little(model)
         yield
     finally:
@@ -61,9 +62,9 @@ def has_mirror(model: mujoco.MjModel) -> bool:
 def _divide_little(model: mujoco.MjModel) -> None:
     """Divide flat things no more than their outline needs: OpenGL computes light at the corners of what it is given.
 
-    Lights without a position light a flat side alike all over, and so do most others.
+    Lights without a position light a flat side alike all over, and so do most others; the one at the camera does not,
+    so that only `fast` leaves a side of a box whole.
     """
-    model.vis.quality.numquads = 1
     model.geom_size[model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE, 2] = _ONE_TILE_M
     if not _ROUND & set(model.geom_type[model.geom_group == VISUAL_GROUP].tolist()):
         model.vis.quality.numstacks = _FLAT_STACKS

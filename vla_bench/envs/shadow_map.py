@@ -1,8 +1,8 @@
 """MuJoCo's shadow map, drawn no larger than the cameras need and once for all of them.
 
 MuJoCo draws all that a scene has into a square of 4096 texels for each camera anew. Here the same texels are drawn by
-the same OpenGL lists, but only those that can hold a shadow that is in view: the square is cut out at whole texels, so
-that an image stays as it was. MuJoCo then draws with this map instead of its own, which has next to nothing in it.
+the same rules, but only those that can hold a shadow that is in view: the square is cut out at whole texels, so that
+shadows stay where they were. MuJoCo then draws with this map instead of its own, which has next to nothing in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import FloatArray
+from vla_bench.envs.caster_meshes import CasterMeshes
 from vla_bench.envs.seen_geoms import SceneGeoms
 
 OWN_TEXELS = 4  # a side of MuJoCo's own map where this one is used
@@ -56,6 +57,7 @@ class ShadowMap:
         self._model, self._gl, self._context = model, gl, context
         self._own = context.shadowTex
         self._texels, self._clip_m = int(model.vis.quality.shadowsize), float(context.shadowClip)
+        self._meshes = CasterMeshes(model, gl)
         self._maps: dict[int, tuple[int, int]] = {}  # framebuffer and texture by their side
         self._light_position: FloatArray = np.zeros(3)
         self._light = 0
@@ -95,6 +97,7 @@ class ShadowMap:
             self._gl.glDeleteFramebuffers(len(framebuffers), framebuffers)
             self._gl.glDeleteTextures(len(textures), textures)
         self._maps.clear()
+        self._meshes.free()
 
     def _lit_by(self, scene: mujoco.MjvScene) -> Any | None:
         return next((light for light in scene.lights[: scene.nlight] if light.castshadow), None)
@@ -140,7 +143,7 @@ class ShadowMap:
         gl.glMatrixMode(gl.GL_PROJECTION)
         gl.glLoadMatrixf(_column_major(projection))
         gl.glMatrixMode(gl.GL_MODELVIEW)
-        for matrix, number in _lists(casters, view, self._context):
+        for matrix, number in _lists(casters, view, self._meshes, self._context.baseBuiltin):
             gl.glLoadMatrixf(matrix)
             gl.glCallList(number)
         gl.glPopAttrib()
@@ -179,7 +182,7 @@ def _made(gl: Any, side: int) -> tuple[int, int]:
 
 
 def _only_depth(gl: Any) -> None:
-    for name in ("LIGHTING", "BLEND", "ALPHA_TEST", "STENCIL_TEST", "SCISSOR_TEST", "CULL_FACE", "FOG"):
+    for name in ("LIGHTING", "BLEND", "ALPHA_TEST", "STENCIL_TEST", "SCISSOR_TEST", "FOG"):
         gl.glDisable(getattr(gl, f"GL_{name}"))
     gl.glColorMask(False, False, False, False)
     gl.glClipControl(gl.GL_LOWER_LEFT, gl.GL_ZERO_TO_ONE)
@@ -189,6 +192,9 @@ def _only_depth(gl: Any) -> None:
     gl.glDepthRange(0, 1)
     gl.glClearDepth(0)
     gl.glPolygonMode(gl.GL_FRONT_AND_BACK, gl.GL_FILL)
+    gl.glEnable(gl.GL_CULL_FACE)  # what faces away from the light lies behind what does not
+    gl.glFrontFace(gl.GL_CCW)
+    gl.glCullFace(gl.GL_BACK)
     gl.glEnable(gl.GL_POLYGON_OFFSET_FILL)
     gl.glPolygonOffset(*_OFFSET)
 
@@ -243,7 +249,7 @@ def _seen(
     return np.full(2, -np.inf), np.full(2, np.inf)
 
 
-def _lists(casters: NDArray[Any], view: FloatArray, context: mujoco.MjrContext) -> list[tuple[NDArray[Any], int]]:
+def _lists(casters: NDArray[Any], view: FloatArray, meshes: CasterMeshes, first: int) -> list[tuple[NDArray[Any], int]]:
     """Return OpenGL's matrix, column by column, and the number of the list for each part of each caster."""
     placed = np.zeros((len(casters), 4, 4))
     placed[:, :3, :3], placed[:, :3, 3], placed[:, 3, 3] = casters["mat"].reshape(-1, 3, 3), casters["pos"], 1
@@ -253,11 +259,11 @@ def _lists(casters: NDArray[Any], view: FloatArray, context: mujoco.MjrContext) 
     found = []
     for matrix, kind, data, size in zip(matrices, casters["type"], casters["dataid"], casters["size"], strict=True):
         if kind == _MESH:
-            found.append((matrix, context.baseMesh + int(data)))
+            found.append((matrix, meshes.list_of(int(data) // 2)))  # MuJoCo has two lists a mesh
         elif kind == _CAPSULE:
-            found += _capsule(matrix, size, context.baseBuiltin)
+            found += _capsule(matrix, size, first)
         else:
-            found.append((matrix, context.baseBuiltin + _UNIT_LISTS[int(kind)]))
+            found.append((matrix, first + _UNIT_LISTS[int(kind)]))
     return found
 
 

@@ -101,8 +101,8 @@ class RobosuiteSimulation:
         Reward and success are taken where robosuite takes them; afterwards positions and contacts are brought up to
         date with the last substep, which robosuite leaves for the next step.
         """
-        env, parts = self._env, np.split(np.asarray(action), len(self._arms))
-        native = [part[: arm.action_dim] for arm, part in zip(self._arms, parts, strict=True)]
+        env, begins = self._env, range(0, self.action_dim, ACTION_DIM)
+        native = [action[begin : begin + arm.action_dim] for arm, begin in zip(self._arms, begins, strict=True)]
         if self._hidden.remembers_forces:
             for arm in self._arms:
                 arm.feel()

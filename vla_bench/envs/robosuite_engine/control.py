@@ -1,7 +1,7 @@
 """robosuite's control of its arms, compiled: the same states within rounding, at a fraction of the time.
 
 robosuite computes its operational-space control in Python, at every one of the 25 physics steps of a control step.
-Grippers are left to it, once a control step; goals and torques of the arms are computed here, as its
+How far its grippers move is left to it, once a control step; goals and torques of the arms are computed here, as its
 `OperationalSpaceController` does.
 """
 
@@ -12,6 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from robosuite.controllers.composite.composite_controller import CompositeController
+from robosuite.controllers.parts.gripper.simple_grip import SimpleGripController
 from robosuite.utils.transform_utils import quat2mat
 
 from vla_bench.core.errors import ConventionError
@@ -46,8 +47,7 @@ class RobosuiteControl:
                 if part in robot.arms:
                     self._arms.append((controller, self._arm(controller, numbers, actuators)))
                 else:
-                    limits = self._model.actuator_ctrlrange[actuators]
-                    self._grippers.append(_Gripper(composite.grippers[part], controller, numbers, actuators, limits))
+                    self._grippers.append(_gripper(composite.grippers[part], controller, numbers, actuators))
             first += int(robot.action_dim)
 
     def advance(self, action: FloatArray) -> None:
@@ -93,16 +93,30 @@ class _Gripper:
     """A gripper of robosuite: from a number of the action to what its actuators are told."""
 
     model: Any
-    controller: Any
     numbers: slice  # of the action
     actuators: NDArray[np.int64]
-    limits: FloatArray  # (actuators, 2)
+    low: FloatArray  # (actuators,), told where the gripper's own number is -1
+    high: FloatArray  # (actuators,), told where it is 1
 
     def command(self, action: FloatArray) -> FloatArray:
         """Return what the actuators are told, until the next control step."""
-        self.controller.set_goal(self.model.format_action(action[self.numbers]))
-        told: FloatArray = np.clip(self.controller.run_controller(), self.limits[:, 0], self.limits[:, 1])
+        share = (self.model.format_action(action[self.numbers]) + 1.0) / 2.0
+        told: FloatArray = self.low + (self.high - self.low) * np.minimum(np.maximum(share, 0.0), 1.0)
         return told
+
+
+def _gripper(model: Any, controller: Any, numbers: slice, actuators: NDArray[np.int64]) -> _Gripper:
+    """Return a gripper at work; its controller's whole doing is to stretch [-1, 1] to the actuators' range."""
+    if type(controller) is not SimpleGripController or not controller.use_action_scaling or controller.interpolator:
+        raise ConventionError(
+            f"robosuite's gripper controller {type(controller).__name__} is not supported as it is set."
+        )
+    for bound, value in (("input_min", -1), ("input_max", 1), ("output_min", -1), ("output_max", 1)):
+        if not np.all(getattr(controller, bound) == value):
+            raise ConventionError(
+                f"robosuite's gripper controller has {bound}={getattr(controller, bound)}, not {value}."
+            )
+    return _Gripper(model, numbers, actuators, np.array(controller.actuator_min), np.array(controller.actuator_max))
 
 
 class _Arm(NamedTuple):
