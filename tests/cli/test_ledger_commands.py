@@ -34,6 +34,14 @@ def test_every_table_is_made_again_from_the_ledgers_and_checked(run: Path) -> No
     assert "line 2 reads" in output
 
 
+def test_the_errors_of_a_run_are_shown_with_a_traceback_of_each_kind(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "a", episodes("esee"))
+    status, output = invoked("ledger", "errors", run)
+    assert status == 0
+    assert output.startswith("3 of 4 episodes of ")
+    assert "3 x RuntimeError: EGL <lost>\nThe first, lift/clean/0/0:\nTraceback\nRuntimeError: EGL <lost>\n" in output
+
+
 def test_a_damaged_ledger_is_recovered_by_the_command_that_its_error_names(run: Path) -> None:
     path = run / LEDGER_NAME
     path.write_bytes(path.read_bytes()[:-8192])

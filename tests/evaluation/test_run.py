@@ -32,6 +32,7 @@ from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import LedgerError
 from vla_bench.results.ledger import read_ledger
+from vla_bench.results.notes import conditions_of
 from vla_bench.results.run_info import RunInfo
 from vla_bench.results.runs import read_run
 
@@ -304,6 +305,38 @@ def test_a_policy_that_calls_exit_is_an_error_and_the_run_goes_on(folder: Path) 
     frame = read_ledger(asked.output / "ledger.sqlite")
     assert (frame["error_source"] == "policy").all()
     assert frame["error"].str.contains(r"Quitter called sys\.exit\(0\) in act\. Raise an exception instead").all()
+
+
+CODE = """
+from vla_bench.policies import PolicyRequirements
+
+class Still:
+    requirements = PolicyRequirements(batch_shape=None)
+    def act(self, observations):
+        return [[[{speed}] * 7] * 40] * len(observations)
+"""
+
+
+def test_other_code_of_a_users_policy_is_said_when_a_run_goes_on_and_under_its_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code, heard = tmp_path / "changing_policy.py", list[str]()
+    asked = options(tmp_path / "run", "changing_policy:Still", tasks=TASKS[:1], workers=1, episodes=1)
+    for episodes, speed in ((1, 0.0), (2, 0.0), (3, 0.1)):
+        code.write_text(CODE.format(speed=speed))
+        sys.modules.pop("changing_policy", None)
+        run_evaluation(replace(asked, episodes=episodes), on_note=heard.append)
+    old, same, new = (session.policy_code for session in RunInfo.read(asked.output).sessions)
+    assert old == same != new
+    (note,) = heard
+    assert f"2 episodes of {asked.policy} ran with code {old}, and the rest will run with code {new}" in note
+    conditions = conditions_of([read_run(asked.output)])[SUITE]
+    first, then = (
+        f"2 episodes of {asked.policy} ran with code {old}",
+        f"1 episode of {asked.policy} ran with code {new}",
+    )
+    assert f"Other code: {first}, then {then}" in conditions
 
 
 def test_another_batch_shape_is_another_configuration(folder: Path) -> None:

@@ -144,3 +144,22 @@ def _acted(policy: Policy, observations: Sequence[Observation], company: Sequenc
     chosen = [observations[index] for index in company]
     policy.reset([one["instruction"] for one in chosen], rows=rows, seeds=list(company))
     return policy.act(chosen, rows=rows)
+
+
+class Normalising(PolicyBase):
+    """Normalises what it is sent in place, as many do."""
+
+    def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+        for observation in observations:
+            observation["proprioception"] *= 0.5
+            observation["images"]["wrist"] //= 2
+        return np.stack([np.full((2, 7), one["proprioception"][0]) for one in observations])
+
+
+def test_what_fills_a_batch_up_is_a_copy_that_may_be_written_to() -> None:
+    policy = FixedBatch(Normalising(), SHAPE, first_spare_row=SPARE)
+    policy.reset(["go"], rows=[0], seeds=[0])
+    observation = seen(8, "go")
+    observation["images"]["wrist"] = np.full((2, 2, 3), 100, np.uint8)
+    assert policy.act([observation], rows=[0])[0, 0, 0] == 4
+    assert (observation["images"]["wrist"] == 50).all(), "halved once, not once for each copy"

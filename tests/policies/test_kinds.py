@@ -89,6 +89,24 @@ def test_something_that_is_no_array_is_an_error() -> None:
         as_chunks("close the gripper", 1)
 
 
+@pytest.mark.parametrize("actions", [np.full((1, 7), 0.1j), [["0.1"] * 7], [[None] * 7], np.zeros((1, 7), "m8[s]")])
+def test_actions_that_a_cast_would_change_are_an_error(actions: object) -> None:
+    with pytest.raises(PolicyOutputError, match=r"not actions: its values are (complex|<U3|object|timedelta)"):
+        as_chunks(actions, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["b1", "u1", "i8", "f2", "f8", "g"])
+def test_actions_of_any_real_type_are_taken(kind: str) -> None:
+    assert as_chunks(np.ones((1, 7), kind), 1).tolist() == [[[1.0] * 7]]
+
+
+def test_actions_are_a_copy_of_what_the_policy_returned() -> None:
+    reused = np.zeros((1, 2, 7), np.float32)
+    chunks = as_chunks(reused, 1)
+    reused[:] = 1
+    assert (chunks == 0).all(), "a policy may fill the same array anew while its last actions still count"
+
+
 @pytest.mark.parametrize("name", ["noop", "random"])
 def test_controls_act_with_two_arms(name: str) -> None:
     policy = load_policy(name)

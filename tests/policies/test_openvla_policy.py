@@ -306,7 +306,7 @@ def test_several_statistics_want_a_key(folder: Path, checkpoint: Checkpoint) -> 
 
 
 def test_weights_that_are_no_numbers_give_no_action(folder: Path) -> None:
-    policy = loaded(folder)
+    policy = loaded(folder)._policy  # type: ignore[attr-defined]  # what is guarded
     assert isinstance(policy, OpenVLAPolicy)
     for action_from in ("most_likely", "mean"):
         policy._card = policy._card.model_copy(update={"action_from": action_from})

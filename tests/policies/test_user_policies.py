@@ -7,6 +7,7 @@ from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.types import Observation
 from vla_bench.policies import EnvironmentConventions, find_policy, load_policy
 from vla_bench.policies.policy import PolicyOutputError
+from vla_bench.policies.user import PolicyNotMadeError
 
 OBSERVATION: Observation = {"images": {}, "proprioception": np.zeros(0, np.float32), "instruction": "reach"}
 MODULE = """
@@ -63,11 +64,12 @@ def test_a_class_with_the_whole_protocol_gets_all_of_it() -> None:
     policy.connect(EnvironmentConventions(("wrist",), 64, ()))
     policy.reset(["reach"], rows=[5], seeds=[11])
     assert policy.act([OBSERVATION], rows=[5]).tolist() == np.full((1, 3, 7), np.float32(0.5)).tolist()
-    assert policy._policy.told == [64, (["reach"], [5], [11])]  # type: ignore[attr-defined]
+    assert policy._policy._policy.told == [64, (["reach"], [5], [11])]  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_is_passed_to_a_factory_that_takes_one(tmp_path: Path) -> None:
-    assert load_policy("users_own:Whole", tmp_path)._policy.checkpoint == tmp_path  # type: ignore[attr-defined]
+    policy = load_policy("users_own:Whole", tmp_path)
+    assert policy._policy._policy.checkpoint == tmp_path  # type: ignore[attr-defined]
     with pytest.raises(VlaBenchError, match="users_own:Simple takes no argument `checkpoint`"):
         load_policy("users_own:Simple", tmp_path)
 
@@ -97,8 +99,36 @@ def test_what_is_not_there_is_named(name: str, message: str) -> None:
 
 def test_a_module_that_fails_to_import_something_else_says_so(tmp_path: Path) -> None:
     (tmp_path / "users_broken.py").write_text("import missing_library\n")
-    with pytest.raises(ModuleNotFoundError, match="missing_library"):
+    said = (
+        r"users_broken:Policy: the module raised ModuleNotFoundError: No module named 'missing_library' \(.*, line 1, "
+    )
+    with pytest.raises(PolicyNotMadeError, match=said):
         load_policy("users_broken:Policy")
+
+
+def test_a_module_that_is_no_python_says_where(tmp_path: Path) -> None:
+    (tmp_path / "users_typo.py").write_text("def make(:\n")
+    with pytest.raises(
+        PolicyNotMadeError, match=r"users_typo\.py\", line 1 def make\(: \^ SyntaxError: invalid syntax\. The"
+    ):
+        load_policy("users_typo:make")
+
+
+def test_a_constructor_that_raises_says_so_in_one_message_and_keeps_the_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "users_costly.py").write_text(
+        "class Costly:\n    def __init__(self): raise RuntimeError('out of\\n  memory')\n"
+    )
+    said = r"^users_costly:Costly: the factory raised RuntimeError: out of memory \(.*costly\.py, line 2, in __init__\)"
+    with pytest.raises(PolicyNotMadeError, match=said) as caught:
+        load_policy("users_costly:Costly")
+    written = Path(str(caught.value).partition("The whole traceback: ")[2])
+    assert written.parent == tmp_path / "temporary"
+    assert written.read_text().startswith("Traceback (most recent call last)")
+    assert "raise RuntimeError" in written.read_text()
 
 
 def test_a_user_s_policy_is_named_as_it_was_given() -> None:

@@ -11,6 +11,7 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.controls import CONTROLS_FILE, ControlReport, control_table, read_controls
 from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.publish import write_leaderboard
+from vla_bench.results.run_info import RunInfo
 
 OUTCOMES = {
     "expert": "ssssssssss",
@@ -54,6 +55,18 @@ def test_a_policy_at_the_floor_has_no_scores(tmp_path: Path) -> None:
     assert math.isnan(made.language_use.value)
     assert math.isnan(made.vision_use.value)
     assert "Language use not defined" in control_table(made).footnotes[0]
+
+
+def test_a_control_with_other_code_of_the_policy_is_told(tmp_path: Path) -> None:
+    report(tmp_path)
+    for name, code in ((".", "a"), ("controls/black-image", "b"), ("controls/blank-instruction", "a")):
+        folder = tmp_path / "run" / name
+        info = RunInfo.read(folder)
+        session = info.sessions[0].model_copy(update={"policy_code": code})
+        info.model_copy(update={"policy_argument": "m:p", "sessions": (session,)}).write(folder)
+    (made,) = read_controls(tmp_path / "run")
+    told = "Other code: 20 episodes of m:p ran with code a, then 10 episodes of m:p ran with code b"
+    assert told in control_table(made).footnotes
 
 
 def test_only_common_episodes_are_compared(tmp_path: Path) -> None:

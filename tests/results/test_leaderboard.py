@@ -11,7 +11,7 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import IncomparableRunsError, LedgerError, RunFolderError
 from vla_bench.results.leaderboard import ALL_TASKS, COLUMNS, Cell, leaderboard, missing_episodes, read_runs, unranked
-from vla_bench.results.ledger import LEDGER_NAME, Ledger
+from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 from vla_bench.results.runs import read_comparable_runs
 from vla_bench.results.statistics import wilson
@@ -186,6 +186,17 @@ def test_a_run_without_an_episode_yet_is_named(tmp_path: Path) -> None:
 def test_a_ledger_of_another_policy_is_told(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "run", [*episodes("s"), episode(1, policy="stranger")])
     with pytest.raises(RunFolderError, match="episodes of stranger, but its policy is expert"):
+        read_runs([folder])
+
+
+def test_folders_and_files_may_be_named_as_text(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run", episodes("sfs"))
+    assert len(read_runs([str(folder)])) == len(read_ledger(str(folder / LEDGER_NAME))) == 3
+
+
+def test_a_description_of_another_run_is_told(tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "run", [replace(episode(0), card_hash="0123456789abcdef")])
+    with pytest.raises(RunFolderError, match=r"its run\.json is not of these episodes: they were run by the card 0123"):
         read_runs([folder])
 
 

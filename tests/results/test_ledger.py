@@ -272,3 +272,28 @@ def test_a_ledger_that_is_only_being_made_is_no_foreign_file(tmp_path: Path) -> 
         read_ledger(empty)
     with pytest.raises(LedgerError, match="not a ledger of episodes"):
         read_ledger(foreign)
+
+
+def test_a_row_without_its_digest_is_not_taken_for_one_of_version_1(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with Ledger(path) as ledger:
+        ledger.append(replace(episode(0, "failure"), card_hash="0123456789abcdef"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE episodes SET outcome = 'success', digest = ''")
+    connection.close()
+    with pytest.raises(LedgerError, match="1 records are not what was written"):
+        read_ledger(path)
+
+
+def test_a_full_disk_is_told_and_what_was_recorded_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / LEDGER_NAME
+    with Ledger(path) as ledger:
+        ledger._connection.execute("PRAGMA max_page_count = 5")  # SQLite's own limit, with the error of a full disk
+        with pytest.raises(LedgerError, match=r"the disk is full .*What is recorded is kept: make room, and the same"):
+            for index in range(99):
+                ledger.append(episode(index))
+        recorded = len(ledger.records())
+    assert 0 < recorded < 99
+    with Ledger(path) as ledger:
+        ledger.append(episode(99))
+    assert len(read_ledger(path)) == recorded + 1

@@ -39,6 +39,15 @@ def test_every_page_is_made_and_checked(tmp_path: Path) -> None:
     assert "20ms" in stale[page]
 
 
+def test_a_page_that_the_runs_no_longer_make_is_named(tmp_path: Path) -> None:
+    runs, output = _runs(tmp_path), tmp_path / "results"
+    write_pages(runs, output)
+    (output / "performance.md").write_text("of another command")
+    _, stale = stale_pages(runs[:1], output)
+    left = {path.name for path, line in stale.items() if line == "left over: these runs do not make it"}
+    assert left == {"comparison.md", "comparison.csv", "comparison.tex", "latency.md", "latency.png"}
+
+
 def test_runs_without_a_common_episode_have_no_comparison(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / "a", episodes("s")), made_run(tmp_path / "b", episodes("s", policy="p", seed=1))]
     assert not any(path.name.startswith("comparison") for path in write_pages(runs, tmp_path / "results").paths)

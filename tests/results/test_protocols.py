@@ -85,7 +85,13 @@ def test_conditions_stand_under_the_tables_of_a_suite(tmp_path: Path) -> None:
     made_run(tmp_path / "b", episodes("s", policy="b"), protocol=PROTOCOL)
     exact = Numerics(device="cpu", batch_shape=4, bit_equal=True)
     described("b", protocol=PROTOCOL).model_copy(update={"numerics": exact}).write(tmp_path / "b")
-    protocol, interface, ledger = conditions_of([read_run(tmp_path / name) for name in "ab"])["robosuite"]
+    made_run(tmp_path / "c", episodes("s", policy="c"), card={"kind": "factory"}, protocol=PROTOCOL)
+    own = described("c", card={"kind": "factory"}, protocol=PROTOCOL)
+    own.model_copy(update={"numerics": exact}).write(tmp_path / "c")
+    protocol, interface, ledger = conditions_of([read_run(tmp_path / name) for name in "abc"])["robosuite"]
     assert protocol == protocol_line(PROTOCOL, "robosuite")
-    assert interface == "Sees and acts: expert, b (agentview at 96 pixels; open loop steps 2)"
-    assert ledger == "Same ledger for any workers, batch and interruption: expert (not recorded), b (yes)"
+    assert interface == "Sees and acts: expert, b, c (agentview at 96 pixels; open loop steps 2)"
+    assert ledger == (
+        "Same ledger for any workers, batch and interruption: expert (not recorded), b (yes), "
+        "c (as far as its own code is: seeded, on a processor, without a memory of other episodes)"
+    )

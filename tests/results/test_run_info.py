@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -144,5 +145,10 @@ def test_git_state_is_the_commit_and_whether_sources_changed(tmp_path: Path) -> 
     (tmp_path / "notes.md").write_text("does not change an episode")
     clean = git_state(tmp_path)
     assert (clean.commit, clean.dirty) == (git("rev-parse", "HEAD"), False)
+    index = tmp_path / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(tmp_path / "tasks" / "suite.toml", (1, 1))  # git would refresh its index
+    assert not git_state(tmp_path).dirty
+    assert index.read_bytes() == before, "it takes no lock from whoever commits meanwhile"
     (tmp_path / "tasks" / "suite.toml").write_text("horizon = 100")
     assert git_state(tmp_path).dirty

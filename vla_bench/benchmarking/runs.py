@@ -52,6 +52,10 @@ class SeeingSource:
         """Return what the wrapped one says, and what it is shown."""
         return {**find_policy(self.name).describe(), "cameras": list(_CAMERAS), "image_size": self.image_size}
 
+    def code_hash(self) -> str:
+        """Return what the wrapped one says."""
+        return find_policy(self.name).code_hash()
+
     def load(self) -> Policy:
         """Load and wrap the policy."""
         return Seeing(find_policy(self.name).load(), self.image_size)

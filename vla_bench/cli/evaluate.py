@@ -1,6 +1,7 @@
 """`vla-bench run` and `vla-bench leaderboard`: evaluation and its tables."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.publish import LeaderboardFiles
+
+_ERRORS_SHOWN = 5  # kinds
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -74,7 +77,8 @@ def run(
     `temporal_ensemble` (docs/policies.md).
 
     docs/ledger.md says what happens while a policy with `--latency` thinks, what `--controls` scores, and what an error
-    is. `--timeout` holds for each command to a worker, not for an episode, and not for the policy itself.
+    is. Episodes that ended in one are counted at the end, by kind, and leave the exit status 0; `--max-errors` in a row
+    stop the run with 2. `--timeout` holds for each command to a worker, not for an episode nor for the policy itself.
 
     With `--against`, the same episodes as another run's are taken batch by batch, more of them in tasks in which the
     policies differ, and the run stops as soon as one is better at the level `--alpha`, however often that is looked at
@@ -110,7 +114,10 @@ def run(
     plan = None if against is None else sequential_plan(options, against, alpha=alpha, margin=margin / 100)
     with progress_shown(policy) as update:
         report = run_evaluation(
-            options, lambda progress: update(progress.done, progress.total, rates_of(progress)), plan
+            options,
+            lambda progress: update(progress.done, progress.total, rates_of(progress)),
+            plan,
+            on_note=_print_note,
         )
     print_run(report.output)
     if controls:
@@ -118,8 +125,7 @@ def run(
     if plan is not None:
         print_decision(plan)
     if report.progress.errors:
-        note = f"{report.progress.errors} episodes ended in an error; the ledger holds the tracebacks."
-        Console().print(note, style="yellow")
+        print_errors(report.output)
     Console().print(f"Next: vla-bench leaderboard {report.output} --output results/", highlight=False, soft_wrap=True)
 
 
@@ -150,6 +156,10 @@ def leaderboard(
     print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
 
 
+def _print_note(text: str) -> None:
+    Console(stderr=True, markup=False, highlight=False).print(text, style="yellow", soft_wrap=True)
+
+
 def _run_controls(options: "RunOptions") -> None:
     from vla_bench.evaluation.controls.running import control_names, run_control, write_places
 
@@ -165,8 +175,9 @@ def rates_of(progress: "RunProgress") -> str:
     """Return a run's speed and success in a few words."""
     if not progress.successes + progress.failures + progress.errors:
         return ""
-    errors = f", {progress.errors} errors" if progress.errors else ""
-    return f"success {progress.success_rate:.0%}{errors}, {progress.steps_per_s:.0f} steps/s"
+    success = [f"success {progress.success_rate:.0%}"] if progress.successes + progress.failures else []
+    errors = [f"{progress.errors} errors"] if progress.errors else []
+    return ", ".join([*success, *errors, f"{progress.steps_per_s:.0f} steps/s"])
 
 
 def print_run(folder: Path) -> None:
@@ -179,6 +190,23 @@ def print_run(folder: Path) -> None:
     run = read_run(folder)
     for table in full(leaderboard(run.episodes), conditions_of([run])):
         print_text_table(table)
+
+
+def print_errors(folder: Path) -> None:
+    """Print which errors the run's episodes ended in, and how to see the whole of them."""
+    from vla_bench.results.error_groups import error_groups
+    from vla_bench.results.runs import read_run
+
+    frame = read_run(folder).episodes
+    groups, console = error_groups(frame), Console(highlight=False, markup=False)
+    count = sum(group.count for group in groups)
+    console.print(f"{count} of {len(frame)} episodes ended in an error:", style="yellow")
+    for group in groups[:_ERRORS_SHOWN]:
+        console.print(f"  {group.count} x {group.line}", style="yellow", soft_wrap=True)
+    if more := groups[_ERRORS_SHOWN:]:
+        console.print(f"  {sum(group.count for group in more)} x {len(more)} other errors", style="yellow")
+    shown = f"vla-bench ledger errors {quote(str(folder))} shows the tracebacks."
+    console.print(f"The same command tries them again; {shown}", style="yellow", soft_wrap=True)
 
 
 def print_decision(plan: "SequentialPlan") -> None:

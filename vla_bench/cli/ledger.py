@@ -94,6 +94,23 @@ def tables(
         raise typer.Exit(_DIFFERENT)
 
 
+@ledger_commands.command("errors")
+def errors(run: Run) -> None:
+    """Show the errors that episodes of a run ended in: how often each, and the whole traceback of the first.
+
+    Example: `vla-bench ledger errors runs/x`
+    """
+    from vla_bench.results.error_groups import error_groups
+    from vla_bench.results.runs import read_run
+
+    episodes, console = read_run(run).episodes, Console(highlight=False, markup=False)
+    groups = error_groups(episodes)
+    console.print(f"{sum(group.count for group in groups)} of {len(episodes)} episodes of {run} ended in an error.")
+    for group in groups:
+        console.print(f"\n{group.count} x {group.line}\nThe first, {group.episode}:", style="yellow", soft_wrap=True)
+        console.print(group.example.rstrip(), soft_wrap=True)
+
+
 @ledger_commands.command("recover")
 def recover(run: Run) -> None:
     """Save what is whole of a damaged ledger in a new one; the damaged file is kept beside it.

@@ -55,6 +55,10 @@ class BranchSource:
         """Return both descriptions and the step."""
         return {"kind": "branch", "at": self.at, "first": self.first.describe(), "second": self.second.describe()}
 
+    def code_hash(self) -> str:
+        """Return the digests of both, where either has one."""
+        return ", ".join(filter(None, (self.first.code_hash(), self.second.code_hash())))
+
     def load(self) -> Policy:
         """Load both."""
         return SwitchedPolicy(self.first.load(), self.second.load(), self.at, self.waits)

@@ -139,5 +139,5 @@ def _interface(info: RunInfo) -> Mapping[str, Any]:
 
 
 def _other_place(then: Session, now: Session) -> list[str]:
-    names = {"hardware", "git", "threads"}
+    names = {"hardware", "git", "threads", "policy_code"}
     return differing_fields(then.model_dump(include=names), now.model_dump(include=names))

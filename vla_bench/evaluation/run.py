@@ -1,6 +1,7 @@
 """One evaluation run: a policy, the episodes of a suite, and the folder that receives the results."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from vla_bench.evaluation.session import RunProgress, RunSession
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicySource, find_policy
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
+from vla_bench.results.policy_code import code_text, episodes_by_code
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, describe_run, open_run
 
 _DEFAULT_IMAGE_SIZE = 224  # pixels, for a policy that takes any
@@ -80,11 +82,13 @@ def run_evaluation(
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
     plan: Plan | None = None,
     source: PolicySource | None = None,
+    on_note: Callable[[str], None] = warnings.warn,
 ) -> RunReport:
     """Run the episodes that `options.output` does not hold yet; `on_progress` hears of every one that ends.
 
     `plan` decides which episodes there are and when there are enough; by default it is `options.episodes` of each task.
-    `source` takes the place of the policy that the options name.
+    `source` takes the place of the policy that the options name. `on_note` hears what does not stop the run and decides
+    what its numbers are worth: that the code of a user's own policy is not that of earlier sessions.
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
@@ -102,6 +106,8 @@ def run_evaluation(
             info = _describe(options, source, policy, plan.episodes)
             plan.require_comparable(info)
             _require_same_configuration(options.output, info)
+            if missing and finished:
+                _note_other_code(options.output, info, on_note)
             return _run(options, policy, info, plan, missing, on_progress)
 
 
@@ -238,6 +244,20 @@ def _require_same_configuration(output: Path, info: RunInfo) -> None:
         raise OutputMismatchError(output, differences)
 
 
+def _note_other_code(output: Path, info: RunInfo, on_note: Callable[[str], None]) -> None:
+    """Say it where finished episodes were run with other code of the policy than the rest will be."""
+    with Ledger(output / LEDGER_NAME) as ledger:
+        sessions = [record.session for record in ledger.records() if record.outcome != "error"]
+    now = info.sessions[-1].policy_code
+    before = episodes_by_code(RunInfo.read(output), sessions)
+    if others := [code_text(info.policy, code, count) for code, count in before.items() if code != now]:
+        on_note(
+            f"The code of the policy is not what it was: in {output}, {', then '.join(others)}, and the rest will "
+            f"run with {f'code {now}' if now else 'code that is not known'}. A success rate of both is of neither: for "
+            "the new code, choose another --output."
+        )
+
+
 def _videos(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
     """Return a function that names the mp4 of the first episodes of each task, and None for the others."""
     folder = options.output / "videos"
@@ -268,4 +288,5 @@ def _describe(options: RunOptions, source: PolicySource, policy: Policy, plan: S
         numerics=numerics_of(options.batch_shape or policy.requirements.batch_shape),
         accelerator=accelerator(),
         threads=policy_threads(),
+        policy_code=source.code_hash(),
     )

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rollout import FinishedEpisode
 from vla_bench.results.episode_record import EpisodeRecord
+from vla_bench.results.error_groups import error_line
 from vla_bench.results.ledger import Ledger
 
 
@@ -43,11 +45,10 @@ class PolicyKeepsFailingError(VlaBenchError):
     """A policy that raises, or returns nonsense, in one episode after the other."""
 
     def __init__(self, output: Path, count: int, error: str) -> None:
-        last = error.strip().splitlines()[-1]
         super().__init__(
-            f"The policy failed in {count} episodes one after the other, the last time with: {last}. The run was "
-            f"stopped; the tracebacks are in {output}. Mend the policy and run the same command, which tries these "
-            "episodes again; --max-errors sets how many are too many."
+            f"The policy failed in {count} episodes one after the other, the last time with: {error_line(error)}. The "
+            f"run was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy "
+            "and run the same command, which tries these episodes again; --max-errors sets how many are too many."
         )
 
 
@@ -82,7 +83,7 @@ class RunSession:
         self._on_progress(self.progress(record))
         self._policy_errors = self._policy_errors + 1 if record.error_source == "policy" else 0
         if self._policy_errors >= self._max_errors:
-            raise PolicyKeepsFailingError(self._ledger.path, self._policy_errors, record.error)
+            raise PolicyKeepsFailingError(self._ledger.path.parent, self._policy_errors, record.error)
 
     def progress(self, latest: EpisodeRecord | None = None) -> RunProgress:
         """Return where the run stands."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import CONTROL_HZ, ImageArray, Observation
 
 VIDEO_IMAGE_SIZE = 256  # pixels a camera
@@ -30,6 +31,13 @@ class Following(Protocol):
         """Render."""
 
 
+class VideoNotWholeError(VlaBenchError):
+    """A video that has not all frames, as on a full disk: ffmpeg's end says nothing of it."""
+
+    def __init__(self, path: Path, found: int, frames: int) -> None:
+        super().__init__(f"The video {path} has {found} of its {frames} frames. Is the disk full?")
+
+
 class VideoRecorder:
     """Write one frame a step, the cameras side by side; the file appears under its name when it is whole.
 
@@ -42,6 +50,7 @@ class VideoRecorder:
         self._temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
         self._camera = camera
         self._writer: Generator[None, bytes | None, None] | None = None
+        self._frames = 0
 
     def add(self, followed: Followed) -> None:
         """Append a frame of the state that `followed` is in."""
@@ -50,10 +59,13 @@ class VideoRecorder:
         if self._writer is None:
             self._writer = _open_writer(self._temporary, frame)
         self._writer.send(frame.tobytes())
+        self._frames += 1
 
     def finish(self) -> None:
-        """Close the file and give it its name."""
+        """Close the file and give it its name; raise `VideoNotWholeError` where frames are missing."""
         self._close()
+        if (found := _frames_in(self._temporary)) != self._frames:
+            raise VideoNotWholeError(self._path, found, self._frames)
         self._temporary.replace(self._path)
 
     def discard(self) -> None:
@@ -69,6 +81,15 @@ class VideoRecorder:
 
 def _side_by_side(observation: Observation) -> ImageArray:
     return np.ascontiguousarray(np.concatenate(list(observation["images"].values()), axis=1))
+
+
+def _frames_in(path: Path) -> int:
+    import imageio_ffmpeg
+
+    try:
+        return int(imageio_ffmpeg.count_frames_and_secs(str(path))[0])
+    except RuntimeError:  # ffmpeg cannot read it
+        return 0
 
 
 def _open_writer(path: Path, frame: ImageArray) -> Generator[None, bytes | None, None]:

@@ -7,6 +7,7 @@ a power of two as the shape).
 """
 
 from collections.abc import Hashable, Sequence
+from copy import deepcopy
 
 import numpy as np
 
@@ -72,5 +73,6 @@ class FixedBatch(PolicyWrapper):
         strange = [row for row in spare if self._instructions.get(row) != instruction]
         if strange:
             self.reset([instruction] * len(strange), rows=strange, seeds=[0] * len(strange))
-        filled = [*observations, *(observations[-1:] * len(spare))]
+        # Each its own: a policy that normalises what it is sent in place would do so once for every row.
+        filled = [*observations, *(deepcopy(observations[-1]) for _ in spare)]
         return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape, self._action_dim)[: len(rows)]

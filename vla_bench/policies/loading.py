@@ -10,8 +10,10 @@ from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNa
 from vla_bench.core.paths import data_folder
 from vla_bench.core.validation import read_toml, validated
 from vla_bench.policies.cards import PolicyCard, fingerprint
+from vla_bench.policies.guarding import Guarded, no_exit
 from vla_bench.policies.policy import Policy
 from vla_bench.policies.registry import policy_kinds
+from vla_bench.policies.source_code import code_hash
 from vla_bench.policies.user import make_user_policy
 
 
@@ -25,8 +27,11 @@ class PolicySource(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return everything that decides how the policy acts, as plain data."""
 
+    def code_hash(self) -> str:
+        """Return a digest of the code of a user's own policy, empty where the code is ours."""
+
     def load(self) -> Policy:
-        """Read the checkpoint and return the policy."""
+        """Read the checkpoint and return the policy, which cannot end the program."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,19 @@ class CardSource:
         fingerprints = {field: fingerprint(path) for field, path in checkpoints.items() if path.exists()}
         return {**self.card.model_dump(mode="json"), "fingerprints": fingerprints}
 
+    def code_hash(self) -> str:
+        """Return nothing: the version and the commit say which code."""
+        return ""
+
     def load(self) -> Policy:
         """Build the policy and wrap it in the card's way of executing chunks."""
-        card = self.card_in_use()
-        policy = policy_kinds[card.kind].build(card, self.path.parent)
-        return policy if card.chunk is None else card.chunk.wrapped(policy)
+        return self.build(self.card_in_use())
+
+    def build(self, card: PolicyCard) -> Policy:
+        """Build the policy that another card in this one's place would describe."""
+        with no_exit(self.name, "loading"):
+            policy = policy_kinds[card.kind].build(card, self.path.parent)
+        return Guarded(policy if card.chunk is None else card.chunk.wrapped(policy), self.name)
 
     def card_in_use(self) -> PolicyCard:
         """Return the card, with the checkpoint that takes the place of its own."""
@@ -71,9 +84,13 @@ class FactorySource:
         fingerprints = {} if self.checkpoint is None else {"checkpoint": fingerprint(self.checkpoint)}
         return {"kind": "factory", "factory": self.name, "fingerprints": fingerprints}
 
+    def code_hash(self) -> str:
+        """Return a digest of the factory's module and of what it imports from beside it."""
+        return code_hash(self.name.partition(":")[0])
+
     def load(self) -> Policy:
         """Import and call the factory."""
-        return make_user_policy(self.name, self.checkpoint)
+        return Guarded(make_user_policy(self.name, self.checkpoint), self.name)
 
 
 def policy_names() -> tuple[str, ...]:

@@ -138,15 +138,19 @@ def as_chunks(actions: ArrayLike, batch: int, action_dim: int = ACTION_DIM) -> F
     Raise `PolicyOutputError` for anything else.
     """
     try:
-        chunks = np.asarray(actions, dtype=np.float32)
+        given = np.asarray(actions)
     except (TypeError, ValueError) as error:
         raise PolicyOutputError(f"The policy returned {type(actions).__name__}, not actions: {error}.") from error
+    if not np.can_cast(given.dtype, np.float32, "same_kind"):  # complex, text, objects: a cast would lose or parse
+        raise PolicyOutputError(
+            f"The policy returned {type(actions).__name__}, not actions: its values are {given.dtype}, no real numbers."
+        )
+    chunks = given.astype(np.float32)  # a copy: a policy may fill the same array again before these are executed
     if chunks.ndim == 2:
         chunks = chunks[:, None, :]
     if chunks.ndim != 3 or chunks.shape[0] != batch or chunks.shape[1] == 0 or chunks.shape[2] != action_dim:
-        shape = np.asarray(actions).shape
         raise PolicyOutputError(
-            f"The policy returned actions of shape {shape} for {batch} observations. "
+            f"The policy returned actions of shape {given.shape} for {batch} observations. "
             f"Expected ({batch}, H, {action_dim}) with H of at least 1, or ({batch}, {action_dim})."
         )
     return chunks

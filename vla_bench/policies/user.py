@@ -3,13 +3,17 @@
 import importlib
 import inspect
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
+from vla_bench.policies.guarding import no_exit
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements, as_chunks
 
 _DEFAULT_REQUIREMENTS = PolicyRequirements(cameras=("agentview", "wrist"), image_size=224)
@@ -17,6 +21,17 @@ _DEFAULT_REQUIREMENTS = PolicyRequirements(cameras=("agentview", "wrist"), image
 
 class UserPolicyError(VlaBenchError):
     """A user's policy that cannot be found, made or used."""
+
+
+class PolicyNotMadeError(UserPolicyError):
+    """A user's module or factory that raised."""
+
+    def __init__(self, name: str, doing: str, error: Exception) -> None:
+        said = " ".join("".join(traceback.format_exception_only(error)).split())
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        own_place = isinstance(error, SyntaxError)  # its text says where
+        place = "" if own_place else f" ({frame.filename}, line {frame.lineno}, in {frame.name})"
+        super().__init__(f"{name}: {doing} raised {said}{place}.{_whole_traceback(error)}")
 
 
 class UserPolicy(PolicyBase):
@@ -47,25 +62,21 @@ class UserPolicy(PolicyBase):
         """Check the requirements and tell the user's policy what will be sent, where it wants to know."""
         super().connect(conventions)
         if hasattr(self._policy, "connect"):
-            with _no_exit(self._name, "connect"):
-                self._policy.connect(conventions)
+            self._policy.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new episodes in the user's policy."""
         if hasattr(self._policy, "reset"):
-            with _no_exit(self._name, "reset"):
-                _call_with_known(self._policy.reset, instructions, rows=rows, seeds=seeds)
+            _call_with_known(self._policy.reset, instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
         """Return what the user's policy says, or the instruction."""
-        group = getattr(self._policy, "padding_group", super().padding_group)
-        with _no_exit(self._name, "padding_group"):
-            return group(instruction)
+        group: Callable[[str], Hashable] = getattr(self._policy, "padding_group", super().padding_group)
+        return group(instruction)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the user's actions as chunks, (B, H, 7)."""
-        with _no_exit(self._name, "act"):
-            actions = _call_with_known(self._policy.act, observations, rows=rows)
+        actions = _call_with_known(self._policy.act, observations, rows=rows)
         return as_chunks(actions, len(rows), self._action_dim)
 
 
@@ -74,7 +85,7 @@ def make_user_policy(name: str, checkpoint: Path | None) -> UserPolicy:
     factory = find_factory(name)
     if checkpoint is not None and "checkpoint" not in _keywords(factory, {"checkpoint"}):
         raise UserPolicyError(f"{name} takes no argument `checkpoint`: leave out --checkpoint {checkpoint}.")
-    with _no_exit(name, "the factory"):
+    with _explained(name, "the factory"):
         made = factory() if checkpoint is None else factory(checkpoint=checkpoint)
     return UserPolicy(made, name)
 
@@ -84,17 +95,8 @@ def find_factory(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a console script does not look there; last, so that it hides nothing
-    try:
-        with _no_exit(name, "the module"):
-            module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # the user's module is there and something that it imports is not
-        script = f" A script is named without its ending: {module_name.removesuffix('.py')}:{attribute}."
-        raise UserPolicyError(
-            f"No module {module_name!r} for policy {name!r}. It must be installed or lie in {Path.cwd()}."
-            f"{script if module_name.endswith('.py') else ''}"
-        ) from error
+    with _explained(name, "the module"):
+        module = _imported(name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
@@ -102,15 +104,42 @@ def find_factory(name: str) -> Callable[..., Any]:
     return factory  # type: ignore[no-any-return]  # any callable will do
 
 
-@contextmanager
-def _no_exit(name: str, where: str) -> Iterator[None]:
-    """Turn `sys.exit` in a user's code into an error of the policy: it would end the run, perhaps with status 0."""
+def _imported(name: str) -> ModuleType:
+    module_name, _, attribute = name.partition(":")
     try:
-        yield
-    except SystemExit as stop:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the user's module is there and something that it imports is not
+        script = f" A script is named without its ending: {module_name.removesuffix('.py')}:{attribute}."
         raise UserPolicyError(
-            f"{name} called sys.exit({stop.code!r}) in {where}. Raise an exception instead."
-        ) from stop
+            f"No module {module_name!r} for policy {name!r}. It must be installed or lie in {Path.cwd()}."
+            f"{script if module_name.endswith('.py') else ''}"
+        ) from error
+
+
+@contextmanager
+def _explained(name: str, doing: str) -> Iterator[None]:
+    """Turn what a user's code raises into one message; errors of ours stay what they are."""
+    try:
+        with no_exit(name, doing):
+            yield
+    except VlaBenchError:
+        raise
+    except Exception as error:
+        raise PolicyNotMadeError(name, doing, error) from error
+
+
+def _whole_traceback(error: Exception) -> str:
+    """Write the traceback into the folder for temporary files and say where."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="vla-bench-policy-", suffix=".txt", delete=False
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:  # a full disk
+        return ""
+    return f" The whole traceback: {file.name}"
 
 
 def _call_with_known(method: Callable[..., Any], argument: Sequence[object], **keywords: object) -> Any:

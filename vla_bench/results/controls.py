@@ -12,6 +12,7 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.episode_record import KEY
 from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.pairing import require_same_episodes
+from vla_bench.results.policy_code import mixed_code
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
 from vla_bench.results.statistics.pairs import Difference, PairCounts, mean_difference
@@ -93,6 +94,7 @@ def control_table(report: ControlReport) -> TextTable:
 def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
     own = _scored(run.episodes[run.episodes["suite"] == suite])
     frames = {name: _scored(control.episodes) for name, control in controls.items()}
+    together = [run, *controls.values()]
     told = frames.get("wrong-object", own).reindex(own.index)["instruction"]
     return ControlReport(
         run.info.policy,
@@ -103,7 +105,7 @@ def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
         _lost(own, frames, _WITHOUT_LANGUAGE),
         _lost(own, frames, _WITHOUT_VISION),
         int((told == "").sum()),
-        (*conditions_of([run]).get(suite, ()), provenance([run, *controls.values()])),
+        tuple(dict.fromkeys((*conditions_of([run]).get(suite, ()), *mixed_code(together), provenance(together)))),
     )
 
 

@@ -9,8 +9,11 @@ from vla_bench.core.errors import VlaBenchError
 class LedgerError(VlaBenchError):
     """A ledger that cannot be read or written as one."""
 
-    def __init__(self, path: Path, problem: str, *, mendable: bool = False) -> None:
+    def __init__(self, path: Path, problem: str, *, mendable: bool = False, advice: str = "") -> None:
         self.problem, self.mendable = problem, mendable
+        if advice:
+            super().__init__(f"Ledger {path}: {problem}. {advice}")
+            return
         mending = f"`vla-bench ledger recover {path.parent}` saves what is whole of it; or " if mendable else ""
         super().__init__(
             f"Ledger {path}: {problem}. It was left as it is; {mending}use another --output, or restore a copy."

@@ -46,7 +46,7 @@ class Cell(NamedTuple):
     task: str
 
 
-def read_runs(paths: Iterable[Path]) -> pd.DataFrame:
+def read_runs(paths: Iterable[Path | str]) -> pd.DataFrame:
     """Return the episodes of comparable runs, one row each: the ledgers' columns and `run`."""
     return merged(read_comparable_runs(paths))
 

@@ -32,6 +32,7 @@ from vla_bench.results.ledger_schema import (
 LEDGER_NAME = "ledger.sqlite"
 
 _BUSY_TIMEOUT_S = 30.0
+_OF_THE_DISK = "What is recorded is kept: make room, and the same command goes on from there."
 
 
 class Ledger(Closing):
@@ -95,11 +96,12 @@ class Ledger(Closing):
         return {EpisodeIdentity(suite, task, index, seed, variant) for suite, task, variant, index, seed in rows}
 
 
-def read_ledger(path: Path) -> pd.DataFrame:
+def read_ledger(path: Path | str) -> pd.DataFrame:
     """Return the episodes recorded at `path` in order of identity, one row each, columns as `EpisodeRecord`.
 
     The file may be growing, and may lie in a folder that cannot be written to.
     """
+    path = Path(path)
     if not path.is_file():
         raise LedgerError(path, "there is no such file")
     if not path.stat().st_size:
@@ -126,7 +128,10 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        damaged = getattr(error, "sqlite_errorname", "") in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):  # of a file size limit it says the latter
+            raise LedgerError(path, f"the disk is full or fails ({error})", advice=_OF_THE_DISK) from error
+        damaged = name in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
         problem = "the file is damaged, or not a ledger" if damaged else "SQLite cannot use the file"
         raise LedgerError(path, f"{problem} ({error})", mendable=damaged) from error
 

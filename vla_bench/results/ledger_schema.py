@@ -15,6 +15,7 @@ SCHEMA_VERSION = 3
 
 _APPLICATION_ID = 0x766C6162  # "vlab", in the file's header: tells our files from other SQLite files
 _DIGEST = "digest"  # of the row's other values: SQLite does not notice a changed one
+_CARD_HASH = list(COLUMNS).index("card_hash")
 _STORED: dict[str, type] = {**COLUMNS, _DIGEST: str}
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL"}
 _TABLE = f"""
@@ -108,10 +109,16 @@ def row_digest(values: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
 
 
+def is_whole(values: Sequence[object], digest: object) -> bool:
+    """Return whether a row is what was written; one of version 1 has neither digest nor the card's hash."""
+    without = not digest and not any(values[_CARD_HASH : _CARD_HASH + 1])
+    return without or digest == row_digest(values)
+
+
 def check_digests(rows: Iterable[tuple[object, ...]], path: Path, version: int = SCHEMA_VERSION) -> None:
-    """Raise `LedgerError` where a row is not what was written; rows of version 1 have no digest."""
+    """Raise `LedgerError` where a row is not what was written."""
     own = [number for number, name in enumerate(COLUMNS) if name in columns_of(version)]
-    changed = [row for row in rows if row[-1] and row[-1] != row_digest([row[number] for number in own])]
+    changed = [row for row in rows if not is_whole([row[number] for number in own], row[-1])]
     if changed:
         names = ", ".join(str(value) for value in changed[0][:5])
         problem = f"{len(changed)} records are not what was written, the first of {names}"

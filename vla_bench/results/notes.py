@@ -7,8 +7,11 @@ import pandas as pd
 
 from vla_bench.results.differences import differing_fields
 from vla_bench.results.episode_record import KEY
+from vla_bench.results.policy_code import mixed_code
 from vla_bench.results.protocols import interface_text, protocol_line, united_protocol
 from vla_bench.results.runs import Run
+
+_OF_OWN_CODE = "as far as its own code is: seeded, on a processor, without a memory of other episodes"
 
 
 def notes_on(runs: Sequence[Run], frame: pd.DataFrame, *, rank_with_errors: bool = False) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ def _conditions(suite: str, runs: Sequence[Run]) -> tuple[str, ...]:
         policies = interfaces.setdefault(interface_text(run.info.protocol), [])
         policies += [run.info.policy] * (run.info.policy not in policies)
     seen = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in interfaces.items())
-    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs))
+    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs), *mixed_code(runs))
 
 
 def _reproducible(runs: Sequence[Run]) -> str:
@@ -64,7 +67,8 @@ def _reproducible(runs: Sequence[Run]) -> str:
     for run in runs:
         numerics = run.info.numerics
         unknown = "not recorded" if not numerics.device else f"not promised: {numerics.why_not}"
-        policies = texts.setdefault("yes" if numerics.bit_equal else unknown, [])
+        promised = _OF_OWN_CODE if run.info.card.get("kind") == "factory" else "yes"
+        policies = texts.setdefault(promised if numerics.bit_equal else unknown, [])
         policies += [run.info.policy] * (run.info.policy not in policies)
     parts = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in texts.items())
     return f"Same ledger for any workers, batch and interruption: {parts}"

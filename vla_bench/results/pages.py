@@ -1,5 +1,6 @@
 """Every page that some runs make, from their ledgers alone: the leaderboard, and what else they have episodes for."""
 
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from vla_bench.results.robustness_page import write_robustness
 from vla_bench.results.runs import Run, read_run
 
 _TEXTS = (".md", ".csv", ".tex")  # a figure depends on the fonts, the report on where the runs lie
+_MADE_OF_SOME = re.compile(r"(comparison|controls|failures|latency|robustness(-.+)?)\.(md|csv|tex|png)")
 _EXPERT = "expert"
 
 
@@ -68,12 +70,16 @@ def stale_pages(
 ) -> tuple[list[Path], dict[Path, str]]:
     """Compare the text pages in `folder` with what the runs' ledgers make.
 
-    Return those that are there, and for those that are not the same the first line that differs.
+    Return those that are there, and for those that are not the same the first line that differs. A page of a kind that
+    only some runs make is not the same where these do not make it.
     """
     with tempfile.TemporaryDirectory() as temporary:
         made = write_pages(folders, Path(temporary), rank_with_errors=rank_with_errors, names=names).paths
         compared = [path for path in made if path.suffix in _TEXTS and (folder / path.name).is_file()]
         lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
+        others = {path.name for path in folder.glob("*")} - {path.name for path in made}
+        left = [folder / name for name in sorted(others) if _MADE_OF_SOME.fullmatch(name)]
+        lines |= dict.fromkeys(left, "left over: these runs do not make it")
     return list(lines), {path: line for path, line in lines.items() if line}
 
 

@@ -48,7 +48,9 @@ class LeaderboardFiles:
         return (*controls, self.report, self.csv, self.markdown, self.latex, self.latex_full, self.png, self.pdf)
 
 
-def write_leaderboard(run_folders: Iterable[Path], output: Path, *, rank_with_errors: bool = False) -> LeaderboardFiles:
+def write_leaderboard(
+    run_folders: Iterable[Path | str], output: Path, *, rank_with_errors: bool = False
+) -> LeaderboardFiles:
     """Write the runs' leaderboard as CSV, Markdown, LaTeX, figure and report page into the folder `output`."""
     runs = read_comparable_runs(run_folders)
     frame = merged(runs)

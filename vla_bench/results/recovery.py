@@ -9,7 +9,7 @@ from vla_bench.core.locks import claimed
 from vla_bench.results.episode_record import COLUMNS, EpisodeRecord
 from vla_bench.results.errors import LedgerError, RunFolderError
 from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
-from vla_bench.results.ledger_schema import SCHEMA_VERSION, columns_of, row_digest
+from vla_bench.results.ledger_schema import SCHEMA_VERSION, columns_of, is_whole
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 from vla_bench.results.sqlite_pages import Value, surviving_rows
 
@@ -83,7 +83,7 @@ def _record(values: tuple[Value, ...]) -> EpisodeRecord | None:
     ]
     if not all(isinstance(value, kind) for (_, kind), value in zip(columns, made, strict=True)):
         return None
-    if digest and digest != row_digest(made):
+    if not is_whole(made, digest):
         return None
     try:
         record = EpisodeRecord(**dict(zip(COLUMNS, made, strict=False)))  # type: ignore[arg-type]  # checked above

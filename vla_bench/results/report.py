@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vla_bench.results.error_groups import error_groups
 from vla_bench.results.run_info import Session
 from vla_bench.results.runs import Run
 from vla_bench.results.tables import CAPTION, TextTable
@@ -25,15 +26,6 @@ class FailurePhase:
     phase: str
     count: int
     share: float  # of the failures, 0..1
-
-
-@dataclass(frozen=True)
-class ErrorGroup:
-    """Errors of the harness that end in the same line."""
-
-    line: str
-    count: int
-    example: str  # traceback
 
 
 def page(
@@ -82,14 +74,6 @@ def failure_phases(frame: pd.DataFrame) -> dict[tuple[str, str], list[FailurePha
             FailurePhase(str(phase), int(count), int(count) / len(part)) for phase, count in counts.items()
         ]
     return phases
-
-
-def error_groups(frame: pd.DataFrame) -> list[ErrorGroup]:
-    """Return the errors grouped by the last line of their tracebacks, the most frequent first."""
-    texts = frame.loc[frame["outcome"] == "error", "error"]
-    lines = texts.map(lambda text: text.strip().splitlines()[-1] if text.strip() else text)
-    groups = [ErrorGroup(str(line), len(part), str(part.iloc[0])) for line, part in texts.groupby(lines)]
-    return sorted(groups, key=lambda group: (-group.count, group.line))
 
 
 def _git(session: Session) -> str:

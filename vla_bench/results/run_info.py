@@ -85,6 +85,7 @@ class Session(_Model):
     hardware: Hardware
     git: GitState
     threads: int = 0  # of the policy's arithmetic; 0: it brought no library that uses any
+    policy_code: str = ""  # digest of the code of a user's own policy; empty: it was ours, or is not known
 
 
 class RunInfo(_Model):
@@ -190,6 +191,7 @@ def describe_run(
     numerics: Numerics | None = None,
     accelerator: str = "",
     threads: int = 0,
+    policy_code: str = "",
 ) -> RunInfo:
     """Describe a run that begins now, in this process; `command` defaults to what was typed.
 
@@ -198,7 +200,14 @@ def describe_run(
     """
     hardware = Hardware(cpu=cpu_model(), cores=usable_cores(), memory_gb=memory_gb(), accelerator=accelerator)
     words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
-    session = Session(command=words, started=_now(), hardware=hardware, git=git_state(_CLONE), threads=threads)
+    session = Session(
+        command=words,
+        started=_now(),
+        hardware=hardware,
+        git=git_state(_CLONE),
+        threads=threads,
+        policy_code=policy_code,
+    )
     return RunInfo(
         policy=policy,
         policy_argument=policy_argument,
@@ -251,9 +260,9 @@ def git_state(clone: Path) -> GitState:
 
 def _git(clone: Path, *arguments: str) -> str:
     try:
-        finished = subprocess.run(
-            ["git", "-C", str(clone), *arguments], capture_output=True, text=True, timeout=30, check=True
-        )
+        # Without the optional lock a run neither stands in the way of the user's own git nor leaves a lock behind.
+        command = ["git", "--no-optional-locks", "-C", str(clone), *arguments]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or no commit yet
         return ""
     return finished.stdout.strip()

@@ -87,8 +87,9 @@ def recorded(episodes: pd.DataFrame) -> list[EpisodeRecord]:
     return [EpisodeRecord(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path | str) -> Run:
     """Read one run; raise `RunFolderError` or `LedgerError` that names what is wrong with it."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise RunFolderError(folder, "it is not a folder" if folder.exists() else "there is no such folder")
     if missing := [name for name in (LEDGER_NAME, RUN_INFO_NAME) if not (folder / name).is_file()]:
@@ -99,19 +100,25 @@ def read_run(folder: Path) -> Run:
         raise RunFolderError(folder, "it holds no episode yet")
     if strangers := sorted(set(episodes["policy"]) - {info.policy}):
         raise RunFolderError(folder, f"it holds episodes of {', '.join(strangers)}, but its policy is {info.policy}")
+    if others := sorted(set(episodes["card_hash"]) - {"", info.card_hash}):  # empty in ledgers of version 1
+        raise RunFolderError(
+            folder,
+            f"its {RUN_INFO_NAME} is not of these episodes: they were run by the card {', '.join(others)}, it has "
+            f"{info.card_hash}. One of the files is another run's",
+        )
     return Run(folder, info, episodes)
 
 
-def read_comparable_runs(folders: Iterable[Path]) -> list[Run]:
+def read_comparable_runs(folders: Iterable[Path | str]) -> list[Run]:
     """Read runs that may stand in one table; raise `IncomparableRunsError` where they may not.
 
     Runs that share a suite must have the same protocol, and runs of the same policy the same card and checkpoint.
     """
-    folders = list(folders)
-    if not folders:
+    paths = [Path(folder) for folder in folders]
+    if not paths:
         raise VlaBenchError("No run folders were given. Name at least one, as in `vla-bench leaderboard runs/*`.")
-    distinct = {folder.resolve(): folder for folder in reversed(folders)}
-    runs = [read_run(folder) for folder in reversed(distinct.values())]
+    distinct = {path.resolve(): path for path in reversed(paths)}
+    runs = [read_run(path) for path in reversed(distinct.values())]
     first_of_suite: dict[str, Run] = {}
     first_of_policy: dict[str, Run] = {}
     for run in runs:

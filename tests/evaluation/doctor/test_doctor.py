@@ -96,6 +96,21 @@ def test_a_right_card_is_healthy(lessons: Lessons) -> None:
     assert verdict(diagnosis)[0].startswith("No mistake found")
 
 
+def test_a_policy_that_writes_to_what_it_sees_does_not_change_the_lessons(lessons: Lessons) -> None:
+    class Blackening(SpotPolicy):
+        def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
+            actions = super().act(observations, rows=rows)
+            for observation in observations:
+                observation["images"]["agentview"][:] = 0
+            return actions
+
+    before = [lesson.observation["images"]["agentview"].copy() for lesson in lessons.moments]
+    card = _card()
+    assert not examine(lambda _: Blackening(card), card, Path(), lessons, _SPEC).fixes
+    after = [lesson.observation["images"]["agentview"] for lesson in lessons.moments]
+    np.testing.assert_array_equal(before, after)
+
+
 @pytest.mark.parametrize("trained", ["mirrored", "upside_down", "rotated_180"])
 def test_turned_images_are_named(lessons: Lessons, trained: Orientation) -> None:
     diagnosis = _diagnosis(lessons, _card(), trained, "close_positive")

@@ -13,7 +13,6 @@ from vla_bench.evaluation.run import environment_spec
 from vla_bench.policies import Policy, find_policy
 from vla_bench.policies.cards import PolicyCard
 from vla_bench.policies.loading import CardSource, PolicySource
-from vla_bench.policies.registry import policy_kinds
 
 _LEAST_EPISODES = 8  # fewer cannot make a paired test significant after the correction for many proposals
 
@@ -53,6 +52,5 @@ def consult(options: DoctorOptions, on_stage: Callable[[str], None] = lambda sta
 def _patient(source: PolicySource) -> tuple[PolicyCard | None, Path, Callable[[PolicyCard | None], Policy]]:
     if not isinstance(source, CardSource):
         return None, Path(), lambda card: source.load()
-    folder = source.path.parent
     own = source.card_in_use()
-    return own, folder, lambda card: policy_kinds[own.kind].build(card or own, folder)
+    return own, source.path.parent, lambda card: source.build(card or own)

@@ -1,6 +1,7 @@
 """Try every proposal on the same moments, keep what clearly helps, and try the others on top of it."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,8 @@ class _Examination:
         moments = self._lessons.moments
         chunks = []
         for first in range(0, len(moments), _BATCH):
-            observations = [lesson.observation for lesson in moments[first : first + _BATCH]]
+            # Copies: a policy that normalises in place would change what the next proposal is judged by.
+            observations = [deepcopy(lesson.observation) for lesson in moments[first : first + _BATCH]]
             rows = range(len(observations))
             instructions = [observation["instruction"] for observation in observations]
             policy.reset(instructions, rows=rows, seeds=[first + row for row in rows])
