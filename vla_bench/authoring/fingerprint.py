@@ -26,6 +26,8 @@ _NO_MATTER = (  # modules whose work is in the hash by its outcome, or that only
     *(f"vla_bench.core.{name}" for name in ("cameras", "errors", "locks", "paths", "registry", "toml", "validation")),
     *(f"vla_bench.tasks.{name}" for name in ("catalogue", "schema", "parts", "starts")),
     *(f"vla_bench.envs.{name}" for name in ("descriptions", "meshes", "opengl", "renderer", "segments", "views")),
+    *(f"vla_bench.envs.{name}" for name in ("bounded_meshes", "camera_watch", "compiler_memory", "kept")),
+    "vla_bench.envs.robosuite_engine.drawing",
     "vla_bench.envs.perturbations",
 )
 _CHOSEN_BY_NAME = {  # packages of registries of which an episode runs those that its task names, and no others
