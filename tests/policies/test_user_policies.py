@@ -47,6 +47,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "users_own.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))  # where tracebacks are written
+    (tmp_path / "temporary").mkdir()
 
 
 def test_a_class_with_nothing_but_act_will_do() -> None:
@@ -114,11 +116,7 @@ def test_a_module_that_is_no_python_says_where(tmp_path: Path) -> None:
         load_policy("users_typo:make")
 
 
-def test_a_constructor_that_raises_says_so_in_one_message_and_keeps_the_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
+def test_a_constructor_that_raises_says_so_in_one_message_and_keeps_the_traceback(tmp_path: Path) -> None:
     (tmp_path / "users_costly.py").write_text(
         "class Costly:\n    def __init__(self): raise RuntimeError('out of\\n  memory')\n"
     )
