@@ -1,5 +1,6 @@
 """`vla-bench benchmark`: how fast everything is, beside stock peers in the same run."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -173,4 +174,5 @@ def _print_table(table: "TextTable") -> None:
 
 
 def _command() -> str:
-    return " ".join(["vla-bench", *sys.argv[1:]])
+    """Return the command line, without the folders of the person who typed it."""
+    return re.sub(r"(--peer[ =][\w-]+=)\S+", r"\1PYTHON", " ".join(["vla-bench", *sys.argv[1:]]))

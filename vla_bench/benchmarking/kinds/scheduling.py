@@ -29,7 +29,7 @@ def scheduling(setting: Setting) -> list[Figure]:
     loop = ours("episodes", "bare loop", variables=bound, task_id=_TASK, image_size=_IMAGE_SIZE, rows=_ROWS)
     steps = setting.scaled(_ROUNDS) * get_task(_TASK).horizon * _ROWS
     with Turns({"bare": loop}) as subjects:
-        for turn in range(max(1, setting.turns // 2)):
+        for turn in range(setting.turns):
             alone = subjects.one("bare", steps=steps)
             paces["bare"].append(alone.steps_per_s)
             for name in _RUNS:
