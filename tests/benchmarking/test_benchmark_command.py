@@ -104,3 +104,11 @@ def test_growth_that_fails_costs_no_measure_and_leaves_nothing_in_the_working_fo
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     (first, second) = read_record(tmp_path / "there" / "performance.json").outcomes
     assert (first.measure, second.measure, second.failed) == ("speed", "growth", True)
+
+
+def test_a_record_says_the_command_without_where_pythons_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["vla-bench", "benchmark", "--peer", "metaworld=/home/me/bin/python", "--turns", "3"]
+    monkeypatch.setattr("sys.argv", typed)
+    _invoke("--only", "speed", "--output", tmp_path)
+    told = read_record(tmp_path / "performance.json").command
+    assert told == "vla-bench benchmark --peer metaworld=PYTHON --turns 3"
