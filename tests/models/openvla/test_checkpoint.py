@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.small import inputs, small_checkpoint
-from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
 from vla_bench.models.openvla.checkpoint import CHECKPOINT_FILES, find_base, load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -117,7 +117,7 @@ def test_statistics_are_found_by_key():
     assert statistics_for({"only": entry}, None) is entry
     with pytest.raises(UnknownNameError, match="libero_goal"):
         statistics_for({"libero_spatial": entry, "libero_goal": entry}, "libero_gaol")
-    with pytest.raises(UnknownNameError, match="Known: a, b"):
+    with pytest.raises(ConventionError, match=r"several data sets, a, b: .* \(`unnorm_key`\)"):
         statistics_for({"a": entry, "b": entry}, None)
 
 

@@ -20,7 +20,7 @@ from tests.models.openvla.published import (
     write_weights,
 )
 from tests.models.small import INSTRUCTIONS
-from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.openvla import load, weights
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.config import ModelConfigError
@@ -187,7 +187,7 @@ def test_an_unknown_unnormalisation_key_lists_those_there_are(tmp_path: Path) ->
     model = load(tmp_path / "net")
     with pytest.raises(UnknownNameError, match=r"named 'libero_spatial'.*bridge_orig, fractal"):
         model.predict_action(image(), INSTRUCTIONS[0], "libero_spatial")
-    with pytest.raises(UnknownNameError, match=r"bridge_orig, fractal"):
+    with pytest.raises(ConventionError, match=r"several data sets, bridge_orig, fractal: .* \(`unnorm_key`\)"):
         model.predict_action(image(), INSTRUCTIONS[0])
 
 
