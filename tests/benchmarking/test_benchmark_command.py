@@ -112,3 +112,14 @@ def test_a_record_says_the_command_without_where_pythons_lie(tmp_path: Path, mon
     _invoke("--only", "speed", "--output", tmp_path)
     told = read_record(tmp_path / "performance.json").command
     assert told == "vla-bench benchmark --peer metaworld=PYTHON --turns 3"
+
+
+def test_a_benchmark_that_is_stopped_says_that_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(setting: Setting) -> list[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(measures._members, "speed", Measure("Speed", stopped))  # type: ignore[arg-type]
+    result = _invoke("--only", "speed", "--output", tmp_path / "there")
+    assert result.exit_code == 130
+    assert "keeps no figures of a run that was stopped" in result.output
+    assert not (tmp_path / "there").exists()

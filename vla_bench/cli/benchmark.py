@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WORSE = 1  # exit status
 _RESULTS = Path("results")
+_STOPPED = "Stopped. A benchmark keeps no figures of a run that was stopped; record and page are as they were."
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -72,8 +73,11 @@ def benchmark(
         return
     options = _options(only, quick, full, rehearse, peer, profile, growth, measured, turns, worker_count(workers))
     then = _record_then(record) if check else None
-    with progress_shown("benchmark") as update:
-        now = run_benchmark(options, _command(), update)
+    try:
+        with progress_shown("benchmark") as update:
+            now = run_benchmark(options, _command(), update)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_STOPPED) from None
     _print(now)
     whole = not (only or quick or check) and measured
     if output is not None or whole:
