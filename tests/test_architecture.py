@@ -27,17 +27,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"core", "demos", "models"},
     "authoring": {"core", "tasks", "envs", "experts", "results"},
     "evaluation": {"core", "tasks", "envs", "experts", "policies", "results", "authoring"},
-    "benchmarking": {"core", "tasks", "envs", "demos", "models", "policies", "results", "evaluation"},
+    "performance": {"core", "tasks", "envs", "demos", "models", "policies", "results", "evaluation"},
 }
 ON_TOP = {"cli", "quickstart", "__main__"}  # nothing below imports these
 
 # Heavy libraries, and the sub-packages that may import them at all.
 MAY_LOAD: dict[str, set[str]] = {
-    "torch": {"models", "policies", "training", "benchmarking"},
+    "torch": {"models", "policies", "training", "performance"},
     "transformers": {"models", "policies", "training"},
     "peft": {"models", "policies", "training"},
-    "mujoco": {"envs", "experts", "benchmarking"},
-    "robosuite": {"envs", "experts", "benchmarking"},
+    "mujoco": {"envs", "experts", "performance"},
+    "robosuite": {"envs", "experts", "performance"},
 }
 
 

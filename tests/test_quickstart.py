@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from vla_bench.core.errors import ConfigurationError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.files import data_folder
 from vla_bench.quickstart import Recipe, read_recipe, run_quickstart
 from vla_bench.tasks import tasks_of
 
@@ -56,10 +56,10 @@ def _write_base(folder: Path) -> None:
 
     from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
     from vla_bench.models.openvla.checkpoint import Checkpoint, save_checkpoint
+    from vla_bench.models.openvla.config import openvla_nano_config
     from vla_bench.models.openvla.network import OpenVLA
-    from vla_bench.models.openvla.presets import openvla_nano_config
     from vla_bench.models.openvla.processor import Processor
-    from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
+    from vla_bench.models.openvla.tokenization import train_nano_tokenizer
 
     torch.manual_seed(0)
     config = openvla_nano_config(proprioception_fields=PROPRIOCEPTION)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.paths import TASKS_VARIABLE, add_user_tasks
+from vla_bench.core.files import TASKS_VARIABLE, add_user_tasks
 from vla_bench.tasks import task_ids
 
 if TYPE_CHECKING:
     from vla_bench.envs.environment import make
-    from vla_bench.envs.vector.making import make_vec
+    from vla_bench.envs.vector.environment import make_vec
+
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "make", "make_vec", "register_tasks"]
@@ -49,7 +50,7 @@ def __getattr__(name: str) -> object:
 
         return make
     if name == "make_vec":
-        from vla_bench.envs.vector.making import make_vec
+        from vla_bench.envs.vector.environment import make_vec
 
         return make_vec
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -66,7 +67,7 @@ def _register_environments() -> None:
             gymnasium.register(
                 environment,
                 "vla_bench.envs.environment:make_registered",
-                vector_entry_point="vla_bench.envs.vector.making:make_vec_registered",
+                vector_entry_point="vla_bench.envs.vector.environment:make_vec_registered",
                 kwargs={"task_id": name},
             )
 

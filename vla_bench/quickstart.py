@@ -1,6 +1,6 @@
-"""The whole job once, small: demonstrations, fine-tuning, evaluation, leaderboard.
+"""The quickstart: demonstrations, fine-tuning, evaluation and leaderboard from one recipe.
 
-Every stage continues or reuses what it finds in the output folder, so the same command goes on after an interruption.
+Each stage resumes or reuses what is in the output folder, so the same command continues after an interruption.
 """
 
 import time
@@ -12,48 +12,49 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vla_bench.core.paths import data_folder
-from vla_bench.core.validation import read_toml, validated
+from vla_bench.core.configuration import read_toml, validated
+from vla_bench.core.files import data_folder
 from vla_bench.demos import NoiseOptions
 from vla_bench.training import FinetuneConfig
 
 if TYPE_CHECKING:
-    from vla_bench.results.publish import LeaderboardFiles
-
-Positive = Annotated[int, Field(ge=1)]
+    from vla_bench.results.leaderboard_page import LeaderboardFiles
 
 
-class _Table(BaseModel):
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class _RecipeTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DemonstrationStage(_Table):
+class DemonstrationStage(_RecipeTable):
     """Which demonstrations to make."""
 
-    episodes: Positive  # successes of each task
-    image_size: Positive  # pixels
+    episodes: PositiveInt  # successes of each task
+    image_size: PositiveInt  # pixels
     noise: NoiseOptions | None = None
-    expected_s: Positive
+    expected_s: PositiveInt
 
 
-class FinetuningStage(_Table):
+class FinetuningStage(_RecipeTable):
     """How to fine-tune."""
 
     config: dict[str, Any]  # of FinetuneConfig, all but demos and output
-    expected_s: Positive
+    expected_s: PositiveInt
 
 
-class EvaluationStage(_Table):
+class EvaluationStage(_RecipeTable):
     """Whom to evaluate."""
 
     policies: Annotated[tuple[str, ...], Field(min_length=1)]
     tuned: str  # the one that acts with the fine-tuned checkpoint
-    episodes: Positive  # of each task
+    episodes: PositiveInt  # of each task
     videos: Annotated[int, Field(ge=0)] = 0  # of each task
-    expected_s: Positive  # all policies together
+    expected_s: PositiveInt  # all policies together
 
 
-class Recipe(_Table):
+class Recipe(_RecipeTable):
     """A quickstart, whole. Expected times are those on two cores."""
 
     suite: str
@@ -68,7 +69,7 @@ class Recipe(_Table):
         return FinetuneConfig.model_validate({**self.finetuning.config, "demos": (demos,), "output": output})
 
 
-class Display(Protocol):
+class ProgressDisplay(Protocol):
     """Where a quickstart tells how far it is."""
 
     def say(self, text: str) -> None:
@@ -97,13 +98,13 @@ def read_recipe(path: Path | None = None) -> Recipe:
     return recipe
 
 
-def run_quickstart(recipe: Recipe, output: Path, workers: int, display: Display) -> QuickstartReport:
+def run_quickstart(recipe: Recipe, output: Path, workers: int, display: ProgressDisplay) -> QuickstartReport:
     """Run every stage of `recipe` into the folder `output`, each with its time."""
     return _Quickstart(recipe, output, workers, display).run()
 
 
 class _Quickstart:
-    def __init__(self, recipe: Recipe, output: Path, workers: int, display: Display) -> None:
+    def __init__(self, recipe: Recipe, output: Path, workers: int, display: ProgressDisplay) -> None:
         self._recipe, self._output, self._workers, self._display = recipe, output, workers, display
         self._demos = output / "demos.hdf5"
         self._adapter = output / "checkpoints" / "lora"
@@ -180,7 +181,7 @@ class _Quickstart:
         return options.output
 
     def _publish(self, runs: list[Path]) -> "LeaderboardFiles":
-        from vla_bench.results.publish import write_leaderboard
+        from vla_bench.results.leaderboard_page import write_leaderboard
 
         return write_leaderboard(runs, self._output / "results")
 

@@ -9,11 +9,10 @@ import pytest
 import vla_bench
 from tests.authoring.task_files import PARAPHRASES, TEN_LINES, TWO_TASKS, written
 from vla_bench.authoring import CheckOptions, CheckReport, check_suite
-from vla_bench.authoring.definition import read_definition
-from vla_bench.authoring.scenery import scenery_problems
-from vla_bench.authoring.words import word_problems
+from vla_bench.authoring.check import scenery_problems
+from vla_bench.authoring.definition import read_definition, word_problems
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.paths import TASKS_VARIABLE, data_folder
+from vla_bench.core.files import TASKS_VARIABLE, data_folder
 from vla_bench.tasks import suite_path, suites, tasks_of
 
 TEXT_ALONE = CheckOptions(seeds=1, expert=False)

@@ -8,9 +8,8 @@ import pytest
 from tests.authoring.task_files import TWO_TASKS, written
 from vla_bench.authoring import fingerprint as fingerprints
 from vla_bench.authoring.fingerprint import fingerprint
-from vla_bench.authoring.table import TaskRow, read_rows, write_rows
-from vla_bench.authoring.trial_store import Subject, TrialStore
-from vla_bench.authoring.trials import Trial, mean_steps
+from vla_bench.authoring.page import TaskRow, read_rows, write_rows
+from vla_bench.authoring.trials import Subject, Trial, TrialStore, mean_steps
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.tasks import Goal, get_task, load_suite
 
@@ -81,17 +80,19 @@ def test_code_counts_by_what_it_does(tmp_path: Path) -> None:
 
 def test_the_code_of_a_task_is_what_its_episodes_run() -> None:
     pick, lift = fingerprints._code(TASK), fingerprints._code(get_task("robosuite.lift"))
-    both = {"vla_bench.envs.environment", "vla_bench.experts.skills.lift", "vla_bench.tasks.predicates"}
+    both = {"vla_bench.envs.environment", "vla_bench.experts.skills.pick_and_place", "vla_bench.tasks.predicates"}
     assert both <= set(pick) & set(lift)
-    assert "vla_bench.envs.engines.tabletop" in set(pick) - set(lift)
-    assert "vla_bench.envs.engines.robosuite" in set(lift) - set(pick)
-    assert "vla_bench.envs.controller" in pick
-    assert "vla_bench.experts.skills.transfer" not in pick
-    assert "vla_bench.tasks.initial.regions" in set(pick) - set(lift)
-    assert "vla_bench.tasks.initial.spatial" in fingerprints._code(get_task("tabletop_spatial.next_to_box"))
-    assert "vla_bench.tasks.initial.spatial" not in pick
-    assert "vla_bench.envs.robosuite_world.kinds.doors" in lift  # of a registry whose members a task does not name
-    assert "vla_bench.envs.renderer" not in pick
+    assert "vla_bench.envs.tabletop.simulation" in set(pick) - set(lift)
+    assert "vla_bench.envs.robosuite.simulation" in set(lift) - set(pick)
+    assert "vla_bench.envs.control.tabletop" in pick
+    assert "vla_bench.experts.skills.pick_and_place" not in pick
+    assert "vla_bench.tasks.initial_conditions.relations" in set(pick) - set(lift)
+    assert "vla_bench.tasks.initial_conditions.relations" in fingerprints._code(
+        get_task("tabletop_spatial.next_to_box")
+    )
+    assert "vla_bench.tasks.initial_conditions.relations" not in pick
+    assert "vla_bench.envs.robosuite.items.fixtures" in lift  # of a registry whose members a task does not name
+    assert "vla_bench.envs.rendering.renderer" not in pick
 
 
 ROW = TaskRow(TASK.id, "panda", 3, 2, (1,), 65.0, 70, 120, 5, 3, 1, None, "abc", DAY)

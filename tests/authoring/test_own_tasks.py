@@ -12,7 +12,7 @@ import pytest
 import vla_bench
 from tests.authoring.task_files import TEN_LINES, written
 from vla_bench.core.errors import ConfigurationError
-from vla_bench.core.paths import TASKS_VARIABLE, data_folder
+from vla_bench.core.files import TASKS_VARIABLE, data_folder
 from vla_bench.demos import DemonstrationFile
 from vla_bench.tasks import get_task, suites
 

@@ -8,10 +8,9 @@ from PIL import Image
 
 import vla_bench
 from tests.authoring.task_files import TWO_TASKS, written
-from vla_bench.authoring.page import PICTURES, picture_name, tasks_page
-from vla_bench.authoring.pictures import NoPictureError, draw_task, is_current
-from vla_bench.authoring.table import TaskRow, read_rows
-from vla_bench.core.paths import TASKS_VARIABLE
+from vla_bench.authoring.images import NoTaskImageError, is_current, render_task_image
+from vla_bench.authoring.page import IMAGES_FOLDER, TaskRow, image_name, read_rows, tasks_page
+from vla_bench.core.files import TASKS_VARIABLE
 from vla_bench.tasks import get_task, load_suite, suites, task_ids
 
 ROOT = Path(vla_bench.__file__).parent.parent
@@ -25,11 +24,11 @@ def test_the_page_in_the_docs_is_what_would_be_written_now() -> None:
 
 
 def test_every_task_has_a_picture_and_every_picture_a_task() -> None:
-    pictures = {path.name for path in (DOCS / PICTURES).glob("*")}
-    stale = [name for name in task_ids() if not is_current(get_task(name), DOCS / PICTURES / f"{name}.jpg")]
+    pictures = {path.name for path in (DOCS / IMAGES_FOLDER).glob("*")}
+    stale = [name for name in task_ids() if not is_current(get_task(name), DOCS / IMAGES_FOLDER / f"{name}.jpg")]
     assert stale == [], "run `vla-bench docs tasks`"
-    assert pictures == {picture_name(get_task(name)) for name in task_ids()}, "run `vla-bench docs tasks`"
-    assert sum(path.stat().st_size for path in (DOCS / PICTURES).glob("*")) < 2e6
+    assert pictures == {image_name(get_task(name)) for name in task_ids()}, "run `vla-bench docs tasks`"
+    assert sum(path.stat().st_size for path in (DOCS / IMAGES_FOLDER).glob("*")) < 2e6
 
 
 def test_a_page_says_what_a_task_is_and_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +55,7 @@ def test_a_page_says_what_a_task_is_and_what_was_measured(tmp_path: Path, monkey
 
 def test_a_picture_shows_start_and_end(tmp_path: Path) -> None:
     mug, _ = load_suite(written(tmp_path, TWO_TASKS))
-    draw_task(mug, tmp_path / "mug.jpg")
+    render_task_image(mug, tmp_path / "mug.jpg")
     with Image.open(tmp_path / "mug.jpg") as picture:
         assert picture.size == (448, 224)
         start, end = (picture.convert("L").crop((left, 0, left + 224, 224)) for left in (0, 224))
@@ -69,7 +68,7 @@ def test_a_picture_shows_start_and_end(tmp_path: Path) -> None:
 def test_a_task_that_is_never_solved_has_no_picture(tmp_path: Path) -> None:
     mug, _ = load_suite(written(tmp_path, TWO_TASKS.replace("160", "20")))
     with pytest.raises(
-        NoPictureError, match=r"kitchen\.mug_on_plate succeeded in none of 5 episodes: see `vla-bench ch"
+        NoTaskImageError, match=r"kitchen\.mug_on_plate succeeded in none of 5 episodes: see `vla-bench ch"
     ):
-        draw_task(mug, tmp_path / "mug.jpg")
+        render_task_image(mug, tmp_path / "mug.jpg")
     assert not (tmp_path / "mug.jpg").exists()

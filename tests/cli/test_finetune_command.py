@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from tests.training.demonstrations import finetune_config
 from vla_bench.cli import app
-from vla_bench.cli.train import _OPTIONS
+from vla_bench.cli.training import FINETUNE_OPTIONS
 from vla_bench.training.config import FinetuneConfig
 
 
@@ -26,10 +26,10 @@ def fields(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
             yield "", name
 
 
-def laid_over(content: dict, **options: object) -> dict:
+def merge_over(content: dict, **options: object) -> dict:
     given = {f"{table}__{name}" if table else name: None for table, name in fields(FinetuneConfig)}
     given["augmentation__robot_base_position_world"] = None
-    return _OPTIONS.laid_over(content, {**given, **options})
+    return FINETUNE_OPTIONS.merge_over(content, {**given, **options})
 
 
 def test_help_shows_an_option_for_every_field() -> None:
@@ -44,7 +44,7 @@ def test_help_shows_an_option_for_every_field() -> None:
 
 def test_options_override_the_file() -> None:
     content = {"base": "a", "optimiser": {"learning_rate": 1.0, "batch_size": 4}, "cameras": ["wrist"]}
-    merged = laid_over(content, optimiser__learning_rate=0.5, cameras=["agentview"], seed=0, tasks=[])
+    merged = merge_over(content, optimiser__learning_rate=0.5, cameras=["agentview"], seed=0, tasks=[])
     assert merged["optimiser"] == {"learning_rate": 0.5, "batch_size": 4}
     assert (merged["base"], merged["cameras"], merged["seed"]) == ("a", ["agentview"], 0)
     assert "tasks" not in merged
@@ -52,7 +52,7 @@ def test_options_override_the_file() -> None:
 
 
 def test_an_option_takes_the_place_of_what_it_stands_for() -> None:
-    merged = laid_over({"optimiser": {"steps": 600, "warmup_steps": 3}}, optimiser__epochs=2.0)
+    merged = merge_over({"optimiser": {"steps": 600, "warmup_steps": 3}}, optimiser__epochs=2.0)
     assert merged["optimiser"] == {"epochs": 2.0, "warmup_steps": 3}
 
 

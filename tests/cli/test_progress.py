@@ -4,14 +4,14 @@ import time
 import pytest
 from rich.console import Console
 
-from vla_bench.cli import progress
-from vla_bench.cli.progress import progress_shown
+from vla_bench.cli import terminal
+from vla_bench.cli.terminal import show_progress
 
 
 def test_a_log_says_where_it_is_and_that_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_QUIET_S", 0.01)
+    monkeypatch.setattr(terminal, "_QUIET_S", 0.01)
     written = io.StringIO()
-    with progress_shown("p", Console(file=written)) as update:
+    with show_progress("p", Console(file=written)) as update:
         update(2, 9, "success 50%")
         while "nothing new" not in written.getvalue():
             time.sleep(0.01)
@@ -22,7 +22,7 @@ def test_a_log_says_where_it_is_and_that_nothing_comes(monkeypatch: pytest.Monke
 
 def test_a_log_of_what_goes_on_says_no_more() -> None:
     written = io.StringIO()
-    with progress_shown("p", Console(file=written)) as update:
+    with show_progress("p", Console(file=written)) as update:
         for done in range(10):
             update(done, 9)
     assert [line.split()[1] for line in written.getvalue().splitlines()] == ["0/9", "9/9"]

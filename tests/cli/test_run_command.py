@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from tests.results.made_up import episode, made_run
 from vla_bench.cli import app
-from vla_bench.cli.evaluate import print_errors
+from vla_bench.cli.evaluation import print_errors
 
 
 def test_the_end_of_a_run_names_at_most_five_kinds_of_error_and_what_shows_them(

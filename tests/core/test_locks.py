@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from vla_bench.core.errors import OutputInUseError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 
 _HOLD = """
 import sys
 from pathlib import Path
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 with claimed(Path(sys.argv[1])):
     print("holding", flush=True)
     sys.stdin.read()
@@ -78,7 +78,7 @@ def test_nothing_is_left_of_a_claim_even_where_its_block_failed(output: Path) ->
 def test_claims_one_after_another_never_meet(output: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom vla_bench.core.errors import OutputInUseError\n"
-        "from vla_bench.core.locks import claimed\n"
+        "from vla_bench.core.files import claimed\n"
         "output, done = Path(sys.argv[1]), 0\n"
         "while done < 200:\n"
         "    try:\n"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vla_bench.core import paths
-from vla_bench.core.paths import cache_folder, data_folder, written_whole
+from vla_bench.core import files
+from vla_bench.core.files import cache_folder, data_folder, written_whole
 
 
 def test_a_finished_file_stands_under_its_name_alone(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_data_folders_are_the_clones_own(name: str) -> None:
 
 def test_without_a_clone_the_packages_own_data_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = tmp_path / "site-packages" / "vla_bench"
-    monkeypatch.setattr(paths, "_PACKAGE", installed)
+    monkeypatch.setattr(files, "_PACKAGE", installed)
     (tmp_path / "site-packages" / "tasks").mkdir(parents=True)  # somebody else's package of the same name
     assert data_folder("tasks") == installed / "data" / "tasks"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_bench.core.rotations import (
+from vla_bench.core.geometry import (
     axis_angle_to_quat_wxyz,
     quat_wxyz_multiply,
     quat_wxyz_to_axis_angle,

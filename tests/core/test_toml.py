@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from vla_bench.core.toml import to_toml
+from vla_bench.core.configuration import to_toml
 
 
 @pytest.mark.parametrize(

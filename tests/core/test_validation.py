@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from vla_bench.core.configuration import read_toml, salvaged, validated
 from vla_bench.core.errors import ConfigurationError
-from vla_bench.core.validation import read_toml, salvaged, validated
 
 
 class Wheel(BaseModel):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from tests.demos.made_up import demonstration, header
-from vla_bench.core.rotations import quat_wxyz_to_axis_angle
+from vla_bench.core.geometry import quat_wxyz_to_axis_angle
 from vla_bench.core.types import ProprioceptionField
 from vla_bench.demos import write_demonstrations
 from vla_bench.demos.sources import SourceOptions

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from vla_bench.demos.chunked import write_chunked
+from vla_bench.demos.writing import write_chunked
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])

@@ -15,7 +15,7 @@ import pytest
 from tests.demos import made_up_recorders as recorders
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputInUseError, OutputMismatchError, UnknownNameError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 from vla_bench.demos import (
     CollectError,
     CollectOptions,

@@ -12,9 +12,8 @@ import pytest
 from tests.demos.foreign import WRITERS, content
 from vla_bench.core.errors import ConventionError, DemonstrationFileError, VlaBenchError
 from vla_bench.demos.editing import merge_files, split_file
-from vla_bench.demos.source_summary import source_lines
 from vla_bench.demos.sources import SourceOptions, open_source, require_followed
-from vla_bench.demos.summary import summarise
+from vla_bench.demos.summary import source_lines, summarize
 
 EPISODES = (content(0), content(1, steps=9))
 WRIST = {"ours": "wrist_image", "robomimic": "robot0_eye_in_hand_image", "libero": "eye_in_hand_rgb"}
@@ -143,7 +142,7 @@ def test_actions_that_are_no_numbers_are_told_and_do_not_hide_the_rest(tmp_path:
         with h5py.File(path, "r+") as file:
             file["data/demo_1/actions"][4, 2] = np.nan
         with open_source(path) as source:
-            lines = summarise(path).lines() if format_name == "ours" else source_lines(source)
+            lines = summarize(path).lines() if format_name == "ours" else source_lines(source)
         assert "NO NUMBERS      demo_1: 1 of its actions, the first at step 4" in lines
         assert "nan" not in "\n".join(lines)
 

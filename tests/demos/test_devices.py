@@ -25,14 +25,12 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.types import ImageArray, Observation
 from vla_bench.demos import CollectOptions, Demonstration, record_episode, write_demonstrations
-from vla_bench.demos.attempt import RecordingFactory
-from vla_bench.demos.devices import DeviceError, DeviceSpec, devices
-from vla_bench.demos.devices.device import DeviceStoppedError
-from vla_bench.demos.devices.hand import HandDevice
-from vla_bench.demos.devices.window import OpenCvWindow, framed
+from vla_bench.demos.attempts import RecordingFactory
+from vla_bench.demos.devices import DeviceError, DeviceSpec, DeviceStoppedError, devices
+from vla_bench.demos.devices.human import HumanDevice, OpenCvWindow, framed
 from vla_bench.demos.recording import DeviceRecorder, header_of
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.hand_controllers import HandControllerError, RobosuiteHand, keyboard, spacemouse
+from vla_bench.envs.robosuite.input_devices import InputDeviceError, RobosuiteInputDevice, keyboard, spacemouse
 from vla_bench.tasks import get_task
 
 IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 3, variant="demonstration")
@@ -80,9 +78,9 @@ class VirtualWindow:
         self.closed = True
 
 
-def at_hand(keys: dict[int, str], *motions: Sequence[float]) -> tuple[HandDevice, VirtualHand, VirtualWindow]:
+def at_hand(keys: dict[int, str], *motions: Sequence[float]) -> tuple[HumanDevice, VirtualHand, VirtualWindow]:
     hand, window = VirtualHand(list(motions)), VirtualWindow(keys)
-    return HandDevice("keyboard", hand, "arrows", lambda: window, sleep=lambda seconds: None), hand, window
+    return HumanDevice("keyboard", hand, "arrows", lambda: window, sleep=lambda seconds: None), hand, window
 
 
 RIGHT = [0, 0.5, 0, 0, 0, 0, OPEN]
@@ -139,7 +137,7 @@ def test_a_hand_is_asked_at_the_rate_of_control(env: VlaBenchEnv) -> None:
         slept.append(seconds)
         now[0] += seconds
 
-    device = HandDevice(
+    device = HumanDevice(
         "keyboard", VirtualHand([RIGHT] * 9), "", lambda: VirtualWindow({9: "enter"}), lambda: now[0], sleep
     )
     record_episode(env, device, IDENTITY)
@@ -231,7 +229,7 @@ def no_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.update(before)
 
 
-def pressed(hand: RobosuiteHand, *characters: str) -> None:
+def pressed(hand: RobosuiteInputDevice, *characters: str) -> None:
     """Press and release keys of robosuite's keyboard."""
     from pynput.keyboard import KeyCode
 
@@ -315,13 +313,11 @@ def test_a_spacemouse_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch)
     hid = VirtualHid()
     hid.present = False
     monkeypatch.setitem(sys.modules, "hid", hid)
-    with pytest.raises(
-        HandControllerError, match=r"No SpaceMouse can be opened: No 3Dconnexion devices found\. Plug it"
-    ):
+    with pytest.raises(InputDeviceError, match=r"No SpaceMouse can be opened: No 3Dconnexion devices found\. Plug it"):
         spacemouse()
     monkeypatch.setitem(sys.modules, "hid", None)
     sys.modules.pop("robosuite.devices.spacemouse", None)
-    with pytest.raises(HandControllerError, match="`pip install hidapi`"):
+    with pytest.raises(InputDeviceError, match="`pip install hidapi`"):
         spacemouse()
 
 

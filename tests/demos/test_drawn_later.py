@@ -11,11 +11,10 @@ import pytest
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import ACTION_DIM, Observation
 from vla_bench.demos import CollectOptions, DemonstrationFile
-from vla_bench.demos.attempt import RecordingFactory
-from vla_bench.demos.devices.device import Decision
-from vla_bench.demos.devices.expert import ExpertDevice
+from vla_bench.demos.attempts import Parts, RecordingFactory
+from vla_bench.demos.devices import Decision
+from vla_bench.demos.devices.automatic import ExpertDevice
 from vla_bench.demos.filters import FilterOptions
-from vla_bench.demos.parts import Parts
 from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.envs.environment import VlaBenchEnv
 

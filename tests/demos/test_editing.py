@@ -9,7 +9,7 @@ import pytest
 
 from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError, OutputInUseError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 from vla_bench.demos import DemonstrationFile, merge_files, split_file, write_demonstrations
 from vla_bench.demos.editing import EditingError
 from vla_bench.demos.writing import DemonstrationWriteError

@@ -7,7 +7,7 @@ from tests.demos.made_up import demonstration, header
 from tests.demos.test_formats import need_lerobot
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.demos import write_demonstrations
-from vla_bench.demos.exporters.lerobot import export_lerobot
+from vla_bench.demos.formats.lerobot_export import export_lerobot
 from vla_bench.demos.sources import SourceOptions, open_source
 
 EPISODES = (content(0), content(1, "put the cube in the basket", steps=9))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vla_bench.demos import NoiseOptions
-from vla_bench.demos.noise import NoiseOptionsError, make_noise
+from vla_bench.demos.disturbances import NoiseOptionsError, make_noise
 
 
 def samples(options: NoiseOptions | None, seed: int = 0, steps: int = 4000) -> np.ndarray:

@@ -23,7 +23,7 @@ from vla_bench.demos import (
     write_demonstrations,
 )
 from vla_bench.demos.devices import DeviceSpec
-from vla_bench.demos.disturbance import make_disturbance
+from vla_bench.demos.disturbances import make_disturbance
 from vla_bench.demos.recording import DeviceRecorder, header_of
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.experts import make_expert

@@ -16,7 +16,7 @@ from tests.demos.made_up_recorders import CrampedRenderFactory
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError, VlaBenchError
 from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
-from vla_bench.demos.parts import Parts
+from vla_bench.demos.attempts import Parts
 from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.demos.replay import Replayed, ReplayFactory, replay
 from vla_bench.demos.rerendering import RenderFactory, RenderOptions, RenderOptionsError, render

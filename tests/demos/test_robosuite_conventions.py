@@ -5,12 +5,8 @@ import numpy as np
 import pytest
 
 from vla_bench.core.conventions import turned
-from vla_bench.core.rotations import quat_wxyz_to_axis_angle
-from vla_bench.demos.conversions import (
-    panda_hand_to_grip_site,
-    quats_xyzw_to_axis_angle,
-    signed_as_from_matrix,
-)
+from vla_bench.core.geometry import quat_wxyz_to_axis_angle
+from vla_bench.demos.sources import panda_hand_to_grip_site, quats_xyzw_to_axis_angle, signed_as_from_matrix
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 

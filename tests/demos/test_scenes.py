@@ -11,9 +11,7 @@ import pytest
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, UnknownNameError
 from vla_bench.demos import write_demonstrations
-from vla_bench.demos.options import CollectOptions
-from vla_bench.demos.recording import DeviceRecorder
-from vla_bench.demos.scenes import (
+from vla_bench.demos.grounding_scenes import (
     SceneFileError,
     SceneOptions,
     Scenes,
@@ -22,6 +20,8 @@ from vla_bench.demos.scenes import (
     positions_in_demonstrations,
     read_scenes,
 )
+from vla_bench.demos.options import CollectOptions
+from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.tasks import get_task
 
 _TASK = get_task("tabletop_object.red_cube_in_basket")

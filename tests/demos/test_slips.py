@@ -13,8 +13,7 @@ import vla_bench
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.demos import Demonstration, NoiseOptions, SlipOptions, record_episode
 from vla_bench.demos.devices import DeviceSpec
-from vla_bench.demos.disturbance import make_disturbance
-from vla_bench.demos.slips import SlipOptionsError
+from vla_bench.demos.disturbances import SlipOptionsError, make_disturbance
 from vla_bench.envs.environment import VlaBenchEnv
 
 IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 0, variant="demonstration")

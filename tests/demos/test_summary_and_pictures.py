@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.demos.made_up import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
-from vla_bench.demos import open_source, summarise, write_contact_sheet, write_demonstrations, write_videos
+from vla_bench.demos import open_source, summarize, write_contact_sheet, write_demonstrations, write_videos
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_summary_counts_what_is_there(path: Path) -> None:
-    summary = summarise(path)
+    summary = summarize(path)
     reach, push = summary.tasks
     assert (reach.demonstrations, reach.shortest, reach.median, reach.longest) == (5, 8, 10.0, 12)
     assert (push.demonstrations, push.successes, push.instruction) == (3, 2, "push for the cube")
@@ -36,7 +36,7 @@ def test_summary_gives_the_range_of_each_action(path: Path) -> None:
     made = [demonstration(index, steps=8 + index) for index in range(5)]
     made += [demonstration(index, task="push", steps=20) for index in range(3)]
     actions = np.concatenate([one.actions for one in made])
-    rows = summarise(path).actions
+    rows = summarize(path).actions
     assert [row.name for row in rows][:3] == ["delta x", "delta y", "delta z"]
     np.testing.assert_allclose([row.lowest for row in rows], actions.min(axis=0), rtol=1e-6)
     np.testing.assert_allclose([row.highest for row in rows], actions.max(axis=0), rtol=1e-6)
@@ -44,7 +44,7 @@ def test_summary_gives_the_range_of_each_action(path: Path) -> None:
 
 
 def test_summary_reads_as_a_table(path: Path) -> None:
-    text = "\n".join(summarise(path).lines())
+    text = "\n".join(summarize(path).lines())
     assert "8 demonstrations, 110 steps" in text
     assert "agentview, wrist, 24 x 24 pixels" in text
     assert "made_up.push       3      67%" in text
@@ -81,7 +81,7 @@ def test_an_empty_file_has_no_contact_sheet(tmp_path: Path) -> None:
         pytest.raises(DemonstrationFileError, match="there is no demonstration in it"),
     ):
         write_contact_sheet(source, tmp_path / "sheet.png")
-    assert "0 demonstrations" in summarise(tmp_path / "empty.hdf5").lines()[0]
+    assert "0 demonstrations" in summarize(tmp_path / "empty.hdf5").lines()[0]
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_an_empty_file_has_no_contact_sheet(tmp_path: Path) -> None:
 def test_the_expert_s_rate_is_of_what_it_tried_not_of_what_is_left(tmp_path: Path, collection, expert) -> None:
     path = tmp_path / "demos.hdf5"
     write_demonstrations(path, replace(header(), collection=collection), [demonstration(i) for i in range(3)])
-    assert summarise(path).tasks[0].expert == expert
+    assert summarize(path).tasks[0].expert == expert

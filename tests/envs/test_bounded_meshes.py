@@ -8,8 +8,8 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
-from vla_bench.envs.bounded_meshes import Surface, Tolerance, put, within
-from vla_bench.envs.opengl import load_mujoco
+from vla_bench.envs.rendering.backend import load_mujoco
+from vla_bench.envs.rendering.mesh_simplification import Surface, Tolerance, set_mesh_surface, simplify_mesh_file
 
 load_mujoco()
 
@@ -51,13 +51,13 @@ def _distance_m(surface: Surface, path: Path) -> float:
 
 def test_the_surface_stays_within_its_bound_and_loses_most_faces(tmp_path: Path) -> None:
     path = _can(tmp_path)
-    surface = within(path, _TOLERANCE, scale=1.0, textured=True)
+    surface = simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=True)
     assert 20 < len(surface.faces) < 6400 / 20
     assert _distance_m(surface, path) < _BOUND_M + 0.0015  # which is how far apart the points are
 
 
 def test_texture_coordinates_stay_those_of_their_place(tmp_path: Path) -> None:
-    surface = within(_can(tmp_path), _TOLERANCE, scale=1.0, textured=True)
+    surface = simplify_mesh_file(_can(tmp_path), _TOLERANCE, scale=1.0, textured=True)
     x, y, z = surface.vertices.T
     across, up = surface.texture.T
     assert len(surface.texture) == len(surface.vertices)
@@ -70,21 +70,21 @@ def test_texture_coordinates_stay_those_of_their_place(tmp_path: Path) -> None:
 
 def test_without_a_texture_there_is_no_seam(tmp_path: Path) -> None:
     path = _can(tmp_path)
-    plain, textured = (within(path, _TOLERANCE, scale=1.0, textured=one) for one in (False, True))
+    plain, textured = (simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=one) for one in (False, True))
     assert plain.texture.size == 0
     assert len(plain.vertices) < len(textured.vertices)
 
 
 def test_a_bound_holds_in_metres_whatever_the_unit_of_the_file(tmp_path: Path) -> None:
     path = _can(tmp_path)
-    metres = within(path, _TOLERANCE, scale=1.0, textured=False)
-    large = within(path, _TOLERANCE, scale=10.0, textured=False)  # the file's unit is ten metres
+    metres = simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=False)
+    large = simplify_mesh_file(path, _TOLERANCE, scale=10.0, textured=False)  # the file's unit is ten metres
     assert len(large.faces) > 2 * len(metres.faces)
 
 
 def test_what_was_simplified_once_is_kept(tmp_path: Path) -> None:
     path = _can(tmp_path)
-    first, again = (within(path, _TOLERANCE, scale=1.0, textured=True) for _ in range(2))
+    first, again = (simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=True) for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
     assert len(list((tmp_path / "cache" / "meshes").iterdir())) == 1
 
@@ -97,7 +97,7 @@ def test_a_simplified_mesh_stands_where_the_file_s_stood(tmp_path: Path) -> None
         mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="can", pos=[1.0, 2.0, 3.0])
         if simplified:
-            put(within(path, _TOLERANCE, scale=2.0, textured=True), mesh)
+            set_mesh_surface(simplify_mesh_file(path, _TOLERANCE, scale=2.0, textured=True), mesh)
         model = spec.compile()
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)

@@ -18,7 +18,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import vla_bench
-from vla_bench.authoring.beginnings import beginning_problems
+from vla_bench.authoring.check import start_problems
 from vla_bench.authoring.trials import try_expert
 from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
@@ -29,7 +29,7 @@ from vla_bench.demos.recording import header_of
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Task, suites, task_ids, tasks_of
-from vla_bench.tasks.phases import PHASES
+from vla_bench.tasks.progress import PHASES
 
 _SIZE = 32  # pixels
 _FIELDS = {
@@ -242,7 +242,7 @@ def test_instruction_and_paraphrases_can_be_told(environment: VlaBenchEnv) -> No
 
 
 def test_there_is_something_to_do_at_the_start(environment: VlaBenchEnv) -> None:
-    found = beginning_problems(Path(environment.task.suite), environment, seeds=3)
+    found = start_problems(Path(environment.task.suite), environment, seeds=3)
     assert [str(problem) for problem in found if problem.severity == "error"] == []
 
 

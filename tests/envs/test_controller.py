@@ -4,12 +4,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
+from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
 from vla_bench.core.types import MAX_DELTA_POSITION_M, MAX_DELTA_ROTATION_RAD, FloatArray
-from vla_bench.envs.controller import OperationalSpaceController
+from vla_bench.envs.control.tabletop import OperationalSpaceController
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.options import EnvOptions
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import get_task
 
 _JOINTS = range(1, 8)

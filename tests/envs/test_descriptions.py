@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.files import data_folder
 from vla_bench.envs import descriptions
 from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene, mjcf_path
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.options import EnvOptions
-from vla_bench.envs.placement import Place
-from vla_bench.envs.scene import compile_scene
+from vla_bench.envs.tabletop.placement import Place
+from vla_bench.envs.tabletop.scene import compile_scene
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import Relation, get_task
 
 _TASK = get_task("tabletop_object.red_cube_in_basket")

@@ -14,9 +14,9 @@ import pytest
 import vla_bench
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import FloatArray
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.options import EnvOptions
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Goal, Task, get_task
 

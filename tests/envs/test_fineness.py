@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_bench.envs.fineness import casts_shadows, given_to_opengl, has_mirror
-from vla_bench.envs.opengl import load_mujoco
+from vla_bench.envs.rendering.backend import load_mujoco
+from vla_bench.envs.rendering.level_of_detail import casts_shadows, has_mirror, reduced_detail
 
 load_mujoco()
 
@@ -32,7 +32,7 @@ def _model(kind: str = "cylinder", reflectance: float = 0.0, shadow: str = "true
 @pytest.mark.parametrize("rendering", ["fast", "faithful"])
 def test_the_model_is_as_it_was_afterwards(rendering: str) -> None:
     model, untouched = _model(), _model()
-    with pytest.raises(ZeroDivisionError), given_to_opengl(model, 64, rendering):
+    with pytest.raises(ZeroDivisionError), reduced_detail(model, 64, rendering):
         assert model.vis.quality.numquads == (1 if rendering == "fast" else untouched.vis.quality.numquads)
         raise ZeroDivisionError
     size = mujoco.mj_sizeModel(model)
@@ -45,13 +45,13 @@ def test_the_model_is_as_it_was_afterwards(rendering: str) -> None:
 def test_large_textures_shrink_to_the_mean_of_their_texels() -> None:
     model = _model()
     begin = int(model.tex_adr[0])
-    with given_to_opengl(model, 64, "fast"):
+    with reduced_detail(model, 64, "fast"):
         assert (model.tex_width[0], model.tex_height[0]) == (512, 350)
         assert (model.tex_width[1], model.tex_height[1]) == (64, 64)
         small = model.tex_data[begin : begin + 512 * 350 * 3].reshape(350, 512, 3).copy()
     whole = model.tex_data[begin : begin + 1024 * 700 * 3].reshape(700, 1024, 3)
     assert np.array_equal(small[::7, ::5], whole.reshape(350, 2, 512, 2, 3).mean(axis=(1, 3)).round()[::7, ::5])
-    with given_to_opengl(model, 64, "faithful"):
+    with reduced_detail(model, 64, "faithful"):
         assert model.tex_width[0] == 1024
 
 
@@ -61,7 +61,7 @@ def test_large_textures_shrink_to_the_mean_of_their_texels() -> None:
 def test_only_round_things_have_many_rings(kind: str, divided: bool) -> None:
     model = _model(kind)
     rings = model.vis.quality.numstacks
-    with given_to_opengl(model, 64, "fast"):
+    with reduced_detail(model, 64, "fast"):
         assert (model.vis.quality.numstacks == rings) == divided
 
 
@@ -73,7 +73,7 @@ def test_shadow_maps_are_made_where_a_light_casts_shadows() -> None:
     ):
         model = _model(shadow=shadow)
         assert casts_shadows(model) == (shadow == "true")
-        with given_to_opengl(model, 64, rendering):
+        with reduced_detail(model, 64, rendering):
             assert (model.vis.quality.shadowsize > 0) == wanted
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from vla_bench.core.errors import ConfigurationError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.files import data_folder
 from vla_bench.core.types import FloatArray, Joint
 from vla_bench.envs import descriptions
 from vla_bench.envs.descriptions import describe_object
-from vla_bench.envs.engines.tabletop import TabletopSimulation
-from vla_bench.envs.joints import joints_of
 from vla_bench.envs.options import EnvOptions
-from vla_bench.envs.placement import Place
-from vla_bench.envs.scene import compile_scene
+from vla_bench.envs.tabletop.placement import Place
+from vla_bench.envs.tabletop.scene import compile_scene
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
+from vla_bench.envs.tabletop.world import articulated_joints
 from vla_bench.tasks import Goal, get_task
 
 _TASK = get_task("tabletop_goal.open_top_drawer")
@@ -40,13 +40,13 @@ def _joint(simulation: TabletopSimulation, part: str) -> Joint:
 
 def _set(simulation: TabletopSimulation, positions: Mapping[str, float]) -> None:
     for part, position in positions.items():
-        (joint,) = joints_of(simulation.compiled, part)
+        (joint,) = articulated_joints(simulation.compiled, part)
         simulation.data.qpos[joint.qpos] = position
     simulation.set_state(simulation.state())
 
 
 def _force(simulation: TabletopSimulation, part: str, force: float, steps: int = 30) -> None:
-    (joint,) = joints_of(simulation.compiled, part)
+    (joint,) = articulated_joints(simulation.compiled, part)
     simulation.data.qfrc_applied[simulation.compiled.model.jnt_dofadr[joint.joint]] = force
     for _ in range(steps):
         simulation.step(_STILL)
@@ -111,7 +111,7 @@ def test_a_fixture_stands_fast(simulation: TabletopSimulation, name: str) -> Non
 def test_a_joint_counts_as_closed_at_the_start_and_open_before_its_end(
     simulation: TabletopSimulation, part: str
 ) -> None:
-    (known,) = joints_of(simulation.compiled, part)
+    (known,) = articulated_joints(simulation.compiled, part)
     assert 0.0 < known.description.closed_below < known.description.open_from < known.furthest
     _set(simulation, {part: known.furthest})
     assert Goal("open", (part,)).holds(simulation.world)
@@ -129,7 +129,7 @@ def test_only_the_joint_that_the_task_names_is_open_at_the_start(simulation: Tab
 
 @pytest.mark.parametrize("part", _JOINTS)
 def test_axis_and_handle_are_told_in_the_world_frame(simulation: TabletopSimulation, part: str) -> None:
-    (known,) = joints_of(simulation.compiled, part)
+    (known,) = articulated_joints(simulation.compiled, part)
     _set(simulation, {part: 0.0})
     before = _joint(simulation, part)
     _set(simulation, {part: known.furthest})

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import vla_bench
-from vla_bench.envs import camera_watch, scene
-from vla_bench.envs.compiler_memory import asset_cache_bytes
+from vla_bench.envs import sensors
 from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.mjcf import asset_cache_bytes
+from vla_bench.envs.tabletop import scene
 
 _TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift")
 # Calls of Python and of C functions in `advance`: a third more than there are today.
@@ -78,10 +79,10 @@ def test_longer_control_steps_are_no_more_calls(environment: VlaBenchEnv) -> Non
 
 def test_resets_compile_nothing(environment: VlaBenchEnv) -> None:
     models = environment.simulation.models()
-    compiled = scene._compiled.made
+    compiled = scene._scene_cache.made
     made = _calls(lambda: [environment.reset(seed=seed) for seed in range(3)])
     assert all(one is other for one, other in zip(models, environment.simulation.models(), strict=True))
-    assert scene._compiled.made == compiled
+    assert scene._scene_cache.made == compiled
     assert not {"compile", "from_string", "from_xml_string", "from_file", "MjData"} & set(made)
 
 
@@ -95,14 +96,14 @@ def test_a_camera_that_stands_still_is_looked_up_once(
     environment: VlaBenchEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    real = camera_watch.camera_geometry
+    real = sensors.camera_geometry
 
     def noted(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> Any:
         asked.append(name)
         return real(model, data, name)
 
     environment.reset(seed=2)
-    monkeypatch.setattr(camera_watch, "camera_geometry", noted)
+    monkeypatch.setattr(sensors, "camera_geometry", noted)
     for _ in range(5):
         environment.advance(np.full(environment.action_dim, 0.3))
     assert "agentview" not in asked

@@ -2,7 +2,7 @@
 
 import gc
 
-from vla_bench.envs.kept import Kept
+from vla_bench.core.cache import SizedCache
 
 
 class Thing:
@@ -12,11 +12,11 @@ class Thing:
         self.name, self.size = name, size
 
 
-def _things(most_bytes: int = 10) -> Kept[Thing]:
-    return Kept(Thing, lambda thing: thing.size, most_bytes)
+def _things(most_bytes: int = 10) -> SizedCache[Thing]:
+    return SizedCache(Thing, lambda thing: thing.size, most_bytes)
 
 
-def _names(things: Kept[Thing]) -> set[str]:
+def _names(things: SizedCache[Thing]) -> set[str]:
     gc.collect()
     return {thing.name for thing in things.alive()}
 

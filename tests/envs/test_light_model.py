@@ -7,8 +7,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_bench.envs.robosuite_engine.light import lighten
-from vla_bench.envs.robosuite_engine.making import make_stock
+from vla_bench.envs.robosuite.factory import make_robosuite_env
+from vla_bench.envs.robosuite.scene_models import strip_visuals
 
 DRAWN = ("mesh_", "tex_", "bvh_", "geom_aabb", "geom_rbound", "geom_pos", "geom_quat", "geom_size", "geom_sameframe")
 OF_SLEEP = ("dof_length",)  # what MuJoCo reads only where bodies may sleep; none does here
@@ -16,9 +16,9 @@ OF_SLEEP = ("dof_length",)  # what MuJoCo reads only where bodies may sleep; non
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[tuple[Any, Any]]:
-    env = make_stock("panda", env_name="PickPlaceCan")
+    env = make_robosuite_env("panda", env_name="PickPlaceCan")
     stock = env.sim.model._model
-    lighten(env)
+    strip_visuals(env)
     yield stock, env.sim.model._model
     env.close()
 
@@ -47,8 +47,8 @@ def test_it_takes_a_tenth_of_the_memory(models: tuple[mujoco.MjModel, mujoco.MjM
 
 
 def test_the_whole_scene_is_handed_over_for_drawing() -> None:
-    env = make_stock("panda", env_name="Lift")
+    env = make_robosuite_env("panda", env_name="Lift")
     whole = env.sim.model.get_xml()
-    assert lighten(env) == whole
+    assert strip_visuals(env) == whole
     assert "tex-ceramic" in whole
     env.close()

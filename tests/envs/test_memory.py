@@ -8,10 +8,12 @@ import mujoco
 import numpy as np
 
 import vla_bench
-from vla_bench.envs import compiler_memory, renderer, scene
+from vla_bench.envs import mjcf
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.robosuite_engine import drawing
-from vla_bench.evaluation.rows import EnvironmentSpec, EnvironmentStock
+from vla_bench.envs.rendering import renderer
+from vla_bench.envs.robosuite import scene_models
+from vla_bench.envs.tabletop import scene
+from vla_bench.evaluation.environment_slots import EnvironmentCache, EnvironmentSpec
 
 _OF_EACH_SCENE = ("goal.press_button", "long.stack_three", "object.red_cube_on_plate", "spatial.on_box")
 _TASKS = (*(f"tabletop_{name}" for name in _OF_EACH_SCENE), "robosuite.lift", "robosuite.door")
@@ -28,23 +30,23 @@ def test_models_and_renderers_of_tasks_that_are_over_fill_no_more_than_their_sha
         gc.collect()
         alive = {id(model): model.nbuffer for model in (reference() for reference in seen) if model is not None}
         assert sum(alive.values()) <= 3 * _MOST_KEPT_BYTES
-        for keeper in (renderer._renderers, scene._compiled, drawing._drawn_model):
+        for keeper in (renderer._renderers, scene._scene_cache, scene_models._render_model_cache):
             filled = [_model(value).nbuffer for value in keeper.alive()]
             assert len(filled) <= 1 or sum(filled) <= _MOST_KEPT_BYTES
     assert len(seen) == len(_OF_EACH_SCENE) + 2 * 2  # robosuite simulates one model and draws another
     assert len(alive) <= len(_OF_EACH_SCENE) + 1, "of robosuite, only what was drawn last is kept"
-    assert compiler_memory.asset_cache_bytes() == 0
+    assert mjcf.asset_cache_bytes() == 0
 
 
 def test_a_scene_or_renderer_is_made_once_for_all_tasks_that_have_it() -> None:
     first = _drawn("tabletop_object.red_cube_on_plate")
-    before = scene._compiled.made, renderer._renderers.made
+    before = scene._scene_cache.made, renderer._renderers.made
     for name in ("red_cube_in_basket", "milk_box_on_plate"):
         _drawn(f"tabletop_object.{name}").close()
     first.close()
     del first
     _drawn("tabletop_object.blue_can_on_plate").close()
-    assert (scene._compiled.made, renderer._renderers.made) == before
+    assert (scene._scene_cache.made, renderer._renderers.made) == before
 
 
 def test_more_environments_than_are_kept_push_no_renderer_out() -> None:
@@ -56,7 +58,7 @@ def test_more_environments_than_are_kept_push_no_renderer_out() -> None:
 
 
 def test_a_worker_keeps_few_environments_whose_models_are_large() -> None:
-    stock = EnvironmentStock(EnvironmentSpec(image_size=32), most_free=8, most_bytes=10_000_000)
+    stock = EnvironmentCache(EnvironmentSpec(image_size=32), most_free=8, most_bytes=10_000_000)
     taken = [stock.take(task_id) for task_id in _TASKS[:3]]  # 5 MB each
     closed: list[VlaBenchEnv] = []
     for environment in taken:

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from vla_bench.core.types import FloatArray
-from vla_bench.envs.meshes import simplified
+from vla_bench.envs.rendering.mesh_simplification import simplify_to_face_count
 
 _FACES = 160
 
@@ -37,7 +37,7 @@ def _extent(vertices: FloatArray) -> FloatArray:
 
 
 def test_simplification_keeps_the_bounding_box_and_a_closed_surface(tmp_path: Path) -> None:
-    vertices, faces = simplified(_ellipsoid(tmp_path), _FACES)
+    vertices, faces = simplify_to_face_count(_ellipsoid(tmp_path), _FACES)
     assert _FACES / 2 < len(faces) <= _FACES
     assert np.allclose(_extent(vertices), [[-0.1, -0.05, -0.2], [0.1, 0.05, 0.2]], atol=0.008)
     mesh = trimesh.Trimesh(vertices, faces)
@@ -48,27 +48,27 @@ def test_simplification_keeps_the_bounding_box_and_a_closed_surface(tmp_path: Pa
 def test_a_mesh_that_is_small_enough_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "box.stl"
     trimesh.creation.box((0.1, 0.2, 0.3)).export(path)
-    vertices, faces = simplified(path, _FACES)
+    vertices, faces = simplify_to_face_count(path, _FACES)
     assert len(faces) == 12
     assert np.allclose(_extent(vertices), [[-0.05, -0.1, -0.15], [0.05, 0.1, 0.15]])
 
 
 def test_what_was_simplified_is_read_from_the_cache(tmp_path: Path) -> None:
     path = _ellipsoid(tmp_path)
-    first = simplified(path, _FACES)
+    first = simplify_to_face_count(path, _FACES)
     (cached,) = _cached(tmp_path)
-    again = simplified(path, _FACES)
+    again = simplify_to_face_count(path, _FACES)
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
     np.savez(cached, vertices=np.full((3, 3), 7.0), faces=np.zeros((1, 3), dtype=np.int32))  # marked
-    assert np.array_equal(simplified(path, _FACES)[0], np.full((3, 3), 7.0))
+    assert np.array_equal(simplify_to_face_count(path, _FACES)[0], np.full((3, 3), 7.0))
 
 
 def test_another_mesh_or_number_of_faces_is_another_entry(tmp_path: Path) -> None:
     path = _ellipsoid(tmp_path)
-    many = simplified(path, _FACES)[1]
-    few = simplified(path, _FACES // 2)[1]
+    many = simplify_to_face_count(path, _FACES)[1]
+    few = simplify_to_face_count(path, _FACES // 2)[1]
     path.write_text(path.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
-    simplified(path, _FACES)
+    simplify_to_face_count(path, _FACES)
     assert len(few) < len(many)
     assert len(_cached(tmp_path)) == 3
 
@@ -76,7 +76,7 @@ def test_another_mesh_or_number_of_faces_is_another_entry(tmp_path: Path) -> Non
 @pytest.mark.parametrize("damage", ["empty", "cut off", "bits", "foreign", "incomplete"])
 def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
     path = _ellipsoid(tmp_path)
-    vertices, faces = simplified(path, _FACES)
+    vertices, faces = simplify_to_face_count(path, _FACES)
     (cached,) = _cached(tmp_path)
     whole = cached.read_bytes()
     middle = whole.index(vertices.tobytes()) + vertices.nbytes // 2
@@ -90,7 +90,7 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
         np.savez(cached, vertices=vertices)
     else:
         cached.write_bytes(contents[damage])
-    again = simplified(path, _FACES)
+    again = simplify_to_face_count(path, _FACES)
     assert np.array_equal(again[0], vertices)
     assert np.array_equal(again[1], faces)
     with np.load(cached) as arrays:

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from vla_bench.envs import egl
-from vla_bench.envs.opengl import has_osmesa, opengl_variables
+from vla_bench.envs.rendering import backend as egl
+from vla_bench.envs.rendering.backend import has_osmesa, opengl_variables
 
-_LOAD = "from vla_bench.envs.opengl import load_mujoco; load_mujoco()\n"
+_LOAD = "from vla_bench.envs.rendering.backend import load_mujoco; load_mujoco()\n"
 _DRAW = """
 import mujoco
 renderer = mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>"), 16, 16)
@@ -101,7 +101,7 @@ print(os.environ["LP_NUM_THREADS"], sum(name.startswith("llvmpipe") for name in 
 """
 
 
-@pytest.mark.skipif(not [device for device in egl.devices() if device.is_software()], reason="drawn by a GPU")
+@pytest.mark.skipif(not [device for device in egl.egl_devices() if device.is_software()], reason="drawn by a GPU")
 def test_software_opengl_uses_the_threads_that_were_chosen() -> None:
     assert _run(_THREADS, backend=None, LP_NUM_THREADS="3").stdout.split() == ["3", "3"]
     environment = {"LP_NUM_THREADS": opengl_variables()["LP_NUM_THREADS"]}
@@ -130,11 +130,11 @@ class _Device:
 def test_workers_take_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpus = (_Device(0, False), _Device(1, True), _Device(2, False))
-    monkeypatch.setattr(egl, "devices", lambda: gpus)
+    monkeypatch.setattr(egl, "egl_devices", lambda: gpus)
     chosen = [opengl_variables(4, worker).get("MUJOCO_EGL_DEVICE_ID") for worker in range(4)]
     assert chosen == ["0", "2", "0", "2"]
     assert "MUJOCO_EGL_DEVICE_ID" not in opengl_variables(1)  # MuJoCo takes the first that works
-    monkeypatch.setattr(egl, "devices", lambda: gpus[:2])
+    monkeypatch.setattr(egl, "egl_devices", lambda: gpus[:2])
     assert "MUJOCO_EGL_DEVICE_ID" not in opengl_variables(4)
 
 
@@ -156,19 +156,19 @@ _FOUR = tuple(_Device(number, False, cuda) for number, cuda in enumerate((2, 1, 
 def test_gpus_that_cuda_may_not_use_do_not_draw(
     monkeypatch: pytest.MonkeyPatch, devices: tuple[_Device, ...], visible: str, drawing: list[int]
 ) -> None:
-    monkeypatch.setattr(egl, "devices", lambda: devices)
-    assert [device.number for device in egl.gpus(visible)] == drawing
+    monkeypatch.setattr(egl, "egl_devices", lambda: devices)
+    assert [device.number for device in egl.egl_gpus(visible)] == drawing
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     workers = [opengl_variables(8, worker).get("MUJOCO_EGL_DEVICE_ID", "0") for worker in range(len(drawing))]
     assert [int(number) for number in workers] == drawing
 
 
 def test_one_process_draws_on_the_gpu_that_it_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(egl, "devices", lambda: _FOUR)
+    monkeypatch.setattr(egl, "egl_devices", lambda: _FOUR)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert opengl_variables(1)["MUJOCO_EGL_DEVICE_ID"] == "2"
 
 
-@pytest.mark.skipif(not [device for device in egl.devices() if device.is_software()], reason="drawn by a GPU")
+@pytest.mark.skipif(not [device for device in egl.egl_devices() if device.is_software()], reason="drawn by a GPU")
 def test_software_has_no_number_in_cuda() -> None:
-    assert [device.cuda_number() for device in egl.devices() if device.is_software()] == [None]
+    assert [device.cuda_number() for device in egl.egl_devices() if device.is_software()] == [None]

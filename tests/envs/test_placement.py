@@ -5,9 +5,9 @@ import pytest
 
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.envs.descriptions import Region
-from vla_bench.envs.placement import AmbiguousPlacementError, PlacementError, UnplacedError, sample_places
+from vla_bench.envs.tabletop.placement import AmbiguousPlacementError, PlacementError, UnplacedError, sample_places
 from vla_bench.tasks import Relation
-from vla_bench.tasks.initial import Footprint, Place
+from vla_bench.tasks.initial_conditions import Footprint, Place
 
 REGIONS = {
     "wide": Region(centre_m=(0.1, -0.2), half_size_m=(0.2, 0.15), yaw_range_deg=(-30.0, 60.0), clearance_m=0.02),

@@ -3,8 +3,8 @@
 import mujoco
 import numpy as np
 
-from vla_bench.envs.opengl import load_mujoco
-from vla_bench.envs.renderer import Renderer
+from vla_bench.envs.rendering.backend import load_mujoco
+from vla_bench.envs.rendering.renderer import Renderer
 
 load_mujoco()
 

@@ -4,11 +4,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_bench.core.rotations import quat_wxyz_to_matrix
+from vla_bench.core.geometry import quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, ImageArray
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.options import EnvOptions
-from vla_bench.envs.segments import segment_names
+from vla_bench.envs.simulation import segment_names
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import get_task
 
 _TASK = get_task("tabletop_object.red_cube_in_basket")

@@ -9,11 +9,11 @@ import pytest
 
 import vla_bench
 from vla_bench.core.errors import ConventionError, UnknownNameError
-from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix, yaw_of
+from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix, yaw_of
 from vla_bench.core.types import DirtyWorld, FloatArray
-from vla_bench.envs.engines.robosuite import RobosuiteSimulation
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.options import EnvOptions
+from vla_bench.envs.robosuite.simulation import RobosuiteSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import get_task, tasks_of
 
@@ -286,10 +286,10 @@ def test_action_turns_about_the_world_axes_and_closes_the_gripper(lift: Robosuit
 
 def test_world_knows_the_compartment_as_robosuite_does(can: RobosuiteSimulation) -> None:
     can.reset(np.random.default_rng(0))
-    centre = can.world.position_world("bin")
+    center = can.world.position_world("bin")
     inside = []
     for offset in [(0, 0, 0.05), (0.09, 0, 0.05), (0.11, 0, 0.05), (0, 0.13, 0.05), (0, 0, 0.11)]:
-        can.data.joint("Can_joint0").qpos[:3] = centre + offset
+        can.data.joint("Can_joint0").qpos[:3] = center + offset
         can.set_state(can.state())
         place = can.world.position_world("can")
         inside.append(can.world.inside("can", "bin"))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import vla_bench.envs.opengl  # noqa: F401  # chooses OpenGL before robosuite is imported
+import vla_bench.envs.rendering.backend  # noqa: F401  # chooses OpenGL before robosuite is imported
 from vla_bench.core.types import FloatArray
-from vla_bench.envs.robosuite_engine.making import make_stock
+from vla_bench.envs.robosuite.factory import make_robosuite_env
 
 _JOINTS = 7
 
@@ -20,7 +20,7 @@ def _case(seed: int) -> tuple[FloatArray, ...]:
 
 
 def _torques(case: tuple[FloatArray, ...]) -> FloatArray:
-    from vla_bench.envs.robosuite_engine.torques import operational_space_torques
+    from vla_bench.envs.control.operational_space import operational_space_torques
 
     torques: FloatArray = operational_space_torques(*(np.ascontiguousarray(part) for part in case))
     return torques
@@ -70,10 +70,10 @@ def test_two_directions_that_are_nearly_one_are_left_to_robosuite() -> None:
 def test_other_settings_of_the_controllers_are_refused(part: str, name: str, value: object, words: str) -> None:
     from vla_bench.core.errors import ConventionError
 
-    stock = make_stock("panda", env_name="Lift")
-    from vla_bench.envs.robosuite_engine.control import RobosuiteControl
+    stock = make_robosuite_env("panda", env_name="Lift")
+    from vla_bench.envs.control.robosuite import RobosuiteController
 
     setattr(stock.robots[0].part_controllers[part], name, value)
     with pytest.raises(ConventionError, match=words):
-        RobosuiteControl(stock)
+        RobosuiteController(stock)
     stock.close()

@@ -9,18 +9,18 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import vla_bench
-from vla_bench.core.paths import TASKS_VARIABLE, data_folder
-from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
+from vla_bench.core.files import TASKS_VARIABLE, data_folder
+from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, World
-from vla_bench.envs.descriptions import RobotDescription, describe_robot, described
-from vla_bench.envs.engines.robosuite import RobosuiteSimulation
-from vla_bench.envs.engines.tabletop import TabletopSimulation
+from vla_bench.envs.descriptions import RobotDescription, describe_robot, description_names
 from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.robosuite.simulation import RobosuiteSimulation
 from vla_bench.envs.simulation import Simulation
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import tasks_of
 
-ROBOTS = described("robots")
+ROBOTS = description_names("robots")
 OTHER_ROBOTS = [name for name in ROBOTS if name != "panda"]  # what the panda can do, test_contract.py shows
 _TASK = "tabletop_object.red_cube_in_basket"
 _SUITES = ("tabletop_object", "tabletop_pick", "tabletop_spatial", "tabletop_goal")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from vla_bench.core.types import ImageArray
-from vla_bench.envs.opengl import load_mujoco
-from vla_bench.envs.seen_geoms import SceneGeoms
+from vla_bench.envs.rendering.backend import load_mujoco
+from vla_bench.envs.rendering.culling import SceneGeoms
 
 load_mujoco()
 
@@ -44,7 +44,7 @@ def test_what_is_left_out_was_not_in_the_image(seed: int) -> None:
         whole: ImageArray = renderer.render().copy()
         geoms = SceneGeoms(renderer.scene)
         before = set(geoms.all()["objid"].tolist())
-        geoms.keep_seen()
+        geoms.cull()
         assert np.array_equal(renderer.render(), whole)
         kept = geoms.all()
         assert set(kept["objid"].tolist()) < before
@@ -66,7 +66,7 @@ def test_what_a_mirror_shows_is_kept(seed: int) -> None:
         renderer.update_scene(data, camera="eye")
         whole: ImageArray = renderer.render().copy()
         geoms = SceneGeoms(renderer.scene)
-        geoms.keep_seen(reflections=True)
+        geoms.cull(reflections=True)
         assert renderer.scene.ngeom < 61
         assert np.array_equal(renderer.render(), whole)
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False

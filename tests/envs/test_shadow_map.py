@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from vla_bench.core.types import ImageArray
-from vla_bench.envs import fineness, renderer
-from vla_bench.envs.opengl import load_mujoco
-from vla_bench.envs.renderer import Renderer
-from vla_bench.envs.shadow_map import OWN_TEXELS, ShadowMap, can_draw
+from vla_bench.envs.rendering import level_of_detail, renderer
+from vla_bench.envs.rendering.backend import load_mujoco
+from vla_bench.envs.rendering.renderer import Renderer
+from vla_bench.envs.rendering.shadow_map import OWN_TEXELS, ShadowMap, can_draw
 
 load_mujoco()
 
@@ -56,7 +56,7 @@ def _drawn(
     model: mujoco.MjModel, data: mujoco.MjData, patch: pytest.MonkeyPatch, *, ours: bool
 ) -> dict[str, ImageArray]:
     with patch.context() as context:
-        for module in (renderer, fineness):
+        for module in (renderer, level_of_detail):
             context.setattr(module, "can_draw", lambda _: ours)
         return Renderer(model, _SIZE, "faithful").images(data, _CAMERAS)
 

@@ -5,10 +5,10 @@ import pytest
 
 from tests.experts.episodes import environment_of
 from vla_bench.core.types import World
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import Relation, Task, tasks_of
-from vla_bench.tasks.initial import Footprint, Layout, Place, Placing, initial_relations
+from vla_bench.tasks.initial_conditions import Footprint, Layout, Place, Placing, initial_relations
 
 _TASKS = tasks_of("tabletop_spatial")
 _SEEDS = range(12)

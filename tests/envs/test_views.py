@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import vla_bench
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.views import segment_of_geoms
+from vla_bench.envs.sensors import geom_segments
 
 _SIZE = 128  # pixels
 _TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift", "robosuite.pick_place_can")
@@ -161,5 +161,5 @@ def test_a_part_of_an_item_that_is_itself_an_item_has_its_own_number() -> None:
         "<body><geom size='1'/></body></body></worldbody></mujoco>"
     )
     cabinet, drawer = model.body("cabinet").id, model.body("drawer").id
-    segments = segment_of_geoms(model, [model.body("robot").id], {"cabinet": [cabinet], "cabinet_drawer": [drawer]})
+    segments = geom_segments(model, [model.body("robot").id], {"cabinet": [cabinet], "cabinet_drawer": [drawer]})
     assert segments.tolist() == [0, 1, 1, 2, 3, 3, 2, 0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.evaluation.conduct import Conduct, ConductRecorder
+from vla_bench.evaluation.rollout_statistics import RolloutStatistics, RolloutStatisticsRecorder
 from vla_bench.experts import make_expert
 
 TASK = "tabletop_object.red_cube_on_plate"
@@ -19,11 +19,11 @@ def environment() -> Iterator[VlaBenchEnv]:
     made.close()
 
 
-def _episode(environment: VlaBenchEnv, let_go_while_carrying: bool = False) -> Conduct:
+def _episode(environment: VlaBenchEnv, let_go_while_carrying: bool = False) -> RolloutStatistics:
     environment.reset(seed=3)
     world, expert = environment.simulation.world, make_expert(environment.task)
     expert.reset(world, np.random.default_rng(0))
-    recorder, carried, ended = ConductRecorder(environment), 0, False
+    recorder, carried, ended = RolloutStatisticsRecorder(environment), 0, False
     while not ended:
         action = expert.act(world).copy()
         carried += world.position_world("red_cube")[2] > world.initial_position_world("red_cube")[2] + 0.06
@@ -33,14 +33,14 @@ def _episode(environment: VlaBenchEnv, let_go_while_carrying: bool = False) -> C
         _, terminated, truncated, _ = environment.advance(action)
         recorder.note()
         ended = terminated or truncated
-    return recorder.conduct()
+    return recorder.rollout_statistics()
 
 
 def test_the_expert_drops_and_disturbs_nothing(environment: VlaBenchEnv) -> None:
-    conduct = _episode(environment)
-    assert (conduct.drops, conduct.disturbed) == (0, 0)
-    assert 0.3 < conduct.path_length_m < 3.0
-    assert 1.0 < conduct.peak_force_n < 500.0
+    rollout_statistics = _episode(environment)
+    assert (rollout_statistics.drops, rollout_statistics.disturbed) == (0, 0)
+    assert 0.3 < rollout_statistics.path_length_m < 3.0
+    assert 1.0 < rollout_statistics.peak_force_n < 500.0
 
 
 def test_a_thing_let_go_in_the_air_is_dropped_once(environment: VlaBenchEnv) -> None:
@@ -49,7 +49,7 @@ def test_a_thing_let_go_in_the_air_is_dropped_once(environment: VlaBenchEnv) -> 
 
 def test_a_thing_that_no_goal_speaks_of_is_disturbed_when_it_has_moved(environment: VlaBenchEnv) -> None:
     environment.reset(seed=3)
-    recorder, world = ConductRecorder(environment), environment.simulation.world
+    recorder, world = RolloutStatisticsRecorder(environment), environment.simulation.world
     place = world.position_world("blue_can") + np.array([0.2, 0.0, 0.0])
     environment.simulation.move_item("blue_can", place)  # type: ignore[attr-defined]
-    assert recorder.conduct().disturbed == 1
+    assert recorder.rollout_statistics().disturbed == 1

@@ -8,12 +8,12 @@ from tests.evaluation.tiny_environment import OneProcess, TinyEnvironment, episo
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.evaluation.controls.control import ControlledPool, controls
-from vla_bench.evaluation.controls.running import control_names, run_control, write_places
+from vla_bench.evaluation.control_runs import control_names, run_control, write_control_paths
+from vla_bench.evaluation.controls import ControlledPool, controls
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.policies import PolicyBase
-from vla_bench.results.controls import REFERENCES, control_folders, read_controls
+from vla_bench.results.controls import REFERENCE_POLICIES, control_folders, read_controls
 from vla_bench.results.ledger import read_ledger
 from vla_bench.tasks import get_task
 
@@ -109,7 +109,7 @@ def test_controls_lie_beside_the_run_and_those_without_policy_are_shared(tmp_pat
             rows_per_worker=2,
         )
         run_evaluation(asked)
-        write_places(asked.output, {name: run_control(name, asked) for name in names})
+        write_control_paths(asked.output, {name: run_control(name, asked) for name in names})
     folders = [control_folders(tmp_path / policy) for policy in ("random", "noop")]
     assert folders[0]["expert"].resolve() == folders[1]["expert"].resolve()
     assert folders[0]["blank-instruction"].resolve() == tmp_path / "random" / "controls" / "blank-instruction"
@@ -119,4 +119,4 @@ def test_controls_lie_beside_the_run_and_those_without_policy_are_shared(tmp_pat
     (report,) = read_controls(tmp_path / "random")
     rates = {row.name: (row.success.rate, row.episodes) for row in report.rows}
     assert rates == {"expert": (1.0, 2), "noop": (0.0, 2), "blank-instruction": (0.0, 2)}
-    assert set(control_names()) == {*REFERENCES, *controls}
+    assert set(control_names()) == {*REFERENCE_POLICIES, *controls}

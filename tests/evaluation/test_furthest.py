@@ -1,10 +1,10 @@
 import pytest
 
-from vla_bench.evaluation.furthest import Furthest
+from vla_bench.evaluation.rollout_statistics import FurthestPhase
 
 
 def furthest(*states: tuple[float, str]) -> tuple[float, str]:
-    reached = Furthest()
+    reached = FurthestPhase()
     for progress, phase in states:
         reached = reached.after(progress, phase)
     return reached.progress, reached.phase

@@ -7,8 +7,8 @@ import pytest
 from tests.evaluation.tiny_environment import OneProcess, episodes
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.evaluation.episodes import Execute
-from vla_bench.evaluation.latency import DelayedPool, Latency, measured_latency
+from vla_bench.evaluation.latency import DelayedPool, Latency, measure_latency
+from vla_bench.evaluation.messages import Execute
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.policies import PolicyBase
 
@@ -93,4 +93,4 @@ def test_a_latency_is_measured_by_asking_the_policy() -> None:
             return super().act(observations, rows=rows)
 
     observation: Observation = {"images": {}, "proprioception": np.zeros(1, np.float32), "instruction": "go"}
-    assert 20 <= measured_latency(Slow(), observation).mean_ms < 200
+    assert 20 <= measure_latency(Slow(), observation).mean_ms < 200

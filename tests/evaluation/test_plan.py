@@ -1,9 +1,9 @@
 import pytest
 
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
+from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.tasks import tasks_of
 
 SUITE = "tabletop_object"

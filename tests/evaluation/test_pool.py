@@ -13,10 +13,10 @@ import pytest
 from tests.evaluation.tiny_environment import FIELDS, PicturedSpec, TinySpec, episodes
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.envs.vector.processes import process_variables, send_quickly
-from vla_bench.evaluation.pool import WorkerPool, WorkerStartError
+from vla_bench.envs.vector.worker import process_variables, send_quickly
+from vla_bench.evaluation.environment_slots import EnvironmentFacts
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
-from vla_bench.evaluation.rows import EnvironmentFacts
+from vla_bench.evaluation.worker_pool import WorkerPool, WorkerStartError
 from vla_bench.policies import PolicyBase
 
 
@@ -141,7 +141,7 @@ def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch
                 worker.received = count  # type: ignore[method-assign]
             return facts
 
-    monkeypatch.setattr("vla_bench.evaluation.pool.send_quickly", sent)
+    monkeypatch.setattr("vla_bench.evaluation.worker_pool.send_quickly", sent)
     pool = Counted(PicturedSpec(), "tiny.reach", workers=1, rows_per_worker=8)
     try:
         pool.start()

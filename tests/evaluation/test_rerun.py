@@ -9,10 +9,9 @@ from typer.testing import CliRunner
 
 from vla_bench.cli import app
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.rerun import OtherPolicyError, rerun_episode
+from vla_bench.evaluation.rerun import PolicyMismatchError, rerun_episode
 from vla_bench.evaluation.run import RunOptions, run_evaluation
-from vla_bench.results.ledger import LEDGER_NAME, Ledger
-from vla_bench.results.ledger_schema import row_digest
+from vla_bench.results.ledger import LEDGER_NAME, Ledger, row_digest
 
 SUITE, TASK = "tabletop_object", "red_cube_in_basket"
 
@@ -55,16 +54,16 @@ def test_another_processor_is_named_where_only_the_actions_differ(run: Path) -> 
     found = rerun_episode(run, f"{TASK}/1")
     moved = replace(found, again=replace(found.again, action_hash="other"))
     assert not moved.same
-    assert not moved.rounded_otherwise
+    assert not moved.differs_by_rounding_only
     elsewhere = replace(moved, processors=("AMD EPYC", found.processors[1]))
-    assert elsewhere.rounded_otherwise
+    assert elsewhere.differs_by_rounding_only
     assert not elsewhere.same
-    assert not replace(elsewhere, again=replace(moved.again, steps=moved.again.steps + 1)).rounded_otherwise
-    assert not replace(elsewhere, again=replace(moved.again, scene_hash="r5:other")).rounded_otherwise
+    assert not replace(elsewhere, again=replace(moved.again, steps=moved.again.steps + 1)).differs_by_rounding_only
+    assert not replace(elsewhere, again=replace(moved.again, scene_hash="r5:other")).differs_by_rounding_only
 
 
 def test_another_policy_is_refused_and_the_field_is_named(run: Path) -> None:
-    with pytest.raises(OtherPolicyError, match=r"not the one that .*kind: \"expert\", then \"random\""):
+    with pytest.raises(PolicyMismatchError, match=r"not the one that .*kind: \"expert\", then \"random\""):
         rerun_episode(run, f"{TASK}/0", policy="random")
 
 

@@ -11,13 +11,13 @@ import pytest
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.envs.perturbations import PerturbationError
-from vla_bench.evaluation.certificates import certifying
+from vla_bench.evaluation.certificates import certifier
 from vla_bench.evaluation.robustness import STORE_NAME, RobustnessOptions, measure_robustness
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
-from vla_bench.results.robustness import robustness
+from vla_bench.results.robustness import read_robustness
 
 SUITE, TASK = "tabletop_pick", "pick_red_cube"
 
@@ -54,7 +54,7 @@ def test_the_policy_is_run_on_what_the_expert_solves(tmp_path: Path) -> None:
     assert len(set(scenes.values())) == 6  # every scene is another
     shown = certificates.groupby("variant")["shown_in"].unique().str[0].to_dict()
     assert shown == {CLEAN: CLEAN, "camera=1": CLEAN, "layout=1": "layout=1"}  # a camera needs no trial of its own
-    table = robustness(made.policy)
+    table = read_robustness(made.policy)
     assert table["certified"].tolist() == [1.0] * len(table)
     assert [record.outcome for record in _records(measure_robustness(options).policy)] == ["failure"] * len(own)
 
@@ -63,7 +63,7 @@ def test_certificates_are_made_once_for_all_policies_and_runs(tmp_path: Path, mo
     run = RunOptions("noop", SUITE, tmp_path / "one", tasks=(TASK,), episodes=1, workers=1, rows_per_worker=1)
     options = RobustnessOptions(run, axes=("camera",), severities=(1,), certificates=tmp_path / "shared.sqlite")
     first = _certificates(measure_robustness(options).policy)
-    monkeypatch.setattr(certifying, "run_trials", None)  # nothing may be tried again
+    monkeypatch.setattr(certifier, "run_trials", None)  # nothing may be tried again
     other = replace(options, run=replace(run, policy="random", output=tmp_path / "two"))
     second = _certificates(measure_robustness(other).policy)
     assert second.equals(first)
@@ -78,7 +78,7 @@ def test_an_episode_that_the_expert_fails_is_replaced_by_the_next(tmp_path: Path
     made = measure_robustness(replace(options, run=replace(run, policy="random")))
     used = {(record.variant, record.episode_index) for record in _records(made.policy)}
     assert used == {(CLEAN, 0), (CLEAN, 1), (CLEAN, 2), ("robot=1", 1), ("robot=1", 2)}
-    row = robustness(made.policy).iloc[0]
+    row = read_robustness(made.policy).iloc[0]
     assert (row["pairs"], row["replaced"]) == (2, 1)
 
 

@@ -6,9 +6,9 @@ import pytest
 from tests.evaluation.tiny_environment import HORIZON, OneProcess, episodes
 from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.evaluation.conduct import Conduct
-from vla_bench.evaluation.episodes import Begin, EpisodeResult, Event, Execute, Lost
+from vla_bench.evaluation.messages import Begin, EpisodeResult, Event, Execute, Lost
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
+from vla_bench.evaluation.rollout_statistics import RolloutStatistics
 from vla_bench.policies import Policy, PolicyBase, load_policy
 
 Result = Callable[[FloatArray, int], FloatArray]  # the actions of a batch and the position of the bad row in it
@@ -77,7 +77,7 @@ def test_every_episode_ends_with_what_happened_in_it() -> None:
         phase="reach",
         final_progress=1.0,
         final_phase="reach",
-        conduct=Conduct(path_length_m=3.0, drops=0, disturbed=0, peak_force_n=0.0),
+        rollout_statistics=RolloutStatistics(path_length_m=3.0, drops=0, disturbed=0, peak_force_n=0.0),
     )
 
 

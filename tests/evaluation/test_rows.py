@@ -6,14 +6,14 @@ import pytest
 from tests.evaluation.tiny_environment import TinySpec, episodes
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import FloatArray
-from vla_bench.evaluation.episodes import Abandon, Begin, Execute, Finished, Ready
-from vla_bench.evaluation.rows import EnvironmentSpec, EnvironmentStock, Rows
+from vla_bench.evaluation.environment_slots import EnvironmentCache, EnvironmentSlots, EnvironmentSpec
+from vla_bench.evaluation.messages import Abandon, Begin, Execute, Finished, Ready
 
 STEP: FloatArray = np.full((1, 7), 0.5, dtype=np.float32)
 
 
 def test_an_environment_is_used_again_for_the_next_episode_of_its_task() -> None:
-    stock = EnvironmentStock(TinySpec(), most_free=2)
+    stock = EnvironmentCache(TinySpec(), most_free=2)
     first = stock.take("tiny.reach")
     assert stock.take("tiny.reach") is not first, "one that is in use is not free"
     stock.give_back("tiny.reach", first)
@@ -22,7 +22,7 @@ def test_an_environment_is_used_again_for_the_next_episode_of_its_task() -> None
 
 
 def test_the_environment_unused_for_longest_is_closed() -> None:
-    stock = EnvironmentStock(TinySpec(), most_free=2)
+    stock = EnvironmentCache(TinySpec(), most_free=2)
     taken = [stock.take(f"tiny.{name}") for name in ("reach", "push", "pull")]
     for name, environment in zip(("reach", "push", "pull"), taken, strict=True):
         stock.give_back(f"tiny.{name}", environment)
@@ -30,7 +30,7 @@ def test_the_environment_unused_for_longest_is_closed() -> None:
 
 
 def test_an_environment_that_raised_is_not_used_again() -> None:
-    rows = Rows(TinySpec(), 1)
+    rows = EnvironmentSlots(TinySpec(), 1)
     for _ in range(2):
         rows.handle(Begin(0, episodes(1, "broken")[0]))
         broken = rows._running[0].environment
@@ -42,7 +42,7 @@ def test_an_environment_that_raised_is_not_used_again() -> None:
 
 
 def test_an_abandoned_episode_tells_how_far_it_came() -> None:
-    rows = Rows(TinySpec(), 1)
+    rows = EnvironmentSlots(TinySpec(), 1)
     rows.handle(Begin(0, episodes(1)[0]))
     assert isinstance(rows.handle(Execute(0, np.repeat(STEP, 3, axis=0))), Ready)
     event = rows.handle(Abandon(0, "the policy broke"))
@@ -52,7 +52,7 @@ def test_an_abandoned_episode_tells_how_far_it_came() -> None:
 
 
 def test_a_new_episode_drops_the_one_that_ran() -> None:
-    rows = Rows(TinySpec(), 1)
+    rows = EnvironmentSlots(TinySpec(), 1)
     rows.handle(Begin(0, episodes(2)[0]))
     rows.handle(Execute(0, STEP))
     ready = rows.handle(Begin(0, episodes(2)[1]))
@@ -65,7 +65,7 @@ def test_a_new_episode_drops_the_one_that_ran() -> None:
 
 
 def test_the_order_in_which_sub_goals_were_reached_is_recorded() -> None:
-    rows = Rows(EnvironmentSpec(image_size=32, cameras=(), expert="expert"), 1)
+    rows = EnvironmentSlots(EnvironmentSpec(image_size=32, cameras=(), expert="expert"), 1)
     event = rows.handle(Begin(0, EpisodeIdentity("tabletop_long", "close_drawer_then_stove_on", 0)))
     while isinstance(event, Ready):
         event = rows.handle(Execute(0, event.observation["expert_action"][None]))

@@ -22,12 +22,11 @@ from vla_bench.core.errors import (
     UnknownNameError,
     VlaBenchError,
 )
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 from vla_bench.evaluation.latency import Latency
-from vla_bench.evaluation.numerics import cores_left_to_workers
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
+from vla_bench.evaluation.run import RunOptions, RunReport, limit_policy_threads, run_evaluation
 from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import LedgerError
@@ -199,9 +198,9 @@ def test_torch_leaves_the_workers_their_cores(monkeypatch: pytest.MonkeyPatch) -
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        with cores_left_to_workers(1):
+        with limit_policy_threads(1):
             assert torch.get_num_threads() == 3
-        with cores_left_to_workers(4):
+        with limit_policy_threads(4):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 4
     finally:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny_environment import episodes
-from vla_bench.evaluation.episodes import EpisodeResult, ErrorSource
+from vla_bench.evaluation.messages import EpisodeResult, ErrorSource
 from vla_bench.evaluation.rollout import FinishedEpisode
 from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress, RunSession
 from vla_bench.results.ledger import Ledger, read_ledger

@@ -13,8 +13,8 @@ import numpy as np
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
-from vla_bench.evaluation.episodes import Command, Event
-from vla_bench.evaluation.rows import EnvironmentSpec, Rows
+from vla_bench.evaluation.environment_slots import EnvironmentSlots, EnvironmentSpec
+from vla_bench.evaluation.messages import Command, Event
 
 HORIZON = 12
 FIELDS = (ProprioceptionField("position", 1, "m"),)
@@ -103,7 +103,7 @@ class OneProcess:
 
     def __init__(self, rows: int, spec: EnvironmentSpec | None = None) -> None:
         self.rows = rows
-        self.simulated = Rows(spec or TinySpec(), rows)
+        self.simulated = EnvironmentSlots(spec or TinySpec(), rows)
         self._commands: list[Command] = []
         self.sent: list[Command] = []
 

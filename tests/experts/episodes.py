@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from vla_bench.core.types import FloatArray
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.options import EnvOptions
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import Expert, make_expert
 from vla_bench.tasks import Task
 

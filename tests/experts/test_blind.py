@@ -9,9 +9,9 @@ import pytest
 from tests.experts.episodes import environment_of
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.experts.blind import BlindExpert, make_blind_expert
+from vla_bench.experts.catalogue import BlindExpert, make_blind_expert
 from vla_bench.tasks import Goal, Relation, get_task, tasks_of
-from vla_bench.tasks.starts import sharing_start
+from vla_bench.tasks.catalogue import sharing_start
 
 TASK = get_task("tabletop_pick.pick_red_cube")
 EPISODES = 12

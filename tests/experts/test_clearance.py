@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.experts.episodes import environment_of
-from vla_bench.envs.engines.tabletop import TabletopSimulation
-from vla_bench.experts.clearance import free_spot, height_over
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
+from vla_bench.experts.grasps import free_spot, height_over
 from vla_bench.tasks import get_task
 
 

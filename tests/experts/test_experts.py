@@ -8,7 +8,7 @@ import pytest
 from tests.experts.episodes import environment_of, run
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import ACTION_DIM, World
-from vla_bench.envs.engines.tabletop import TabletopSimulation
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import Expert, make_expert
 from vla_bench.experts.skills import skills
 from vla_bench.tasks import Goal, Task, get_task, task_ids

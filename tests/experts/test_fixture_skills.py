@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.experts.episodes import environment_of, run
-from vla_bench.envs.engines.tabletop import TabletopSimulation
-from vla_bench.envs.joints import joints_of
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
+from vla_bench.envs.tabletop.world import articulated_joints
 from vla_bench.experts import Expert, make_expert
 from vla_bench.tasks import Goal, Relation, get_task
 
@@ -32,7 +32,7 @@ class Undo:
         forth = 1.0 if self._half_way > self._began else -1.0
         if self.undone or forth * (joint.position - self._half_way) < 0:
             return
-        (known,) = joints_of(simulation.compiled, self._part)
+        (known,) = articulated_joints(simulation.compiled, self._part)
         simulation.data.qpos[known.qpos] = self._began
         simulation.data.qvel[simulation.compiled.model.jnt_dofadr[known.joint]] = 0.0
         self.undone = True

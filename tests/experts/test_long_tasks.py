@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.experts.episodes import environment_of
-from vla_bench.envs.engines.tabletop import TabletopSimulation
 from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Task, get_task, tasks_of
 from vla_bench.tasks.task import Goal

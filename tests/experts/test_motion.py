@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.tasks.small_world import SmallWorld
-from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_multiply, quat_wxyz_to_matrix
+from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_multiply, quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray
 from vla_bench.experts.motion import (
     CLOSE,

@@ -7,7 +7,7 @@ from tests.experts.episodes import environment_of
 from vla_bench.core.types import CONTROL_HZ, FloatArray, World
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.experts import Expert, make_expert, make_planner
-from vla_bench.experts.smooth import SmoothMotion
+from vla_bench.experts.planner import SmoothMotion
 from vla_bench.tasks import get_task
 
 _LARGEST_CHANGE = 0.4 + 1e-6  # of the translation, and of the rotation, of an action

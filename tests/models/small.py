@@ -8,8 +8,7 @@ from vla_bench.models.openvla.checkpoint import Checkpoint
 from vla_bench.models.openvla.config import Decoding, OpenVLAConfig, TextConfig, TowerConfig
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.processor import Processor
-from vla_bench.models.openvla.prompt import action_prompt
-from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
+from vla_bench.models.openvla.tokenization import action_prompt, train_nano_tokenizer
 
 VOCABULARY = 640
 INSTRUCTIONS = ("reach for the cube", "put the cube in the basket")
@@ -55,7 +54,7 @@ def inputs(checkpoint: Checkpoint, rows: int, seed: int = 0) -> dict[str, torch.
     """Return the network's inputs for `rows` random observations with instructions of different lengths."""
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (rows, 2, 24, 24, 3), dtype=np.uint8)
-    ids, mask = checkpoint.processor.actions_for([INSTRUCTIONS[row % 2] for row in range(rows)])
+    ids, mask = checkpoint.processor.tokenize_instructions([INSTRUCTIONS[row % 2] for row in range(rows)])
     return {
         "input_ids": ids,
         "attention_mask": mask,

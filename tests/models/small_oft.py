@@ -33,7 +33,7 @@ def oft_inputs(checkpoint: OFTCheckpoint, instructions: list[str], seed: int = 0
     """Return the network's inputs for random observations, one an instruction."""
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (len(instructions), 2, 24, 24, 3), dtype=np.uint8)
-    ids, mask = checkpoint.processor.actions_for(instructions)
+    ids, mask = checkpoint.processor.tokenize_instructions(instructions)
     proprioception = generator.normal(size=(len(instructions), 8)).astype(np.float32)
     return {
         "input_ids": ids,

@@ -8,8 +8,8 @@ from torch import nn
 
 from tests.models.small import inputs, small_checkpoint
 from tests.models.small_oft import oft_inputs, small_oft_checkpoint
-from vla_bench.models import tracing
-from vla_bench.models.tracing import CALLS_CHECKED, Traced
+from vla_bench.models import compilation
+from vla_bench.models.compilation import CALLS_CHECKED, Traced
 
 Inputs = Sequence[torch.Tensor | None]
 OVERLONG = "put the cube in the basket and reach for the cube and put the cube in the basket"
@@ -17,7 +17,7 @@ OVERLONG = "put the cube in the basket and reach for the cube and put the cube i
 
 @pytest.fixture(autouse=True)
 def _few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "CALLS_BEFORE", 2)
+    monkeypatch.setattr(compilation, "CALLS_BEFORE_TRACING", 2)
 
 
 class Doubling(nn.Module):
@@ -45,7 +45,7 @@ def test_python_comes_by_until_the_recording_is_checked_and_never_again() -> Non
     for number in range(20):
         values = torch.full((3,), float(number))
         assert torch.equal(traced(values, None, values), 3 * values)
-    assert network.calls == tracing.CALLS_BEFORE + CALLS_CHECKED + 1  # one of them to record it
+    assert network.calls == compilation.CALLS_BEFORE_TRACING + CALLS_CHECKED + 1  # one of them to record it
 
 
 def test_every_shape_has_its_own_recording_and_few_are_remembered() -> None:
@@ -53,7 +53,7 @@ def test_every_shape_has_its_own_recording_and_few_are_remembered() -> None:
     traced = Traced(network, "double")
     for size in range(1, 30):
         assert torch.equal(traced(torch.ones(size), torch.ones(size), torch.ones(size)), torch.full((size,), 4.0))
-    assert len(traced._shapes) == tracing._SHAPES
+    assert len(traced._shapes) == compilation._MAX_SHAPES
     assert torch.equal(traced(torch.ones(2), None, torch.ones(2)), torch.full((2,), 3.0))
 
 
@@ -73,7 +73,7 @@ def test_action_logits_are_the_network_s_to_the_bit(with_an_overlong_prompt: boo
             given = inputs(checkpoint, 3, seed)
             if with_an_overlong_prompt:
                 words = [OVERLONG, "reach for the cube", "put the cube in the basket"]
-                given["input_ids"], given["attention_mask"] = checkpoint.processor.actions_for(
+                given["input_ids"], given["attention_mask"] = checkpoint.processor.tokenize_instructions(
                     words[seed % 3 :] + words[: seed % 3]
                 )
             assert torch.equal(recorded(*given.values()), checkpoint.model.action_logits(**given)), seed

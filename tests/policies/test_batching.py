@@ -50,7 +50,7 @@ def seen(number: int, instruction: str) -> Observation:
 
 def test_rows_are_split_and_filled_up_to_the_shape() -> None:
     inner = Noting()
-    policy = FixedBatch(inner, SHAPE, first_spare_row=SPARE)
+    policy = FixedBatch(inner, SHAPE, first_spare_slot=SPARE)
     policy.reset(["go"] * 6, rows=range(6), seeds=[0] * 6)
     actions = policy.act([seen(number, "go") for number in range(6)], rows=range(6))
     assert inner.calls == [[0, 1, 2, 3], [4, 5, SPARE, SPARE + 1]]
@@ -60,7 +60,7 @@ def test_rows_are_split_and_filled_up_to_the_shape() -> None:
 
 def test_rows_of_different_padding_groups_are_computed_apart_and_come_back_in_order() -> None:
     inner = Noting()
-    policy = FixedBatch(inner, 2, first_spare_row=SPARE)
+    policy = FixedBatch(inner, 2, first_spare_slot=SPARE)
     words = ["go", "stay", "up", "left", "to"]
     policy.reset(words, rows=range(5), seeds=[0] * 5)
     actions = policy.act([seen(number, word) for number, word in enumerate(words)], rows=range(5))
@@ -71,14 +71,14 @@ def test_rows_of_different_padding_groups_are_computed_apart_and_come_back_in_or
 
 
 def test_what_does_not_fill_a_batch_waits_while_another_is_full() -> None:
-    policy = FixedBatch(Noting(), 2, first_spare_row=SPARE)
+    policy = FixedBatch(Noting(), 2, first_spare_slot=SPARE)
     policy.reset(["go"] * 3, rows=range(3), seeds=[0] * 3)
     assert policy.full_blocks([0, 1, 2]) == [[0, 1]]
     assert policy.full_blocks([2]) == [[2]]
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: FixedBatch(Noting(), 0, first_spare_row=1), lambda: PolicyRequirements(batch_shape=0)]
+    "make", [lambda: FixedBatch(Noting(), 0, first_spare_slot=1), lambda: PolicyRequirements(batch_shape=0)]
 )
 def test_a_batch_has_at_least_one_row(make: "type[FixedBatch]") -> None:
     with pytest.raises(VlaBenchError, match="Expected 1 or more"):
@@ -119,7 +119,7 @@ def test_a_network_acts_the_same_to_the_bit_in_any_company(tmp_path: Path, write
     card = tmp_path / "small.toml"
     fields = write(tmp_path)  # type: ignore[call-overload]  # any of the functions above
     card.write_text(f'{fields}description = "small"\ncheckpoint = "network"\ncameras = ["agentview", "wrist"]\n')
-    policy = FixedBatch(load_policy(str(card)), SHAPE, first_spare_row=SPARE)
+    policy = FixedBatch(load_policy(str(card)), SHAPE, first_spare_slot=SPARE)
     policy.connect(EnvironmentConventions(("agentview", "wrist"), 24, FIELDS))
     draw = np.random.default_rng(1)
     observations: list[Observation] = [
@@ -157,7 +157,7 @@ class Normalising(PolicyBase):
 
 
 def test_what_fills_a_batch_up_is_a_copy_that_may_be_written_to() -> None:
-    policy = FixedBatch(Normalising(), SHAPE, first_spare_row=SPARE)
+    policy = FixedBatch(Normalising(), SHAPE, first_spare_slot=SPARE)
     policy.reset(["go"], rows=[0], seeds=[0])
     observation = seen(8, "go")
     observation["images"]["wrist"] = np.full((2, 2, 3), 100, np.uint8)

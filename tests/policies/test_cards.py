@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from tests.models.small_oft import small_oft_checkpoint
-from vla_bench.core.errors import (
-    CheckpointError,
-    ConfigurationError,
-    ConventionError,
-    UnknownNameError,
-    VlaBenchError,
-)
-from vla_bench.core.paths import data_folder
+from vla_bench.core.errors import CheckpointError, ConfigurationError, ConventionError, UnknownNameError, VlaBenchError
+from vla_bench.core.files import data_folder
 from vla_bench.core.types import Observation
 from vla_bench.models.openvla_oft.checkpoint import save_oft_checkpoint
 from vla_bench.policies import EnvironmentConventions, find_policy, load_policy, policy_descriptions, policy_names

@@ -3,12 +3,8 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from vla_bench.core.conventions import GripperConvention
-from vla_bench.core.rotations import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle, quat_wxyz_to_matrix
-from vla_bench.policies.conventions import (
-    actions_to_close_positive,
-    axis_angle_from_robosuite,
-    image_for_policy,
-)
+from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle, quat_wxyz_to_matrix
+from vla_bench.policies.conventions import actions_to_close_positive, axis_angle_from_robosuite, image_for_policy
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ import pytest
 
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.policies import find_policy
-from vla_bench.policies.guarding import Guarded, PolicyExitError
-from vla_bench.policies.kinds.noop import NoopPolicy
-from vla_bench.policies.kinds.random import RandomPolicy
 from vla_bench.policies.policy import PolicyBase
+from vla_bench.policies.reference import NoopPolicy, RandomPolicy
+from vla_bench.policies.wrappers import ExitGuard, PolicyExitError
 
 
 class Ending(PolicyBase):
@@ -32,13 +31,13 @@ class Ending(PolicyBase):
 )
 def test_what_ends_the_program_is_an_error(stop: BaseException, message: str) -> None:
     with pytest.raises(PolicyExitError, match=message):
-        Guarded(Ending(stop), "served").act([], rows=[])
+        ExitGuard(Ending(stop), "served").act([], rows=[])
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), ValueError("no eyes")])
 def test_an_interrupt_and_an_error_stay_what_they_are(stop: BaseException) -> None:
     with pytest.raises(type(stop)):
-        Guarded(Ending(stop), "served").act([], rows=[])
+        ExitGuard(Ending(stop), "served").act([], rows=[])
 
 
 def test_a_kind_of_card_whose_library_exits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ import torch
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from tests.models.small_oft import small_oft_checkpoint
 from vla_bench.core.types import Observation, ProprioceptionField
-from vla_bench.models import tracing
+from vla_bench.models import compilation
 from vla_bench.models.openvla.processor import Processor
-from vla_bench.policies.kinds.openvla import OpenVLACard, OpenVLAPolicy
-from vla_bench.policies.kinds.openvla_oft import OpenVLAOFTCard, OpenVLAOFTPolicy
+from vla_bench.policies.network_policy import PromptBatches
+from vla_bench.policies.openvla import OpenVLACard, OpenVLAPolicy
+from vla_bench.policies.openvla_oft import OpenVLAOFTCard, OpenVLAOFTPolicy
 from vla_bench.policies.policy import EnvironmentConventions
-from vla_bench.policies.prompts import PromptBatches
 
 pytestmark = pytest.mark.usefixtures("processor_only")
 
@@ -107,14 +107,14 @@ def test_an_instruction_is_tokenised_once_in_all_its_steps(made: type, monkeypat
 
 
 def test_the_network_s_python_runs_no_more_once_its_call_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "CALLS_BEFORE", 2)
+    monkeypatch.setattr(compilation, "CALLS_BEFORE_TRACING", 2)
     policy = openvla()
     calls = counted(policy._checkpoint.model, ["vision_backbone"])
     begin(policy)
     first = policy.act(observations(), rows=ROWS)
     for seed in range(10):
         policy.act(observations(seed), rows=ROWS)
-    assert calls["vision_backbone"] == 2 + tracing.CALLS_CHECKED + 1
+    assert calls["vision_backbone"] == 2 + compilation.CALLS_CHECKED + 1
     np.testing.assert_array_equal(policy.act(observations(), rows=ROWS), first)
 
 

@@ -10,9 +10,8 @@ from tests.models.small_oft import small_oft_checkpoint
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint, save_oft_checkpoint
-from vla_bench.models.openvla_oft.images import evaluation_image
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
-from vla_bench.policies.conventions import image_for_policy
+from vla_bench.policies.conventions import evaluation_image, image_for_policy
 
 pytestmark = pytest.mark.usefixtures("processor_only")
 
@@ -78,19 +77,19 @@ def test_actions_are_those_of_the_network_in_the_environment_s_units(folder: Pat
     q01, q99 = statistics.proprioception.q01, statistics.proprioception.q99
     state = np.clip(2 * (state - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)
     prepared = [image_for_policy(evaluation_image(images[name], 24), "upright", 0.9) for name in ("agentview", "wrist")]
-    ids, mask = checkpoint.processor.actions_for([INSTRUCTIONS[0]])
+    ids, mask = checkpoint.processor.tokenize_instructions([INSTRUCTIONS[0]])
     with torch.no_grad():
-        normalised = checkpoint.model.predict_normalised(
+        normalized = checkpoint.model.predict_normalised(
             ids,
             mask,
             checkpoint.processor.images(np.stack(prepared)[None]),
             torch.tensor(state[None], dtype=torch.float32),
         )[0].numpy()
     low, high = statistics.action.q01, statistics.action.q99
-    moved = 0.5 * (normalised + 1) * (high - low + 1e-8) + low
+    moved = 0.5 * (normalized + 1) * (high - low + 1e-8) + low
     assert actions.shape == (1, 8, 7)
     assert actions[0, :, :6] == pytest.approx(np.clip(moved[:, :6], -1, 1), abs=1e-5)
-    assert np.array_equal(actions[0, :, 6], -np.sign(2 * normalised[:, 6] - 1))  # 1 open becomes -1 open
+    assert np.array_equal(actions[0, :, 6], -np.sign(2 * normalized[:, 6] - 1))  # 1 open becomes -1 open
 
 
 def test_a_row_acts_the_same_alone_and_among_others(folder: Path) -> None:

@@ -14,14 +14,14 @@ from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError, VlaBenchError
 from vla_bench.core.types import Observation, ProprioceptionField
 from vla_bench.models.adapters import BaseReference, merge, save_adapter
-from vla_bench.models.adapters.forms.bottleneck import BottleneckAdapter, BottleneckConfig
-from vla_bench.models.adapters.forms.low_rank import LowRankAdapter
-from vla_bench.models.networks.record import Conventions
+from vla_bench.models.adapters.bottleneck import BottleneckAdapter, BottleneckConfig
+from vla_bench.models.adapters.lora import LowRankAdapter
+from vla_bench.models.network_record import Conventions
 from vla_bench.models.normalization import VectorStatistics
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from vla_bench.models.openvla.digest import weights_digest
+from vla_bench.models.openvla.weights import weights_digest
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
-from vla_bench.policies.kinds.openvla import OpenVLAPolicy
+from vla_bench.policies.openvla import OpenVLAPolicy
 
 pytestmark = pytest.mark.usefixtures("processor_only")
 
@@ -84,15 +84,15 @@ def test_actions_are_those_of_the_network_in_the_environment_s_units(folder: Pat
     assert statistics.proprioception is not None
     proprioception = np.stack([np.r_[item["proprioception"][9:12], item["proprioception"][:2]] for item in seen])
     images = np.stack([[item["images"]["agentview"], item["images"]["wrist"]] for item in seen])
-    ids, mask = checkpoint.processor.actions_for([item["instruction"] for item in seen])
+    ids, mask = checkpoint.processor.tokenize_instructions([item["instruction"] for item in seen])
     with torch.inference_mode():
         logits = checkpoint.model.action_logits(
             ids,
             mask,
             checkpoint.processor.images(images),
-            torch.from_numpy(statistics.proprioception.normalise(proprioception)),
+            torch.from_numpy(statistics.proprioception.normalize(proprioception)),
         )
-    expected = statistics.action.unnormalise(checkpoint.action_tokenizer.most_likely_action(logits).numpy())
+    expected = statistics.action.unnormalize(checkpoint.action_tokenizer.most_likely_action(logits).numpy())
     assert actions.shape == (3, checkpoint.config.chunk_size, 7)
     np.testing.assert_allclose(actions, np.clip(expected, -1, 1), atol=1e-6)
     assert np.ptp(actions, axis=0).max() > 0.01, "different observations, different actions"
@@ -245,7 +245,7 @@ def test_a_network_trained_here_is_shown_what_it_was_trained_on_whatever_the_car
     folder: Path, checkpoint: Checkpoint
 ) -> None:
     shown = Conventions(("agentview", "wrist"), 32, ("end_effector_position", "gripper_position"))
-    save_checkpoint(folder / "tuned", checkpoint.learnt(checkpoint.statistics, shown))
+    save_checkpoint(folder / "tuned", checkpoint.learned(checkpoint.statistics, shown))
     (folder / "published.toml").write_text(PUBLISHED_CARD)
     policy = load_policy(str(folder / "published.toml"), folder / "tuned")
     policy.connect(CONVENTIONS)
@@ -257,7 +257,7 @@ def test_a_network_is_refused_on_another_robot_than_it_was_trained_on(folder: Pa
     with pytest.raises(ConventionError, match="it was trained on the robot 'panda', theirs is 'ur5e'"):
         loaded(folder).connect(other)
     shown = Conventions(("agentview", "wrist"), 32, ("end_effector_position", "gripper_position"), "ur5e")
-    save_checkpoint(folder / "tuned", checkpoint.learnt(checkpoint.statistics, shown))
+    save_checkpoint(folder / "tuned", checkpoint.learned(checkpoint.statistics, shown))
     policy = load_policy(str(folder / "small.toml"), folder / "tuned")
     policy.connect(other)
     with pytest.raises(ConventionError, match="it was trained on the robot 'ur5e', theirs is 'panda'"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vla_bench.policies import find_policy
-from vla_bench.policies.source_code import code_hash
+from vla_bench.policies.user import code_hash
 
 
 @pytest.fixture(autouse=True)

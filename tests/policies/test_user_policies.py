@@ -7,7 +7,7 @@ from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.types import Observation
 from vla_bench.policies import EnvironmentConventions, find_policy, load_policy
 from vla_bench.policies.policy import PolicyOutputError
-from vla_bench.policies.user import PolicyNotMadeError
+from vla_bench.policies.user import PolicyCreationError
 
 OBSERVATION: Observation = {"images": {}, "proprioception": np.zeros(0, np.float32), "instruction": "reach"}
 MODULE = """
@@ -104,14 +104,14 @@ def test_a_module_that_fails_to_import_something_else_says_so(tmp_path: Path) ->
     said = (
         r"users_broken:Policy: the module raised ModuleNotFoundError: No module named 'missing_library' \(.*, line 1, "
     )
-    with pytest.raises(PolicyNotMadeError, match=said):
+    with pytest.raises(PolicyCreationError, match=said):
         load_policy("users_broken:Policy")
 
 
 def test_a_module_that_is_no_python_says_where(tmp_path: Path) -> None:
     (tmp_path / "users_typo.py").write_text("def make(:\n")
     with pytest.raises(
-        PolicyNotMadeError, match=r"users_typo\.py\", line 1 def make\(: \^ SyntaxError: invalid syntax\. The"
+        PolicyCreationError, match=r"users_typo\.py\", line 1 def make\(: \^ SyntaxError: invalid syntax\. The"
     ):
         load_policy("users_typo:make")
 
@@ -121,7 +121,7 @@ def test_a_constructor_that_raises_says_so_in_one_message_and_keeps_the_tracebac
         "class Costly:\n    def __init__(self): raise RuntimeError('out of\\n  memory')\n"
     )
     said = r"^users_costly:Costly: the factory raised RuntimeError: out of memory \(.*costly\.py, line 2, in __init__\)"
-    with pytest.raises(PolicyNotMadeError, match=said) as caught:
+    with pytest.raises(PolicyCreationError, match=said) as caught:
         load_policy("users_costly:Costly")
     written = Path(str(caught.value).partition("The whole traceback: ")[2])
     assert written.parent == tmp_path / "temporary"

@@ -6,15 +6,15 @@ import pandas as pd
 import pytest
 
 from tests.results.made_up import episodes, made_run
-from vla_bench.results import comparison_tables
+from vla_bench.results import comparison_page
 from vla_bench.results.comparison import PAIR_COLUMNS, Comparison, compare
+from vla_bench.results.comparison_page import verdicts
 from vla_bench.results.leaderboard import ALL_TASKS
 from vla_bench.results.pairing import read_paired_runs
 from vla_bench.results.run_info import RunInfo
-from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
-from vla_bench.results.statistics.suite_average import fixed_tasks
+from vla_bench.results.statistics.paired import PairCounts, mcnemar_exact, mean_difference
+from vla_bench.results.statistics.proportions import fixed_tasks
 from vla_bench.results.tables import Row
-from vla_bench.results.verdicts import verdicts
 
 
 def compared(folder: Path, alpha: float = 0.05, **policies: dict[str, str]) -> Comparison:
@@ -77,7 +77,7 @@ def test_a_task_that_only_ended_in_errors_has_no_difference(tmp_path: Path) -> N
     assert math.isnan(row(found, "stack")["difference"])
     assert math.isnan(row(found, "stack")["p_holm"])
     assert row(found, ALL_TASKS)["difference"] == 0.5
-    assert "\N{EN DASH}" in comparison_tables.markdown(found)
+    assert "\N{EN DASH}" in comparison_page.comparison_markdown(found)
 
 
 def test_ranks_hold_all_pairs_together(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_suites_and_variants_are_compared_each_for_itself(tmp_path: Path) -> Non
     ]
     found = compare(read_paired_runs(folders))
     assert list(found.pairs["variant"]) == ["clean", "clean", "dark", "dark"]
-    assert [table.title for table in comparison_tables.comparison_tables(found)] == [
+    assert [table.title for table in comparison_page.comparison_tables(found)] == [
         "robosuite (clean): a against b",
         "robosuite (dark): a against b",
     ]
@@ -107,30 +107,30 @@ def test_suites_and_variants_are_compared_each_for_itself(tmp_path: Path) -> Non
 
 def test_csv_holds_every_number(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "sssf", "stack": "ffse"}, b={"lift": "sfff", "stack": "ffss"})
-    again = pd.read_csv(io.StringIO(comparison_tables.csv(found)))
+    again = pd.read_csv(io.StringIO(comparison_page.comparison_csv(found)))
     pd.testing.assert_frame_equal(again, found.pairs, check_dtype=False, rtol=1e-8)
 
 
 def test_tables_show_percent_points_and_p(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "s" * 20}, b={"lift": "f" * 20})
-    (table,) = comparison_tables.overview(found)
+    (table,) = comparison_page.overview_tables(found)
     cells = dict(zip(table.header, table.rows[0], strict=True))
     assert cells["a %"] == "100.0 [83.9, 100.0]"
     assert cells["difference"].startswith("+100.0 [+73")
     assert (cells["wins"], cells["losses"], cells["pairs"], cells["p"]) == ("20", "0", "20", "<0.0001")
     assert "errors" not in table.header
-    latex = comparison_tables.latex(found)
+    latex = comparison_page.comparison_latex(found)
     assert r"\textless{}0.0001" in latex
     assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
 
 
 def test_several_policies_have_their_ranks_first_and_every_pair_in_the_files(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "sss"}, b={"lift": "fff"}, c={"lift": "ffs"})
-    assert [table.title for table in comparison_tables.overview(found)] == [
+    assert [table.title for table in comparison_page.overview_tables(found)] == [
         "robosuite: ranks",
         "robosuite: averages of the tasks",
     ]
-    page = comparison_tables.markdown(found)
+    page = comparison_page.comparison_markdown(found)
     for title in ("a against b", "a against c", "b against c"):
         assert f"## robosuite: {title}" in page
     assert "1 to 3" in page

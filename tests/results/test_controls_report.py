@@ -10,7 +10,7 @@ from tests.results.made_up import episodes, made_run
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.controls import CONTROLS_FILE, ControlReport, control_table, read_controls
 from vla_bench.results.errors import IncomparableRunsError
-from vla_bench.results.publish import write_leaderboard
+from vla_bench.results.leaderboard_page import write_leaderboard
 from vla_bench.results.run_info import RunInfo
 
 OUTCOMES = {

@@ -4,7 +4,7 @@ import pytest
 
 from tests.results.made_up import episode, frame_of
 from vla_bench.results.episode_record import EpisodeRecord
-from vla_bench.results.error_groups import error_groups, error_line
+from vla_bench.results.runs import error_groups, exception_line
 
 
 def _traceback(error: Exception) -> str:
@@ -29,7 +29,7 @@ def _traceback(error: Exception) -> str:
     ],
 )
 def test_an_error_is_named_by_what_was_raised(text: str, line: str) -> None:
-    assert error_line(text) == line
+    assert exception_line(text) == line
 
 
 def test_errors_are_counted_by_what_was_raised_the_most_frequent_first() -> None:

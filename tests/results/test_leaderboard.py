@@ -10,12 +10,20 @@ from tests.results.made_up import episode, episodes, frame_of, made_run
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import IncomparableRunsError, LedgerError, RunFolderError
-from vla_bench.results.leaderboard import ALL_TASKS, COLUMNS, Cell, leaderboard, missing_episodes, read_runs, unranked
+from vla_bench.results.leaderboard import (
+    ALL_TASKS,
+    LEADERBOARD_COLUMNS,
+    LeaderboardKey,
+    leaderboard,
+    missing_episodes,
+    read_runs,
+    unranked,
+)
 from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 from vla_bench.results.runs import read_comparable_runs
 from vla_bench.results.statistics import wilson
-from vla_bench.results.statistics.suite_average import fixed_tasks, sampled_tasks
+from vla_bench.results.statistics.proportions import fixed_tasks, sampled_tasks
 from vla_bench.results.tables import Row
 
 
@@ -30,7 +38,7 @@ def test_rows_hold_what_was_recorded() -> None:
     records = [*episodes("ssf", task="lift", steps=10), *episodes("f", task="stack", steps=50)]
     table = leaderboard(frame_of(records))
     lift = row(table, task="lift")
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(LEADERBOARD_COLUMNS)
     assert (lift["policy"], lift["suite"], lift["episodes"], lift["errors"]) == ("expert", "robosuite", 3, 0)
     assert lift["success_rate"] == pytest.approx(2 / 3)
     assert (lift["success_low"], lift["success_high"]) == (wilson(2, 3).low, wilson(2, 3).high)
@@ -59,7 +67,7 @@ def test_only_errors_leave_no_rate() -> None:
 def test_no_episodes_make_an_empty_leaderboard() -> None:
     table = leaderboard(frame_of([episode()]).iloc[:0])
     assert table.empty
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(LEADERBOARD_COLUMNS)
 
 
 def test_best_policy_comes_first_and_the_overall_row_after_its_tasks() -> None:
@@ -104,7 +112,7 @@ def test_planned_episodes_that_are_missing_are_counted(tmp_path: Path) -> None:
     assert (row(table, task="stack")["episodes"], row(table, task="stack")["missing"]) == (0, 3)
     assert math.isnan(row(table, task="stack")["success_rate"])
     assert row(table, task=ALL_TASKS)["missing"] == 6
-    assert missing_episodes(runs)[Cell("robosuite", "clean", "expert", "stack")] == 3
+    assert missing_episodes(runs)[LeaderboardKey("robosuite", "clean", "expert", "stack")] == 3
 
 
 def test_runs_are_merged_with_their_folder_named(tmp_path: Path) -> None:

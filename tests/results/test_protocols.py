@@ -7,12 +7,12 @@ from tests.results.made_up import described, episodes, made_run
 from vla_bench.results.errors import IncomparableRunsError
 from vla_bench.results.notes import conditions_of
 from vla_bench.results.protocols import (
+    full_protocol_differences,
     interface_text,
+    merged_protocol,
     protocol_differences,
     protocol_line,
-    united_protocol,
     upgraded,
-    whole_protocol_differences,
 )
 from vla_bench.results.run_info import RUN_INFO_NAME, Numerics, RunInfo
 from vla_bench.results.runs import read_comparable_runs, read_run
@@ -43,7 +43,7 @@ def test_a_protocol_reads_in_a_line() -> None:
 def test_what_a_policy_sees_and_executes_is_its_own_and_the_rest_must_be_equal() -> None:
     other = {**PROTOCOL, "policy_interface": {"cameras": ["wrist"]}}
     assert protocol_differences(PROTOCOL, other) == []
-    assert whole_protocol_differences(PROTOCOL, other)[0].startswith("protocol.policy_interface.cameras")
+    assert full_protocol_differences(PROTOCOL, other)[0].startswith("protocol.policy_interface.cameras")
     faithful = {**PROTOCOL, "rendering": "faithful"}
     assert protocol_differences(PROTOCOL, faithful) == ['protocol.rendering: "fast", then "faithful"']
 
@@ -53,7 +53,7 @@ def test_only_the_rules_of_tasks_that_both_have_are_compared() -> None:
     assert protocol_differences(PROTOCOL, fewer) == []
     longer = {**PROTOCOL, "tasks": {"robosuite.lift": {**LIFT, "horizon": 500}}}
     assert protocol_differences(PROTOCOL, longer) == ["protocol.tasks.robosuite.lift.horizon: 200, then 500"]
-    assert united_protocol(fewer, PROTOCOL)["tasks"] == PROTOCOL["tasks"]
+    assert merged_protocol(fewer, PROTOCOL)["tasks"] == PROTOCOL["tasks"]
 
 
 def test_runs_under_different_protocols_are_refused_and_the_field_is_named(tmp_path: Path) -> None:

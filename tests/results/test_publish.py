@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.results.made_up import episode, episodes, frame_of, made_run
-from vla_bench.results import figures
+from vla_bench.results import leaderboard_page
 from vla_bench.results.errors import RunFolderError
-from vla_bench.results.leaderboard import Cell, leaderboard
-from vla_bench.results.notes import notes_on
-from vla_bench.results.publish import LeaderboardFiles, write_leaderboard
+from vla_bench.results.leaderboard import LeaderboardKey, leaderboard
+from vla_bench.results.leaderboard_page import LeaderboardFiles, write_leaderboard
+from vla_bench.results.notes import leaderboard_notes
 from vla_bench.results.run_info import RunInfo
-from vla_bench.results.runs import media_stem, merged, read_comparable_runs
+from vla_bench.results.runs import media_stem, merged_episodes, read_comparable_runs
 
 
 class Links(HTMLParser):
@@ -98,7 +98,7 @@ def test_other_versions_are_noted(tmp_path: Path) -> None:
 
 def notes_of(*folders: Path) -> tuple[str, ...]:
     runs = read_comparable_runs(folders)
-    return notes_on(runs, merged(runs))
+    return leaderboard_notes(runs, merged_episodes(runs))
 
 
 def test_report_stands_alone_and_its_links_lead_to_the_videos(published: LeaderboardFiles) -> None:
@@ -154,7 +154,9 @@ def test_figure_draws_intervals_as_wide_as_they_are(tmp_path: Path) -> None:
     blue = (0x00, 0x72, 0xB2)
     shares = {}
     for count in (8, 800):
-        figures.save_success(leaderboard(frame_of(episodes("sf" * (count // 2)))), tmp_path / "figure.png")
+        leaderboard_page.save_success_figure(
+            leaderboard(frame_of(episodes("sf" * (count // 2)))), tmp_path / "figure.png"
+        )
         shares[count] = share_of(tmp_path / "figure.png", blue)
     assert 0 < shares[800] < shares[8]
 
@@ -163,8 +165,8 @@ def test_figure_marks_unfinished_tasks_with_hollow_markers(tmp_path: Path) -> No
     frame = frame_of(episodes("sf" * 400))
     blue = (0x00, 0x72, 0xB2)
     for name, missing in (("whole", 0), ("unfinished", 5)):
-        table = leaderboard(frame, {Cell("robosuite", "clean", "expert", "lift"): missing})
-        figures.save_success(table, tmp_path / f"{name}.png")
+        table = leaderboard(frame, {LeaderboardKey("robosuite", "clean", "expert", "lift"): missing})
+        leaderboard_page.save_success_figure(table, tmp_path / f"{name}.png")
     assert share_of(tmp_path / "unfinished.png", blue) < share_of(tmp_path / "whole.png", blue)
 
 
@@ -177,8 +179,8 @@ def test_figure_takes_any_name_and_many_policies_and_tasks(tmp_path: Path) -> No
         for task in range(3)
         for record in episodes("sfe", policy=policy, suite=suite, task=f"task_{task}")
     ]
-    table = leaderboard(frame_of(records), {Cell("b", "clean", "é", "not_begun"): 3})
+    table = leaderboard(frame_of(records), {LeaderboardKey("b", "clean", "é", "not_begun"): 3})
     for suffix in (".png", ".pdf"):
-        figures.save_success(table, tmp_path / f"figure{suffix}")
+        leaderboard_page.save_success_figure(table, tmp_path / f"figure{suffix}")
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.width == pytest.approx(1360, abs=2)

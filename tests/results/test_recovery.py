@@ -9,11 +9,11 @@ import pytest
 
 from tests.results.made_up import episode, episodes, made_run
 from vla_bench.core.errors import OutputInUseError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import LedgerError, RunFolderError
 from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
-from vla_bench.results.recovery import recover_ledger, whole_records
+from vla_bench.results.ledger_recovery import intact_records, recover_ledger
 
 OF_VERSION_2 = Path(__file__).parent / "written_before" / "ledger_version_2.sqlite"
 PAGE = 4096
@@ -51,7 +51,7 @@ def zeroed(path: Path, page: int) -> None:
 
 
 def test_every_record_is_read_from_the_pages_of_a_whole_ledger(run: Path) -> None:
-    assert whole_records(run / LEDGER_NAME) == records()
+    assert intact_records(run / LEDGER_NAME) == records()
 
 
 def test_records_that_are_still_in_the_log_are_read(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_records_that_are_still_in_the_log_are_read(tmp_path: Path) -> None:
         copy.parent.mkdir()
         for suffix in ("", "-wal"):
             shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
-    assert [record.outcome for record in whole_records(copy)] == ["success", "failure", "failure"]
+    assert [record.outcome for record in intact_records(copy)] == ["success", "failure", "failure"]
 
 
 def test_a_cut_off_ledger_is_recovered_and_what_is_lost_is_said(run: Path) -> None:
@@ -103,7 +103,7 @@ def test_scattered_damage_yields_only_records_that_make_sense(run: Path) -> None
     for _ in range(300):
         content[draw.randrange(PAGE, len(content))] = draw.randrange(256)
     path.write_bytes(content)
-    made = whole_records(path)
+    made = intact_records(path)
     assert 50 < len(made) < COUNT
     assert set(made) <= set(records()), "none that was not written"
 
@@ -170,6 +170,6 @@ def test_rows_of_every_version_are_read_from_the_pages(tmp_path: Path) -> None:
     path = tmp_path / LEDGER_NAME
     shutil.copyfile(OF_VERSION_2, path)
     expected = len(read_ledger(path))
-    assert len(whole_records(path)) == expected
+    assert len(intact_records(path)) == expected
     Ledger(path).close()  # brings it up to date
-    assert len(whole_records(path)) == expected
+    assert len(intact_records(path)) == expected

@@ -10,8 +10,7 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.certificates import CERTIFICATES_NAME, Certificate, add_certificates
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.leaderboard import ALL_TASKS
-from vla_bench.results.robustness import robustness, robustness_table
-from vla_bench.results.robustness_figure import save_robustness
+from vla_bench.results.robustness import read_robustness, robustness_table, save_robustness_figure
 
 
 def _certified(run: Path, records: Sequence[EpisodeRecord]) -> None:
@@ -40,7 +39,7 @@ def _run(tmp_path: Path) -> Path:
 
 
 def test_drops_are_paired_and_certified(tmp_path: Path) -> None:
-    table = robustness(_run(tmp_path)).set_index(["variant", "task"])
+    table = read_robustness(_run(tmp_path)).set_index(["variant", "task"])
     camera = table.loc["camera=2", ALL_TASKS]
     assert camera["pairs"] == 9  # the error is left out with its twin
     assert camera["clean_rate"] == pytest.approx(8 / 9)
@@ -54,24 +53,24 @@ def test_drops_are_paired_and_certified(tmp_path: Path) -> None:
 
 
 def test_p_values_of_tasks_are_adjusted_too(tmp_path: Path) -> None:
-    table = robustness(_run(tmp_path))
+    table = read_robustness(_run(tmp_path))
     single = table[table["task"] != ALL_TASKS].set_index("variant")
     assert single.loc["camera=2", "p_holm"] == pytest.approx(2 * single.loc["camera=2", "p"])  # of two such tests
 
 
 def test_the_costliest_perturbation_stands_first(tmp_path: Path) -> None:
-    text = robustness_table(robustness(_run(tmp_path)))
+    text = robustness_table(read_robustness(_run(tmp_path)))
     assert [row[0] for row in text.rows] == ["camera=2", "lighting=1"]
     assert text.title == "Robustness of mine"
 
 
 def test_the_figure_is_drawn_of_what_has_a_severity(tmp_path: Path) -> None:
-    table = robustness(_run(tmp_path))
-    assert save_robustness(table, tmp_path / "drops.png")
+    table = read_robustness(_run(tmp_path))
+    assert save_robustness_figure(table, tmp_path / "drops.png")
     assert (tmp_path / "drops.png").stat().st_size > 5000
     several = table.assign(variant="camera=2,lighting=2")
-    assert not save_robustness(several, tmp_path / "none.png")
-    assert save_robustness(several, tmp_path / "set.png", {"camera=2,lighting=2": "visual-2"})
+    assert not save_robustness_figure(several, tmp_path / "none.png")
+    assert save_robustness_figure(several, tmp_path / "set.png", {"camera=2,lighting=2": "visual-2"})
     assert robustness_table(several, {"camera=2,lighting=2": "visual-2"}).rows[0][0] == "visual-2"
 
 
@@ -79,11 +78,11 @@ def test_a_run_without_clean_episodes_cannot_be_used(tmp_path: Path) -> None:
     own = made_run(tmp_path / "mine", episodes("sf", variant="camera=2"))
     _certified(own, episodes("ss", variant="camera=2"))
     with pytest.raises(VlaBenchError, match="holds no clean episodes"):
-        robustness(own)
+        read_robustness(own)
 
 
 def test_a_run_on_other_scenes_than_the_certified_ones_is_refused(tmp_path: Path) -> None:
     own = made_run(tmp_path / "mine", [*episodes("ss"), *episodes("sf", variant="camera=2")])
     _certified(own, [*episodes("ss"), *episodes("sf", variant="camera=2")])
     with pytest.raises(VlaBenchError, match=r"1 episodes of .*mine began otherwise .* lift/camera=2/1"):
-        robustness(own)
+        read_robustness(own)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.files import data_folder
 from vla_bench.envs.descriptions import describe_object
 from vla_bench.tasks import catalogue, get_task, load_suite, predicates, suites, task_ids, tasks_of
-from vla_bench.tasks.parts import parts_of
+from vla_bench.tasks.catalogue import parts_of
 from vla_bench.tasks.task import Relation
 
 SUITE_FILES = sorted(data_folder("tasks").glob("*.toml"))

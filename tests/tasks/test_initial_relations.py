@@ -5,8 +5,8 @@ import pytest
 
 from vla_bench.envs.descriptions import Region
 from vla_bench.tasks import Relation
-from vla_bench.tasks.initial import Footprint, Layout, Place, Placing, in_order, initial_relations
-from vla_bench.tasks.initial.layout import Spot
+from vla_bench.tasks.initial_conditions import Footprint, Layout, Place, Placing, in_order, initial_relations
+from vla_bench.tasks.initial_conditions.layout import Spot
 
 _SEEDS = range(50)
 _REGIONS = {"table": Region(centre_m=(0.0, 0.0), half_size_m=(0.5, 0.5))}

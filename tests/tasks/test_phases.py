@@ -6,7 +6,7 @@ import pytest
 
 from tests.tasks.small_world import SmallWorld, touching
 from vla_bench.tasks import Goal, Task, get_task
-from vla_bench.tasks.phases import PHASES, phase_of
+from vla_bench.tasks.progress import PHASES, phase_of
 
 TASK = get_task("tabletop_object.red_cube_in_basket")
 PUSH = replace(TASK, goal=(Goal("at", ("red_cube", "basket")),))

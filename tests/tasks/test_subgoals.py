@@ -9,7 +9,7 @@ import pytest
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import FloatArray
 from vla_bench.tasks import Goal, Task, get_task, load_suite
-from vla_bench.tasks.subgoals import SubgoalRecord
+from vla_bench.tasks.progress import SubgoalRecord
 
 _FIRST, _SECOND = Goal("lifted", ("cube",)), Goal("lifted", ("can",))
 

@@ -9,7 +9,7 @@ from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.demos import Demonstration, write_demonstrations
 from vla_bench.models.openvla.checkpoint import save_checkpoint
 from vla_bench.models.openvla.config import Decoding
-from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimiserConfig
+from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimizerConfig
 from vla_bench.training.dataset import FrameSelection
 
 PROPRIOCEPTION = tuple(field.name for field in FIELDS)
@@ -42,7 +42,7 @@ def finetune_config(folder: Path, *, decoding: Decoding = "parallel", **changes:
         "rank": 4,
         "alpha": 16,
         "proprioception": PROPRIOCEPTION,
-        "optimiser": OptimiserConfig(steps=6, batch_size=8, warmup_steps=2, learning_rate=1e-2),
+        "optimiser": OptimizerConfig(steps=6, batch_size=8, warmup_steps=2, learning_rate=1e-2),
         "augmentation": AugmentationConfig(),
         "evaluate_every": 2,
         **changes,

@@ -8,8 +8,7 @@ from tests.models.small import small_checkpoint
 from tests.training.demonstrations import SELECTION, demonstration_file
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
 from vla_bench.training.batches import BatchMaker, frames_of_batch
-from vla_bench.training.dataset import load_demonstrations
-from vla_bench.training.statistics import dataset_statistics
+from vla_bench.training.dataset import dataset_statistics, load_demonstrations
 
 
 def test_frames_are_those_of_the_file_split_by_episode(tmp_path):
@@ -91,8 +90,8 @@ def test_batches_hold_the_right_answer_tokens(tmp_path):
     batch = maker.batch(frames)
     decoded = checkpoint.action_tokenizer.decode(batch.answer.numpy()).reshape(3, 2, 7)
     wanted = np.clip(maker.actions(frames), statistics.action.q01, statistics.action.q99)
-    assert np.abs(statistics.action.unnormalise(decoded) - wanted).max() < 0.01
-    ids, _ = checkpoint.processor.actions_for([dataset.instructions[dataset.instruction_index[12]]])
+    assert np.abs(statistics.action.unnormalize(decoded) - wanted).max() < 0.01
+    ids, _ = checkpoint.processor.tokenize_instructions([dataset.instructions[dataset.instruction_index[12]]])
     assert np.array_equal(batch.input_ids[1], ids[0])
 
 

@@ -13,16 +13,16 @@ from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismat
 from vla_bench.models.adapters import ADAPTER_FILES, load_adapter, load_finetuned
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 from vla_bench.training.batches import BatchMaker
-from vla_bench.training.config import AugmentationConfig, OptimiserConfig
+from vla_bench.training.config import AugmentationConfig, OptimizerConfig
 from vla_bench.training.dataset import load_demonstrations
-from vla_bench.training.divergence import TrainingDivergedError
 from vla_bench.training.finetune import finetune
-from vla_bench.training.methods.kinds.low_rank import target_modules
-from vla_bench.training.methods.method import put_on
+from vla_bench.training.methods.builtin import target_modules
+from vla_bench.training.methods.method import apply_method
 from vla_bench.training.objectives import objective_for
+from vla_bench.training.trainer import TrainingDivergedError
 from vla_bench.training.validation import Validator
 
-FAST = OptimiserConfig(steps=40, batch_size=8, warmup_steps=2, learning_rate=1e-2)
+FAST = OptimizerConfig(steps=40, batch_size=8, warmup_steps=2, learning_rate=1e-2)
 PLAIN = AugmentationConfig(shift_pixels=0, brightness=0)
 
 
@@ -101,7 +101,7 @@ def test_lora_trains_adapters_only(tmp_path):
     config = finetune_config(tmp_path)
     model = small_checkpoint().model
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    put_on(model, config)
+    apply_method(model, config)
     trained = [name for name, value in model.named_parameters() if value.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
@@ -117,7 +117,7 @@ def test_lora_trains_adapters_only(tmp_path):
 
 def test_unknown_targets_are_named(tmp_path):
     with pytest.raises(UnknownNameError, match=r"Did you mean .*'q_proj'"):
-        put_on(small_checkpoint().model, finetune_config(tmp_path, targets=("q_prj",)))
+        apply_method(small_checkpoint().model, finetune_config(tmp_path, targets=("q_prj",)))
     assert "q_proj" in target_modules(small_checkpoint().model, "all-linear")
 
 

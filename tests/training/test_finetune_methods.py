@@ -4,9 +4,8 @@ import pytest
 
 from tests.training.demonstrations import SELECTION, finetune_config
 from vla_bench.models.adapters import load_finetuned
-from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.batches import BatchMaker
-from vla_bench.training.config import OptimiserConfig
+from vla_bench.training.config import AugmentationConfig, OptimizerConfig
 from vla_bench.training.dataset import load_demonstrations
 from vla_bench.training.finetune import finetune
 from vla_bench.training.methods import METHODS
@@ -14,7 +13,7 @@ from vla_bench.training.objectives import objective_for
 from vla_bench.training.validation import Validator
 
 OTHERS = sorted(set(METHODS) - {"full", "lora"})
-LONGER = OptimiserConfig(steps=40, batch_size=8, warmup_steps=2, learning_rate=1e-2)
+LONGER = OptimizerConfig(steps=40, batch_size=8, warmup_steps=2, learning_rate=1e-2)
 
 
 @pytest.mark.parametrize("method", OTHERS)

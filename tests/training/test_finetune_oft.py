@@ -15,21 +15,20 @@ from tests.models.small_oft import small_oft_checkpoint
 from tests.training.demonstrations import PROPRIOCEPTION, demonstration_file, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.adapters import load_finetuned, merge
-from vla_bench.models.normalization import VectorStatistics
+from vla_bench.models.normalization import VectorStatistics, unnormalize_oft_actions
 from vla_bench.models.openvla.checkpoint import save_checkpoint
 from vla_bench.models.openvla.config import ModelConfigError
 from vla_bench.models.openvla_oft.checkpoint import OFTCheckpoint, load_oft_checkpoint, save_oft_checkpoint
-from vla_bench.models.openvla_oft.normalisation import unnormalised_actions
 from vla_bench.policies import EnvironmentConventions, load_policy
-from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimiserConfig
+from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimizerConfig
+from vla_bench.training.distributed import SINGLE_PROCESS
 from vla_bench.training.finetune import _Run, finetune
 from vla_bench.training.plan import PlannedRun, network_config, plan
-from vla_bench.training.processes import SINGLE
 
 pytestmark = pytest.mark.usefixtures("processor_only")
 
 METHODS = ("full", "lora", "dora", "adapter", "qlora")
-LONGER = OptimiserConfig(steps=30, batch_size=8, warmup_steps=2, learning_rate=5e-3)
+LONGER = OptimizerConfig(steps=30, batch_size=8, warmup_steps=2, learning_rate=5e-3)
 SEEN = np.random.default_rng(3).integers(0, 256, (2, 2, 24, 24, 3), dtype=np.uint8)
 FELT = np.random.default_rng(4).normal(size=(2, 5)).astype(np.float32)
 ASKED = ("reach for the cube", "put the cube in the basket")
@@ -48,11 +47,11 @@ def oft_config(folder: Path, *, is_published: bool = False, chunk: int = 8, **ch
 def actions(checkpoint: OFTCheckpoint) -> np.ndarray:
     """Return the actions of the network for what is seen above, in the units of the data."""
     statistics = checkpoint.statistics["made_up"]
-    ids, mask = checkpoint.processor.actions_for(ASKED)
-    felt = torch.from_numpy(statistics.proprioception.normalise(FELT))
+    ids, mask = checkpoint.processor.tokenize_instructions(ASKED)
+    felt = torch.from_numpy(statistics.proprioception.normalize(FELT))
     with torch.no_grad():
         predicted = checkpoint.model.eval().predict_normalised(ids, mask, checkpoint.processor.images(SEEN), felt)
-    return np.clip(unnormalised_actions(statistics.action, predicted.numpy()), -1, 1)
+    return np.clip(unnormalize_oft_actions(statistics.action, predicted.numpy()), -1, 1)
 
 
 def acted(folder: Path) -> np.ndarray:
@@ -70,7 +69,7 @@ def acted(folder: Path) -> np.ndarray:
 def trained_network(config: FinetuneConfig) -> tuple[OFTCheckpoint, list[float]]:
     """Train in this process and return the very network that was trained, with its losses."""
     losses: list[float] = []
-    run = _Run(config, SINGLE)
+    run = _Run(config, SINGLE_PROCESS)
     run.train(config.output.with_name("state.pt"), lambda progress: losses.append(progress.loss))
     return run._checkpoint, losses
 
@@ -218,7 +217,7 @@ def test_a_published_base_is_merged_into_the_published_layout(tmp_path: Path) ->
     # Shards with timm's names and tensors that our network does not build; the parts in the original's files.
     write_published(tmp_path / "base", shards=3)
     demonstration_file(tmp_path)
-    config = finetune_config(tmp_path, action_head="l1", optimiser=OptimiserConfig(steps=2, batch_size=2))
+    config = finetune_config(tmp_path, action_head="l1", optimiser=OptimizerConfig(steps=2, batch_size=2))
     finetune(config)
     merge(config.output, tmp_path / "merged")
     stored, base = weight_names(tmp_path / "merged"), weight_names(tmp_path / "base")
@@ -226,7 +225,7 @@ def test_a_published_base_is_merged_into_the_published_layout(tmp_path: Path) ->
     merged, apart = load_oft_checkpoint(tmp_path / "merged"), load_finetuned(config.output, merge=False)
     size = merged.config.image_size
     images = np.random.default_rng(0).integers(0, 256, (1, 2, size, size, 3), dtype=np.uint8)
-    ids, mask = merged.processor.actions_for(ASKED[:1])
+    ids, mask = merged.processor.tokenize_instructions(ASKED[:1])
     inputs = (ids, mask, merged.processor.images(images), torch.from_numpy(FELT[:1]))
     with torch.no_grad():
         predicted = [made.model.predict_normalised(*inputs) for made in (merged, apart)]

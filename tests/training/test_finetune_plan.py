@@ -13,13 +13,13 @@ from tests.models.small import inputs, small_checkpoint, small_config
 from tests.training.demonstrations import finetune_config
 from vla_bench.cli import app
 from vla_bench.core.errors import CheckpointError, UnknownNameError
-from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.models.openvla.config import openvla_7b_config
 from vla_bench.training.batches import Batch
-from vla_bench.training.config import OptimiserConfig
+from vla_bench.training.config import OptimizerConfig
 from vla_bench.training.finetune import finetune
-from vla_bench.training.memory import LiveBytes, MemoryEstimate, StepShape, estimate
+from vla_bench.training.memory import LiveBytes, MemoryEstimate, StepShape, estimate_memory
 from vla_bench.training.methods import METHODS, MethodOptions
-from vla_bench.training.methods.method import put_on
+from vla_bench.training.methods.method import apply_method
 from vla_bench.training.objectives import objective_for
 from vla_bench.training.plan import PlannedRun, network_config, plan
 
@@ -27,14 +27,14 @@ FLOAT32 = StepShape(8, "float32", gradient_checkpointing=False)
 
 
 def estimated(method: str = "lora", step: StepShape = FLOAT32) -> MemoryEstimate:
-    return estimate(small_config(), MethodOptions(method=method, rank=4), step)[1]
+    return estimate_memory(small_config(), MethodOptions(method=method, rank=4), step)[1]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_plan_counts_what_training_trains(method: str) -> None:
-    planned, memory = estimate(small_config(), MethodOptions(method=method, rank=4), FLOAT32)
+    planned, memory = estimate_memory(small_config(), MethodOptions(method=method, rank=4), FLOAT32)
     model = small_checkpoint().model
-    trained = put_on(model, MethodOptions(method=method, rank=4))
+    trained = apply_method(model, MethodOptions(method=method, rank=4))
     assert planned.trainable_parameters == trained.trainable_parameters
     assert planned.total_parameters == trained.total_parameters
     assert memory.gradients == 4 * trained.trainable_parameters
@@ -44,7 +44,7 @@ def test_a_plan_counts_what_training_trains(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_are_weighed_as_they_are_held(method: str) -> None:
     model = small_checkpoint().model
-    put_on(model, MethodOptions(method=method, rank=4))
+    apply_method(model, MethodOptions(method=method, rank=4))
     tensors = {id(value): value for value in (*model.parameters(), *model.buffers())}.values()
     held = sum(value.numel() * value.element_size() for value in tensors)
     scales = 0.05 * held if METHODS[method].quantisation else 0  # those of the blocks, which are no buffers
@@ -58,11 +58,11 @@ def test_activations_are_those_that_a_real_pass_makes(decoding: str) -> None:
     config = replace(checkpoint.config, prompt_length=given["input_ids"].shape[1])
     answer = torch.full((8, config.num_slots), config.vocab_end - 5)
     batch = Batch(**given, answer=answer)
-    objective = objective_for(checkpoint.model, OptimiserConfig())
+    objective = objective_for(checkpoint.model, OptimizerConfig())
     with LiveBytes() as live:
         loss = objective.loss(objective.answer(checkpoint.model.train(), batch), batch)
     del loss
-    foretold = estimate(config, MethodOptions(method="full"), FLOAT32)[1].activations
+    foretold = estimate_memory(config, MethodOptions(method="full"), FLOAT32)[1].activations
     assert foretold == pytest.approx(live.highest, rel=0.02)
 
 
@@ -106,7 +106,7 @@ def test_the_peak_is_no_less_than_what_is_held_at_once() -> None:
 )
 def test_the_published_size_is_planned_without_weights(method: str, trained: float, peak: float) -> None:
     step = StepShape(1, "bf16-weights", gradient_checkpointing=False)
-    counted, memory = estimate(openvla_7b_config(), MethodOptions(method=method), step)
+    counted, memory = estimate_memory(openvla_7b_config(), MethodOptions(method=method), step)
     assert counted.percentage == pytest.approx(trained, abs=0.01)
     assert memory.peak / 1e9 == pytest.approx(peak, rel=0.03)
 

@@ -14,12 +14,11 @@ from tests.training.demonstrations import PROPRIOCEPTION, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError
 from vla_bench.models.adapters import load_finetuned
 from vla_bench.training import finetune as runs
-from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.augmentation.scene import AugmentationRefusedError
 from vla_bench.training.batches import BatchMaker
-from vla_bench.training.config import FinetuneConfig, OptimiserConfig
-from vla_bench.training.divergence import TrainingDivergedError
-from vla_bench.training.finetune import finetune, logs_of
+from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimizerConfig
+from vla_bench.training.finetune import finetune, log_folder
+from vla_bench.training.trainer import TrainingDivergedError
 
 AHEAD = {"position_world": (0.54, 0.0, 1.4), "quat_wxyz_world": (0.643237, 0.293677, 0.293677, 0.643237)}
 EVERYTHING = AugmentationConfig(
@@ -46,7 +45,7 @@ def same(first: Path, second: Path) -> bool:
 
 
 def lines(config: FinetuneConfig) -> list[dict]:
-    log = (logs_of(config.output) / "metrics.jsonl").read_text().splitlines()
+    log = (log_folder(config.output) / "metrics.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if "per_s" not in key} for line in log]
 
 
@@ -60,7 +59,7 @@ def test_a_run_killed_within_a_step_ends_with_the_weights_of_an_uninterrupted_on
         "method": method,
         "dropout": 0.1,
         "augmentation": EVERYTHING,
-        "optimiser": OptimiserConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=1e-2),  # 3 steps an epoch
+        "optimiser": OptimizerConfig(epochs=3, batch_size=7, accumulate=2, learning_rate=1e-2),  # 3 steps an epoch
         "evaluate_every": 2,
         "log_every": 1,
     }
@@ -90,7 +89,7 @@ def test_a_run_killed_within_a_step_ends_with_the_weights_of_an_uninterrupted_on
 
 
 def test_the_output_is_the_last_checkpoint_and_best_is_within(tmp_path):
-    steps = OptimiserConfig(steps=30, batch_size=8, learning_rate=3e-2, schedule="constant")
+    steps = OptimizerConfig(steps=30, batch_size=8, learning_rate=3e-2, schedule="constant")
     config = finetune_config(tmp_path, optimiser=steps, evaluate_every=2)
     report = finetune(config)
     errors = {entry["step"]: entry["validation"]["action_l1"] for entry in report.history}
@@ -106,7 +105,7 @@ def test_the_output_is_the_last_checkpoint_and_best_is_within(tmp_path):
 
 
 def test_a_checkpoint_that_is_the_best_is_on_the_disk_once(tmp_path):
-    config = finetune_config(tmp_path, optimiser=OptimiserConfig(steps=2, batch_size=8), evaluate_every=2)
+    config = finetune_config(tmp_path, optimiser=OptimizerConfig(steps=2, batch_size=8), evaluate_every=2)
     finetune(config)
     files = [folder / "adapter_model.safetensors" for folder in (config.output, config.output / "best")]
     assert files[0].samefile(files[1])
@@ -125,7 +124,7 @@ def test_numbered_checkpoints_are_kept_as_many_as_wanted(tmp_path):
 
 
 def test_a_run_stops_early_when_nothing_improves(tmp_path):
-    steps = OptimiserConfig(steps=40, batch_size=8, learning_rate=3e-2, schedule="constant")
+    steps = OptimizerConfig(steps=40, batch_size=8, learning_rate=3e-2, schedule="constant")
     report = finetune(finetune_config(tmp_path, optimiser=steps, evaluate_every=2, patience=3))
     assert report.steps < 40
     assert report.finished
@@ -168,7 +167,7 @@ def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runs, "load_demonstrations", damaged)
     config = finetune_config(
-        tmp_path, statistics="base", optimiser=OptimiserConfig(epochs=1, batch_size=8, accumulate=2)
+        tmp_path, statistics="base", optimiser=OptimizerConfig(epochs=1, batch_size=8, accumulate=2)
     )
     with pytest.raises(TrainingDivergedError) as caught:
         finetune(config)
@@ -178,7 +177,7 @@ def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
 
 
 def test_weights_that_diverged_are_told_from_bad_samples(tmp_path):
-    steps = OptimiserConfig(steps=30, batch_size=8, learning_rate=1e18, warmup_steps=0, gradient_clip=0)
+    steps = OptimizerConfig(steps=30, batch_size=8, learning_rate=1e18, warmup_steps=0, gradient_clip=0)
     config = finetune_config(tmp_path, method="full", optimiser=steps, evaluate_every=50)
     with pytest.raises(TrainingDivergedError, match="All 8 samples of the step give no number, so the weights have"):
         finetune(config)
@@ -214,7 +213,7 @@ def test_statistics_of_a_run_with_flips_are_symmetric(tmp_path):
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path):
     """Under torchrun, with augmentation and an incomplete last group; only the main process writes."""
     options = {"augmentation": EVERYTHING, "method": "lora", "log_every": 1, "proprioception": PROPRIOCEPTION}
-    alone = OptimiserConfig(epochs=2, batch_size=10, accumulate=2, learning_rate=1e-2)
+    alone = OptimizerConfig(epochs=2, batch_size=10, accumulate=2, learning_rate=1e-2)
     one = finetune_config(tmp_path, output=tmp_path / "one", optimiser=alone, **options)
     report = finetune(one)
     shared = alone.model_copy(update={"batch_size": 5})

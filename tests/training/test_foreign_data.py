@@ -17,14 +17,11 @@ from vla_bench.core.errors import ConventionError
 from vla_bench.demos.sources import SourceOptions
 from vla_bench.models.adapters import load_finetuned
 from vla_bench.models.openvla.checkpoint import save_checkpoint
-from vla_bench.training.batches import BatchMaker
-from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimiserConfig
-from vla_bench.training.dataset import load_demonstrations
+from vla_bench.training.batches import BatchMaker, Prefetcher
+from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimizerConfig
+from vla_bench.training.dataset import dataset_statistics, load_demonstrations, steps_with_effect
 from vla_bench.training.finetune import finetune
 from vla_bench.training.images import CachedImages, LazyImages
-from vla_bench.training.noops import steps_with_effect
-from vla_bench.training.prefetch import Prefetched
-from vla_bench.training.statistics import dataset_statistics
 
 FIELDS = ("end_effector_position", "gripper_position")
 PLAIN = replace(SELECTION, proprioception=FIELDS)
@@ -198,7 +195,7 @@ def test_batches_made_ahead_are_those_asked_for():
             raise ValueError("five")
         return number * 10
 
-    ahead = Prefetched(make)
+    ahead = Prefetcher(make)
     assert [ahead[number] for number in (0, 1, 2, 7, 3)] == [0, 10, 20, 70, 30]
     with pytest.raises(ValueError, match="five"):
         ahead[5]
@@ -222,7 +219,7 @@ def test_fine_tuning_on_other_formats(tmp_path, name):
         gripper="close_one" if name in ("lerobot", "video") else None,
         image_cache_gb=0,
         drop_noops=True,
-        optimiser=OptimiserConfig(steps=20, batch_size=8, warmup_steps=2, learning_rate=1e-2),
+        optimiser=OptimizerConfig(steps=20, batch_size=8, warmup_steps=2, learning_rate=1e-2),
         augmentation=AugmentationConfig(shift_pixels=0, brightness=0),
         evaluate_every=20,
     )

@@ -8,12 +8,12 @@ from vla_bench.core.errors import ConventionError
 from vla_bench.demos.editing import split_file
 from vla_bench.training.dataset import load_demonstrations
 from vla_bench.training.finetune import finetune
-from vla_bench.training.leakage import require_apart
+from vla_bench.training.validation import require_disjoint
 
 
 def test_a_file_divided_once_is_apart(tmp_path: Path) -> None:
     path = demonstration_file(tmp_path)
-    require_apart(*(load_demonstrations([path], SELECTION, subset) for subset in ("train", "valid")))
+    require_disjoint(*(load_demonstrations([path], SELECTION, subset) for subset in ("train", "valid")))
 
 
 def test_files_that_are_divided_differently_are_refused_before_training(tmp_path: Path) -> None:

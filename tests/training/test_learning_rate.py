@@ -1,12 +1,12 @@
 import pytest
 from pydantic import ValidationError
 
-from vla_bench.training.config import OptimiserConfig
-from vla_bench.training.schedule import Schedule
+from vla_bench.training.config import OptimizerConfig
+from vla_bench.training.trainer import Schedule
 
 
 def rates(steps, total=100, **options):
-    schedule = Schedule(OptimiserConfig(steps=total, learning_rate=1.0, **options), total)
+    schedule = Schedule(OptimizerConfig(steps=total, learning_rate=1.0, **options), total)
     return [round(schedule.learning_rate_at(step), 3) for step in steps]
 
 
@@ -19,12 +19,12 @@ def test_courses_after_the_warm_up():
 
 
 def test_the_length_of_a_run():
-    assert OptimiserConfig().total_steps(7) == 600
-    assert OptimiserConfig(steps=30).total_steps(7) == 30
-    assert OptimiserConfig(epochs=2.5).total_steps(8) == 20
-    assert OptimiserConfig(epochs=0.01).total_steps(8) == 1
-    assert [OptimiserConfig().total_warmup(steps) for steps in (600, 100, 5)] == [20, 10, 0]
-    assert OptimiserConfig(warmup_share=0.03).total_warmup(1000) == 30
+    assert OptimizerConfig().total_steps(7) == 600
+    assert OptimizerConfig(steps=30).total_steps(7) == 30
+    assert OptimizerConfig(epochs=2.5).total_steps(8) == 20
+    assert OptimizerConfig(epochs=0.01).total_steps(8) == 1
+    assert [OptimizerConfig().total_warmup(steps) for steps in (600, 100, 5)] == [20, 10, 0]
+    assert OptimizerConfig(warmup_share=0.03).total_warmup(1000) == 30
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_the_length_of_a_run():
 )
 def test_what_contradicts_itself_is_refused(options, message):
     with pytest.raises(ValidationError, match=message):
-        OptimiserConfig(**options)
+        OptimizerConfig(**options)

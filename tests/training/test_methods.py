@@ -15,12 +15,12 @@ from tests.models.small import inputs, small_checkpoint
 from tests.training.trained import CHANGES, TrainedNetwork, logits, train
 from vla_bench.core.errors import MissingExtraError, UnknownNameError
 from vla_bench.models.adapters import load_adapter, load_finetuned, merge
-from vla_bench.models.adapters.quantisation import linear_layer_names, round_to
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
 from vla_bench.models.openvla.config import Decoding
-from vla_bench.training.methods import METHODS, MethodOptions, Trained
-from vla_bench.training.methods.kinds.low_rank import target_modules
-from vla_bench.training.methods.method import put_on
+from vla_bench.models.openvla.quantization import linear_layer_names, round_linear_layers
+from vla_bench.training.methods import METHODS, MethodOptions, TrainableNetwork
+from vla_bench.training.methods.builtin import target_modules
+from vla_bench.training.methods.method import apply_method
 
 ADAPTERS = [name for name in METHODS if name != "full"]
 DECODINGS: tuple[Decoding, ...] = ("parallel", "autoregressive")
@@ -65,12 +65,12 @@ def test_merged_unmerged_and_reloaded_networks_act_as_the_one_that_was_trained(
 @pytest.mark.parametrize("method", ADAPTERS)
 def test_in_bfloat16_merged_and_unmerged_networks_choose_what_was_learnt(method: str, tmp_path: Path) -> None:
     network = train(tmp_path, method, dtype=torch.bfloat16, count=60)
-    expected, elsewhere = logits(network.checkpoint, learnt=True), logits(network.checkpoint)
+    expected, elsewhere = logits(network.checkpoint, learned=True), logits(network.checkpoint)
     for merged in (False, True):
         base = load_checkpoint(network.base)
         base.model.to(torch.bfloat16)
         again = load_adapter(base, network.output, merge=merged)
-        assert torch.equal(logits(again, learnt=True).argmax(-1), expected.argmax(-1))
+        assert torch.equal(logits(again, learned=True).argmax(-1), expected.argmax(-1))
         error = (logits(again) - elsewhere).square().mean().sqrt() / elsewhere.std()
         assert error <= (_CLOSE_IN_BFLOAT16 if merged else 0.0)
 
@@ -78,10 +78,10 @@ def test_in_bfloat16_merged_and_unmerged_networks_choose_what_was_learnt(method:
 @pytest.mark.parametrize("method", ADAPTERS)
 def test_before_training_nothing_is_changed(method: str) -> None:
     checkpoint, expected = small_checkpoint(), small_checkpoint()
-    put_on(checkpoint.model, options(method))
+    apply_method(checkpoint.model, options(method))
     quantisation = METHODS[method].quantisation
     if quantisation is not None:
-        round_to(expected.model, quantisation)
+        round_linear_layers(expected.model, quantisation)
     assert torch.allclose(logits(checkpoint), logits(expected), rtol=1e-5, atol=1e-5)
 
 
@@ -128,7 +128,7 @@ def gradients(method: str, checkpointing: bool) -> dict[str, torch.Tensor]:
     checkpoint = small_checkpoint()
     model = checkpoint.model.train()
     torch.manual_seed(3)
-    put_on(model, options(method, dropout=0.0))
+    apply_method(model, options(method, dropout=0.0))
     if checkpointing:
         towers = (model.vision_backbone.featurizer, model.vision_backbone.fused_featurizer, model.language_model)
         for tower in towers:
@@ -144,10 +144,10 @@ def options(method: str, **changes: Any) -> MethodOptions:
     return MethodOptions(method=method, **{"rank": 4, "alpha": 16, **CHANGES.get(method, {}), **changes})
 
 
-def put(method: str, **changes: Any) -> tuple[Trained, list[str]]:
+def put(method: str, **changes: Any) -> tuple[TrainableNetwork, list[str]]:
     """Put a method on a small network and return what is trained, and the names of its parameters."""
     model = small_checkpoint().model
-    trained = put_on(model, options(method, **changes))
+    trained = apply_method(model, options(method, **changes))
     return trained, [name for name, value in model.named_parameters() if value.requires_grad]
 
 
@@ -203,10 +203,10 @@ def test_a_part_can_be_trained_whole_besides(method: str, tmp_path: Path) -> Non
     without = put(method)[0]
     assert network.trained.total_parameters <= without.total_parameters
     assert network.trained.trainable_parameters > without.trainable_parameters
-    base, learnt = load_checkpoint(network.base), logits(network.checkpoint)
+    base, learned = load_checkpoint(network.base), logits(network.checkpoint)
     merge(network.output, tmp_path / "merged")
     for checkpoint in (load_finetuned(network.output, merge=False), load_finetuned(tmp_path / "merged")):
-        assert torch.allclose(logits(checkpoint), learnt, **_CLOSE)
+        assert torch.allclose(logits(checkpoint), learned, **_CLOSE)
     folded = load_finetuned(network.output).model.get_submodule(part).state_dict()
     assert folded.keys() == parts.keys()
     for name, value in base.model.get_submodule(part).state_dict().items():
@@ -232,7 +232,7 @@ def test_bottleneck_adapters_follow_attention_and_mlp_of_each_block() -> None:
 
 def test_a_base_in_four_bits_goes_on_training_after_a_validation() -> None:
     checkpoint = small_checkpoint()
-    put_on(checkpoint.model, options("qlora"))
+    apply_method(checkpoint.model, options("qlora"))
     before = logits(checkpoint)  # in evaluation mode, without gradients, where bitsandbytes would repack the weights
     checkpoint.model.train()
     answer = torch.full((2, checkpoint.config.num_slots), checkpoint.config.vocab_end - 5)
@@ -247,4 +247,4 @@ def test_four_bits_without_bitsandbytes_name_the_extra(monkeypatch: pytest.Monke
     model = small_checkpoint().model
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'needs bitsandbytes: `pip install "vla-bench\[quantised\]"`'):
-        put_on(model, options("qlora"))
+        apply_method(model, options("qlora"))

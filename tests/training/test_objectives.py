@@ -5,7 +5,7 @@ from torch.nn import functional
 from tests.models.small import INSTRUCTIONS, inputs, small_checkpoint
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.training.batches import Batch
-from vla_bench.training.config import OptimiserConfig
+from vla_bench.training.config import OptimizerConfig
 from vla_bench.training.objectives import ActionL1, TokenCrossEntropy, objective_for
 
 
@@ -19,19 +19,19 @@ def batch(checkpoint, rows=4) -> Batch:
 @pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
 def test_tokens_without_smoothing_are_openvla_s_cross_entropy(decoding):
     checkpoint = small_checkpoint(decoding)
-    objective = objective_for(checkpoint.model, OptimiserConfig(sigma_bins=0))
+    objective = objective_for(checkpoint.model, OptimizerConfig(sigma_bins=0))
     asked = batch(checkpoint)
     logits = objective.answer(checkpoint.model, asked)
     expected = functional.cross_entropy(logits.flatten(0, 1), asked.answer.flatten())
     assert objective.loss(logits, asked).item() == pytest.approx(expected.item(), rel=1e-5)
-    smoothed = objective_for(checkpoint.model, OptimiserConfig(sigma_bins=4))
+    smoothed = objective_for(checkpoint.model, OptimizerConfig(sigma_bins=4))
     assert smoothed.loss(logits, asked).item() != pytest.approx(expected.item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
 def test_what_tokens_mean_is_read_as_the_network_s_decoding_reads_them(decoding):
     checkpoint = small_checkpoint(decoding)
-    objective = objective_for(checkpoint.model, OptimiserConfig())
+    objective = objective_for(checkpoint.model, OptimizerConfig())
     asked = batch(checkpoint)
     sure = torch.full((4, 14, checkpoint.config.text.vocab_size), -30.0)
     sure.scatter_(2, asked.answer[..., None], 30.0)
@@ -57,7 +57,7 @@ class _Regression(torch.nn.Module):
 
 def test_a_network_with_an_l1_head_is_trained_by_the_error_of_its_actions():
     asked, model = batch(small_checkpoint()), _Regression()
-    objective = objective_for(model, OptimiserConfig())
+    objective = objective_for(model, OptimizerConfig())
     assert isinstance(objective, ActionL1)
     answer = objective.answer(model, asked)
     loss = objective.loss(answer, asked)
@@ -72,8 +72,8 @@ def test_an_unknown_head_is_named():
     model = _Regression()
     model.config.action_head = "l2"
     with pytest.raises(UnknownNameError, match=r"named 'l2'"):
-        objective_for(model, OptimiserConfig())
-    assert isinstance(objective_for(small_checkpoint().model, OptimiserConfig()), TokenCrossEntropy)
+        objective_for(model, OptimizerConfig())
+    assert isinstance(objective_for(small_checkpoint().model, OptimizerConfig()), TokenCrossEntropy)
 
 
 def test_rows_of_a_batch_keep_their_parts_together():

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from vla_bench.training.batches import frames_of_batch
-from vla_bench.training.order import SampleOrder
+from vla_bench.training.batches import SampleOrder, frames_of_batch
 
 
 def order(frames=10, batch_size=4, accumulate=1, processes=1, whole_epochs=False):

@@ -7,16 +7,15 @@ import pytest
 import torch
 
 from vla_bench.core.errors import CheckpointError, ConfigurationError, DemonstrationFileError, OutputMismatchError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.files import data_folder
 from vla_bench.demos import DemonstrationFile
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
-from vla_bench.models.openvla.prompt import question_prompt
+from vla_bench.models.openvla.tokenization import question_prompt
 from vla_bench.tasks import get_task
-from vla_bench.training.alignment import Alignment
-from vla_bench.training.pretrain import pretrain_from_recipe
-from vla_bench.training.pretraining import PretrainingProgress, Recipe, new_checkpoint, pretrain
-from vla_bench.training.pretraining_data import DataRecipe, PretrainingData, make_data, read_data
-from vla_bench.training.questions import Vocabulary, all_questions
+from vla_bench.training.pretraining.grounding import AlignmentLoss
+from vla_bench.training.pretraining.questions import Vocabulary, all_questions
+from vla_bench.training.pretraining.run import DataRecipe, PretrainingData, make_data, pretrain_from_recipe, read_data
+from vla_bench.training.pretraining.trainer import PretrainingProgress, PretrainingRecipe, new_checkpoint, pretrain
 
 _SHIPPED = data_folder("baselines") / "openvla-nano" / "recipe.toml"
 _RECIPE = """
@@ -84,8 +83,8 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recipe(recipe_file: Path) -> Recipe:
-    return Recipe.read(recipe_file)
+def recipe(recipe_file: Path) -> PretrainingRecipe:
+    return PretrainingRecipe.read(recipe_file)
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +95,17 @@ def folder(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(recipe_file: Path, recipe: Recipe, folder: Path) -> PretrainingData:
+def data(recipe_file: Path, recipe: PretrainingRecipe, folder: Path) -> PretrainingData:
     return read_data(DataRecipe.read(recipe_file), recipe, folder)
 
 
-def _untrained(recipe: Recipe, data: PretrainingData) -> Checkpoint:
+def _untrained(recipe: PretrainingRecipe, data: PretrainingData) -> Checkpoint:
     words = Vocabulary(data.grounding.nouns, data.grounding.colours, {})
     return new_checkpoint(recipe, ("put the red cube in the basket", "pick up the blue can"), words, 5, 32)
 
 
 def test_the_shipped_recipe_is_whole_and_holds_tasks_out() -> None:
-    recipe, data = Recipe.read(_SHIPPED), DataRecipe.read(_SHIPPED)
+    recipe, data = PretrainingRecipe.read(_SHIPPED), DataRecipe.read(_SHIPPED)
     assert [phase.name for phase in recipe.phase] == ["alignment", "grounding", "imitation"]
     shown = [get_task(f"{table.suite}.{name}") for table in data.demonstrations for name in table.tasks]
     assert get_task(data.scene_task).objects
@@ -126,7 +125,7 @@ def test_the_shipped_recipe_is_whole_and_holds_tasks_out() -> None:
 def test_a_mistake_in_the_training_names_file_and_field(
     tmp_path: Path, right: str, wrong: str, field: str, message: str
 ) -> None:
-    _check_mistake(Recipe, tmp_path, right, wrong, field, message)
+    _check_mistake(PretrainingRecipe, tmp_path, right, wrong, field, message)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_a_mistake_in_the_data_names_file_and_field(
 
 
 def _check_mistake(
-    kind: type[Recipe] | type[DataRecipe], folder: Path, right: str, wrong: str, field: str, message: str
+    kind: type[PretrainingRecipe] | type[DataRecipe], folder: Path, right: str, wrong: str, field: str, message: str
 ) -> None:
     path = folder / "recipe.toml"
     assert right in _RECIPE
@@ -191,22 +190,22 @@ def test_data_of_another_recipe_is_not_used(recipe_file: Path, folder: Path) -> 
         make_data(recipe, folder, 1, lambda stage: None)
 
 
-def test_a_field_that_was_not_recorded_is_told(recipe_file: Path, recipe: Recipe, folder: Path) -> None:
+def test_a_field_that_was_not_recorded_is_told(recipe_file: Path, recipe: PretrainingRecipe, folder: Path) -> None:
     other = recipe.model_copy(update={"proprioception": ("end_effector_position", "toes")})
     with pytest.raises(DemonstrationFileError, match="no proprioception field toes; it has end_effector_position, "):
         read_data(DataRecipe.read(recipe_file), other, folder)
 
 
-def test_every_question_fits_the_prompt_of_the_network(recipe: Recipe, data: PretrainingData) -> None:
+def test_every_question_fits_the_prompt_of_the_network(recipe: PretrainingRecipe, data: PretrainingData) -> None:
     checkpoint = _untrained(recipe, data)
     texts = all_questions(Vocabulary(data.grounding.nouns, data.grounding.colours, {}))
     ids, _ = checkpoint.processor.prompts([question_prompt(text) for text in texts])
     assert ids.shape[1] == checkpoint.model.config.prompt_length
 
 
-def test_alignment_learns_what_patches_show(recipe: Recipe, data: PretrainingData) -> None:
+def test_alignment_learns_what_patches_show(recipe: PretrainingRecipe, data: PretrainingData) -> None:
     checkpoint = _untrained(recipe, data)
-    alignment = Alignment(data.grounding.alignment(), checkpoint.processor)
+    alignment = AlignmentLoss(data.grounding.alignment(), checkpoint.processor)
     optimiser = torch.optim.Adam(checkpoint.model.parameters(), lr=2e-3)
     losses = []
     for step in range(25):
@@ -218,7 +217,9 @@ def test_alignment_learns_what_patches_show(recipe: Recipe, data: PretrainingDat
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
 
 
-def _run(recipe: Recipe, data: PretrainingData, output: Path, stop_after: int = 99) -> tuple[Checkpoint, list[int]]:
+def _run(
+    recipe: PretrainingRecipe, data: PretrainingData, output: Path, stop_after: int = 99
+) -> tuple[Checkpoint, list[int]]:
     steps: list[int] = []
 
     def watch(progress: PretrainingProgress) -> None:
@@ -246,7 +247,7 @@ def _assert_same(first: Checkpoint, second: Checkpoint) -> None:
 
 @pytest.fixture(scope="module")
 def finished(
-    recipe: Recipe, data: PretrainingData, tmp_path_factory: pytest.TempPathFactory
+    recipe: PretrainingRecipe, data: PretrainingData, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Checkpoint]:
     output = tmp_path_factory.mktemp("finished") / "base"
     checkpoint, steps = _run(recipe, data, output)
@@ -255,7 +256,7 @@ def finished(
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
-    recipe: Recipe, data: PretrainingData, finished: tuple[Path, Checkpoint], tmp_path: Path
+    recipe: PretrainingRecipe, data: PretrainingData, finished: tuple[Path, Checkpoint], tmp_path: Path
 ) -> None:
     output = tmp_path / "base"
     with pytest.raises(InterruptionError):
@@ -268,7 +269,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
 
 
 def test_what_is_written_is_what_was_trained(
-    recipe: Recipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
+    recipe: PretrainingRecipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
 ) -> None:
     output, trained = finished
     loaded = load_checkpoint(output)
@@ -282,7 +283,7 @@ def test_what_is_written_is_what_was_trained(
 
 
 def test_a_finished_run_trains_no_further(
-    recipe: Recipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
+    recipe: PretrainingRecipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
 ) -> None:
     again, steps = _run(recipe, data, finished[0])
     assert steps == []
@@ -290,7 +291,7 @@ def test_a_finished_run_trains_no_further(
 
 
 def test_another_recipe_does_not_go_on_with_it(
-    recipe: Recipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
+    recipe: PretrainingRecipe, data: PretrainingData, finished: tuple[Path, Checkpoint]
 ) -> None:
     longer = recipe.phase[-1].model_copy(update={"steps": recipe.phase[-1].steps + 1})
     for changed in ({"seed": 1}, {"phase": (*recipe.phase[:-1], longer)}):

@@ -8,17 +8,21 @@ from numpy.typing import NDArray
 from tests.models.small import small_checkpoint, small_config
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.network import IGNORED_LABEL
-from vla_bench.training.grounding import GroundingBatches, GroundingData, GroundingFrames
-from vla_bench.training.questions import (
+from vla_bench.training.pretraining.grounding import (
+    GroundingBatches,
+    GroundingData,
+    GroundingFrames,
+    ReferringLoss,
+    patch_labels,
+)
+from vla_bench.training.pretraining.questions import (
     ANSWER_SLOTS,
     RELATIVE_SCALE_M,
     TABLE_SCALE_M,
-    Questioner,
+    QuestionGenerator,
     Vocabulary,
     all_questions,
 )
-from vla_bench.training.referring import Referring
-from vla_bench.training.segments import shown_in_patches
 
 _NOUNS = {"cube": "red cube", "can": "blue can", "plate": "plate"}
 _COLOURS = {"cube": "red", "can": "blue", "plate": "purple"}
@@ -30,12 +34,12 @@ _BIN = 2 / 255  # of the range -1..1
 
 
 @pytest.fixture
-def questioner() -> Questioner:
-    return Questioner(tuple(_NOUNS), Vocabulary(_NOUNS, _COLOURS, _WORDS), _ACTIONS, ANSWER_SLOTS + 2)
+def questioner() -> QuestionGenerator:
+    return QuestionGenerator(tuple(_NOUNS), Vocabulary(_NOUNS, _COLOURS, _WORDS), _ACTIONS, ANSWER_SLOTS + 2)
 
 
 @pytest.mark.parametrize("item", range(3))
-def test_the_answer_to_where_is_the_place(questioner: Questioner, item: int) -> None:
+def test_the_answer_to_where_is_the_place(questioner: QuestionGenerator, item: int) -> None:
     question = questioner.where(item, _POSITIONS, _GRIPPER)
     assert question.text == f"Where is the {list(_NOUNS.values())[item]}?"
     assert question.item == item
@@ -47,12 +51,12 @@ def test_the_answer_to_where_is_the_place(questioner: Questioner, item: int) -> 
     assert np.all(question.labels[ANSWER_SLOTS:] == IGNORED_LABEL)
 
 
-def test_what_is_too_far_away_is_at_the_end_of_the_range(questioner: Questioner) -> None:
+def test_what_is_too_far_away_is_at_the_end_of_the_range(questioner: QuestionGenerator) -> None:
     question = questioner.where(0, _POSITIONS + np.array([0.0, 2.0, 0.0]), _GRIPPER)
     assert _ACTIONS.decode(question.labels[1:2])[0] == pytest.approx(1.0, abs=_BIN)
 
 
-def _answers(questioner: Questioner, text: str) -> set[int]:
+def _answers(questioner: QuestionGenerator, text: str) -> set[int]:
     generator = np.random.default_rng(0)
     asked = [questioner.ask(_POSITIONS, _GRIPPER, generator) for _ in range(600)]
     found = [question for question in asked if question.text == text]
@@ -70,11 +74,11 @@ def _answers(questioner: Questioner, text: str) -> set[int]:
         ("What colour is the object nearest to the gripper?", "blue"),  # 20 cm, the cube 21
     ],
 )
-def test_words_answer_what_has_no_place(questioner: Questioner, text: str, answer: str) -> None:
+def test_words_answer_what_has_no_place(questioner: QuestionGenerator, text: str, answer: str) -> None:
     assert _answers(questioner, text) == {_WORDS[answer]}
 
 
-def test_every_question_is_known_to_the_tokenizers_training(questioner: Questioner) -> None:
+def test_every_question_is_known_to_the_tokenizers_training(questioner: QuestionGenerator) -> None:
     generator = np.random.default_rng(1)
     asked = {questioner.ask(_POSITIONS, _GRIPPER, generator).text for _ in range(1500)}
     assert asked == set(all_questions(Vocabulary(_NOUNS, _COLOURS, {})))
@@ -84,10 +88,10 @@ def test_a_patch_shows_what_covers_enough_of_it() -> None:
     segments = np.zeros((1, 2, 8, 8), dtype=np.uint8)
     segments[0, 0, :4, 4:] = 2  # all of the second patch of the first camera
     segments[0, 1, 5, 1] = 1  # one of sixteen pixels of the third of the second: enough
-    shown = shown_in_patches(segments, patch_size=4, items=2)
+    shown = patch_labels(segments, patch_size=4, items=2)
     assert shown.shape == (1, 8, 2)
     assert [tuple(place) for place in np.argwhere(shown[0])] == [(1, 1), (6, 0)]
-    assert not shown_in_patches(segments, patch_size=8, items=2)[0, 1].any()  # one of 64 is not
+    assert not patch_labels(segments, patch_size=8, items=2)[0, 1].any()  # one of 64 is not
 
 
 def _data() -> GroundingData:
@@ -108,7 +112,7 @@ def _data() -> GroundingData:
 
 
 @pytest.fixture
-def batches(questioner: Questioner) -> GroundingBatches:
+def batches(questioner: QuestionGenerator) -> GroundingBatches:
     checkpoint = small_checkpoint()
     return GroundingBatches(_data(), questioner, checkpoint.processor, checkpoint.statistics["made_up"])
 
@@ -129,7 +133,7 @@ def test_a_batch_in_which_nothing_is_referred_to_gives_no_referring_loss(batches
     drawn = (batches.batch(2, np.random.default_rng(seed)) for seed in range(100))
     batch, referred = next(both for both in drawn if not len(both[1].rows))
     model = small_checkpoint().model
-    referring = Referring(model, layer=1, yes=5, no=6)
+    referring = ReferringLoss(model, layer=1, yes=5, no=6)
     with referring.watched():
         logits = batch.logits(model)
     loss = referring.loss(referred)
@@ -140,7 +144,7 @@ def test_a_batch_in_which_nothing_is_referred_to_gives_no_referring_loss(batches
 def test_the_referring_loss_is_least_where_the_right_patches_say_yes(batches: GroundingBatches) -> None:
     batch, referred = batches.batch(16, np.random.default_rng(0))
     model = small_checkpoint().model
-    referring = Referring(model, layer=2, yes=5, no=6)
+    referring = ReferringLoss(model, layer=2, yes=5, no=6)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(30):

@@ -5,8 +5,8 @@ import pytest
 
 from tests.training.demonstrations import finetune_config
 from vla_bench.core.errors import MissingExtraError
-from vla_bench.training.finetune import finetune, logs_of
-from vla_bench.training.trackers import AllTrackers, TrackedRun, trackers
+from vla_bench.training.finetune import finetune, log_folder
+from vla_bench.training.trackers import CompositeTracker, TrackedRun, trackers
 
 
 def run(folder, first_step=0) -> TrackedRun:
@@ -22,18 +22,18 @@ def test_those_that_are_there():
 
 
 def test_the_log_of_a_resumed_run_takes_back_what_is_made_again(tmp_path):
-    first = AllTrackers.started(["jsonl"], run(tmp_path))
+    first = CompositeTracker.started(["jsonl"], run(tmp_path))
     for step in (1, 2, 3):
         first.log(step, {"train/loss": 1.0 / step, "train/action_l1": float("nan")})
     first.close()
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 4, "tra')  # a crash while writing
-    second = AllTrackers.started(["jsonl"], run(tmp_path, first_step=2))
+    second = CompositeTracker.started(["jsonl"], run(tmp_path, first_step=2))
     second.log(3, {"train/loss": 0.5})
     second.close()
     assert steps_of(tmp_path) == [1, 2, 3]
     assert "action_l1" not in (tmp_path / "metrics.jsonl").read_text()
-    AllTrackers.started(["jsonl"], run(tmp_path)).close()  # begun anew
+    CompositeTracker.started(["jsonl"], run(tmp_path)).close()  # begun anew
     assert steps_of(tmp_path) == []
 
 
@@ -43,7 +43,7 @@ def test_tensorboard_gets_every_number(tmp_path):
 
     config = finetune_config(tmp_path, tracker="tensorboard", log_every=2)
     report = finetune(config)
-    events = EventAccumulator(str(logs_of(config.output) / "tensorboard")).Reload()
+    events = EventAccumulator(str(log_folder(config.output) / "tensorboard")).Reload()
     assert {"train/loss", "train/learning_rate", "validation/action_l1"} <= set(events.Tags()["scalars"])
     last = events.Scalars("validation/action_l1")[-1]
     assert (last.step, last.value) == (6, pytest.approx(report.validation.action_l1))
@@ -56,7 +56,7 @@ def test_wandb_works_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     config = finetune_config(tmp_path, tracker="wandb", project="plates")
     finetune(config)
-    kept = list((logs_of(config.output) / "wandb").glob("offline-run-*/*.wandb"))
+    kept = list((log_folder(config.output) / "wandb").glob("offline-run-*/*.wandb"))
     assert len(kept) == 1
     assert kept[0].stat().st_size > 1000
 

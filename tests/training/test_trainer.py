@@ -8,15 +8,13 @@ import torch
 
 from tests.models.small import small_checkpoint
 from tests.training.demonstrations import SELECTION, demonstration_file, finetune_config
-from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.augmentation.pipeline import Pipeline
 from vla_bench.training.batches import BatchMaker
-from vla_bench.training.config import OptimiserConfig
-from vla_bench.training.dataset import load_demonstrations
-from vla_bench.training.methods.method import put_on
+from vla_bench.training.config import AugmentationConfig, OptimizerConfig
+from vla_bench.training.dataset import dataset_statistics, load_demonstrations
+from vla_bench.training.methods.method import apply_method
 from vla_bench.training.objectives import objective_for
-from vla_bench.training.precision import checkpoint_gradients, hold_weights
-from vla_bench.training.statistics import dataset_statistics
+from vla_bench.training.precision import cast_weights, enable_activation_checkpointing
 from vla_bench.training.trainer import Trainer, parameter_groups
 
 PLAIN = AugmentationConfig(shift_pixels=0, brightness=0)
@@ -27,11 +25,11 @@ def trainer(folder, *, decoding="parallel", checkpointing=False, **options) -> t
     changes = {"method": "full", "augmentation": PLAIN, **options}
     config = finetune_config(folder, decoding=decoding, **changes)
     checkpoint = small_checkpoint(decoding)
-    hold_weights(checkpoint.model, config.precision)
+    cast_weights(checkpoint.model, config.precision)
     torch.manual_seed(0)
-    put_on(checkpoint.model, config)
+    apply_method(checkpoint.model, config)
     if checkpointing:
-        checkpoint_gradients(checkpoint.model)
+        enable_activation_checkpointing(checkpoint.model)
     dataset = load_demonstrations([folder / "demos.hdf5"], SELECTION, "train")
     pipeline = Pipeline.of(config.augmentation)
     maker = BatchMaker(dataset, checkpoint.processor, dataset_statistics(dataset), pipeline)
@@ -44,8 +42,8 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None])
 
 
-def optimiser(**options) -> OptimiserConfig:
-    return OptimiserConfig(**{"epochs": 2, "learning_rate": 1e-2, **options})
+def optimiser(**options) -> OptimizerConfig:
+    return OptimizerConfig(**{"epochs": 2, "learning_rate": 1e-2, **options})
 
 
 @pytest.mark.parametrize("step", [0, 1])

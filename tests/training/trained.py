@@ -11,9 +11,9 @@ from tests.models.small import inputs, small_checkpoint
 from vla_bench.models.adapters import BaseReference
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vla_bench.models.openvla.config import Decoding
-from vla_bench.models.openvla.digest import weights_digest
-from vla_bench.training.methods import METHODS, MethodOptions, Trained
-from vla_bench.training.methods.method import put_on
+from vla_bench.models.openvla.weights import weights_digest
+from vla_bench.training.methods import METHODS, MethodOptions, TrainableNetwork
+from vla_bench.training.methods.method import apply_method
 
 STEPS = 12
 CHANGES: dict[str, dict[str, Any]] = {"adapter": {"reduction": 4, "adapt_vision": True}}  # of small networks
@@ -24,7 +24,7 @@ class TrainedNetwork:
     """A network in memory as it was trained, and the folders of what was saved."""
 
     checkpoint: Checkpoint
-    trained: Trained
+    trained: TrainableNetwork
     base: Path
     output: Path
 
@@ -45,7 +45,7 @@ def train(
     checkpoint.model.to(dtype)
     torch.manual_seed(0)
     chosen = MethodOptions(method=method, **{"rank": 4, "alpha": 16, **CHANGES.get(method, {}), **options})
-    trained = put_on(checkpoint.model, chosen)
+    trained = apply_method(checkpoint.model, chosen)
     steps(checkpoint, count)
     output.mkdir()
     reference = BaseReference(str(base), weights_digest(base), METHODS[method].quantisation)
@@ -70,9 +70,9 @@ def steps(checkpoint: Checkpoint, count: int) -> None:
         optimiser.step()
 
 
-def logits(checkpoint: Checkpoint, *, learnt: bool = False) -> torch.Tensor:
+def logits(checkpoint: Checkpoint, *, learned: bool = False) -> torch.Tensor:
     """Return the network's logits of actions, in float32, in situations that it was trained on or others."""
-    batch = inputs(checkpoint, 4) if learnt else inputs(checkpoint, 3, seed=7)
+    batch = inputs(checkpoint, 4) if learned else inputs(checkpoint, 3, seed=7)
     batch = {
         name: value.to(precision(checkpoint)) if value.is_floating_point() else value for name, value in batch.items()
     }

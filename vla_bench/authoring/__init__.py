@@ -1,6 +1,6 @@
-"""What whoever adds tasks needs: a check of their file, trials of the experts, and the page that shows them."""
+"""Tools for authors of tasks: checks of task files, expert trials and the task page."""
 
 from vla_bench.authoring.check import CheckOptions, CheckReport, check_suite
-from vla_bench.authoring.problems import Problem
+from vla_bench.authoring.definition import Problem
 
 __all__ = ["CheckOptions", "CheckReport", "Problem", "check_suite"]

@@ -1,21 +1,158 @@
-"""The check of a task file: its text, its worlds, the starts of its episodes, and whether the expert solves it."""
+"""Checks of a task file: text, scenes, start states and expert success."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vla_bench.authoring.definition import Definition, read_definition
-from vla_bench.authoring.problems import Problem, error, of_exception, warning
-from vla_bench.authoring.words import word_problems
-from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.errors import ConfigurationError, VlaBenchError
-from vla_bench.tasks import Task, suite_path
-from vla_bench.tasks.starts import sharing_start
+import numpy as np
 
-if TYPE_CHECKING:  # a file with mistakes is told about without loading the simulator
+from vla_bench.authoring.definition import (
+    Definition,
+    Problem,
+    error,
+    of_exception,
+    read_definition,
+    warning,
+    word_problems,
+)
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import ConfigurationError, UnknownNameError, VlaBenchError
+from vla_bench.core.registry import Registry
+from vla_bench.core.types import ACTION_DIM
+from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene
+from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.tasks import Task, suite_path
+from vla_bench.tasks.catalogue import sharing_start
+from vla_bench.tasks.initial_conditions import initial_relations
+from vla_bench.tasks.predicates import BY_PRODUCTS
+
+if TYPE_CHECKING:
     from vla_bench.authoring.trials import Trial
-    from vla_bench.envs.environment import VlaBenchEnv
+
+
+# ~ How episodes begin: everything has its place, nothing is reached or lost yet, and things lie still.
+
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
+_STILL_STEPS = 10  # control steps without motion
+_STILL_M = 0.01  # what moves further by itself in that time was placed badly
+
+
+def start_problems(path: Path, environment: VlaBenchEnv, seeds: int) -> list[Problem]:
+    """Reset over `seeds` scenes and return what is wrong with any of them, each finding once."""
+    task = environment.task
+    times: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
+    for index in range(seeds):
+        identity = EpisodeIdentity(task.suite, task.name, index, variant="check")
+        try:
+            environment.reset(seed=identity.scene_seed())
+        except VlaBenchError as raised:
+            return [*_start_problem_text(path, times, index), of_exception(path, f"{task.name}.initial", raised)]
+        for finding in (*_reached(environment), *_unsteady(environment)):
+            times[finding] += 1
+    return _start_problem_text(path, times, seeds)
+
+
+def _start_problem_text(path: Path, times: dict[tuple[str, str, str, str], int], seeds: int) -> list[Problem]:
+    found = []
+    for (severity, field, problem, expected), count in times.items():
+        make = error if severity == "error" else warning
+        found.append(make(path, field, f"{problem} in {count} of {seeds} scenes", expected))
+    return found
+
+
+def _reached(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
+    task, world = environment.task, environment.simulation.world
+    aims = [goal for goal in task.goal if goal.name not in BY_PRODUCTS] or task.goal
+    met = [goal for goal in aims if goal.holds(world)]
+    field = f"{task.name}.goal"
+    found = []
+    if len(met) == len(aims) or environment.simulation.succeeded():
+        which = " and ".join(f"`{goal}`" for goal in met) or "the engine's own success"
+        found.append(
+            ("error", field, f"{which} is true already at the start", "a start from which there is work to do")
+        )
+    else:
+        expected = "a goal that is not, unless others must undo it on the way"
+        found += [("warning", field, f"`{goal}` is true already at the start", expected) for goal in met]
+    for goal in task.must_not:
+        if goal.holds(world):
+            problem = f"`{goal}` is true already at the start, so the episode is lost"
+            found.append(("error", f"{task.name}.must_not", problem, "what is false until the robot does it"))
+    return found
+
+
+def _unsteady(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
+    """Find what moves by itself, of what the task places; changes the episode."""
+    world, task = environment.simulation.world, environment.task
+    placed = {relation.arguments[0] for relation in task.initial} & set(world.items())
+    before = {item: world.position_world(item).copy() for item in sorted(placed)}
+    still = np.tile(_STILL, environment.simulation.action_dim // ACTION_DIM)
+    for _ in range(_STILL_STEPS):
+        environment.simulation.step(still)
+    moved = [item for item, place in before.items() if np.linalg.norm(world.position_world(item) - place) > _STILL_M]
+    expected = "a place where it rests"
+    problem = f"more than {100 * _STILL_M:.0f} cm in the first half second, though nothing touches it,"
+    return [("warning", f"{task.name}.initial", f"{item!r} moves {problem}", expected) for item in moved]
+
+
+# ~ What the engine of a task must know before it can build its world: assets, scene and regions. One check an
+# ~ engine.
+
+SceneryCheck = Callable[[Path, Task, str], list[Problem]]  # of a file, a task in it and a robot
+scenery_checks: Registry[SceneryCheck] = Registry("scenery check")
+
+
+def scenery_problems(path: Path, task: Task, robot: str) -> list[Problem]:
+    """Return what a task names and its engine does not have."""
+    from vla_bench.envs.engines import engines  # loads mujoco
+
+    if task.engine not in engines:
+        return [error(path, "engine", str(UnknownNameError("engine", task.engine, engines)))]
+    return scenery_checks[task.engine](path, task, robot) if task.engine in scenery_checks else []
+
+
+@scenery_checks.named("tabletop")
+def tabletop_problems(path: Path, task: Task, robot: str) -> list[Problem]:
+    """Look up every object, the scene with its regions, and the robot."""
+    found: list[Problem] = []
+    for name, asset in task.objects.items():
+        found += _attempted(path, f"objects.{name}", partial(describe_object, asset))
+    found += _attempted(path, "robot", partial(describe_robot, robot))
+    without_scene = _attempted(path, "scene", partial(describe_scene, task.scene))
+    return found + (without_scene or _region_problems(path, task))
+
+
+@scenery_checks.named("robosuite")
+def robosuite_problems(path: Path, task: Task, robot: str) -> list[Problem]:
+    """Look up robosuite's environment and the options that go to it."""
+    from vla_bench.envs.robosuite.factory import check_options
+
+    return _attempted(path, f"{task.name}.options", partial(check_options, **task.engine_options))
+
+
+def _region_problems(path: Path, task: Task) -> list[Problem]:
+    regions = describe_scene(task.scene).regions
+    found = []
+    for relation in task.initial:
+        for parameter, argument in zip(initial_relations[relation.name].parameters, relation.arguments, strict=True):
+            if parameter == "region" and argument not in regions:
+                problem = str(UnknownNameError(f"region of the scene {task.scene!r}", argument, regions))
+                found.append(error(path, f"{task.name}.initial", f"`{relation}`: {problem}"))
+    return found
+
+
+def _attempted(path: Path, field: str, look_up: Callable[[], object]) -> list[Problem]:
+    try:
+        look_up()
+    except VlaBenchError as raised:
+        return [of_exception(path, field, raised)]
+    return []
+
+
+# ~ The check of a task file: its text, its worlds, the starts of its episodes, and whether the expert solves it.
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -91,8 +228,6 @@ def _file(file_or_suite: str | Path) -> Path:
 
 
 def _run(definition: Definition, task: Task, options: CheckOptions) -> tuple[TaskReport, list[Problem]]:
-    from vla_bench.authoring.beginnings import beginning_problems
-    from vla_bench.authoring.scenery import scenery_problems
 
     path, untried = definition.path, TaskReport(task, len(sharing_start(task, definition.tasks)))
     if problems := scenery_problems(path, task, options.robot):
@@ -102,7 +237,7 @@ def _run(definition: Definition, task: Task, options: CheckOptions) -> tuple[Tas
     except VlaBenchError as raised:
         return untried, [of_exception(path, f"{task.name}.objects", raised)]
     try:
-        problems = beginning_problems(path, environment, options.seeds)
+        problems = start_problems(path, environment, options.seeds)
         if not options.expert or any(problem.severity == "error" for problem in problems):
             return untried, problems
         trials, found = _tried(path, environment, options.seeds)

@@ -1,8 +1,4 @@
-"""What an expert's success on a task depends on, as a short hash: equal hashes, comparable episodes.
-
-It covers the task, the things in its scene, the robot, the code that simulates, judges and acts, and the versions of
-the libraries below. Words, comments and how things are drawn do not count: no expert reads or sees.
-"""
+"""Fingerprint of everything that decides an expert's success on a task."""
 
 import ast
 import hashlib
@@ -17,22 +13,26 @@ from pathlib import Path
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene, mjcf_path
 from vla_bench.tasks import Task, predicates
-from vla_bench.tasks.initial import initial_relations
+from vla_bench.tasks.initial_conditions import initial_relations
+
+# ~ What an expert's success on a task depends on, as a short hash: equal hashes, comparable episodes.
+# ~
+# ~ It covers the task, the things in its scene, the robot, the code that simulates, judges and acts, and the
+# ~ versions of
+# ~ the libraries below. Words, comments and how things are drawn do not count: no expert reads or sees.
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("mujoco", "numpy", "robosuite")
 _WORDS = {"instruction", "paraphrases"}
 _NO_MATTER = (  # modules whose work is in the hash by its outcome, or that only draw or word things
-    *(f"vla_bench.core.{name}" for name in ("cameras", "errors", "locks", "paths", "registry", "toml", "validation")),
-    *(f"vla_bench.tasks.{name}" for name in ("catalogue", "schema", "parts", "starts")),
-    *(f"vla_bench.envs.{name}" for name in ("descriptions", "meshes", "opengl", "renderer", "segments", "views")),
-    *(f"vla_bench.envs.{name}" for name in ("bounded_meshes", "camera_watch", "compiler_memory", "kept")),
-    "vla_bench.envs.robosuite_engine.drawing",
+    *(f"vla_bench.core.{name}" for name in ("cache", "configuration", "errors", "files", "registry")),
+    *(f"vla_bench.envs.{name}" for name in ("descriptions", "rendering")),
+    "vla_bench.tasks.catalogue",
     "vla_bench.envs.perturbations",
 )
 _CHOSEN_BY_NAME = {  # packages of registries of which an episode runs those that its task names, and no others
-    *(f"vla_bench.{name}" for name in ("envs.engines", "experts.skills", "tasks.initial", "tasks.predicates")),
-    "vla_bench.envs.perturbations.kinds",
+    *(f"vla_bench.{name}" for name in ("experts.skills", "tasks.initial_conditions", "tasks.predicates")),
+    "vla_bench.envs.perturbations.axes",
 }
 _PERTURBED = "vla_bench.envs.perturbations.simulation"  # what runs under every perturbation
 

@@ -1,4 +1,4 @@
-"""The command line: one thin function a command, one module a group of commands."""
+"""The command line `vla-bench`."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The application that the command modules add themselves to, and how it ends."""
+"""The Typer application: command registration, global options and error reporting."""
 
 import errno
 from pathlib import Path
@@ -10,32 +10,12 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import vla_bench
-from vla_bench.cli import (
-    benchmark,
-    branch,
-    check,
-    compare,
-    demos,
-    docs,
-    doctor,
-    evaluate,
-    failures,
-    generate,
-    latency,
-    ledger,
-    listing,
-    merge,
-    pretrain,
-    quickstart,
-    record,
-    robustness,
-    train,
-)
+from vla_bench.cli import benchmark, collection, demos, diagnosis, evaluation, reports, tools, training
 from vla_bench.core.errors import VlaBenchError
 
 _MISUSE, _INTERRUPTED = 2, 130  # exit statuses
-_INTERRUPTED_NOTE = "Stopped. What was finished is kept; the same command goes on from there."
-_OF_THE_MACHINE = {  # a full disk, a place that one may not or cannot write to
+_INTERRUPTED_MESSAGE = "Stopped. What was finished is kept; the same command goes on from there."
+_USER_FIXABLE_ERRNOS = {  # a full disk, a place that one may not or cannot write to
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EFBIG, errno.EIO),
@@ -49,13 +29,13 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except VlaBenchError as error:
-            raise _failed(str(error), _MISUSE) from None
+            raise _exit_with_message(str(error), _MISUSE) from None
         except OSError as error:
-            if error.errno not in _OF_THE_MACHINE:
+            if error.errno not in _USER_FIXABLE_ERRNOS:
                 raise
-            raise _failed(f"{error.strerror}: {error.filename or 'writing output'}", _MISUSE) from None
+            raise _exit_with_message(f"{error.strerror}: {error.filename or 'writing output'}", _MISUSE) from None
         except KeyboardInterrupt as interrupt:
-            raise _failed(str(interrupt) or _INTERRUPTED_NOTE, _INTERRUPTED, style="yellow") from None
+            raise _exit_with_message(str(interrupt) or _INTERRUPTED_MESSAGE, _INTERRUPTED, style="yellow") from None
 
 
 app = typer.Typer(
@@ -67,28 +47,28 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    quickstart,
-    check,
-    generate,
-    record,
-    demos,
-    train,
-    merge,
-    evaluate,
-    compare,
-    robustness,
-    failures,
-    branch,
-    ledger,
-    latency,
-    doctor,
-    benchmark,
-    listing,
-    docs,
-    pretrain,
+for add_commands in (
+    tools.add_quickstart,
+    tools.add_check,
+    collection.add_generation_commands,
+    collection.add_record,
+    demos.add_demo_commands,
+    training.add_finetune,
+    training.add_merge,
+    evaluation.add_evaluation_commands,
+    reports.add_compare,
+    evaluation.add_robustness,
+    reports.add_failures,
+    diagnosis.add_branch,
+    reports.add_ledger_commands,
+    reports.add_latency,
+    diagnosis.add_doctor,
+    benchmark.add_benchmark,
+    tools.add_list,
+    tools.add_docs,
+    training.add_pretrain,
 ):
-    module.add_commands(app)
+    add_commands(app)
 
 
 def _show_version(asked: bool) -> None:
@@ -115,6 +95,6 @@ def vla_bench_command(
         vla_bench.register_tasks(*tasks)
 
 
-def _failed(message: str, status: int, style: str = "red") -> typer.Exit:
+def _exit_with_message(message: str, status: int, style: str = "red") -> typer.Exit:
     Console(stderr=True).print(Text(message, style=style), soft_wrap=True)
     return typer.Exit(status)

@@ -1,4 +1,4 @@
-"""`vla-bench benchmark`: how fast everything is, beside stock peers in the same run."""
+"""The command `benchmark`."""
 
 import re
 import sys
@@ -10,20 +10,20 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli.options import Workers, worker_count
-from vla_bench.cli.progress import progress_shown
-from vla_bench.cli.tables import print_table
+from vla_bench.cli.terminal import print_table, show_progress
 
 if TYPE_CHECKING:
-    from vla_bench.benchmarking.benchmark import BenchmarkOptions
-    from vla_bench.benchmarking.record import Record
+    from vla_bench.performance.benchmark import BenchmarkOptions
+    from vla_bench.performance.record import BenchmarkRecord
     from vla_bench.results.tables import TextTable
 
-_WORSE = 1  # exit status
+
+_REGRESSION_STATUS = 1  # exit status
 _RESULTS = Path("results")
-_STOPPED = "Stopped. A benchmark keeps no figures of a run that was stopped; record and page are as they were."
+_STOPPED_MESSAGE = "Stopped. A benchmark keeps no figures of a run that was stopped; record and page are as they were."
 
 
-def add_commands(app: typer.Typer) -> None:
+def add_benchmark(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("benchmark")(benchmark)
 
@@ -51,10 +51,13 @@ def benchmark(
     measured: Annotated[
         bool, typer.Option("--measures/--no-measures", help="Take the measures, or profile and growth alone.")
     ] = True,
-    check: Annotated[bool, typer.Option("--check", help="Compare with the record; exit status 1 if worse.")] = False,
-    record: Annotated[Path, typer.Option(help="Record that --check compares with.")] = _RESULTS / "performance.json",
+    check: Annotated[
+        bool, typer.Option("--check_regressions", help="Compare with the record; exit status 1 if worse.")
+    ] = False,
+    record: Annotated[Path, typer.Option(help="BenchmarkRecord that --check_regressions compares with.")] = _RESULTS
+    / "performance.json",
     tolerance: Annotated[
-        float, typer.Option(min=1, max=90, help="Percent by which --check lets a median be worse.")
+        float, typer.Option(min=1, max=90, help="Percent by which --check_regressions lets a median be worse.")
     ] = 25.0,
     turns: Annotated[int | None, typer.Option(min=1, help="Turns of what takes turns. [default: 5]")] = None,
     workers: Workers = None,
@@ -66,26 +69,26 @@ def benchmark(
 
     A regression: `vla-bench benchmark --check --only physics --only tabletop-images`
     """
-    from vla_bench.benchmarking.benchmark import run_benchmark
+    from vla_bench.performance.benchmark import run_benchmark
 
     if show:
-        _list()
+        _print_measures()
         return
     options = _options(only, quick, full, rehearse, peer, profile, growth, measured, turns, worker_count(workers))
-    then = _record_then(record) if check else None
+    then = _earlier_record(record) if check else None
     try:
-        with progress_shown("benchmark") as update:
+        with show_progress("benchmark") as update:
             now = run_benchmark(options, _command(), update)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_STOPPED) from None
-    _print(now)
+        raise KeyboardInterrupt(_STOPPED_MESSAGE) from None
+    _print_record(now)
     whole = not (only or quick or check) and measured
     if output is not None or whole:
-        _write(now, output or _RESULTS)
-    if then is not None and not _passed(now, then, tolerance / 100):
-        raise typer.Exit(_WORSE)
+        _write_results(now, output or _RESULTS)
+    if then is not None and not _check_passed(now, then, tolerance / 100):
+        raise typer.Exit(_REGRESSION_STATUS)
     if any(outcome.failed for outcome in now.outcomes):
-        raise typer.Exit(_WORSE)
+        raise typer.Exit(_REGRESSION_STATUS)
 
 
 def _options(
@@ -102,11 +105,10 @@ def _options(
 ) -> "BenchmarkOptions":
     from dataclasses import replace
 
-    from vla_bench.benchmarking.benchmark import BenchmarkOptions
-    from vla_bench.benchmarking.measures import Setting
-    from vla_bench.benchmarking.peer_options import peers_of
+    from vla_bench.performance.benchmark import BenchmarkOptions, parse_peers
+    from vla_bench.performance.registry import MeasureSettings
 
-    setting = Setting(full=full, rehearse=rehearse, workers=workers, peers=peers_of(peer or ()))
+    setting = MeasureSettings(full=full, rehearse=rehearse, workers=workers, peers=parse_peers(peer or ()))
     setting = setting.quick() if quick else setting
     setting = setting if turns is None else replace(setting, turns=turns)
     options = BenchmarkOptions(tuple(only or ()), quick, setting, profile, growth, measured)
@@ -114,25 +116,25 @@ def _options(
     return options
 
 
-def _record_then(path: Path) -> "Record":
-    from vla_bench.benchmarking.record import read_record
+def _earlier_record(path: Path) -> "BenchmarkRecord":
+    from vla_bench.performance.record import read_record
 
     return read_record(path)
 
 
-def _list() -> None:
-    from vla_bench.benchmarking.measures import measures
-    from vla_bench.benchmarking.stock import peers
+def _print_measures() -> None:
+    from vla_bench.performance.peers import peers
+    from vla_bench.performance.registry import measures
 
     print_table(("measure", "what"), [(name, one.title) for name, one in measures.items()])
     print_table(("peer", "what"), [(name, one.title) for name, one in peers.items()])
 
 
-def _print(record: "Record") -> None:
-    from vla_bench.benchmarking.page import aims_table, figures_table, growth_table, profile_table
+def _print_record(record: "BenchmarkRecord") -> None:
+    from vla_bench.performance.report import metrics_table, profile_table, scaling_table, targets_table
 
-    tables = [figures_table(record), aims_table(record), *map(profile_table, record.profiles)]
-    for table in [*tables, growth_table(record.growths)]:
+    tables = [metrics_table(record), targets_table(record), *map(profile_table, record.profiles)]
+    for table in [*tables, scaling_table(record.growths)]:
         _print_table(table)
     console = Console(highlight=False)
     for outcome in record.outcomes:
@@ -143,23 +145,23 @@ def _print(record: "Record") -> None:
     console.print(f"{record.machine}; {record.how}", markup=False, soft_wrap=True)
 
 
-def _write(record: "Record", folder: Path) -> None:
-    from vla_bench.benchmarking.page import write_page
+def _write_results(record: "BenchmarkRecord", folder: Path) -> None:
+    from vla_bench.performance.report import write_report
 
-    paths = [record.write(folder), write_page(record, folder)]
+    paths = [record.write(folder), write_report(record, folder)]
     if record.growths:
-        from vla_bench.benchmarking.plots import save_growths
+        from vla_bench.performance.report import save_scaling_plots
 
-        paths += save_growths(record.growths, folder)
+        paths += save_scaling_plots(record.growths, folder)
     for path in paths:
         Console().print(str(path), soft_wrap=True)
 
 
-def _passed(now: "Record", then: "Record", tolerance: float) -> bool:
-    from vla_bench.benchmarking.check import check, check_table
+def _check_passed(now: "BenchmarkRecord", then: "BenchmarkRecord", tolerance: float) -> bool:
+    from vla_bench.performance.regressions import check_regressions, regression_table
 
-    result, console = check(now, then, tolerance), Console(highlight=False)
-    _print_table(check_table(result))
+    result, console = check_regressions(now, then, tolerance), Console(highlight=False)
+    _print_table(regression_table(result))
     if not result.same_class:
         console.print(
             f"Times are not compared: the record is of {then.machine}. Ratios and memory are.", soft_wrap=True

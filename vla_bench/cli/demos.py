@@ -1,4 +1,4 @@
-"""`vla-bench replay`, `vla-bench render` and `vla-bench demos ...`: what one does with recorded demonstrations."""
+"""The commands `replay`, `render` and `demos` (merge, split, filter, export)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from vla_bench.cli import recording_options as asked
+from vla_bench.cli import options as asked
 from vla_bench.cli.options import Output, Seed, Workers, worker_count
-from vla_bench.cli.progress import progress_shown
-from vla_bench.cli.tables import print_table
+from vla_bench.cli.terminal import print_table, show_progress
 
 if TYPE_CHECKING:
     from vla_bench.demos.replay import Replayed, ReplayReport
+
 
 Demos = Annotated[Path, typer.Argument(help="HDF5 file that `vla-bench generate-demos` or `record` wrote.")]
 
 NewOutput = Annotated[Path, typer.Option("--output", "-o", help="New file to write.")]
 
 
-def add_commands(app: typer.Typer) -> None:
+def add_demo_commands(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("replay")(replay)
     app.command("render")(render)
@@ -42,9 +42,9 @@ def replay(
     """
     from vla_bench.demos.replay import replay as run_again
 
-    with progress_shown("replayed") as update:
+    with show_progress("replayed") as update:
         report = run_again(demos, names=demo or None, workers=worker_count(workers), on_progress=update)
-    _print_replayed(report)
+    _print_replay(report)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -85,9 +85,9 @@ def render(
         rendering=rendering,
         workers=worker_count(workers),
     )
-    with progress_shown("drawn") as update:
+    with show_progress("drawn") as update:
         report = draw_again(options, update)
-    _say(f"{output}: {report.demonstrations} demonstrations")
+    _print_line(f"{output}: {report.demonstrations} demonstrations")
     if report.other_models:
         note = f"{report.other_models} of them were recorded in another model than today's: today's is what is drawn."
         Console(highlight=False).print(note, style="yellow", soft_wrap=True)
@@ -108,7 +108,7 @@ def merge(
 
     report = merge_files(demos, output)
     twice = f", {report.duplicates} that were there twice left out" if report.duplicates else ""
-    _say(f"{output}: {report.demonstrations} demonstrations{twice}")
+    _print_line(f"{output}: {report.demonstrations} demonstrations{twice}")
 
 
 def split(
@@ -128,7 +128,7 @@ def split(
 
     report = split_file(demos, output, valid=valid, seed=seed, separate=files)
     names = " and ".join(map(str, report.outputs))
-    _say(f"{names}: {report.train} demonstrations to train with, {report.valid} to validate with")
+    _print_line(f"{names}: {report.train} demonstrations to train with, {report.valid} to validate with")
 
 
 def filter_demos(
@@ -145,9 +145,9 @@ def filter_demos(
     """
     from vla_bench.demos import filter_file
 
-    options = asked.filters_of(drop_noops, length_score, length_quantiles, failures=success)
+    options = asked.filter_options(drop_noops, length_score, length_quantiles, failures=success)
     report = filter_file(demos, output, options)
-    _say("\n".join([f"{output}", *report.lines()]))
+    _print_line("\n".join([f"{output}", *report.lines()]))
 
 
 def export(
@@ -170,7 +170,7 @@ def export(
 
     Example: `vla-bench demos export demos.hdf5 --format lerobot --output demos_lerobot/`
     """
-    from vla_bench.demos.exporters import exporters
+    from vla_bench.demos.formats import exporters
     from vla_bench.demos.sources import SourceOptions, open_source, require_followed
 
     write = exporters[to]
@@ -178,16 +178,16 @@ def export(
     with open_source(demos, options) as source:
         require_followed([source], options)
         write(source, output)
-        _say(f"{output}: {len(source.episodes)} demonstrations, format {to}")
+        _print_line(f"{output}: {len(source.episodes)} demonstrations, format {to}")
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     Console(highlight=False).print(text, soft_wrap=True)
 
 
-def _print_replayed(report: "ReplayReport") -> None:
+def _print_replay(report: "ReplayReport") -> None:
     """Print what differs, row by row, and how many still succeed."""
-    rows = [_row(row) for row in report.rows if not (row.exact and row.as_recorded)]
+    rows = [_replay_row(row) for row in report.rows if not (row.exact and row.as_recorded)]
     if rows:
         titles = (
             "demonstration",
@@ -208,7 +208,7 @@ def _print_replayed(report: "ReplayReport") -> None:
         console.print(f"{count} of those: {note}", style="yellow", soft_wrap=True)
 
 
-def _row(row: "Replayed") -> tuple[str, ...]:
+def _replay_row(row: "Replayed") -> tuple[str, ...]:
     outcome = {True: "success", False: "failure"}
     return (
         row.name,

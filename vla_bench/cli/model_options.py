@@ -1,4 +1,4 @@
-"""Command line options made from the fields of a pydantic model, and what was chosen laid over a TOML file."""
+"""Command-line options derived from the fields of a pydantic model, merged over a TOML file."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -18,15 +18,15 @@ class ModelOptions:
     """One option for each plain field of a model and of the tables within it.
 
     `names` gives options that are not called as their field; `prefixes` starts the names of all options of a table;
-    `instead_of` names the field that one stands in place of.
+    `replaces` names the field that one stands in place of.
     """
 
     model: type[BaseModel]
     names: Mapping[str, tuple[str, ...]]
     prefixes: Mapping[str, str]
-    instead_of: Mapping[str, str]
+    replaces: Mapping[str, str]
 
-    def added_to(self, command: Callable[..., None]) -> Callable[..., None]:
+    def add_to_command(self, command: Callable[..., None]) -> Callable[..., None]:
         """Return `command`, whose last parameter is `**options`, with a parameter for each option in its stead."""
         own = inspect.signature(command, eval_str=True).parameters.values()
         kept = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -35,7 +35,7 @@ class ModelOptions:
         command.__annotations__ = {one.name: one.annotation for one in (*kept, *made)}
         return command
 
-    def laid_over(self, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    def merge_over(self, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """Return `content` with every option that was given in its place."""
         merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
         for table, name, _ in self._fields(self.model):
@@ -44,7 +44,7 @@ class ModelOptions:
                 continue
             target = merged.setdefault(table, {}) if table else merged
             target[name] = value
-            other = self.instead_of.get(name)
+            other = self.replaces.get(name)
             if other is not None and options[_parameter_name(table, other)] is None:
                 target.pop(other, None)
         return merged
@@ -60,12 +60,15 @@ class ModelOptions:
                 yield table, name, field
 
     def _parameter(self, table: str, name: str, field: FieldInfo) -> inspect.Parameter:
-        spelt = f"--{self.prefixes.get(table, '')}{name.replace('_', '-')}"
+        option_name = f"--{self.prefixes.get(table, '')}{name.replace('_', '-')}"
         kind, text = _option_type(field.annotation), field.description or ""
         if field.default not in (None, (), inspect.Parameter.empty) and not field.is_required():
             text += f" [default: {_shown(field.default)}]" if "[default" not in text else ""
         option = typer.Option(
-            *self._declarations(name, spelt, kind), help=text, show_default=False, rich_help_panel=self._panel(table)
+            *self._declarations(name, option_name, kind),
+            help=text,
+            show_default=False,
+            rich_help_panel=self._panel(table),
         )
         return inspect.Parameter(
             _parameter_name(table, name),
@@ -74,10 +77,10 @@ class ModelOptions:
             annotation=Annotated[Union[kind, None], option],  # noqa: UP007  # the kind is known at run time only
         )
 
-    def _declarations(self, name: str, spelt: str, kind: Any) -> tuple[str, ...]:
+    def _declarations(self, name: str, option_name: str, kind: Any) -> tuple[str, ...]:
         if name in self.names:
             return self.names[name]
-        return (f"{spelt}/--no-{spelt.removeprefix('--')}",) if kind is bool else (spelt,)
+        return (f"{option_name}/--no-{option_name.removeprefix('--')}",) if kind is bool else (option_name,)
 
     def _panel(self, table: str) -> str:
         if not table:

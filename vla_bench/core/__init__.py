@@ -1,1 +1,1 @@
-"""Types, errors, the registry, rotations and paths: what everything else stands on."""
+"""Types, errors, registries, files and geometry that every other package uses."""

@@ -1,4 +1,4 @@
-"""Conventions in which others store images and gripper commands; ours are those of `vla_bench.core.types`."""
+"""Image and gripper conventions of other projects, and their conversion to ours."""
 
 from typing import Literal
 

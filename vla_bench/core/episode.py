@@ -1,4 +1,4 @@
-"""The identity of an episode: everything that decides its scene, and nothing else."""
+"""Episode identity and the hashes of scenes and actions."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Errors that a user can act on. Each takes the facts and builds its own message."""
+"""Errors that a user can act on."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""The machine that this process runs on."""
+"""CPU model, usable cores and memory of this machine."""
 
 import os
 import platform

@@ -1,8 +1,8 @@
-"""A named collection of things of one kind, filled by decorators where the things are defined."""
+"""Registries: named collections that decorators fill."""
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
@@ -13,13 +13,13 @@ T = TypeVar("T")
 class Registry(Mapping[str, T]):
     """Map names to things of one kind; an unknown name raises `UnknownNameError` with the nearest ones.
 
-    `package` names the Python package whose modules register members: it is imported whole on first look-up,
-    so a new member is one new file there.
+    `package` names a Python package and `modules` name single modules that register members: they are imported on first
+    look-up, so a new member is one new file in the package.
     """
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
+    def __init__(self, kind: str, package: str | None = None, modules: Sequence[str] = ()) -> None:
         self.kind = kind
-        self._package = package
+        self._package, self._modules = package, tuple(modules)
         self._members: dict[str, T] = {}
 
     def register(self, member: T, *, name: str | None = None) -> T:
@@ -56,6 +56,9 @@ class Registry(Mapping[str, T]):
 
     def _discover(self) -> None:
         package, self._package = self._package, None
+        modules, self._modules = self._modules, ()
+        for name in modules:
+            importlib.import_module(name)
         if package is not None:
             for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
                 importlib.import_module(f"{package}.{module.name}")

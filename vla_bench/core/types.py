@@ -1,4 +1,4 @@
-"""Plain types shared by the world wing and the policy wing."""
+"""Data types shared by environments, experts and policies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,23 +1,22 @@
-"""Demonstrations: collect them from experts, keep them in HDF5, read them back and look at them.
+"""Demonstrations: collection from experts, HDF5 storage, reading, editing and inspection."""
 
-Reading needs no simulator; only a collecting worker process loads one.
-"""
-
-from vla_bench.demos.collect import CollectError, CollectInterrupted, collect
-from vla_bench.demos.collect_report import CollectProgress, CollectReport
+from vla_bench.demos.collection import CollectError, CollectInterrupted, CollectProgress, CollectReport, collect
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
+from vla_bench.demos.disturbances import NoiseOptions, SlipOptions
 from vla_bench.demos.editing import filter_file, merge_files, split_file
 from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FileHeader
-from vla_bench.demos.noise import NoiseOptions
+from vla_bench.demos.media import write_contact_sheet, write_videos
 from vla_bench.demos.options import CollectOptions
-from vla_bench.demos.pictures import write_contact_sheet, write_videos
 from vla_bench.demos.recording import record_episode
-from vla_bench.demos.slips import SlipOptions
 from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_source
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.summary import Summary, summarise
+from vla_bench.demos.summary import Summary, summarize
 from vla_bench.demos.writing import write_demonstrations
+
+# ~ Demonstrations: collect them from experts, keep them in HDF5, read them back and look at them.
+# ~
+# ~ Reading needs no simulator; only a collecting worker process loads one.
 
 __all__ = [
     "CollectError",
@@ -41,7 +40,7 @@ __all__ = [
     "open_source",
     "record_episode",
     "split_file",
-    "summarise",
+    "summarize",
     "write_contact_sheet",
     "write_demonstrations",
     "write_videos",

@@ -1,4 +1,4 @@
-"""A demonstration: what was seen, done and reached in one recorded episode."""
+"""Demonstration: observations, actions, states and labels of one recorded episode."""
 
 import json
 from collections.abc import Mapping

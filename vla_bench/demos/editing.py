@@ -1,4 +1,4 @@
-"""Demonstration files joined, divided and filtered, without decompressing what stays as it is."""
+"""Merging, splitting and filtering of demonstration files."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from vla_bench.core.episode import array_hash
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
 from vla_bench.demos.filters import FilterOptions, FilterReport, filtered, without_noops
 from vla_bench.demos.header import FileHeader

@@ -1,4 +1,4 @@
-"""Which demonstrations, and which of their steps, are not worth learning from; every one dropped has its reason."""
+"""Filters that drop demonstrations or steps, each with its reason."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

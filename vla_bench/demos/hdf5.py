@@ -1,4 +1,4 @@
-"""What HDF5 files of demonstrations have in common, whoever wrote them: `data/demo_N` with `obs` and `actions`."""
+"""Shared access to HDF5 files of demonstrations."""
 
 import re
 from collections.abc import Mapping

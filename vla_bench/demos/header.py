@@ -1,4 +1,4 @@
-"""What all demonstrations of a file share: cameras, image size, proprioception layout, conventions, origin."""
+"""File header: cameras, image size, proprioception layout, conventions and origin of all demonstrations of a file."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -95,7 +95,7 @@ class FileHeader:
     def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> "FileHeader":
         """Read the header of the file at `path`; raise `DemonstrationFileError` when it is not ours."""
         if attributes.get("format") != FORMAT:
-            raise DemonstrationFileError(path, _foreign(attributes))
+            raise DemonstrationFileError(path, _from_other_project(attributes))
         version = int(attributes.get("format_version", 0))
         if version != FORMAT_VERSION:
             problem = f"format version {version} was written by another version of vla_bench"
@@ -130,7 +130,7 @@ def _shown(value: object) -> str:
     return " + ".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
 
 
-def _foreign(attributes: Mapping[str, Any]) -> str:
+def _from_other_project(attributes: Mapping[str, Any]) -> str:
     """Say whose file this is and what was expected."""
     if "problem_info" in attributes or "bddl_file_name" in attributes:
         origin = "LIBERO"

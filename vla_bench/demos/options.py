@@ -1,4 +1,4 @@
-"""What a user chooses about a collection of demonstrations."""
+"""Options of demonstration collection."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.demos.devices import DeviceSpec
+from vla_bench.demos.disturbances import NoiseOptions, SlipOptions
 from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FORMAT_VERSION
-from vla_bench.demos.noise import NoiseOptions
-from vla_bench.demos.slips import SlipOptions
 from vla_bench.envs.descriptions import describe_robot
 from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.perturbations import Perturbation

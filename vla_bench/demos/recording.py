@@ -1,24 +1,95 @@
-"""Record episodes: a device acts in an environment, and everything a policy could learn from is kept."""
+"""Recording of episodes: a device acts in an environment and all observations are stored."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vla_bench.core.episode import EpisodeIdentity
-from vla_bench.core.types import ACTION_DIM
-from vla_bench.demos.demonstration import Demonstration
+from vla_bench.core.types import ACTION_DIM, Observation
+from vla_bench.demos.demonstration import CameraTrack, Demonstration
 from vla_bench.demos.devices import Device
-from vla_bench.demos.disturbance import Disturbance, make_disturbance
+from vla_bench.demos.disturbances import Disturbance, make_disturbance
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.restoring import Environments
-from vla_bench.demos.seen import Seen, Unseen, redrawn
 
-if TYPE_CHECKING:  # at run time only a worker that records loads the simulator
+if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
-_WORTH_REDRAWING = 0.05  # failures among attempts: what is not drawn then makes up for restoring all other states
+
+# ~ What cameras see in the course of an episode, gathered step by step.
+
+_KINDS = ("images", "depth", "segmentation")  # of pictures in an observation
+
+
+class RecordedObservations:
+    """Pictures and camera poses of one episode in `env`."""
+
+    def __init__(self, env: "VlaBenchEnv") -> None:
+        self._env = env
+        self._pictures: dict[str, dict[str, list[NDArray[Any]]]] = {kind: defaultdict(list) for kind in _KINDS}
+        self._poses: dict[str, list[NDArray[Any]]] = defaultdict(list)
+
+    def observe(self) -> Observation:
+        """Return what is seen now."""
+        return self._env.observe()
+
+    def look(self, observation: Observation) -> None:
+        """Keep what is seen now; `observation` is of this moment."""
+        for kind, of_cameras in self._pictures.items():
+            for camera, picture in observation.get(kind, {}).items():  # type: ignore[attr-defined]  # keys are literal
+                of_cameras[camera].append(picture)
+        for camera, pose in self._env.camera_poses_world().items():
+            self._poses[camera].append(pose)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the fields of a `Demonstration` that speak of cameras."""
+        intrinsics = self._env.camera_intrinsics()
+        return {
+            **{kind: {name: np.stack(all_) for name, all_ in of.items()} for kind, of in self._pictures.items()},
+            "segment_names": self._env.segment_names if self._env.options.segmentation else (),
+            "cameras": {name: CameraTrack(intrinsics[name], _track(poses)) for name, poses in self._poses.items()},
+        }
+
+
+class DeferredObservations(RecordedObservations):
+    """An episode that nothing is drawn of while it runs: a device that needs no pictures acts."""
+
+    def observe(self) -> Observation:
+        """Return what is known without cameras."""
+        simulation = self._env.simulation
+        return {"images": {}, "proprioception": simulation.proprioception(), "instruction": simulation.instruction}
+
+    def look(self, observation: Observation) -> None:
+        """Keep nothing."""
+
+    def arrays(self) -> dict[str, Any]:
+        """Return no pictures."""
+        return {"images": {}}
+
+
+def rerendered_observations(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
+    """Return the demonstration with what the cameras of `env`, which is in its episode, see of its states."""
+    seen = RecordedObservations(env)
+    for state in demonstration.states:
+        env.set_state(state)
+        seen.look(seen.observe())
+    return replace(demonstration, model_xml=env.model_xml(), **seen.arrays())
+
+
+def _track(poses: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return all poses, (T, 4, 4), or the one of a camera that does not move, (4, 4)."""
+    stacked = np.stack(poses)
+    first: NDArray[Any] = stacked[0]
+    return first if (stacked == first).all() else stacked
+
+
+# ~ Record episodes: a device acts in an environment, and everything a policy could learn from is kept.
+
+_WORTH_RERENDERING = 0.05  # failures among attempts: what is not drawn then makes up for restoring all other states
 
 
 class Recorder(Protocol):
@@ -53,7 +124,7 @@ class DeviceRecorder:
         """Record one episode; one that the device discards is begun anew. Pictures may be left to `complete`."""
         env = self._environments.of(identity.task_id)
         self._lacks_pictures = self._draws_later(identity.task_id)
-        eyes = Unseen if self._lacks_pictures else Seen
+        eyes = DeferredObservations if self._lacks_pictures else RecordedObservations
         while True:
             disturbance = make_disturbance(identity, self._options.noise, self._options.slips)
             demonstration = record_episode(env, self._device, identity, disturbance, eyes)
@@ -64,7 +135,9 @@ class DeviceRecorder:
 
     def complete(self, demonstration: Demonstration) -> Demonstration:
         """Return what was recorded last, filtered since, with the pictures that it may still lack."""
-        return redrawn(self._environments.last, demonstration) if self._lacks_pictures else demonstration
+        return (
+            rerendered_observations(self._environments.last, demonstration) if self._lacks_pictures else demonstration
+        )
 
     def _draws_later(self, task_id: str) -> bool:
         """Return whether enough steps will be dropped: of failures, by how many there were here, or without effect."""
@@ -72,7 +145,7 @@ class DeviceRecorder:
         if self._device.looks or options.perturb:  # what a perturbation does to pictures may depend on those before
             return False
         failures = 0 if options.keeps_failures else self._failures[task_id]
-        return options.filters.noops is not None or failures > _WORTH_REDRAWING * self._attempts[task_id]
+        return options.filters.noops is not None or failures > _WORTH_RERENDERING * self._attempts[task_id]
 
     def header(self) -> FileHeader:
         """Return the header that fits the environment used last."""
@@ -84,7 +157,7 @@ def record_episode(
     device: Device,
     identity: EpisodeIdentity,
     disturbance: Disturbance | None = None,
-    eyes: type[Seen] = Seen,
+    eyes: type[RecordedObservations] = RecordedObservations,
 ) -> Demonstration | None:
     """Run one episode to its end and return it, or None where the device discards it.
 

@@ -1,4 +1,4 @@
-"""Run recorded actions again from the recorded start, and compare: a demonstration must succeed as it did."""
+"""Replay of recorded actions and comparison with the recorded outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import UnknownNameError
+from vla_bench.core.worker_pool import work_through
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.restoring import Environments, RestoringError, begin_again, same_model
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.workers import work_through
 
-if TYPE_CHECKING:  # at run time only a worker loads the simulator
+if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 

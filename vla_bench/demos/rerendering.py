@@ -1,4 +1,4 @@
-"""Draw the stored states of demonstrations again: other cameras, sizes, quality, depth; nothing is planned anew."""
+"""Re-rendering of recorded states with other cameras, sizes and quality."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
+from vla_bench.core.worker_pool import work_through
+from vla_bench.demos.attempts import Parts, check_same
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
-from vla_bench.demos.parts import Parts, check_same
-from vla_bench.demos.recording import header_of
+from vla_bench.demos.recording import header_of, rerendered_observations
 from vla_bench.demos.restoring import Environments, begin_again, check_cameras, same_model
-from vla_bench.demos.seen import redrawn
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.workers import work_through
 from vla_bench.demos.writing import merge
 
-if TYPE_CHECKING:  # at run time only a worker loads the simulator
+if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
@@ -123,16 +122,16 @@ class RenderFactory:
         def draw(name: str) -> str:
             demonstration = file.read(name, cameras=())
             env = environments.of(demonstration.identity.task_id)
-            parts.keep(header_of(env), drawn(env, demonstration), name)
+            parts.keep(header_of(env), rerendered(env, demonstration), name)
             return name
 
         return draw
 
 
-def drawn(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
+def rerendered(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
     """Return the demonstration with what the cameras of `env` see of its states."""
     begin_again(env, demonstration.summary(), demonstration.states[0])
-    return redrawn(env, demonstration)
+    return rerendered_observations(env, demonstration)
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""Stored demonstrations back in the simulator: the environment of each, at its states."""
+"""Restoring of recorded demonstrations in the simulator."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.demos.demonstration import DemonstrationSummary
 
-if TYPE_CHECKING:  # at run time only a worker loads the simulator
+if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
@@ -22,7 +22,7 @@ class RestoringError(VlaBenchError):
 
 
 @runtime_checkable
-class _Remembers(Protocol):
+class _RecallsEpisode(Protocol):
     """A world that knows where things stood when the episode began."""
 
     def begin_episode(self) -> None:
@@ -81,7 +81,7 @@ def begin_again(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArra
     same = bool(np.array_equal(there, first))
     env.set_state(first)
     world = env.simulation.world
-    if not same and isinstance(world, _Remembers):
+    if not same and isinstance(world, _RecallsEpisode):
         world.begin_episode()
     return same
 

@@ -1,4 +1,4 @@
-"""Which attempt comes next, so that any number of workers in any order make the same demonstrations."""
+"""Order of collection attempts, independent of the number of workers."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence

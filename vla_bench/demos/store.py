@@ -1,4 +1,4 @@
-"""Reading demonstration files: robomimic-compatible HDF5. Needs no simulator."""
+"""Reader of demonstration files (robomimic-compatible HDF5)."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.closing import Closing
 from vla_bench.core.errors import DemonstrationFileError
+from vla_bench.core.files import Closing
 from vla_bench.core.types import ACTION_DIM, ImageArray
 from vla_bench.demos.demonstration import NOMINAL, CameraTrack, Demonstration, DemonstrationSummary
 from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_images

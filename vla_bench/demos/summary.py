@@ -1,4 +1,4 @@
-"""What a demonstration file holds, at a glance."""
+"""Summaries of demonstration files and sources."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
+from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 from vla_bench.demos.store import DemonstrationFile
+
+# ~ What a demonstration file holds, at a glance.
 
 ACTION_NAMES = ("delta x", "delta y", "delta z", "rotation x", "rotation y", "rotation z", "gripper")
 
@@ -119,7 +122,7 @@ class Summary:
         return sorted(self.stored_bytes.items(), key=lambda item: -item[1])[:4]
 
 
-def summarise(path: Path | str) -> Summary:
+def summarize(path: Path | str) -> Summary:
     """Return what a file holds; raise `DemonstrationFileError` where it is none. Images are not read."""
     with DemonstrationFile(path) as file:
         demonstrations = [file.read(name, cameras=()) for name in file.names]
@@ -130,7 +133,7 @@ def summarise(path: Path | str) -> Summary:
             actions=_actions(demonstrations),
             phases=dict(Counter(phase for demonstration in demonstrations for phase in demonstration.phases)),
             subsets={name: len(file.mask(name)) for name in file.masks() if "." not in name},
-            disturbed=_disturbed(demonstrations),
+            disturbed=_disturbance_counts(demonstrations),
             slips=sum(demonstration.summary().slips for demonstration in demonstrations),
             labels=dict(Counter(label for demonstration in demonstrations for label in demonstration.labels)),
             stored_bytes=file.stored_bytes(),
@@ -205,7 +208,7 @@ def action_names(size: int) -> list[str]:
     return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
 
 
-def _disturbed(demonstrations: Sequence[Demonstration]) -> float:
+def _disturbance_counts(demonstrations: Sequence[Demonstration]) -> float:
     steps = sum(demonstration.steps for demonstration in demonstrations)
     moved = sum(int((one.actions != one.executed_actions).any(axis=1).sum()) for one in demonstrations)
     return moved / steps if steps else 0.0
@@ -236,3 +239,51 @@ def columns(titles: list[str], rows: list[list[str]]) -> list[str]:
 
 def _is_number(text: str) -> bool:
     return text.lstrip("+-").replace(".", "").isdigit()
+
+
+# ~ What a source of any format holds, at a glance.
+
+_UNSAID = "(nothing says it)"
+
+
+def source_lines(source: DemonstrationSource) -> list[str]:
+    """Return a summary as text, a line each. Actions are shown as they are stored; images are not read."""
+    facts = source.facts
+    actions = {episode.name: source.stored_actions(episode.name) for episode in source.episodes}
+    steps = sum(episode.steps for episode in source.episodes)
+    cameras = ", ".join(ours if ours == key else f"{ours} ({key})" for ours, key in facts.cameras.items())
+    fields = ", ".join(f"{field.name} ({field.size})" for field in facts.proprioception_fields)
+    height, width = facts.image_size
+    return [
+        f"{source.path}: format {facts.format}, {len(source.episodes)} demonstrations, {steps:,} steps",
+        f"cameras         {cameras}, {height} x {width} pixels, stored {facts.orientation}",
+        f"proprioception  {fields or 'none'}",
+        f"actions         {facts.control_hz} Hz, gripper {facts.gripper or _UNSAID}",
+        "",
+        *columns(["task", "demos", "success", "steps min/median/max", "instruction"], _task_rows(source.episodes)),
+        "",
+        *columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(list(actions.values()))),
+        *not_finite_lines(actions.items()),
+    ]
+
+
+def _task_rows(episodes: Sequence[EpisodeFacts]) -> list[list[str]]:
+    rows = []
+    for task_id in dict.fromkeys(episode.task_id for episode in episodes):
+        of_task = [episode for episode in episodes if episode.task_id == task_id]
+        lengths = [episode.steps for episode in of_task]
+        known = [episode.success for episode in of_task if episode.success is not None]
+        success = f"{np.mean(known):.0%}" if known else ""
+        span = f"{min(lengths)}/{np.median(lengths):.0f}/{max(lengths)}"
+        rows.append([task_id, str(len(of_task)), success, span, of_task[0].instruction or _UNSAID])
+    return rows
+
+
+def _action_rows(actions: Sequence[NDArray[np.float32]]) -> list[list[str]]:
+    if not actions:
+        return []
+    every = np.concatenate(actions)
+    quantiles = action_quantiles(every)  # (5, D)
+    return [
+        [name, *(f"{value:+.2f}" for value in quantiles[:, n])] for n, name in enumerate(action_names(every.shape[1]))
+    ]

@@ -1,4 +1,4 @@
-"""Worlds: MuJoCo models built from scenes, robots and objects; stepped, rendered, and spoken to through Gymnasium."""
+"""Environments: MuJoCo simulations of scenes, robots and objects, their rendering, and the Gymnasium interface."""
 
 from vla_bench.envs.options import EnvOptions
 

@@ -1,4 +1,4 @@
-"""Robots, objects and scenes as described by the TOML files in the `envs` folder."""
+"""Descriptions of robots, objects and scenes, read from the TOML files in the `envs` folder."""
 
 from functools import cache
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vla_bench.core.configuration import read_toml, validated
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import data_folder, user_env_folders
+from vla_bench.core.files import data_folder, user_env_folders
 from vla_bench.core.types import GripperGeometry
-from vla_bench.core.validation import read_toml, validated
 
 Vector = tuple[float, ...]
 Pair = tuple[float, float]
@@ -225,14 +225,14 @@ def description_path(folder: Folder, name: str) -> Path:
     """Return the TOML file of a description; raise `UnknownNameError`, or `ConfigurationError` where there are two."""
     found = [path for root in _roots() if (path := root / folder / f"{name}.toml").is_file()]
     if not found:
-        raise UnknownNameError(folder.removesuffix("s"), name, described(folder))
+        raise UnknownNameError(folder.removesuffix("s"), name, description_names(folder))
     if len(found) > 1:
         problem = f"{found[0]} describes another {folder.removesuffix('s')} of the name {name!r}"
         raise ConfigurationError(found[1], "(whole file)", problem, "a name of its own")
     return found[0]
 
 
-def described(folder: Folder) -> tuple[str, ...]:
+def description_names(folder: Folder) -> tuple[str, ...]:
     """Return the names of all descriptions of a kind."""
     return tuple(sorted({path.stem for root in _roots() for path in (root / folder).glob("*.toml")}))
 

@@ -1,4 +1,4 @@
-"""The Gymnasium environment: one task, spoken to in observations and actions. The same for every engine."""
+"""The Gymnasium environment of one task, the same for every simulation engine."""
 
 import string
 from typing import Any
@@ -12,14 +12,12 @@ from vla_bench.core.episode import scene_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, Observation, ProprioceptionField
 from vla_bench.envs.engines import engines
-from vla_bench.envs.opengl import load_mujoco
 from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.perturbations import Perturbation
-from vla_bench.envs.segments import segment_names
-from vla_bench.envs.simulation import Simulation
+from vla_bench.envs.rendering.backend import load_mujoco
+from vla_bench.envs.simulation import Simulation, segment_names
 from vla_bench.tasks import Task, get_task
-from vla_bench.tasks.phases import phase_of
-from vla_bench.tasks.subgoals import SubgoalRecord
+from vla_bench.tasks.progress import SubgoalRecord, phase_of
 
 CAMERAS = ("agentview", "wrist")
 _STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
@@ -96,7 +94,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         """Advance one control step without rendering; `step` is this and `observe`."""
         if not self._ready:
             raise ConventionError("Call reset() before step(), and after an episode has ended.")
-        self.simulation.step(_checked(action, self.simulation.action_dim))
+        self.simulation.step(_validated_action(action, self.simulation.action_dim))
         self._steps += 1
         self._subgoals.update(self.simulation.world, self._steps)
         reached = self.simulation.succeeded() and self._subgoals.in_order()
@@ -201,7 +199,7 @@ def _simulation(task: Task, options: EnvOptions) -> Simulation:
     return perturbed_simulation(make_one, task, options.perturbation)
 
 
-def _checked(action: FloatArray, size: int) -> FloatArray:
+def _validated_action(action: FloatArray, size: int) -> FloatArray:
     action = np.asarray(action, dtype=np.float64)
     if action.shape != (size,):
         arms = "" if size == ACTION_DIM else f": {ACTION_DIM} numbers for each of {size // ACTION_DIM} arms"

@@ -1,4 +1,4 @@
-"""What a user chooses about an environment besides its task."""
+"""Environment options: image size, rendering quality, cameras, robot and perturbation."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,4 +1,7 @@
-"""The contract between the Gymnasium environment and an engine that simulates its world."""
+"""The protocol between the Gymnasium environment and a simulation engine.
+
+This module does not import MuJoCo: environments use it before MuJoCo is loaded.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,11 +10,24 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.cameras import CameraGeometry
+from vla_bench.core.geometry import CameraGeometry
 from vla_bench.core.types import FloatArray, ImageArray, ProprioceptionField, World
 
 if TYPE_CHECKING:
     import mujoco
+
+
+# ~ What the numbers of a segmentation stand for. No MuJoCo here: environments ask before it is loaded.
+
+FIXED_SEGMENTS = ("background", "robot")  # the first numbers; items follow
+
+
+def segment_names(items: Iterable[str]) -> tuple[str, ...]:
+    """Return what the numbers of a segmentation stand for: 0 background, 1 robot, then the items in their order."""
+    return (*FIXED_SEGMENTS, *items)
+
+
+# ~ The contract between the Gymnasium environment and an engine that simulates its world.
 
 
 @dataclass(frozen=True)

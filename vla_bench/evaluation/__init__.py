@@ -1,4 +1,4 @@
-"""Runs policies in environments: the plan, worker processes, the one rollout loop; writes the ledger.
+"""Evaluation of policies in environments: plans, worker processes, the rollout loop, and runs recorded in a ledger.
 
-Import from the modules: `run` (`run_evaluation`, `RunOptions`), `protocol`. Workers load what they need and no more.
+Import from the modules: `run` (`run_evaluation`, `RunOptions`) and `protocol`. Workers import no more than they need.
 """

@@ -1,7 +1,6 @@
-"""Latency on a virtual clock: the world goes on while the policy thinks, and nobody waits.
+"""Policy latency on a virtual clock: actions take effect a number of control steps after their observation.
 
-What a policy answers to an observation takes effect a whole number of control steps later. Until then the robot does
-what a real one does that waits for its policy: it stands still, with the gripper commanded as before.
+Until then the robot holds still, and the gripper keeps its last command, as on a real robot that waits for its policy.
 """
 
 import re
@@ -16,12 +15,12 @@ import numpy as np
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, Observation
-from vla_bench.evaluation.episodes import Begin, Command, Event, Execute, Lost, Ready
+from vla_bench.evaluation.messages import Begin, Command, Event, Execute, Lost, Ready
 from vla_bench.evaluation.rollout import Pool
 from vla_bench.policies.policy import Policy
 
 MEASURED = "measured"
-_TEXT = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:ms)?\s*(?:(?:±|\+-|\+/-)\s*(\d+(?:\.\d+)?)\s*(?:ms)?)?\s*$")
+_PATTERN = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:ms)?\s*(?:(?:±|\+-|\+/-)\s*(\d+(?:\.\d+)?)\s*(?:ms)?)?\s*$")
 _STEP_MS = 1000.0 / CONTROL_HZ
 _GRIPPER = ACTION_DIM - 1
 _OPEN = -1.0
@@ -42,7 +41,7 @@ class Latency:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `120ms±20`, `120+-20` or `120`; raise `VlaBenchError` otherwise."""
-        match = _TEXT.match(text)
+        match = _PATTERN.match(text)
         if match is None:
             raise VlaBenchError(f"{text!r} is no latency. Expected milliseconds such as 120ms±20, or {MEASURED!r}.")
         return cls(float(match[1]), float(match[2] or 0.0))
@@ -85,12 +84,12 @@ class DelayedPool:
 
     def _delayed(self, command: Execute) -> Execute:
         steps = self._latency.steps(self._generators[command.row])
-        waiting = _standing_still(self._commanded[command.row], command.actions.shape[1])
+        waiting = _hold_still_action(self._commanded[command.row], command.actions.shape[1])
         self._commanded[command.row] = command.actions[-1]
         return Execute(command.row, np.concatenate([np.tile(waiting, (steps, 1)), command.actions]))
 
 
-def measured_latency(policy: Policy, observation: Observation) -> Latency:
+def measure_latency(policy: Policy, observation: Observation) -> Latency:
     """Return the median time that the connected `policy` takes for one observation, rounded to a millisecond.
 
     The policy begins an episode in row 0.
@@ -112,7 +111,7 @@ def pool_with_latency(pool: Pool, policy: Policy, latency: str, episode: Episode
     if not latency:
         return pool, ""
     if latency == MEASURED:
-        latency = str(measured_latency(policy, _first_observation(pool, episode)))
+        latency = str(measure_latency(policy, _first_observation(pool, episode)))
     return DelayedPool(pool, Latency.parse(latency)), latency
 
 
@@ -125,7 +124,7 @@ def _first_observation(pool: Pool, episode: EpisodeIdentity) -> Observation:
     return event.observation  # the row's next episode drops this one
 
 
-def _standing_still(commanded: FloatArray | None, size: int) -> FloatArray:
+def _hold_still_action(commanded: FloatArray | None, size: int) -> FloatArray:
     """Return an action (size,) without motion; each arm's gripper goes on as commanded, first it opens."""
     action = np.zeros(size, dtype=np.float32)
     grippers: Sequence[int] = range(_GRIPPER, size, ACTION_DIM)

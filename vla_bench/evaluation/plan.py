@@ -1,13 +1,21 @@
-"""Which episodes a run consists of, and when it has enough of them."""
+"""The episodes of a run: selection of tasks and variants, the plan interface, and a check of perturbations."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
+from vla_bench.envs.perturbations import Perturbation, PerturbationError
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.run_info import RunInfo
-from vla_bench.tasks import tasks_of
+from vla_bench.tasks import get_task, tasks_of
+
+if TYPE_CHECKING:
+    from vla_bench.envs.environment import VlaBenchEnv
+
+
+# ~ Which episodes a run consists of, and when it has enough of them.
 
 
 class Plan(Protocol):
@@ -78,3 +86,34 @@ def select_tasks(suite: str, tasks: Sequence[str] = ()) -> tuple[str, ...]:
         if name not in known:
             raise UnknownNameError(f"task of {suite}", name, known)
     return tuple(name for name in known if name in asked) if asked else tuple(known)
+
+
+# ~ Which perturbations the tasks of a run have: told before any worker starts.
+
+
+def check_perturbations(episodes: Iterable[EpisodeIdentity], robot: str) -> None:
+    """Raise `PerturbationError` for the first perturbation that a task does not have, or that is none."""
+    places = {(episode.task_id, episode.perturbation): None for episode in episodes if episode.perturbation}
+    for task_id, perturbation in places:
+        reason = unsupported_reason(task_id, perturbation, robot)
+        if reason:
+            raise PerturbationError(f"{task_id} cannot be run under {perturbation}: {reason}")
+
+
+def unsupported_reason(task_id: str, perturbation: str, robot: str) -> str:
+    """Return why the task does not have the perturbation; "" where it has."""
+    try:
+        task = get_task(task_id)
+        for _, effect in Perturbation.parse(perturbation).effects():
+            effect.alter(task)
+            effect.check(_clean_environment(task_id, robot).simulation)
+    except VlaBenchError as error:
+        return str(error)
+    return ""
+
+
+@lru_cache(maxsize=1)
+def _clean_environment(task_id: str, robot: str) -> "VlaBenchEnv":
+    from vla_bench.envs.environment import make  # loads mujoco
+
+    return make(task_id, cameras=(), robot=robot)

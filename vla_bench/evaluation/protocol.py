@@ -1,12 +1,12 @@
-"""The conditions of an evaluation: what must be equal for the numbers of two runs to be compared."""
+"""The evaluation protocol: the conditions that must be equal for the results of two runs to be compared."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.evaluation.latency import MEASURED, Latency
-from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.tasks import get_task
 
 

@@ -1,8 +1,7 @@
-"""How much perturbations cost a policy: clean and perturbed episodes of the same scenes, each certified by the expert.
+"""Robustness of a policy to perturbations: clean and perturbed episodes of the same scenes, certified by the expert.
 
-A perturbed episode is used only if the expert solves it, so that no drop is the fault of a scene that cannot be solved;
-one that it does not solve is replaced by that of the next index. The certificates are kept in a file beside the
-policies' runs, which share it.
+A perturbed episode is used only if the expert solves it; otherwise the episode with the next index replaces it. The
+certificates are stored in a file next to the runs of all policies, which share it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,24 +10,23 @@ from pathlib import Path
 
 from vla_bench.core.episode import CLEAN
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
-from vla_bench.envs.perturbations import Perturbation, axes
-from vla_bench.envs.perturbations.effect import SEVERITIES
-from vla_bench.evaluation.certificates import CertificateStore, Certified, Certifier
-from vla_bench.evaluation.certificates.cells import Cell, Quota
-from vla_bench.evaluation.perturbed import why_not
-from vla_bench.evaluation.plan import FixedPlan, plan_episodes
+from vla_bench.envs.perturbations import Perturbation, perturbation_axes
+from vla_bench.envs.perturbations.perturbation import SEVERITIES
+from vla_bench.evaluation.certificates import CertificateStore, CertifiedEpisodes, Certifier
+from vla_bench.evaluation.certificates.certifier import EpisodeQuota, TaskVariant
+from vla_bench.evaluation.plan import FixedPlan, plan_episodes, unsupported_reason
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.policies import find_policy
 from vla_bench.results.certificates import CERTIFICATES_NAME, add_certificates
 
 STORE_NAME = "certificates.sqlite"  # in the folder of the runs
-_MOST = 3  # times as many indices as episodes are wanted are searched for those that the expert solves
+_MAX_INDEX_FACTOR = 3  # times as many indices as episodes are wanted are searched for those that the expert solves
 
 
-class NothingCertifiedError(VlaBenchError):
+class NoCertifiedEpisodesError(VlaBenchError):
     """A policy cannot be measured where the expert solves nothing."""
 
-    def __init__(self, suite: str, certified: Certified) -> None:
+    def __init__(self, suite: str, certified: CertifiedEpisodes) -> None:
         errors = [one.error for one in certified.known.values() if one.error]
         last = f" {len(errors)} could not be run, such as: {errors[-1].strip().splitlines()[-1]}" if errors else ""
         tried = f"The expert solved none of {len(certified.known)} episodes of {suite}"
@@ -48,9 +46,11 @@ class RobustnessOptions:
     def variants(self) -> tuple[str, ...]:
         """Return the clean variant and every perturbation; raise `UnknownNameError` for an unknown axis."""
         for axis in self.axes:
-            if axis not in axes:
-                raise UnknownNameError("perturbation axis", axis, axes)
-        singles = [Perturbation.of({axis: severity}) for axis in self.axes or axes for severity in self.severities]
+            if axis not in perturbation_axes:
+                raise UnknownNameError("perturbation axis", axis, perturbation_axes)
+        singles = [
+            Perturbation.of({axis: severity}) for axis in self.axes or perturbation_axes for severity in self.severities
+        ]
         chosen = [Perturbation.parse(text) for text in self.perturbations] or singles
         return (CLEAN, *dict.fromkeys(str(perturbation) for perturbation in chosen))
 
@@ -68,13 +68,13 @@ def measure_robustness(
 ) -> RobustnessRuns:
     """Certify the episodes, then run the policy on those that the expert solved.
 
-    Both go on where they stopped. Raise `NothingCertifiedError` if the expert solves nothing, and `VlaBenchError` if
+    Both go on where they stopped. Raise `NoCertifiedEpisodesError` if the expert solves nothing, and `VlaBenchError` if
     the tasks have none of the perturbations.
     """
     run = options.run
     name = find_policy(run.policy, run.checkpoint).name
-    cells, without = _cells(options)
-    quota = Quota(run.episodes, _MOST * run.episodes, run.seed)
+    cells, without = _supported_cells(options)
+    quota = EpisodeQuota(run.episodes, _MAX_INDEX_FACTOR * run.episodes, run.seed)
     with CertificateStore(options.certificates or run.output / STORE_NAME) as store:
         certifier = Certifier(store, run.protocol.robot, run.protocol.wait_steps, run.workers)
         certified = certifier.certify(
@@ -82,33 +82,33 @@ def measure_robustness(
         )
     usable = certified.used(cells)
     if not usable:
-        raise NothingCertifiedError(run.suite, certified)
+        raise NoCertifiedEpisodesError(run.suite, certified)
     own = replace(run, output=run.output / name)
     run_evaluation(own, lambda progress: on_progress(name, progress.done, progress.total), FixedPlan(usable))
     # Only what this run is about: a shared file may hold more.
     mine = {(cell.task, cell.variant) for cell in cells}
     ours = [one for one in certified.known.values() if (one.episode.task, one.episode.variant) in mine]
     add_certificates(own.output / CERTIFICATES_NAME, ours, usable)
-    return RobustnessRuns(own.output, (*without, *_short(cells, certified)))
+    return RobustnessRuns(own.output, (*without, *_shortage_notes(cells, certified)))
 
 
-def _cells(options: RobustnessOptions) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+def _supported_cells(options: RobustnessOptions) -> tuple[tuple[TaskVariant, ...], tuple[str, ...]]:
     """Return every perturbation that the tasks have, after each task's clean cell, and why others are left out."""
     run, variants = options.run, options.variants()
     episodes = plan_episodes(run.suite, run.tasks, episodes=1, seed=run.seed, variants=variants)
-    cells = [Cell(episode.suite, episode.task, episode.variant) for episode in episodes]
+    cells = [TaskVariant(episode.suite, episode.task, episode.variant) for episode in episodes]
     reasons = {
-        cell: why_not(f"{cell.suite}.{cell.task}", cell.variant, run.protocol.robot)
+        cell: unsupported_reason(f"{cell.suite}.{cell.task}", cell.variant, run.protocol.robot)
         for cell in cells
         if cell.variant != CLEAN
     }
     if reasons and all(reasons.values()):
         raise VlaBenchError(f"No task of {run.suite} has any of these perturbations. {next(iter(reasons.values()))}")
     kept = tuple(cell for cell in cells if not reasons.get(cell))
-    return kept, tuple(_without(reasons))
+    return kept, tuple(_unsupported_notes(reasons))
 
 
-def _without(reasons: dict[Cell, str]) -> Iterator[str]:
+def _unsupported_notes(reasons: dict[TaskVariant, str]) -> Iterator[str]:
     """Say which perturbations are left out and why, tasks with the same reason together."""
     tasks: dict[tuple[str, str], list[str]] = {}
     for cell, reason in reasons.items():
@@ -122,7 +122,7 @@ def _without(reasons: dict[Cell, str]) -> Iterator[str]:
         yield f"{', '.join(left)} left out for {names_}: {reason}"
 
 
-def _short(cells: Sequence[Cell], certified: Certified) -> Iterator[str]:
+def _shortage_notes(cells: Sequence[TaskVariant], certified: CertifiedEpisodes) -> Iterator[str]:
     quota = certified.quota
     for cell in cells:
         count = len(quota.used(cell, certified.known))

@@ -1,4 +1,4 @@
-"""The one rollout loop: rows that are ready are batched, the policy acts, finished rows are refilled at once."""
+"""The rollout loop: batches observations of ready environment slots, queries the policy, and refills finished slots."""
 
 import time
 import traceback
@@ -12,10 +12,10 @@ import numpy as np
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
-from vla_bench.evaluation.episodes import Abandon, Begin, Command, EpisodeResult, Event, Execute, Finished, Lost, Ready
+from vla_bench.evaluation.messages import Abandon, Begin, Command, EpisodeResult, Event, Execute, Finished, Lost, Ready
 from vla_bench.policies.policy import Policy, as_chunks
 
-_RETRIES = 2  # of an episode whose worker died
+_MAX_RETRIES = 2  # of an episode whose worker died
 
 
 class Pool(Protocol):
@@ -43,7 +43,7 @@ class FinishedEpisode:
 
 
 @dataclass
-class _Trial:
+class _Attempt:
     """One attempt at an episode."""
 
     episode: EpisodeIdentity
@@ -69,7 +69,7 @@ class Rollout:
         pool: Pool,
         on_finished: Callable[[FinishedEpisode], None],
         *,
-        retries: int = _RETRIES,
+        retries: int = _MAX_RETRIES,
         video_of: Callable[[EpisodeIdentity], Path | None] = lambda episode: None,
         blocks: Callable[[Sequence[int]], Sequence[list[int]]] = lambda rows: [list(rows)],
         action_dim: int = ACTION_DIM,
@@ -77,12 +77,12 @@ class Rollout:
         self._policy, self._pool, self._on_finished = policy, pool, on_finished
         self._retries, self._video_of, self._blocks = retries, video_of, blocks
         self._action_dim = action_dim
-        self._waiting: deque[_Trial] = deque()
-        self._active: dict[int, _Trial] = {}  # by row
+        self._waiting: deque[_Attempt] = deque()
+        self._active: dict[int, _Attempt] = {}  # by row
 
     def run(self, episodes: Iterable[EpisodeIdentity]) -> None:
         """Run all `episodes`, as many at a time as there are rows."""
-        self._waiting.extend(_Trial(episode) for episode in episodes)
+        self._waiting.extend(_Attempt(episode) for episode in episodes)
         self._refill()
         while self._active:
             for event in self._pool.events():
@@ -111,13 +111,13 @@ class Rollout:
         if isinstance(event, Ready):
             trial.observation = event.observation
             if not trial.told:
-                self._tell(event.row, trial, event.observation)
+                self._reset_policy(event.row, trial, event.observation)
         elif isinstance(event, Finished):
             self._finish(event.row, event.result)
         else:
             self._retry(event, trial)
 
-    def _tell(self, row: int, trial: _Trial, observation: Observation) -> None:
+    def _reset_policy(self, row: int, trial: _Attempt, observation: Observation) -> None:
         seed = int(trial.episode.generator("policy").integers(2**31))
         try:
             self._policy.reset([observation["instruction"]], rows=[row], seeds=[seed])
@@ -137,7 +137,7 @@ class Rollout:
             actions = self._policy.act([self._observation(row) for row in rows], rows=rows)
             chunks = as_chunks(actions, len(rows), self._action_dim)
         except Exception:
-            self._separate(rows, traceback.format_exc())
+            self._retry_separately(rows, traceback.format_exc())
             return
         for row, chunk in zip(rows, chunks, strict=True):
             self._active[row].policy_s += time.perf_counter() - begun
@@ -150,27 +150,27 @@ class Rollout:
         self._active[row].observation = None
         self._pool.send(Execute(row, chunk))
 
-    def _separate(self, rows: list[int], error: str) -> None:
+    def _retry_separately(self, rows: list[int], error: str) -> None:
         """After the policy failed for these rows: one row alone is an error, several begin again one by one."""
         if len(rows) == 1:
             self._abandon(rows[0], error)
             return
         for row in reversed(rows):
             trial = self._active.pop(row)
-            self._waiting.appendleft(_Trial(trial.episode, trial.deaths, alone=True))
+            self._waiting.appendleft(_Attempt(trial.episode, trial.deaths, alone=True))
 
     def _abandon(self, row: int, error: str) -> None:
         self._active[row].observation = None
         self._pool.send(Abandon(row, error))
 
-    def _retry(self, event: Lost, trial: _Trial) -> None:
+    def _retry(self, event: Lost, trial: _Attempt) -> None:
         deaths = trial.deaths + event.at_fault
         if deaths > self._retries:
             error = f"{event.reason} Tried {deaths} times."
             self._finish(event.row, EpisodeResult(trial.episode, "error", error, "worker"))
         else:
             del self._active[event.row]
-            self._waiting.appendleft(_Trial(trial.episode, deaths, trial.alone))
+            self._waiting.appendleft(_Attempt(trial.episode, deaths, trial.alone))
 
     def _finish(self, row: int, result: EpisodeResult) -> None:
         trial = self._active.pop(row)

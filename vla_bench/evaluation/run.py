@@ -1,6 +1,7 @@
 """One evaluation run: a policy, the episodes of a suite, and the folder that receives the results."""
 
 import math
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,24 +11,72 @@ from pathlib import Path
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
+from vla_bench.core.machine import usable_cores
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.evaluation.controls.control import ControlledPool, controls
+from vla_bench.evaluation.controls import ControlledPool, controls
+from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.evaluation.latency import MEASURED, pool_with_latency
-from vla_bench.evaluation.numerics import accelerator, cores_left_to_workers, numerics_of, policy_threads
-from vla_bench.evaluation.perturbed import check_perturbations
-from vla_bench.evaluation.plan import FixedPlan, Plan, plan_episodes
-from vla_bench.evaluation.pool import NoWorkers, WorkerPool
+from vla_bench.evaluation.plan import FixedPlan, Plan, check_perturbations, plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.rollout import Pool, Rollout
-from vla_bench.evaluation.rows import EnvironmentSpec
 from vla_bench.evaluation.session import RunProgress, RunSession
+from vla_bench.evaluation.worker_pool import EmptyPool, WorkerPool
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicySource, find_policy
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
-from vla_bench.results.policy_code import code_text, episodes_by_code
-from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo, describe_run, open_run
+from vla_bench.results.notes import episodes_by_policy_code, policy_code_text
+from vla_bench.results.run_info import RUN_INFO_NAME, Numerics, PlannedTask, RunInfo, describe_run, open_run
+
+# ~ How the policy's arithmetic is done, and whether that makes the same ledger every time.
+
+_GPU_REASON = "a GPU does not promise the same sums for the same batch"
+_THREADS_REASON = "several threads, and a batch shape that is not a power of two: a row's place in its batch counts"
+
+
+def numerics_of(batch_shape: int | None) -> Numerics:
+    """Describe the arithmetic of a policy that computes `batch_shape` rows together, and is loaded."""
+    if batch_shape is None:
+        return Numerics(device="any", batch_shape=None, bit_equal=True)
+    device = accelerator() or "cpu"
+    odd = batch_shape & (batch_shape - 1) != 0 and policy_threads() > 1
+    why_not = _GPU_REASON if device != "cpu" else _THREADS_REASON if odd else ""
+    return Numerics(device=device, batch_shape=batch_shape, bit_equal=not why_not, why_not=why_not)
+
+
+def accelerator() -> str:
+    """Return the GPU's name where the policy brought torch with it and torch sees one."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else ""
+
+
+def policy_threads() -> int:
+    """Return on how many threads torch computes, 0 where the policy did not bring it along."""
+    torch = sys.modules.get("torch")
+    return 0 if torch is None else int(torch.get_num_threads())
+
+
+@contextmanager
+def limit_policy_threads(workers: int) -> Iterator[None]:
+    """Keep torch, where the policy brought it along, off the workers' cores.
+
+    Its threads wait for each other in busy loops: with more of them than free cores, a forward pass of openvla-nano
+    took 13 to 40 times the processor time.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, usable_cores() - workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# ~ One evaluation run: a policy, the episodes of a suite, and the folder that receives the results.
 
 _DEFAULT_IMAGE_SIZE = 224  # pixels, for a policy that takes any
 
@@ -94,24 +143,24 @@ def run_evaluation(
     """
     describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
     if plan is None:
-        plan = FixedPlan(asked_episodes(options))
+        plan = FixedPlan(requested_episodes(options))
     check_perturbations(plan.episodes, options.protocol.robot)
     source = source or find_policy(options.policy, options.checkpoint)
     with claimed(options.output):
-        options = as_measured_before(options)
-        finished = _finished_before(options)
+        options = with_recorded_latency(options)
+        finished = _finished_episodes(options)
         missing = [episode for episode in plan.episodes if episode not in finished]
         policy = source.load()
-        with cores_left_to_workers(options.workers):
+        with limit_policy_threads(options.workers):
             info = _describe(options, source, policy, plan.episodes)
             plan.require_comparable(info)
             _require_same_configuration(options.output, info)
             if missing and finished:
-                _note_other_code(options.output, info, on_note)
+                _report_changed_policy_code(options.output, info, on_note)
             return _run(options, policy, info, plan, missing, on_progress)
 
 
-def asked_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
+def requested_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
     """Return all episodes that the options name."""
     return plan_episodes(
         options.suite, options.tasks, episodes=options.episodes, seed=options.seed, variants=options.variants
@@ -141,9 +190,9 @@ def _run(
     on_progress: Callable[[RunProgress], None],
 ) -> RunReport:
     """Run the rounds of `plan`; `missing` are the episodes that earlier sessions did not finish."""
-    resumed, blocks, alone = len(plan.episodes) - len(missing), _one_block, policy
+    resumed, blocks, alone = len(plan.episodes) - len(missing), _single_block, policy
     if shape := info.numerics.batch_shape:
-        policy = FixedBatch(policy, shape, first_spare_row=options.workers * options.rows_per_worker)
+        policy = FixedBatch(policy, shape, first_spare_slot=options.workers * options.rows_per_worker)
         blocks = policy.full_blocks
     with _connected_pool(options, policy, missing) as (pool, action_dim):
         world: Pool = ControlledPool(pool, controls[options.control]) if options.control else pool
@@ -167,33 +216,33 @@ def _run(
                 world,
                 session.finish,
                 retries=options.retries,
-                video_of=_videos(options),
+                video_of=_video_paths(options),
                 blocks=blocks,
                 action_dim=action_dim,
             )
             waiting = set(missing)
-            while round_ := plan.next_round(_recorded(ledger)):
+            while round_ := plan.next_round(_ledger_records(ledger)):
                 rollout.run([episode for episode in round_ if episode in waiting])
                 waiting.difference_update(round_)
         info.finished_now(plan.verdict).write(options.output)
     return RunReport(options.output, info.policy, session.progress(), resumed, pool.replaced)
 
 
-def _one_block(rows: Sequence[int]) -> list[list[int]]:
+def _single_block(rows: Sequence[int]) -> list[list[int]]:
     return [list(rows)]
 
 
-def _recorded(ledger: Ledger) -> dict[EpisodeIdentity, EpisodeRecord]:
+def _ledger_records(ledger: Ledger) -> dict[EpisodeIdentity, EpisodeRecord]:
     return {record.identity: record for record in ledger.records()}
 
 
 @contextmanager
 def _connected_pool(
     options: RunOptions, policy: Policy, episodes: Sequence[EpisodeIdentity]
-) -> Iterator[tuple[WorkerPool | NoWorkers, int]]:
+) -> Iterator[tuple[WorkerPool | EmptyPool, int]]:
     """Yield workers whose environments fit the policy, and the size of an action; end the workers afterwards."""
     if not episodes:
-        yield NoWorkers(), ACTION_DIM
+        yield EmptyPool(), ACTION_DIM
         return
     workers = min(options.workers, len(episodes))
     rows = min(options.rows_per_worker, math.ceil(len(episodes) / workers))
@@ -217,7 +266,7 @@ def _connected_pool(
         pool.close()
 
 
-def _finished_before(options: RunOptions) -> set[EpisodeIdentity]:
+def _finished_episodes(options: RunOptions) -> set[EpisodeIdentity]:
     """Return the episodes that earlier sessions finished; raise `OutputMismatchError` if they had another seed."""
     path = options.output / LEDGER_NAME
     if not path.exists():
@@ -230,7 +279,7 @@ def _finished_before(options: RunOptions) -> set[EpisodeIdentity]:
     return finished
 
 
-def as_measured_before(options: RunOptions) -> RunOptions:
+def with_recorded_latency(options: RunOptions) -> RunOptions:
     """Return the options with the latency that an earlier session measured, where it is to be measured."""
     if options.protocol.latency != MEASURED or not (options.output / RUN_INFO_NAME).exists():
         return options
@@ -244,13 +293,13 @@ def _require_same_configuration(output: Path, info: RunInfo) -> None:
         raise OutputMismatchError(output, differences)
 
 
-def _note_other_code(output: Path, info: RunInfo, on_note: Callable[[str], None]) -> None:
+def _report_changed_policy_code(output: Path, info: RunInfo, on_note: Callable[[str], None]) -> None:
     """Say it where finished episodes were run with other code of the policy than the rest will be."""
     with Ledger(output / LEDGER_NAME) as ledger:
         sessions = [record.session for record in ledger.records() if record.outcome != "error"]
     now = info.sessions[-1].policy_code
-    before = episodes_by_code(RunInfo.read(output), sessions)
-    if others := [code_text(info.policy, code, count) for code, count in before.items() if code != now]:
+    before = episodes_by_policy_code(RunInfo.read(output), sessions)
+    if others := [policy_code_text(info.policy, code, count) for code, count in before.items() if code != now]:
         on_note(
             f"The code of the policy is not what it was: in {output}, {', then '.join(others)}, and the rest will "
             f"run with {f'code {now}' if now else 'code that is not known'}. A success rate of both is of neither: for "
@@ -258,7 +307,7 @@ def _note_other_code(output: Path, info: RunInfo, on_note: Callable[[str], None]
         )
 
 
-def _videos(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
+def _video_paths(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
     """Return a function that names the mp4 of the first episodes of each task, and None for the others."""
     folder = options.output / "videos"
     for leftover in folder.glob(".*.tmp.mp4"):  # of a session that was killed

@@ -1,17 +1,17 @@
-"""A run that is compared with another one while it goes on, and stops when it is known which is better."""
+"""A plan that compares a run with another run while it is in progress, and stops once the comparison is decided."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vla_bench.core.episode import EpisodeIdentity, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.run import RunOptions, asked_episodes
+from vla_bench.evaluation.run import RunOptions, requested_episodes
+from vla_bench.results.comparison_page import p_value_text
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.run_info import RunInfo
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics.sequential import BATCH, Decision, PairedOutcome, SequentialComparison
-from vla_bench.results.verdicts import p_text
 
 _FINDINGS = {
     "first": "Better than {other}",
@@ -38,14 +38,14 @@ class SequentialPlan:
         batch: int = BATCH,
     ) -> None:
         self._against, self._alpha, self._margin = against, alpha, margin
-        self._theirs = _recorded(against)
-        self._keys = {episode: _key(episode) for episode in planned if episode in self._theirs}
+        self._theirs = _recorded_outcomes(against)
+        self._keys = {episode: _comparison_key(episode) for episode in planned if episode in self._theirs}
         self._episodes = {key: episode for episode, key in self._keys.items()}
-        indices: dict[str, list[int]] = {_key(episode)[0]: [] for episode in planned}
+        indices: dict[str, list[int]] = {_comparison_key(episode)[0]: [] for episode in planned}
         for task, index in self._episodes:
             indices[task].append(index)
         if lacking := [task for task, found in indices.items() if not found]:
-            raise _NothingToCompareError(against, planned, lacking)
+            raise _NoComparableEpisodesError(against, planned, lacking)
         self._comparison = SequentialComparison(indices, alpha=alpha, margin=margin, batch=batch)
 
     @property
@@ -67,7 +67,7 @@ class SequentialPlan:
         other = f"{self._against.info.policy} ({self._against.folder})"
         finding = _FINDINGS[found.finding].format(other=other, margin=100 * self._margin)
         value, low, high = (100 * number for number in (found.difference, found.low, found.high))
-        limits, p = f"{value:+.1f} points [{low:+.0f}, {high:+.0f}]", p_text(found.p)
+        limits, p = f"{value:+.1f} points [{low:+.0f}, {high:+.0f}]", p_value_text(found.p)
         return f"{finding}: {limits}, p {p} at level {self._alpha:g}, {found.pairs} pairs, valid at any time."
 
     def require_comparable(self, info: RunInfo) -> None:
@@ -87,7 +87,7 @@ class SequentialPlan:
     def _paired(self, ours: EpisodeRecord) -> PairedOutcome:
         scene, succeeded = self._theirs[ours.identity]
         if ours.scene_hash and ours.scene_hash != scene:
-            raise _OtherSceneError(self._against, ours, scene)
+            raise _SceneMismatchError(self._against, ours, scene)
         own = None if ours.outcome == "error" else ours.outcome == "success"
         return PairedOutcome(*self._keys[ours.identity], own, succeeded)
 
@@ -96,10 +96,10 @@ def sequential_plan(options: RunOptions, against: Path, *, alpha: float, margin:
     """Return the plan of a run with these options that is compared with the run in the folder `against`."""
     if against.resolve() == options.output.resolve():
         raise VlaBenchError(f"{against} cannot be compared with itself. Choose another --output or another --against.")
-    return SequentialPlan(asked_episodes(options), read_run(against), alpha=alpha, margin=margin)
+    return SequentialPlan(requested_episodes(options), read_run(against), alpha=alpha, margin=margin)
 
 
-class _NothingToCompareError(VlaBenchError):
+class _NoComparableEpisodesError(VlaBenchError):
     """None of the planned episodes of a task were met by the run to compare with."""
 
     def __init__(self, against: Run, planned: Sequence[EpisodeIdentity], tasks: Sequence[str]) -> None:
@@ -113,7 +113,7 @@ class _NothingToCompareError(VlaBenchError):
         )
 
 
-class _OtherSceneError(VlaBenchError):
+class _SceneMismatchError(VlaBenchError):
     """The same episode began in another scene than it did for the other policy."""
 
     def __init__(self, against: Run, ours: EpisodeRecord, scene: str) -> None:
@@ -130,13 +130,13 @@ class _OtherSceneError(VlaBenchError):
         )
 
 
-def _key(episode: EpisodeIdentity) -> tuple[str, int]:
+def _comparison_key(episode: EpisodeIdentity) -> tuple[str, int]:
     """Return the episode as the comparison knows it: a variant of a task is a task of its own there."""
     variant = "" if episode.variant == "clean" else f" ({episode.variant})"
     return f"{episode.task}{variant}", episode.index
 
 
-def _recorded(run: Run) -> dict[EpisodeIdentity, tuple[str, bool]]:
+def _recorded_outcomes(run: Run) -> dict[EpisodeIdentity, tuple[str, bool]]:
     """Return scene and success of each episode that ended without an error."""
     whole = run.episodes[run.episodes["outcome"] != "error"]
     return {

@@ -1,4 +1,4 @@
-"""One sitting of a run: every episode that ends goes into the ledger, and into how far the run is."""
+"""An evaluation session: records finished episodes in the ledger and tracks progress."""
 
 import math
 import time
@@ -11,8 +11,8 @@ from shlex import quote
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rollout import FinishedEpisode
 from vla_bench.results.episode_record import EpisodeRecord
-from vla_bench.results.error_groups import error_line
 from vla_bench.results.ledger import Ledger
+from vla_bench.results.runs import exception_line
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PolicyKeepsFailingError(VlaBenchError):
 
     def __init__(self, output: Path, count: int, error: str) -> None:
         super().__init__(
-            f"The policy failed in {count} episodes one after the other, the last time with: {error_line(error)}. The "
+            f"The policy failed in {count} episodes one after the other, the last time with: {exception_line(error)}. The "
             f"run was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy "
             "and run the same command, which tries these episodes again; --max-errors sets how many are too many."
         )
@@ -129,5 +129,5 @@ class RunSession:
             error_source=result.error_source,
             error=result.error,
             subgoals=result.subgoals,
-            **asdict(result.conduct),
+            **asdict(result.rollout_statistics),
         )

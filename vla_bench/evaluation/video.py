@@ -1,4 +1,4 @@
-"""Recording of an episode as mp4, from a second environment that follows the first."""
+"""Video recording of an episode as MP4, rendered by a second environment that copies the state of the first."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -14,14 +14,14 @@ VIDEO_IMAGE_SIZE = 256  # pixels a camera
 VIDEO_CAMERAS = ("agentview", "wrist")
 
 
-class Followed(Protocol):
+class StateSource(Protocol):
     """The environment whose episode is recorded."""
 
     def state(self) -> NDArray[np.float64]:
         """Return the whole simulation state."""
 
 
-class Following(Protocol):
+class StateRenderer(Protocol):
     """An environment in the same scene that renders what the video shows."""
 
     def set_state(self, state: NDArray[np.float64]) -> None:
@@ -31,7 +31,7 @@ class Following(Protocol):
         """Render."""
 
 
-class VideoNotWholeError(VlaBenchError):
+class IncompleteVideoError(VlaBenchError):
     """A video that has not all frames, as on a full disk: ffmpeg's end says nothing of it."""
 
     def __init__(self, path: Path, found: int, frames: int) -> None:
@@ -44,7 +44,7 @@ class VideoRecorder:
     The frames come from an environment of their own, so a recorded episode is the same as one that is not.
     """
 
-    def __init__(self, path: Path, camera: Following) -> None:
+    def __init__(self, path: Path, camera: StateRenderer) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
@@ -52,20 +52,20 @@ class VideoRecorder:
         self._writer: Generator[None, bytes | None, None] | None = None
         self._frames = 0
 
-    def add(self, followed: Followed) -> None:
+    def add(self, followed: StateSource) -> None:
         """Append a frame of the state that `followed` is in."""
         self._camera.set_state(followed.state())
-        frame = _side_by_side(self._camera.observe())
+        frame = _combine_cameras(self._camera.observe())
         if self._writer is None:
             self._writer = _open_writer(self._temporary, frame)
         self._writer.send(frame.tobytes())
         self._frames += 1
 
     def finish(self) -> None:
-        """Close the file and give it its name; raise `VideoNotWholeError` where frames are missing."""
+        """Close the file and give it its name; raise `IncompleteVideoError` where frames are missing."""
         self._close()
-        if (found := _frames_in(self._temporary)) != self._frames:
-            raise VideoNotWholeError(self._path, found, self._frames)
+        if (found := _count_frames(self._temporary)) != self._frames:
+            raise IncompleteVideoError(self._path, found, self._frames)
         self._temporary.replace(self._path)
 
     def discard(self) -> None:
@@ -79,11 +79,11 @@ class VideoRecorder:
             self._writer = None
 
 
-def _side_by_side(observation: Observation) -> ImageArray:
+def _combine_cameras(observation: Observation) -> ImageArray:
     return np.ascontiguousarray(np.concatenate(list(observation["images"].values()), axis=1))
 
 
-def _frames_in(path: Path) -> int:
+def _count_frames(path: Path) -> int:
     import imageio_ffmpeg
 
     try:

@@ -1,11 +1,11 @@
-"""From a wanted end-effector pose to an action: proportional control within the action's limits."""
+"""Proportional control from a desired end-effector pose to an action."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.rotations import quat_wxyz_to_matrix
+from vla_bench.core.geometry import quat_wxyz_to_matrix
 from vla_bench.core.types import MAX_DELTA_POSITION_M, MAX_DELTA_ROTATION_RAD, FloatArray, World
 
 OPEN, CLOSE = -1.0, 1.0

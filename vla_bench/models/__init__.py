@@ -1,1 +1,4 @@
-"""The OpenVLA architecture, its tokens, images, statistics and checkpoint folders. Knows nothing of environments."""
+"""Vision-language-action networks: architectures, preprocessing, statistics, adapters and checkpoint folders.
+
+Independent of environments.
+"""

@@ -1,4 +1,4 @@
-"""Statistics of a data set, and the q01/q99 normalisation that OpenVLA trains with."""
+"""Dataset statistics and the q01/q99 normalization of actions and proprioception, for OpenVLA and OpenVLA-OFT."""
 
 import json
 from collections.abc import Mapping
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
-from vla_bench.core.paths import written_whole
+from vla_bench.core.files import written_whole
 from vla_bench.core.types import FloatArray
+
+# ~ Statistics of a data set, and the q01/q99 normalisation that OpenVLA trains with.
 
 STATISTICS_FILE = "dataset_statistics.json"
 _VECTORS = ("mean", "std", "min", "max", "q01", "q99")
@@ -37,14 +39,14 @@ class VectorStatistics:
         mask = np.ones(data.shape[1], dtype=bool) if mask is None else mask
         return cls(data.mean(0), data.std(0), data.min(0), data.max(0), low, high, mask)
 
-    def normalise(self, values: FloatArray) -> NDArray[np.float32]:
+    def normalize(self, values: FloatArray) -> NDArray[np.float32]:
         """Return `clip(2 (x - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)` where the mask is set; 0 where constant."""
         data = np.asarray(values, dtype=np.float64)
         scaled = np.clip(2.0 * (data - self.q01) / (self.q99 - self.q01 + 1e-8) - 1.0, -1.0, 1.0)
         scaled = np.where(self.min == self.max, 0.0, scaled)
         return np.where(self.mask, scaled, data).astype(np.float32)
 
-    def unnormalise(self, values: FloatArray) -> NDArray[np.float32]:
+    def unnormalize(self, values: FloatArray) -> NDArray[np.float32]:
         """Return `0.5 (x + 1) (q99 - q01) + q01` where the mask is set."""
         data = np.asarray(values, dtype=np.float64)
         return np.where(self.mask, 0.5 * (data + 1.0) * (self.q99 - self.q01) + self.q01, data).astype(np.float32)
@@ -140,3 +142,15 @@ def _parsed(entry: Mapping[str, Any]) -> DatasetStatistics:
         int(entry.get("num_trajectories", 0)),
         int(entry.get("num_transitions", 0)),
     )
+
+
+# ~ From the network's normalised numbers to actions, as OpenVLA-OFT does it.
+
+_RANGE_OFFSET = 1e-8  # the inverse of normalisation, which OpenVLA itself leaves out
+
+
+def unnormalize_oft_actions(statistics: VectorStatistics, normalized: FloatArray) -> NDArray[np.float32]:
+    """Return `0.5 (x + 1) (q99 - q01 + 1e-8) + q01` where the mask is set, of values (..., D)."""
+    data = np.asarray(normalized, dtype=np.float64)
+    scaled = 0.5 * (data + 1.0) * (statistics.q99 - statistics.q01 + _RANGE_OFFSET) + statistics.q01
+    return np.where(statistics.mask, scaled, data).astype(np.float32)

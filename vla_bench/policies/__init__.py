@@ -1,9 +1,14 @@
-"""Who acts: the `Policy` protocol, the cards that describe policies, and what loads them. Knows no environment."""
+"""Policies: protocol, cards, wrappers and loading. Independent of environments."""
 
-from vla_bench.policies.batching import FixedBatch
 from vla_bench.policies.chunking import OpenLoop, RecedingHorizon, TemporalEnsemble
 from vla_bench.policies.loading import PolicySource, find_policy, load_policy, policy_descriptions, policy_names
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyBase, PolicyRequirements
+from vla_bench.policies.wrappers import FixedBatch
+
+# ~ One module for each kind of policy; the registry finds them by itself.
+
+
+# ~ Who acts: the `Policy` protocol, the cards that describe policies, and what loads them. Knows no environment.
 
 __all__ = [
     "EnvironmentConventions",

@@ -1,17 +1,25 @@
-"""Policy cards: one TOML file that says who acts and in which conventions."""
+"""Policy cards (TOML files with the conventions of a policy), and the registry of policy kinds.
+
+A new kind is one new module in `vla_bench/policies/`.
+"""
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.paths import data_folder
+from vla_bench.core.files import data_folder
+from vla_bench.core.registry import Registry
 from vla_bench.models.normalization import STATISTICS_FILE, read_statistics
 from vla_bench.policies.chunking import OpenLoop, RecedingHorizon, TemporalEnsemble
 from vla_bench.policies.policy import Policy
+
+# ~ Policy cards: one TOML file that says who acts and in which conventions.
 
 Card = TypeVar("Card", bound="PolicyCard")
 
@@ -96,7 +104,7 @@ class PolicyCard(BaseModel):
         """Return the checkpoint folders that the policy reads, by field; `folder` is where the card lies."""
         return {}
 
-    def unnormalisation_keys(self, folder: Path) -> tuple[str, ...]:
+    def unnormalization_keys(self, folder: Path) -> tuple[str, ...]:
         """Return the entries of the checkpoints' statistics, none where there is no such file."""
         files = [path / STATISTICS_FILE for path in self.checkpoints(folder).values()]
         return tuple(dict.fromkeys(key for file in files if file.is_file() for key in read_statistics(file)))
@@ -133,3 +141,28 @@ def _content(path: Path) -> bytes:
         start = handle.read(_SAMPLED_BYTES)
         handle.seek(size - _SAMPLED_BYTES)
         return start + handle.read()
+
+
+# ~ The kinds of policy that a card can name. A new kind is one new module in `vla_bench/policies/`.
+
+
+@dataclass(frozen=True)
+class PolicyKind(Generic[Card]):
+    """How cards of one kind are read and built."""
+
+    card_type: type[Card]
+    build: Callable[[Card, Path], Policy]  # the card and the folder it lies in
+
+
+policy_kinds: Registry[PolicyKind[Any]] = Registry("policy kind", package="vla_bench.policies")
+
+
+def policy_kind(name: str, card_type: type[Card]) -> Callable[[Callable[[Card, Path], Policy]], PolicyKind[Card]]:
+    """Return a decorator that registers a builder of policies for cards of kind `name`."""
+
+    def register(build: Callable[[Card, Path], Policy]) -> PolicyKind[Card]:
+        kind = PolicyKind(card_type, build)
+        policy_kinds.register(kind, name=name)
+        return kind
+
+    return register

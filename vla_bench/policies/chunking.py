@@ -1,4 +1,4 @@
-"""How much of a predicted chunk is executed before the policy looks again. Each way wraps any policy."""
+"""Execution of predicted action chunks: open loop, receding horizon, temporal ensemble. Each wraps any policy."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.policies.policy import Policy, as_chunks
-from vla_bench.policies.wrapping import PolicyWrapper
+from vla_bench.policies.wrappers import PolicyWrapper
 
 
 class OpenLoop(PolicyWrapper):

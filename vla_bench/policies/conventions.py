@@ -1,15 +1,30 @@
-"""Conversion between a policy's conventions and the environments', all in one place.
+"""Conversion between the conventions of policies and environments: images, rotations, grippers, proprioception.
 
-The environments' own conventions are those of `vla_bench.core.types`: images right side up, axis-angle with the
-quaternion's sign kept, gripper -1 open and +1 close.
+Environments send images right side up and axis-angle rotations that keep the quaternion's sign, and take gripper
+commands of -1 (open) to +1 (close). Image operations reproduce TensorFlow's, with which OpenVLA and OpenVLA-OFT are
+evaluated.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from vla_bench.core.conventions import GripperConvention, Orientation, gripper_to_close_positive, turned
-from vla_bench.core.types import FloatArray, ImageArray
+from vla_bench.core.errors import ConventionError
+from vla_bench.core.types import FloatArray, ImageArray, Observation, ProprioceptionField
+from vla_bench.models.network_record import NetworkRecord, read_record
+
+# ~ Conversion between a policy's conventions and the environments', all in one place.
+# ~
+# ~ The environments' own conventions are those of `vla_bench.core.types`: images right side up, axis-angle with the
+# ~ quaternion's sign kept, gripper -1 open and +1 close.
 
 AxisAngleConvention = Literal[
     "robosuite",  # angle in 0..2 pi: the quaternion's sign is kept
@@ -46,10 +61,10 @@ def image_for_policy(image: ImageArray, orientation: Orientation, crop_area: flo
     with `tf.image.crop_and_resize`.
     """
     image = turned(image, orientation)
-    return image if crop_area == 1.0 else _centre_enlarged(image, crop_area)
+    return image if crop_area == 1.0 else _center_crop_and_resize(image, crop_area)
 
 
-def _centre_enlarged(image: ImageArray, crop_area: float) -> ImageArray:
+def _center_crop_and_resize(image: ImageArray, crop_area: float) -> ImageArray:
     """Return the centre, between the middles of the outer pixels, interpolated to the whole size."""
     pixels = image.astype(np.float32) / 255.0
     for axis in (0, 1):
@@ -61,3 +76,117 @@ def _centre_enlarged(image: ImageArray, crop_area: float) -> ImageArray:
         lower = np.take(pixels, below, axis=axis)
         pixels = (lower + (upper - lower) * weight).astype(np.float32)
     return (np.clip(pixels, 0.0, 1.0) * 255.5).astype(np.uint8)  # TensorFlow's rounding to 8 bits
+
+
+# ~ The proprioception that a card names, picked from what the environments send.
+
+_ROTATION_FIELDS = ("end_effector_axis_angle", "hand_axis_angle")
+
+
+@dataclass(frozen=True, eq=False)
+class ProprioceptionReader:
+    """Reads chosen numbers of an observation, in the order and convention of training."""
+
+    indices: NDArray[np.intp]
+    rotations: tuple[slice, ...]  # where axis-angles stand among them
+    convention: AxisAngleConvention
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        fields: Sequence[ProprioceptionField],
+        convention: AxisAngleConvention,
+        expected: int,
+    ) -> "ProprioceptionReader":
+        """Return the reader of the fields `names`. Raises `ConventionError` when they are not `expected` numbers."""
+        ends = np.cumsum([field.size for field in fields])
+        places = {field.name: np.arange(end - field.size, end) for field, end in zip(fields, ends, strict=True)}
+        indices = np.concatenate([np.zeros(0, dtype=np.intp), *(places[name] for name in names)])
+        if len(indices) != expected:
+            sizes = ", ".join(f"{name} ({len(places[name])})" for name in names) or "none"
+            raise ConventionError(f"The network takes {expected} numbers of proprioception, the card names {sizes}.")
+        starts = np.cumsum([0, *(len(places[name]) for name in names)])
+        rotations = tuple(
+            slice(start, start + 3) for name, start in zip(names, starts, strict=False) if name in _ROTATION_FIELDS
+        )
+        return cls(indices, rotations, convention)
+
+    def read(self, observations: Sequence[Observation]) -> NDArray[np.float32]:
+        """Return (B, P), in the environments' units."""
+        values = np.stack([observation["proprioception"][self.indices] for observation in observations])
+        for rotation in self.rotations:
+            values[:, rotation] = axis_angle_from_robosuite(values[:, rotation], self.convention)
+        result: NDArray[np.float32] = values.astype(np.float32)
+        return result
+
+
+# ~ Camera images as OpenVLA's and OpenVLA-OFT's LIBERO evaluations prepare them before the crop: JPEG, Lanczos to
+# ~ size.
+# ~
+# ~ The originals do this with TensorFlow. The arithmetic here is theirs (`tf.image.resize` with "lanczos3" and
+# ~ anti-aliasing), without that dependency.
+
+_JPEG_QUALITY = 95  # TensorFlow's default
+_LANCZOS_LOBES = 3
+
+
+def evaluation_image(image: ImageArray, size: int, *, jpeg: bool = True) -> ImageArray:
+    """Return uint8 (size, size, 3) of a camera image (H, W, 3), before the crop.
+
+    An image that already has the size is neither compressed nor resized, as in the original.
+    """
+    if image.shape[:2] == (size, size):
+        return image
+    return lanczos_resized(jpeg_round_trip(image) if jpeg else image, size)
+
+
+def jpeg_round_trip(image: ImageArray) -> ImageArray:
+    """Return the image after compression with TensorFlow's default settings."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling="4:2:0")
+    return np.asarray(Image.open(buffer), dtype=np.uint8)
+
+
+def lanczos_resized(image: ImageArray, size: int) -> ImageArray:
+    """Return uint8 (size, size, 3): a separable anti-aliased three-lobed Lanczos filter, rounded once at the end."""
+    rows, columns = (_lanczos_weights(side, size) for side in image.shape[:2])
+    resized = np.einsum("yh,hwc,xw->yxc", rows, image.astype(np.float32), columns, optimize=True)
+    rounded: ImageArray = np.clip(np.rint(resized), 0, 255).astype(np.uint8)
+    return rounded
+
+
+@lru_cache(maxsize=8)
+def _lanczos_weights(source: int, target: int) -> NDArray[np.float32]:
+    """Return (target, source): the weight of each source pixel in each target pixel; rows sum to 1."""
+    scale = max(source / target, 1.0)
+    centers = (np.arange(target) + 0.5) * source / target
+    distance = (np.arange(source) + 0.5 - centers[:, None]) / scale
+    weights = np.where(np.abs(distance) < _LANCZOS_LOBES, np.sinc(distance) * np.sinc(distance / _LANCZOS_LOBES), 0.0)
+    normalized: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normalized.astype(np.float32)
+
+
+# ~ What a card takes over from a network that was trained here: what it was shown, whatever the card's own words.
+
+TRAINING_CONVENTIONS: dict[str, object] = {  # how training shows demonstrations, whatever their format
+    "image_orientation": "upright",
+    "image_crop_area": 1.0,
+    "axis_angle": "robosuite",
+    "gripper": "close_positive",
+    "unnorm_key": None,  # there is one entry
+}
+
+
+def training_conventions(checkpoint: Path) -> tuple[NetworkRecord, dict[str, object]] | None:
+    """Return the record in `checkpoint` and the fields of a card that follow from it; None for a network of others.
+
+    A published card states the conventions of published weights. Kept for weights that were trained here since, they
+    would be wrong without a word.
+    """
+    record = read_record(checkpoint)
+    if record is None or record.conventions is None:
+        return None
+    shown = record.conventions
+    own = {"cameras": shown.cameras, "image_size": shown.image_size, "proprioception": shown.proprioception}
+    return record, {**own, "robot": shown.robot, **TRAINING_CONVENTIONS}

@@ -1,4 +1,4 @@
-"""From what a user types after `--policy` to a policy."""
+"""Find and load policies by name, card path or factory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,13 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from vla_bench.core.configuration import read_toml, validated
 from vla_bench.core.errors import CheckpointError, ConfigurationError, UnknownNameError, VlaBenchError
-from vla_bench.core.paths import data_folder
-from vla_bench.core.validation import read_toml, validated
-from vla_bench.policies.cards import PolicyCard, fingerprint
-from vla_bench.policies.guarding import Guarded, no_exit
+from vla_bench.core.files import data_folder
+from vla_bench.policies.cards import PolicyCard, fingerprint, policy_kinds
 from vla_bench.policies.policy import Policy
-from vla_bench.policies.registry import policy_kinds
-from vla_bench.policies.source_code import code_hash
-from vla_bench.policies.user import make_user_policy
+from vla_bench.policies.user import code_hash, make_user_policy
+from vla_bench.policies.wrappers import ExitGuard, exits_as_errors
 
 
 class PolicySource(Protocol):
@@ -49,7 +47,7 @@ class CardSource:
 
     def describe(self) -> dict[str, Any]:
         """Return the card as it stands in its file, and a fingerprint of each checkpoint in use that is there."""
-        checkpoints = self.card_in_use().checkpoints(self.path.parent)
+        checkpoints = self.resolved_card().checkpoints(self.path.parent)
         fingerprints = {field: fingerprint(path) for field, path in checkpoints.items() if path.exists()}
         return {**self.card.model_dump(mode="json"), "fingerprints": fingerprints}
 
@@ -59,15 +57,15 @@ class CardSource:
 
     def load(self) -> Policy:
         """Build the policy and wrap it in the card's way of executing chunks."""
-        return self.build(self.card_in_use())
+        return self.build(self.resolved_card())
 
     def build(self, card: PolicyCard) -> Policy:
         """Build the policy that another card in this one's place would describe."""
-        with no_exit(self.name, "loading"):
+        with exits_as_errors(self.name, "loading"):
             policy = policy_kinds[card.kind].build(card, self.path.parent)
-        return Guarded(policy if card.chunk is None else card.chunk.wrapped(policy), self.name)
+        return ExitGuard(policy if card.chunk is None else card.chunk.wrapped(policy), self.name)
 
-    def card_in_use(self) -> PolicyCard:
+    def resolved_card(self) -> PolicyCard:
         """Return the card, with the checkpoint that takes the place of its own."""
         return self.card if self.checkpoint is None else self.card.with_checkpoint(self.checkpoint.resolve())
 
@@ -90,7 +88,7 @@ class FactorySource:
 
     def load(self) -> Policy:
         """Import and call the factory."""
-        return Guarded(make_user_policy(self.name, self.checkpoint), self.name)
+        return ExitGuard(make_user_policy(self.name, self.checkpoint), self.name)
 
 
 def policy_names() -> tuple[str, ...]:

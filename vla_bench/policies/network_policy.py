@@ -1,5 +1,6 @@
-"""What policies with a network behind them have in common: rows and their instructions, prompts, proprioception."""
+"""The base class of policies with a network: prompts, images and proprioception of a batch of episodes."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -8,15 +9,43 @@ import numpy as np
 from vla_bench.core.conventions import GripperConvention
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Observation
-from vla_bench.policies.conventions import AxisAngleConvention, actions_to_close_positive
+from vla_bench.policies.conventions import AxisAngleConvention, ProprioceptionReader, actions_to_close_positive
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements
-from vla_bench.policies.prompts import PromptBatches, Prompts
-from vla_bench.policies.proprioception import ProprioceptionReader
 
-if TYPE_CHECKING:  # torch takes seconds to load, and cards are read without it
+if TYPE_CHECKING:
     import torch
 
     from vla_bench.models.normalization import VectorStatistics
+
+
+# ~ Prompts that are tokenised once: an instruction stays the same for all steps of an episode.
+
+Prompts = tuple["torch.Tensor", "torch.Tensor"]  # ids and mask, (B, L) each
+_MAX_BATCHES = 256
+
+
+class PromptBatches:
+    """The prompts of the latest batches of instructions, on the network's device. They are not to be written to."""
+
+    def __init__(
+        self, make: Callable[[Sequence[str]], Prompts], device: "torch.device | str", most: int = _MAX_BATCHES
+    ) -> None:
+        self._make, self._device, self._most = make, device, most
+        self._batches: OrderedDict[tuple[str, ...], Prompts] = OrderedDict()
+
+    def of(self, instructions: Sequence[str]) -> Prompts:
+        """Return the prompts of a batch."""
+        key = tuple(instructions)
+        if key not in self._batches:
+            ids, mask = self._make(key)
+            self._batches[key] = ids.to(self._device), mask.to(self._device)
+        self._batches.move_to_end(key)
+        if len(self._batches) > self._most:
+            self._batches.popitem(last=False)
+        return self._batches[key]
+
+
+# ~ What policies with a network behind them have in common: rows and their instructions, prompts, proprioception.
 
 
 class NetworkCard(Protocol):
@@ -98,7 +127,7 @@ class NetworkPolicy(PolicyBase):
             raise ConventionError("The policy was not connected to environments before it was asked to act.")
         return self._reader.read(observations)
 
-    def _normalised(
+    def _normalized(
         self, observations: Sequence[Observation], statistics: "VectorStatistics | None"
     ) -> "torch.Tensor | None":
         """Return the card's proprioception (B, P) as the network takes it; None where it takes none."""
@@ -106,8 +135,8 @@ class NetworkPolicy(PolicyBase):
 
         if not self._conventions.proprioception or statistics is None:
             return None
-        return torch.from_numpy(statistics.normalise(self._read(observations))).to(self._device)
+        return torch.from_numpy(statistics.normalize(self._read(observations))).to(self._device)
 
-    def _as_ours(self, actions: FloatArray) -> FloatArray:
+    def _to_environment_conventions(self, actions: FloatArray) -> FloatArray:
         """Return actions (B, H, 7) in the environments' conventions, clipped to -1..1."""
         return np.clip(actions_to_close_positive(actions, self._conventions.gripper), -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""What a policy is: it hears when episodes begin and turns observations into chunks of actions, many rows at a time."""
+"""The policy protocol, what a policy requires of its environments, and checks of its actions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
@@ -26,7 +26,9 @@ class PolicyRequirements:
     cameras: tuple[str, ...] = ()
     image_size: int | None = None  # side of the square images [pixels]; None: any size will do
     proprioception: tuple[str, ...] = ()  # names of the fields it reads
-    expert: str | None = None  # whose actions it wants as `observation["expert_action"]`, of `vla_bench.experts.offers`
+    expert: str | None = (
+        None  # whose actions it wants as `observation["expert_action"]`, of `vla_bench.experts.catalogue`
+    )
     depth: bool = False
     action_dim: int | None = None  # numbers in an action of the policy; None: as many as the environments take
     robot: str | None = None  # whose actions it learnt; None: it acts on any

@@ -1,5 +1,7 @@
-"""A user's own policy class, given as `package.module:factory`."""
+"""User-defined policies, given as `package.module:factory`: import, adaptation to the protocol, and source code digest."""
 
+import ast
+import hashlib
 import importlib
 import inspect
 import sys
@@ -7,14 +9,17 @@ import tempfile
 import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.policies.guarding import no_exit
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements, as_chunks
+from vla_bench.policies.wrappers import exits_as_errors
+
+# ~ A user's own policy class, given as `package.module:factory`.
 
 _DEFAULT_REQUIREMENTS = PolicyRequirements(cameras=("agentview", "wrist"), image_size=224)
 
@@ -23,7 +28,7 @@ class UserPolicyError(VlaBenchError):
     """A user's policy that cannot be found, made or used."""
 
 
-class PolicyNotMadeError(UserPolicyError):
+class PolicyCreationError(UserPolicyError):
     """A user's module or factory that raised."""
 
     def __init__(self, name: str, doing: str, error: Exception) -> None:
@@ -31,7 +36,7 @@ class PolicyNotMadeError(UserPolicyError):
         frame = traceback.extract_tb(error.__traceback__)[-1]
         own_place = isinstance(error, SyntaxError)  # its text says where
         place = "" if own_place else f" ({frame.filename}, line {frame.lineno}, in {frame.name})"
-        super().__init__(f"{name}: {doing} raised {said}{place}.{_whole_traceback(error)}")
+        super().__init__(f"{name}: {doing} raised {said}{place}.{_save_traceback(error)}")
 
 
 class UserPolicy(PolicyBase):
@@ -67,7 +72,7 @@ class UserPolicy(PolicyBase):
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """Begin new episodes in the user's policy."""
         if hasattr(self._policy, "reset"):
-            _call_with_known(self._policy.reset, instructions, rows=rows, seeds=seeds)
+            _call_with_supported(self._policy.reset, instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
         """Return what the user's policy says, or the instruction."""
@@ -76,16 +81,16 @@ class UserPolicy(PolicyBase):
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the user's actions as chunks, (B, H, 7)."""
-        actions = _call_with_known(self._policy.act, observations, rows=rows)
+        actions = _call_with_supported(self._policy.act, observations, rows=rows)
         return as_chunks(actions, len(rows), self._action_dim)
 
 
 def make_user_policy(name: str, checkpoint: Path | None) -> UserPolicy:
     """Import `package.module:factory`, call it (with `checkpoint=` where it takes that) and adapt what it returns."""
     factory = find_factory(name)
-    if checkpoint is not None and "checkpoint" not in _keywords(factory, {"checkpoint"}):
+    if checkpoint is not None and "checkpoint" not in _supported_keywords(factory, {"checkpoint"}):
         raise UserPolicyError(f"{name} takes no argument `checkpoint`: leave out --checkpoint {checkpoint}.")
-    with _explained(name, "the factory"):
+    with _user_errors(name, "the factory"):
         made = factory() if checkpoint is None else factory(checkpoint=checkpoint)
     return UserPolicy(made, name)
 
@@ -95,8 +100,8 @@ def find_factory(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a console script does not look there; last, so that it hides nothing
-    with _explained(name, "the module"):
-        module = _imported(name)
+    with _user_errors(name, "the module"):
+        module = _import_module(name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
@@ -104,7 +109,7 @@ def find_factory(name: str) -> Callable[..., Any]:
     return factory  # type: ignore[no-any-return]  # any callable will do
 
 
-def _imported(name: str) -> ModuleType:
+def _import_module(name: str) -> ModuleType:
     module_name, _, attribute = name.partition(":")
     try:
         return importlib.import_module(module_name)
@@ -119,18 +124,18 @@ def _imported(name: str) -> ModuleType:
 
 
 @contextmanager
-def _explained(name: str, doing: str) -> Iterator[None]:
+def _user_errors(name: str, doing: str) -> Iterator[None]:
     """Turn what a user's code raises into one message; errors of ours stay what they are."""
     try:
-        with no_exit(name, doing):
+        with exits_as_errors(name, doing):
             yield
     except VlaBenchError:
         raise
     except Exception as error:
-        raise PolicyNotMadeError(name, doing, error) from error
+        raise PolicyCreationError(name, doing, error) from error
 
 
-def _whole_traceback(error: Exception) -> str:
+def _save_traceback(error: Exception) -> str:
     """Write the traceback into the folder for temporary files and say where."""
     try:
         with tempfile.NamedTemporaryFile(
@@ -142,14 +147,100 @@ def _whole_traceback(error: Exception) -> str:
     return f" The whole traceback: {file.name}"
 
 
-def _call_with_known(method: Callable[..., Any], argument: Sequence[object], **keywords: object) -> Any:
-    known = _keywords(method, set(keywords))
+def _call_with_supported(method: Callable[..., Any], argument: Sequence[object], **keywords: object) -> Any:
+    known = _supported_keywords(method, set(keywords))
     return method(argument, **{key: value for key, value in keywords.items() if key in known})
 
 
-def _keywords(function: Callable[..., Any], wanted: set[str]) -> set[str]:
+def _supported_keywords(function: Callable[..., Any], wanted: set[str]) -> set[str]:
     """Return those of the `wanted` keyword arguments that `function` takes."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return wanted
     return {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL} & wanted
+
+
+# ~ Which code a policy given as `package.module:factory` consists of: what a name and a checkpoint do not tell.
+
+_INSTALLED = ("site-packages", "dist-packages")
+_OWN_PACKAGE = "vla_bench"  # the run's commit and version say which
+
+
+def code_hash(module: str) -> str:
+    """Return a short SHA-256 digest of the source of `module` and of what it imports from beside it.
+
+    Beside it is the folder that its outermost package, or it itself, lies in; in a folder of installed packages only
+    its own package. Imports are read from the source, those within functions too, so that it does not matter what else
+    a program has loaded. Empty where there is no source to read, as of a notebook's own classes.
+    """
+    digest = hashlib.sha256()
+    sources = _sources(module)
+    for name, content in sorted(sources.items()):
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()[:12] if sources else ""
+
+
+def _sources(module: str) -> dict[str, bytes]:
+    """Return the source of each module by its name."""
+    outermost = module.partition(".")[0]
+    root = _folder(outermost)
+    if root is None:
+        return {}
+    sources: dict[str, bytes] = {}
+    waiting, seen = [module], {module}
+    while waiting:
+        name = waiting.pop()
+        if (file := _file(root, name)) is None:
+            continue
+        sources[name] = file.read_bytes()
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        wanted = {part for found in (name, *_imported_names(sources[name], package)) for part in _with_packages(found)}
+        new = {one for one in wanted - seen if _is_user_code(one.partition(".")[0], outermost, root)}
+        seen |= new
+        waiting += new
+    return sources
+
+
+def _folder(outermost: str) -> Path | None:
+    """Return the folder that the outermost module or package lies in."""
+    try:
+        spec = find_spec(outermost)
+    except (ImportError, ValueError):  # such as __main__ of a notebook
+        return None
+    if spec is None:
+        return None
+    if locations := spec.submodule_search_locations:
+        return Path(next(iter(locations))).parent
+    return Path(spec.origin).parent if spec.has_location and spec.origin else None
+
+
+def _is_user_code(name: str, outermost: str, root: Path) -> bool:
+    return name == outermost or (name != _OWN_PACKAGE and not set(_INSTALLED) & set(root.parts))
+
+
+def _file(root: Path, name: str) -> Path | None:
+    path = root.joinpath(*name.split("."))
+    candidates = (path / "__init__.py", path.with_name(f"{path.name}.py"))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _with_packages(name: str) -> Iterator[str]:
+    """Yield the packages around a module, and it."""
+    parts = name.split(".")
+    yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _imported_names(source: bytes, package: str) -> Iterator[str]:
+    """Yield the names that may be modules among what a module of `package` imports."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # Python itself will say so
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            around = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*around, *((node.module,) if node.module else ())])
+            yield from ([base] if base else [])
+            yield from (f"{base}.{alias.name}".strip(".") for alias in node.names if alias.name != "*")

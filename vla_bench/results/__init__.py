@@ -1,4 +1,5 @@
-"""How policies did: the ledger of episodes, run descriptions, statistics, tables, figures and report pages.
+"""Recorded results: the ledger of episodes, run descriptions, statistics, tables, figures and report pages.
 
-Import from the modules: `ledger` and `run_info` (what an evaluation writes), `leaderboard` (what is made of it).
+Import from the modules: `ledger` and `run_info` hold what an evaluation writes, `leaderboard` and the other tables
+and pages are computed from them.
 """

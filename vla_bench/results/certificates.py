@@ -1,4 +1,4 @@
-"""Certificates: whether the expert solves an episode, and in which scene; one CSV file beside a run."""
+"""Certificates of episodes: whether the expert solves an episode, and in which scene. One CSV file per run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import pandas as pd
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.paths import written_whole
+from vla_bench.core.files import written_whole
 
 CERTIFICATES_NAME = "certificates.csv"
 CERTIFICATE_COLUMNS: dict[str, type] = {

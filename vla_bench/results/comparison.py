@@ -1,4 +1,4 @@
-"""Runs compared on identical episodes: a row for each pair of policies and task, and the ranks of all policies."""
+"""Comparison of runs on identical episodes: differences per pair of policies and task, and ranks of all policies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,17 @@ import pandas as pd
 
 from vla_bench.results.leaderboard import ALL_TASKS
 from vla_bench.results.pairing import PairedRuns
-from vla_bench.results.statistics.error_bounds import BoundedPairs, bounded_pairs
-from vla_bench.results.statistics.multiplicity import holm
-from vla_bench.results.statistics.pairs import PairCounts, bootstrap_difference, mcnemar_exact, mean_difference
-from vla_bench.results.statistics.proportions import NAN, Proportion
-from vla_bench.results.statistics.ranks import rank
+from vla_bench.results.statistics.multiple_comparisons import holm, rank
+from vla_bench.results.statistics.paired import (
+    BoundedPairs,
+    PairCounts,
+    bootstrap_difference,
+    bounded_pairs,
+    mcnemar_exact,
+    mean_difference,
+)
+from vla_bench.results.statistics.proportions import NAN, Proportion, fixed_tasks
 from vla_bench.results.statistics.sample_size import ALPHA, POWER, expected_discordance, paired_detectable
-from vla_bench.results.statistics.suite_average import fixed_tasks
 
 PAIR_COLUMNS: dict[str, type] = {
     "suite": str,

@@ -1,4 +1,4 @@
-"""A run beside its controls: what is left of its success without instruction or sight, above the floor."""
+"""A run compared with its controls: the success that is lost without the instruction or without images."""
 
 import json
 import math
@@ -10,22 +10,20 @@ import pandas as pd
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.results.episode_record import KEY
-from vla_bench.results.notes import conditions_of, provenance
+from vla_bench.results.notes import conditions_of, policy_code_notes, provenance
 from vla_bench.results.pairing import require_same_episodes
-from vla_bench.results.policy_code import mixed_code
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
-from vla_bench.results.statistics.pairs import Difference, PairCounts, mean_difference
-from vla_bench.results.statistics.share_lost import ShareLost, share_lost
-from vla_bench.results.statistics.suite_average import fixed_tasks
+from vla_bench.results.statistics.paired import Difference, FractionLost, PairCounts, fraction_lost, mean_difference
+from vla_bench.results.statistics.proportions import fixed_tasks
 from vla_bench.results.tables import TextTable
 
 CONTROLS_FILE = "controls/controls.json"  # in a run's folder: where each control lies, from there
-REFERENCES = ("expert", "noop", "random")  # policies of their own: the ceiling and two floors
+REFERENCE_POLICIES = ("expert", "noop", "random")  # policies of their own: the ceiling and two floors
 _FLOORS = ("noop", "random")
 _WITHOUT_LANGUAGE = ("blank-instruction", "wrong-object")  # what the order of words does is no matter of reading alone
 _WITHOUT_VISION = ("black-image",)
-_NOTHING = "\N{EN DASH}"
+_NO_VALUE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,9 @@ class ControlReport:
     success: Proportion
     episodes: int
     rows: tuple[ControlRow, ...]
-    language_use: ShareLost  # of the success above the floor, what is lost without the right instruction
-    vision_use: ShareLost  # ... with black images
-    not_said: int = 0  # episodes with `wrong-object` in which there was none to speak of, and nothing was said
+    language_use: FractionLost  # of the success above the floor, what is lost without the right instruction
+    vision_use: FractionLost  # ... with black images
+    unreplaced: int = 0  # episodes with `wrong-object` in which there was none to speak of, and nothing was said
     conditions: tuple[str, ...] = ()  # under which the run's numbers were made
 
 
@@ -78,15 +76,15 @@ def control_folders(folder: Path) -> dict[str, Path]:
 
 def control_table(report: ControlReport) -> TextTable:
     """Return the report as a table, with the two scores under it."""
-    own = (report.policy, str(report.episodes), _percent(report.success), "", "")
-    rows = [(row.name, str(row.episodes), _percent(row.success), *_points(row.drop)) for row in report.rows]
-    scores = f"Language use {_score(report.language_use)}, vision use {_score(report.vision_use)}"
+    own = (report.policy, str(report.episodes), _rate_cell(report.success), "", "")
+    rows = [(row.name, str(row.episodes), _rate_cell(row.success), *_drop_cells(row.drop)) for row in report.rows]
+    scores = f"Language use {_score_text(report.language_use)}, vision use {_score_text(report.vision_use)}"
     meaning = (
         "of the success above the floor (no motion, random), the share that is lost without the right instruction "
         "(blank, wrong object: the better) and with black images, with 95 % intervals"
     )
-    rest = f"In {report.not_said} episodes of wrong-object there was no other thing to speak of, so nothing was said"
-    notes = (f"{scores}: {meaning}", *([rest] if report.not_said else []), *report.conditions)
+    rest = f"In {report.unreplaced} episodes of wrong-object there was no other thing to speak of, so nothing was said"
+    notes = (f"{scores}: {meaning}", *([rest] if report.unreplaced else []), *report.conditions)
     header = (f"{report.suite}: controls", "episodes", "success %", "lost, points", "95 % interval")
     return TextTable(f"{report.policy} on {report.suite}", header, (own, *rows), 1, notes)
 
@@ -101,15 +99,17 @@ def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
         suite,
         _rate(own),
         len(own),
-        tuple(_row(name, own, frame) for name, frame in frames.items()),
-        _lost(own, frames, _WITHOUT_LANGUAGE),
-        _lost(own, frames, _WITHOUT_VISION),
+        tuple(_control_row(name, own, frame) for name, frame in frames.items()),
+        _fraction_lost(own, frames, _WITHOUT_LANGUAGE),
+        _fraction_lost(own, frames, _WITHOUT_VISION),
         int((told == "").sum()),
-        tuple(dict.fromkeys((*conditions_of([run]).get(suite, ()), *mixed_code(together), provenance(together)))),
+        tuple(
+            dict.fromkeys((*conditions_of([run]).get(suite, ()), *policy_code_notes(together), provenance(together)))
+        ),
     )
 
 
-def _row(name: str, own: pd.DataFrame, control: pd.DataFrame) -> ControlRow:
+def _control_row(name: str, own: pd.DataFrame, control: pd.DataFrame) -> ControlRow:
     pairs = own.join(control, how="inner", lsuffix="_own", rsuffix="_control")
     parts = [part for _, part in pairs.groupby("task")]
     counts = [PairCounts.of(part["success_own"], part["success_control"]) for part in parts]
@@ -118,14 +118,14 @@ def _row(name: str, own: pd.DataFrame, control: pd.DataFrame) -> ControlRow:
     )
 
 
-def _lost(own: pd.DataFrame, frames: Mapping[str, pd.DataFrame], without: tuple[str, ...]) -> ShareLost:
+def _fraction_lost(own: pd.DataFrame, frames: Mapping[str, pd.DataFrame], without: tuple[str, ...]) -> FractionLost:
     """Return the score on the episodes that the run and all that it is compared with have in common."""
     columns = (*without, *_FLOORS)
     if not all(name in frames for name in columns):
-        return ShareLost(math.nan, math.nan, math.nan)
+        return FractionLost(math.nan, math.nan, math.nan)
     parts = [own["success"], *(frames[name]["success"].rename(name) for name in columns)]
     common = pd.concat(parts, axis=1, join="inner").astype(bool)
-    return share_lost([part.to_numpy() for _, part in common.groupby("task")], len(without))
+    return fraction_lost([part.to_numpy() for _, part in common.groupby("task")], len(without))
 
 
 def _scored(episodes: pd.DataFrame) -> pd.DataFrame:
@@ -140,19 +140,19 @@ def _rate(scored: pd.DataFrame) -> Proportion:
     return fixed_tasks(tasks.sum().astype(int).tolist(), tasks.count().tolist())
 
 
-def _percent(share: Proportion) -> str:
+def _rate_cell(share: Proportion) -> str:
     if math.isnan(share.rate):
-        return _NOTHING
+        return _NO_VALUE
     return f"{100 * share.rate:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
-def _points(drop: Difference) -> tuple[str, str]:
+def _drop_cells(drop: Difference) -> tuple[str, str]:
     if math.isnan(drop.value):
-        return _NOTHING, _NOTHING
+        return _NO_VALUE, _NO_VALUE
     return f"{100 * drop.value:.1f}", f"{100 * drop.low:.1f} to {100 * drop.high:.1f}"
 
 
-def _score(share: ShareLost) -> str:
+def _score_text(share: FractionLost) -> str:
     if math.isnan(share.value):
         return "not defined (no success above the floor)"
     return f"{share.value:.2f} [{share.low:.2f}, {share.high:.2f}]"

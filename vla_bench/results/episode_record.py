@@ -1,4 +1,4 @@
-"""What is recorded of an episode, and the columns that it makes."""
+"""The record of one episode, and the columns of the ledger."""
 
 import math
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What can be wrong with recorded results."""
+"""Errors of ledgers, run folders and comparisons of runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from vla_bench.core.errors import VlaBenchError
 class LedgerError(VlaBenchError):
     """A ledger that cannot be read or written as one."""
 
-    def __init__(self, path: Path, problem: str, *, mendable: bool = False, advice: str = "") -> None:
-        self.problem, self.mendable = problem, mendable
+    def __init__(self, path: Path, problem: str, *, recoverable: bool = False, advice: str = "") -> None:
+        self.problem, self.recoverable = problem, recoverable
         if advice:
             super().__init__(f"Ledger {path}: {problem}. {advice}")
             return
-        mending = f"`vla-bench ledger recover {path.parent}` saves what is whole of it; or " if mendable else ""
+        mending = f"`vla-bench ledger recover {path.parent}` saves what is whole of it; or " if recoverable else ""
         super().__init__(
             f"Ledger {path}: {problem}. It was left as it is; {mending}use another --output, or restore a copy."
         )

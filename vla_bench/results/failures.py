@@ -1,4 +1,4 @@
-"""Where the episodes that failed went wrong, from their ledger, beside the expert's on the same episodes."""
+"""Failed episodes grouped by what went wrong, compared with the expert on the same episodes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def read_failures(folder: Path, expert: Path | None = None) -> FailureReport:
     """
     run = read_run(folder)
     expert = expert or control_folders(folder).get("expert")
-    own = _beside_expert(run, expert)
+    own = _compared_with_expert(run, expert)
     failed, solved = own[own["outcome"] == "failure"].copy(), own[own["outcome"] == "success"]
     failed["bucket"] = [_bucket(one) for one in failed.to_dict("records")]
     failed["video"] = [_video(folder, one) for one in failed.to_dict("records")]
@@ -88,8 +88,8 @@ def failure_table(report: FailureReport) -> TextTable:
             str(bucket),
             f"{len(part)}",
             f"{100 * len(part) / report.episodes:.0f}",
-            _times(part["path_over_expert"].median()),
-            _times(part["time_over_expert"].median()),
+            _ratio_cell(part["path_over_expert"].median()),
+            _ratio_cell(part["time_over_expert"].median()),
             ", ".join(f"{task} {count}" for task, count in part["task"].value_counts().items()),
         )
         for bucket, part in table.groupby("bucket", sort=False)
@@ -108,12 +108,12 @@ def episode_table(report: FailureReport) -> TextTable:
             f"{row['task']}/{row['variant']}/{row['seed']}/{row['episode_index']}"
             if several
             else f"{row['task']}/{row['episode_index']}",
-            row["video"] or _NOTHING,
-            row["phase"] or _NOTHING,
+            row["video"] or _NO_VALUE,
+            row["phase"] or _NO_VALUE,
             f"{100 * row['progress']:.0f}",
             str(row["steps"]),
-            _times(row["path_over_expert"]),
-            *(_recorded(row[name]) for name in ("drops", "disturbed", "peak_force_n")),
+            _ratio_cell(row["path_over_expert"]),
+            *(_value_cell(row[name]) for name in ("drops", "disturbed", "peak_force_n")),
         )
         for row in report.table.to_dict("records")
     ]
@@ -126,7 +126,7 @@ def episode_table(report: FailureReport) -> TextTable:
 
 def failures_page(reports: Sequence[FailureReport]) -> str:
     """Return the buckets and the episodes of several runs as Markdown."""
-    parts = ["# Failures", _HOW]
+    parts = ["# Failures", _EXPLANATION]
     for report in reports:
         buckets, single = failure_table(report), episode_table(report)
         parts += [f"## {markdown_text(buckets.title)}", *([markdown_table(buckets)] if buckets.rows else [])]
@@ -141,8 +141,8 @@ def failures_csv(reports: Sequence[FailureReport]) -> str:
     return table[["policy", *FAILURE_COLUMNS]].to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-_NOTHING = "\N{EN DASH}"
-_HOW = (
+_NO_VALUE = "\N{EN DASH}"
+_EXPLANATION = (
     "The first line of the table in docs/ledger.md that fits says what went wrong. `vla-bench rerun RUN EPISODE` runs "
     "an episode again, `vla-bench branch RUN EPISODE --at STEP` lets the expert go on from a step."
 )
@@ -153,7 +153,7 @@ def _conditions(report: FailureReport) -> tuple[str, ...]:
     notes = [*(note for suite in report.run.suites for note in suites.get(suite, ())), provenance([report.run])]
     if report.expert is None:
         return ("Path and time beside the expert's: not known, no run of the expert was given", *notes)
-    path, time = (_times(value) for value in report.solved)
+    path, time = (_ratio_cell(value) for value in report.solved)
     return (
         "Path and time: medians over the expert's in the same episode",
         f"In the episodes that succeeded: path {path}, time {time} times the expert's",
@@ -161,15 +161,15 @@ def _conditions(report: FailureReport) -> tuple[str, ...]:
     )
 
 
-def _times(ratio: float) -> str:
-    return _NOTHING if math.isnan(ratio) else f"{ratio:.2f}"
+def _ratio_cell(ratio: float) -> str:
+    return _NO_VALUE if math.isnan(ratio) else f"{ratio:.2f}"
 
 
-def _recorded(value: float) -> str:
-    return _NOTHING if value < 0 else f"{value:.0f}"
+def _value_cell(value: float) -> str:
+    return _NO_VALUE if value < 0 else f"{value:.0f}"
 
 
-def _beside_expert(run: Run, expert: Path | None) -> pd.DataFrame:
+def _compared_with_expert(run: Run, expert: Path | None) -> pd.DataFrame:
     """Return the run's episodes with path and time over the expert's, NaN where these are not known."""
     own = run.episodes.copy()
     own["path_over_expert"] = own["time_over_expert"] = math.nan

@@ -1,4 +1,4 @@
-"""Success against latency: runs that differ in nothing else, one curve a policy and suite."""
+"""Success rate against latency: the table, figure and page of runs that differ in nothing else."""
 
 import math
 import re
@@ -18,13 +18,13 @@ from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.protocols import protocol_differences
 from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
-from vla_bench.results.statistics.pairs import Difference, PairCounts, mean_difference
-from vla_bench.results.statistics.suite_average import fixed_tasks
+from vla_bench.results.statistics.paired import Difference, PairCounts, mean_difference
+from vla_bench.results.statistics.proportions import fixed_tasks
 from vla_bench.results.tables import TextTable, markdown_table, markdown_text
 
 _LATENCY = "latency"
-_NOTHING = "\N{EN DASH}"
-_HOW = (
+_NO_VALUE = "\N{EN DASH}"
+_EXPLANATION = (
     "Latency: from an observation to the first action that answers it, on a virtual clock; until then the robot stands "
     "still, before every chunk of actions. Lost: against the least latency of the same policy, on the same episodes, "
     "with 95 % intervals"
@@ -91,12 +91,12 @@ def latency_table(points: Sequence[LatencyPoint], conditions: Sequence[str] = ()
             point.latency or "0ms",
             str(point.episodes),
             f"{100 * point.success.rate:.1f} [{100 * point.success.low:.1f}, {100 * point.success.high:.1f}]",
-            _points(point.lost),
+            _lost_cell(point.lost),
         )
         for point in points
     ]
     header = ("policy", "suite", "latency", "episodes", "success %", "lost, points")
-    return TextTable("Success against latency", header, tuple(rows), left=2, conditions=(_HOW, *conditions))
+    return TextTable("Success against latency", header, tuple(rows), left=2, conditions=(_EXPLANATION, *conditions))
 
 
 def latency_page(folders: Sequence[Path]) -> str:
@@ -154,10 +154,10 @@ def _point(run: Run, suite: str, own: pd.DataFrame, least: pd.DataFrame | None) 
     tasks = own.groupby("task")["success"]
     success = fixed_tasks(tasks.sum().astype(int).tolist(), tasks.count().tolist())
     latency = str(run.info.protocol.get(_LATENCY) or "")
-    return LatencyPoint(run.info.policy, suite, latency, success, len(own), _lost(own, least))
+    return LatencyPoint(run.info.policy, suite, latency, success, len(own), _success_lost(own, least))
 
 
-def _lost(own: pd.DataFrame, least: pd.DataFrame | None) -> Difference:
+def _success_lost(own: pd.DataFrame, least: pd.DataFrame | None) -> Difference:
     if least is None:
         return Difference(math.nan, math.nan, math.nan)
     pairs = least.join(own, how="inner", lsuffix="_least", rsuffix="_own")
@@ -166,7 +166,7 @@ def _lost(own: pd.DataFrame, least: pd.DataFrame | None) -> Difference:
     )
 
 
-def _points(lost: Difference) -> str:
+def _lost_cell(lost: Difference) -> str:
     if math.isnan(lost.value):
-        return _NOTHING
+        return _NO_VALUE
     return f"{100 * lost.value:+.1f} [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"

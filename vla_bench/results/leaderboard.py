@@ -1,18 +1,58 @@
-"""The leaderboard as a frame: success rates with their intervals, a row for each policy and task."""
+"""The leaderboard as a data frame: success rates with intervals and ranks, one row per policy and task."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from vla_bench.results.ranking import ranks
-from vla_bench.results.runs import Run, merged, read_comparable_runs
+from vla_bench.results.episode_record import KEY
+from vla_bench.results.runs import Run, merged_episodes, read_comparable_runs
 from vla_bench.results.statistics import NAN, mean_and_std
-from vla_bench.results.statistics.suite_average import fixed_tasks, sampled_tasks
+from vla_bench.results.statistics.multiple_comparisons import Rank, holm, rank
+from vla_bench.results.statistics.paired import PairCounts, bounded_pairs, mcnemar_exact, mean_difference
+from vla_bench.results.statistics.proportions import fixed_tasks, sampled_tasks
+from vla_bench.results.statistics.sample_size import ALPHA
+
+# ~ Ranks of policies in one suite, from the episodes that each two of them met.
+
+_EPISODE_AND_SCENE = [*KEY, "scene_hash"]  # the same episode of two policies, and they began alike
+
+
+def rank_policies(episodes: pd.DataFrame, policies: Sequence[str], alpha: float = ALPHA) -> dict[str, Rank]:
+    """Return the ranks of `policies`, the best first, by exact McNemar tests of all pairs with Holm's adjustment.
+
+    `episodes` are those of one suite and variant. Nothing, where there is one policy alone, or where two have no
+    episode without an error in common.
+    """
+    outcomes = {policy: own.set_index(_EPISODE_AND_SCENE)["outcome"] for policy, own in episodes.groupby("policy")}
+    pairs = list(combinations(policies, 2))
+    if not pairs or not set(policies) <= set(outcomes):
+        return {}
+    counts = [_pairs_of_tasks(outcomes[one], outcomes[other]) for one, other in pairs]
+    if not all(any(task.pairs for task in tasks) for tasks in counts):
+        return {}
+    adjusted = holm(mcnemar_exact(sum(tasks, start=PairCounts(0, 0, 0, 0))) for tasks in counts)
+    better = {
+        (one, other) if mean_difference(tasks).value > 0 else (other, one)
+        for (one, other), tasks, p in zip(pairs, counts, adjusted, strict=True)
+        if p <= alpha
+    }
+    return rank(policies, better)
+
+
+def _pairs_of_tasks(first: "pd.Series[str]", second: "pd.Series[str]") -> list[PairCounts]:
+    """Return the pairs of each task."""
+    common = first.index.intersection(second.index)
+    ours, theirs = first[common], second[common]
+    return [bounded_pairs(part, theirs[part.index]).counted for _, part in ours.groupby(level="task")]
+
+
+# ~ The leaderboard as a frame: success rates with their intervals, a row for each policy and task.
 
 ALL_TASKS = "(all)"
-COLUMNS: dict[str, type] = {
+LEADERBOARD_COLUMNS: dict[str, type] = {
     "policy": str,
     "suite": str,
     "task": str,
@@ -34,10 +74,10 @@ COLUMNS: dict[str, type] = {
     "rank": str,  # of (all): the ranks that the tests leave open, such as "1 to 2"; nothing where there is no ranking
     "group": str,  # of (all): policies that share a letter were not told apart
 }
-_SUITE = ("suite", "variant", "policy")
+_SUITE_COLUMNS = ("suite", "variant", "policy")
 
 
-class Cell(NamedTuple):
+class LeaderboardKey(NamedTuple):
     """What one row of the leaderboard is about."""
 
     suite: str
@@ -48,11 +88,11 @@ class Cell(NamedTuple):
 
 def read_runs(paths: Iterable[Path | str]) -> pd.DataFrame:
     """Return the episodes of comparable runs, one row each: the ledgers' columns and `run`."""
-    return merged(read_comparable_runs(paths))
+    return merged_episodes(read_comparable_runs(paths))
 
 
 def leaderboard(
-    frame: pd.DataFrame, missing: Mapping[Cell, int] | None = None, *, rank_with_errors: bool = False
+    frame: pd.DataFrame, missing: Mapping[LeaderboardKey, int] | None = None, *, rank_with_errors: bool = False
 ) -> pd.DataFrame:
     """Return the leaderboard of the episodes in `frame`: per suite the best policy first, `(all)` after its tasks.
 
@@ -61,26 +101,28 @@ def leaderboard(
     of all their episodes. `missing` says how many planned episodes are not in `frame`.
     """
     lacking = dict(missing or {})
-    pooled: dict[Cell, int] = {}
+    pooled: dict[LeaderboardKey, int] = {}
     for cell, count in lacking.items():
         overall = cell._replace(task=ALL_TASKS)
         pooled[overall] = pooled.get(overall, 0) + count
-    tasks = {Cell(*map(str, key)): part for key, part in frame.groupby(list(Cell._fields))}
+    tasks = {LeaderboardKey(*map(str, key)): part for key, part in frame.groupby(list(LeaderboardKey._fields))}
     suites = {
-        Cell(*map(str, key), task=ALL_TASKS): part  # type: ignore[misc]  # three keys, which mypy cannot count
-        for key, part in frame.groupby(list(_SUITE))
+        LeaderboardKey(*map(str, key), task=ALL_TASKS): part  # type: ignore[misc]  # three keys, which mypy cannot count
+        for key, part in frame.groupby(list(_SUITE_COLUMNS))
     }
     rows = [*_rows(frame, tasks, lacking), *_rows(frame, suites, pooled)]
-    table = _ordered(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), rank_with_errors)
+    table = _ordered(
+        pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS)).astype(LEADERBOARD_COLUMNS), rank_with_errors
+    )
     return _ranked(table, frame, rank_with_errors)
 
 
-def missing_episodes(runs: Sequence[Run]) -> dict[Cell, int]:
+def missing_episodes(runs: Sequence[Run]) -> dict[LeaderboardKey, int]:
     """Count the episodes that the runs planned and have not recorded yet."""
-    counts: dict[Cell, int] = {}
+    counts: dict[LeaderboardKey, int] = {}
     for run in runs:
         for item, count in run.missing():
-            cell = Cell(item.suite, item.variant, run.info.policy, item.task)
+            cell = LeaderboardKey(item.suite, item.variant, run.info.policy, item.task)
             counts[cell] = counts.get(cell, 0) + count
     return counts
 
@@ -92,14 +134,14 @@ def unranked(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _rows(
-    frame: pd.DataFrame, parts: Mapping[Cell, pd.DataFrame], missing: Mapping[Cell, int]
+    frame: pd.DataFrame, parts: Mapping[LeaderboardKey, pd.DataFrame], missing: Mapping[LeaderboardKey, int]
 ) -> list[dict[str, str | int | float]]:
     """Return a row for each cell that has episodes, or should have."""
     nothing = frame.iloc[:0]
     return [_row(cell, parts.get(cell, nothing), missing.get(cell, 0)) for cell in {**parts, **missing}]
 
 
-def _row(cell: Cell, episodes: pd.DataFrame, missing: int) -> dict[str, str | int | float]:
+def _row(cell: LeaderboardKey, episodes: pd.DataFrame, missing: int) -> dict[str, str | int | float]:
     scored = episodes[episodes["outcome"] != "error"]
     mean_reward, std_reward = mean_and_std(scored["reward"])
     return {
@@ -117,7 +159,7 @@ def _row(cell: Cell, episodes: pd.DataFrame, missing: int) -> dict[str, str | in
     }
 
 
-def _success(cell: Cell, episodes: pd.DataFrame) -> dict[str, float]:
+def _success(cell: LeaderboardKey, episodes: pd.DataFrame) -> dict[str, float]:
     """Return the success rate, which of several tasks is the mean of theirs, with its intervals and bounds."""
     counts = episodes.groupby("task")["outcome"].value_counts().unstack(fill_value=0)
     successes, failures, errors = (
@@ -141,14 +183,14 @@ def _success(cell: Cell, episodes: pd.DataFrame) -> dict[str, float]:
 
 
 def _ordered(table: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
-    overall = table[table["task"] == ALL_TASKS].set_index(list(Cell._fields[:3]))["success_rate"].to_dict()
-    keys = [tuple(key) for key in table[list(Cell._fields[:3])].itertuples(index=False)]
+    overall = table[table["task"] == ALL_TASKS].set_index(list(LeaderboardKey._fields[:3]))["success_rate"].to_dict()
+    keys = [tuple(key) for key in table[list(LeaderboardKey._fields[:3])].itertuples(index=False)]
     by_name = set() if rank_with_errors else set(unranked(table))
     order = table.assign(
         _rate=[0.0 if key[:2] in by_name else -overall[key] for key in keys],
         _last=table["task"] == ALL_TASKS,
     ).sort_values(["suite", "variant", "_rate", "policy", "_last", "task"], na_position="last")
-    return order[list(COLUMNS)].reset_index(drop=True)
+    return order[list(LEADERBOARD_COLUMNS)].reset_index(drop=True)
 
 
 def _ranked(table: pd.DataFrame, frame: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
@@ -161,6 +203,6 @@ def _ranked(table: pd.DataFrame, frame: pd.DataFrame, rank_with_errors: bool) ->
             continue
         suite, variant = place
         episodes = frame[(frame["suite"] == suite) & (frame["variant"] == variant)]
-        for policy, found in ranks(episodes, list(rows["policy"])).items():
+        for policy, found in rank_policies(episodes, list(rows["policy"])).items():
             ranked.loc[rows.index[rows["policy"] == policy], ["rank", "group"]] = [str(found), found.group]
     return ranked

@@ -1,29 +1,62 @@
-"""What a reader of a leaderboard must know beside its numbers."""
+"""Notes below tables: conditions, unfinished runs, unpaired episodes, policy code and provenance."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import reduce
 
 import pandas as pd
 
-from vla_bench.results.differences import differing_fields
 from vla_bench.results.episode_record import KEY
-from vla_bench.results.policy_code import mixed_code
-from vla_bench.results.protocols import interface_text, protocol_line, united_protocol
+from vla_bench.results.protocols import differing_fields, interface_text, merged_protocol, protocol_line
+from vla_bench.results.run_info import RunInfo
 from vla_bench.results.runs import Run
 
-_OF_OWN_CODE = "as far as its own code is: seeded, on a processor, without a memory of other episodes"
+# ~ Whether the episodes of a policy of a user's own were all run with the same code of it.
 
 
-def notes_on(runs: Sequence[Run], frame: pd.DataFrame, *, rank_with_errors: bool = False) -> tuple[str, ...]:
+def episodes_by_policy_code(info: RunInfo, sessions: Iterable[int]) -> Counter[str]:
+    """Count episodes by the digest of the code that they were run with; `sessions` has that of each episode."""
+    codes = [session.policy_code for session in info.sessions]
+    return Counter(codes[number] if number < len(codes) else "" for number in sorted(sessions))
+
+
+def policy_code_notes(runs: Sequence[Run]) -> list[str]:
+    """Say for each policy with how many episodes of which code its numbers were made, where that is not one.
+
+    A control of a policy counts as that policy.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for run in runs:
+        own = episodes_by_policy_code(run.info, run.episodes["session"].tolist())
+        counts.setdefault(run.info.policy_argument or run.info.policy, Counter()).update(own)
+    return [
+        f"Other code: {', then '.join(policy_code_text(policy, code, count) for code, count in by_code.items())}"
+        for policy, by_code in counts.items()
+        if len(by_code) > 1
+    ]
+
+
+def policy_code_text(policy: str, code: str, count: int) -> str:
+    """Return so many episodes of a policy with this code in words."""
+    episodes = f"{count} episode{'s' * (count != 1)} of {policy}"
+    return f"{episodes} ran with {f'code {code}' if code else 'code that is not recorded'}"
+
+
+# ~ What a reader of a leaderboard must know beside its numbers.
+
+_USER_CODE_CONDITION = "as far as its own code is: seeded, on a processor, without a memory of other episodes"
+
+
+def leaderboard_notes(runs: Sequence[Run], frame: pd.DataFrame, *, rank_with_errors: bool = False) -> tuple[str, ...]:
     """Say which runs are unfinished, were made with other software, or did not meet the same episodes."""
     return (
         *_unfinished(runs),
-        *_stopped(runs),
+        *_stopped_early(runs),
         *_errors(frame, rank_with_errors),
         *_unpaired(frame),
-        *_other_scenes(frame),
-        *_other_software(runs),
-        *_other_arithmetic(runs),
+        *_differing_scenes(frame),
+        *_differing_software(runs),
+        *_differing_threads(runs),
     )
 
 
@@ -52,13 +85,13 @@ def provenance(runs: Sequence[Run]) -> str:
 
 
 def _conditions(suite: str, runs: Sequence[Run]) -> tuple[str, ...]:
-    protocol = reduce(united_protocol, (run.info.protocol for run in runs))
+    protocol = reduce(merged_protocol, (run.info.protocol for run in runs))
     interfaces: dict[str, list[str]] = {}
     for run in runs:
         policies = interfaces.setdefault(interface_text(run.info.protocol), [])
         policies += [run.info.policy] * (run.info.policy not in policies)
     seen = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in interfaces.items())
-    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs), *mixed_code(runs))
+    return (protocol_line(protocol, suite), f"Sees and acts: {seen}", _reproducible(runs), *policy_code_notes(runs))
 
 
 def _reproducible(runs: Sequence[Run]) -> str:
@@ -67,20 +100,20 @@ def _reproducible(runs: Sequence[Run]) -> str:
     for run in runs:
         numerics = run.info.numerics
         unknown = "not recorded" if not numerics.device else f"not promised: {numerics.why_not}"
-        promised = _OF_OWN_CODE if run.info.card.get("kind") == "factory" else "yes"
+        promised = _USER_CODE_CONDITION if run.info.card.get("kind") == "factory" else "yes"
         policies = texts.setdefault(promised if numerics.bit_equal else unknown, [])
         policies += [run.info.policy] * (run.info.policy not in policies)
     parts = ", ".join(f"{', '.join(policies)} ({text})" for text, policies in texts.items())
     return f"Same ledger for any workers, batch and interruption: {parts}"
 
 
-def _stopped(runs: Sequence[Run]) -> list[str]:
+def _stopped_early(runs: Sequence[Run]) -> list[str]:
     return [
         f"Stopped by its plan: {run.folder} ({run.info.policy}): {run.info.verdict}" for run in runs if run.info.verdict
     ]
 
 
-def _other_arithmetic(runs: Sequence[Run]) -> list[str]:
+def _differing_threads(runs: Sequence[Run]) -> list[str]:
     """Find runs whose sessions computed on other numbers of threads, which may round otherwise."""
     notes = []
     for run in runs:
@@ -129,7 +162,7 @@ def _unpaired(frame: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _other_scenes(frame: pd.DataFrame) -> list[str]:
+def _differing_scenes(frame: pd.DataFrame) -> list[str]:
     """Find episodes whose scene was not the same for every policy, which their identity should have made it."""
     scenes = frame[frame["scene_hash"] != ""].groupby(list(KEY))["scene_hash"].nunique()
     different = int((scenes > 1).sum())
@@ -138,7 +171,7 @@ def _other_scenes(frame: pd.DataFrame) -> list[str]:
     return [f"Other scenes: {different} of {len(scenes)} episodes did not begin with the same scene for every policy."]
 
 
-def _other_software(runs: Sequence[Run]) -> list[str]:
+def _differing_software(runs: Sequence[Run]) -> list[str]:
     first = runs[0]
     notes = []
     for run in runs[1:]:

@@ -1,4 +1,4 @@
-"""Every page that some runs make, from their ledgers alone: the leaderboard, and what else they have episodes for."""
+"""All pages that a set of runs produces, and the check that pages in a folder are up to date."""
 
 import re
 import tempfile
@@ -8,26 +8,26 @@ from itertools import zip_longest
 from pathlib import Path
 
 from vla_bench.core.episode import CLEAN
-from vla_bench.core.paths import written_whole
-from vla_bench.results import comparison_tables
+from vla_bench.core.files import written_whole
+from vla_bench.results import comparison_page
 from vla_bench.results.certificates import CERTIFICATES_NAME
 from vla_bench.results.comparison import compare
 from vla_bench.results.controls import control_folders
 from vla_bench.results.episode_record import KEY
 from vla_bench.results.failures import failures_csv, failures_page, read_failures
 from vla_bench.results.latency_curve import latency_ms, latency_page, read_latency_curve, save_latency_curve
+from vla_bench.results.leaderboard_page import LeaderboardFiles, write_leaderboard
 from vla_bench.results.pairing import read_paired_runs
-from vla_bench.results.publish import LeaderboardFiles, write_leaderboard
-from vla_bench.results.robustness_page import write_robustness
+from vla_bench.results.robustness import write_robustness
 from vla_bench.results.runs import Run, read_run
 
-_TEXTS = (".md", ".csv", ".tex")  # a figure depends on the fonts, the report on where the runs lie
-_MADE_OF_SOME = re.compile(r"(comparison|controls|failures|latency|robustness(-.+)?)\.(md|csv|tex|png)")
+_TEXT_SUFFIXES = (".md", ".csv", ".tex")  # a figure depends on the fonts, the report on where the runs lie
+_OPTIONAL_PAGES = re.compile(r"(comparison|controls|failures|latency|robustness(-.+)?)\.(md|csv|tex|png)")
 _EXPERT = "expert"
 
 
 @dataclass(frozen=True)
-class PagesMade:
+class WrittenPages:
     """What `write_pages` made."""
 
     leaderboard: LeaderboardFiles
@@ -45,7 +45,7 @@ def write_pages(
     *,
     rank_with_errors: bool = False,
     names: Mapping[str, str] | None = None,
-) -> PagesMade:
+) -> WrittenPages:
     """Write into `output` every table, figure and page that the runs make.
 
     The leaderboard is of the runs of the least latency, with controls where a run has them. Two and more of these make
@@ -58,7 +58,7 @@ def write_pages(
     files = write_leaderboard([run.folder for run in ranked], output, rank_with_errors=rank_with_errors)
     others = [page for make in (_comparison, _failures) for page in make(ranked, output)]
     others += _robustness(ranked, output, names)
-    return PagesMade(files, (*others, *_latency(runs, output)))
+    return WrittenPages(files, (*others, *_latency(runs, output)))
 
 
 def stale_pages(
@@ -75,10 +75,10 @@ def stale_pages(
     """
     with tempfile.TemporaryDirectory() as temporary:
         made = write_pages(folders, Path(temporary), rank_with_errors=rank_with_errors, names=names).paths
-        compared = [path for path in made if path.suffix in _TEXTS and (folder / path.name).is_file()]
+        compared = [path for path in made if path.suffix in _TEXT_SUFFIXES and (folder / path.name).is_file()]
         lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
         others = {path.name for path in folder.glob("*")} - {path.name for path in made}
-        left = [folder / name for name in sorted(others) if _MADE_OF_SOME.fullmatch(name)]
+        left = [folder / name for name in sorted(others) if _OPTIONAL_PAGES.fullmatch(name)]
         lines |= dict.fromkeys(left, "left over: these runs do not make it")
     return list(lines), {path: line for path, line in lines.items() if line}
 
@@ -93,22 +93,28 @@ def _comparison(runs: Sequence[Run], output: Path) -> list[Path]:
     if len(runs) < 2 or not set.intersection(*episodes):
         return []  # the leaderboard's notes say so
     found = compare(read_paired_runs([run.folder for run in runs]))
-    texts = {".md": comparison_tables.markdown, ".csv": comparison_tables.csv, ".tex": comparison_tables.latex}
-    return [_written(output / f"comparison{suffix}", made(found)) for suffix, made in texts.items()]
+    texts = {
+        ".md": comparison_page.comparison_markdown,
+        ".csv": comparison_page.comparison_csv,
+        ".tex": comparison_page.comparison_latex,
+    }
+    return [_write_text(output / f"comparison{suffix}", made(found)) for suffix, made in texts.items()]
 
 
 def _failures(runs: Sequence[Run], output: Path) -> list[Path]:
     expert = next((run.folder for run in runs if run.info.card.get("kind") == _EXPERT), None)
     reports = [
-        read_failures(run.folder, _experts(run, expert)) for run in runs if (run.episodes["outcome"] == "failure").any()
+        read_failures(run.folder, _expert_run(run, expert))
+        for run in runs
+        if (run.episodes["outcome"] == "failure").any()
     ]
     if not reports:
         return []
     texts = {"failures.md": failures_page, "failures.csv": failures_csv}
-    return [_written(output / name, made(reports)) for name, made in texts.items()]
+    return [_write_text(output / name, made(reports)) for name, made in texts.items()]
 
 
-def _experts(run: Run, expert: Path | None) -> Path | None:
+def _expert_run(run: Run, expert: Path | None) -> Path | None:
     """Return the expert's run beside this one: its control, or the one among the runs."""
     return control_folders(run.folder).get(_EXPERT) or expert
 
@@ -119,7 +125,7 @@ def _latency(runs: Sequence[Run], output: Path) -> list[Path]:
     folders = [run.folder for run in runs]
     with written_whole(output / "latency.png") as temporary:
         save_latency_curve(read_latency_curve(folders), temporary)
-    return [_written(output / "latency.md", latency_page(folders)), output / "latency.png"]
+    return [_write_text(output / "latency.md", latency_page(folders)), output / "latency.png"]
 
 
 def _robustness(runs: Sequence[Run], output: Path, names: Mapping[str, str] | None) -> list[Path]:
@@ -135,7 +141,7 @@ def _is_perturbed(run: Run) -> bool:
     return bool((run.episodes["variant"] != CLEAN).any())
 
 
-def _written(path: Path, text: str) -> Path:
+def _write_text(path: Path, text: str) -> Path:
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
@@ -145,9 +151,9 @@ def _first_difference(there: Path, made: Path) -> str:
     pairs = zip_longest(there.read_text(encoding="utf-8").split("\n"), made.read_text(encoding="utf-8").split("\n"))
     for number, (old, new) in enumerate(pairs, start=1):
         if old != new:
-            return f"line {number} reads {_shown(old)}, the ledgers make {_shown(new)}"
+            return f"line {number} reads {_quoted(old)}, the ledgers make {_quoted(new)}"
     return ""
 
 
-def _shown(line: str | None) -> str:
+def _quoted(line: str | None) -> str:
     return "nothing" if line is None else repr(line)

@@ -1,4 +1,4 @@
-"""Runs side by side on identical episodes, or the reason why they cannot be."""
+"""Pairing of runs on identical episodes, and the errors where runs cannot be paired."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ import pandas as pd
 
 from vla_bench.core.episode import other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.results.differences import differing_fields
 from vla_bench.results.episode_record import KEY
 from vla_bench.results.errors import IncomparableRunsError
-from vla_bench.results.protocols import protocol_differences
+from vla_bench.results.protocols import differing_fields, protocol_differences
 from vla_bench.results.runs import Run, read_run
 
 
@@ -38,10 +37,10 @@ def read_paired_runs(folders: Iterable[Path]) -> PairedRuns:
             f"{len(distinct)} run was given to compare. Name two or more different folders, "
             "as in `vla-bench compare runs/a runs/b`."
         )
-    return pair([read_run(folder) for folder in distinct])
+    return pair_runs([read_run(folder) for folder in distinct])
 
 
-def pair(runs: Sequence[Run]) -> PairedRuns:
+def pair_runs(runs: Sequence[Run]) -> PairedRuns:
     """Put runs side by side; see `read_paired_runs`."""
     for first, second in combinations(runs, 2):
         require_same_protocol(first, second)
@@ -100,7 +99,7 @@ def _unpaired(first: Run, second: Run) -> IncomparableRunsError:
     for name, option in names.items():
         ours, theirs = (set(run.episodes[name]) for run in (first, second))
         if not ours & theirs:
-            differences = [f"{name}: {_listed(ours)}, then {_listed(theirs)}"]
+            differences = [f"{name}: {_value_list(ours)}, then {_value_list(theirs)}"]
             advice = f"Run one again with the other's `{option}`: comparisons are made on identical episodes."
             break
     else:
@@ -131,6 +130,6 @@ def _require_same_scenes(first: Run, second: Run, ours: "pd.Series[str]", theirs
     raise IncomparableRunsError(first.folder, second.folder, reason, details, advice)
 
 
-def _listed(values: set[object], most: int = 4) -> str:
+def _value_list(values: set[object], most: int = 4) -> str:
     shown = sorted(map(str, values))
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")

@@ -1,15 +1,37 @@
-"""The protocol that is stamped on every run: when two of them may be compared, and how one reads under a table."""
+"""The evaluation protocol of a run: differences between two protocols, and a protocol as text."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
-from vla_bench.results.differences import differing_fields
+# ~ What differs between two pieces of plain data, in words.
+
+_MAX_VALUE_LENGTH = 80
+
+
+def differing_fields(first: object, second: object, name: str = "") -> list[str]:
+    """List the fields whose values differ, as `protocol.rendering: "fast", then "faithful"`."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        names = list(dict.fromkeys([*first, *second]))
+        parts = [(f"{name}.{key}" if name else key, first.get(key), second.get(key)) for key in names]
+        return [line for key, ours, theirs in parts for line in differing_fields(ours, theirs, key)]
+    if first == second:
+        return []
+    return [f"{name}: {_value_text(first)}, then {_value_text(second)}"]
+
+
+def _value_text(value: object) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}..."
+
+
+# ~ The protocol that is stamped on every run: when two of them may be compared, and how one reads under a table.
 
 Protocol = Mapping[str, JsonValue]
 
-INTERFACE = "policy_interface"  # what one policy sees and how it acts: its own affair, and printed
+POLICY_INTERFACE = "policy_interface"  # what one policy sees and how it acts: its own affair, and printed
 _TASKS = "tasks"
 
 
@@ -23,13 +45,13 @@ def protocol_differences(first: Protocol, second: Protocol) -> list[str]:
     return differing_fields(_conditions(first, common), _conditions(second, common), "protocol")
 
 
-def whole_protocol_differences(first: Protocol, second: Protocol) -> list[str]:
+def full_protocol_differences(first: Protocol, second: Protocol) -> list[str]:
     """List what differs between two runs of one policy: the conditions, and what it sees and how it acts."""
-    interfaces = (_table(first, INTERFACE), _table(second, INTERFACE))
-    return [*protocol_differences(first, second), *differing_fields(*interfaces, f"protocol.{INTERFACE}")]
+    interfaces = (_section(first, POLICY_INTERFACE), _section(second, POLICY_INTERFACE))
+    return [*protocol_differences(first, second), *differing_fields(*interfaces, f"protocol.{POLICY_INTERFACE}")]
 
 
-def united_protocol(first: Protocol, second: Protocol) -> dict[str, JsonValue]:
+def merged_protocol(first: Protocol, second: Protocol) -> dict[str, JsonValue]:
     """Return the protocol of a run that was continued, perhaps with more tasks."""
     rules: dict[str, JsonValue] = {**_rules(first), **_rules(second)}
     return {**first, **({_TASKS: rules} if rules else {})}
@@ -38,7 +60,7 @@ def united_protocol(first: Protocol, second: Protocol) -> dict[str, JsonValue]:
 def protocol_line(protocol: Protocol, suite: str) -> str:
     """Return the conditions of one suite in a line of text."""
     rules = [rule for task, rule in _rules(protocol).items() if task.partition(".")[0] == suite]
-    parts = [f"{name} {value}" for name, value in protocol.items() if name not in (_TASKS, INTERFACE) and value]
+    parts = [f"{name} {value}" for name, value in protocol.items() if name not in (_TASKS, POLICY_INTERFACE) and value]
     for name in dict.fromkeys(name for rule in rules for name in rule):
         values = sorted({rule[name] for rule in rules if name in rule})
         parts.append(f"{name} {values[0]}" if len(values) == 1 else f"{name} {values[0]} to {values[-1]}")
@@ -47,7 +69,7 @@ def protocol_line(protocol: Protocol, suite: str) -> str:
 
 def interface_text(protocol: Protocol) -> str:
     """Return what a policy sees and how it acts in a few words."""
-    interface: Mapping[str, Any] = _table(protocol, INTERFACE)
+    interface: Mapping[str, Any] = _section(protocol, POLICY_INTERFACE)
     if not interface:
         return "not recorded"
     cameras = interface.get("cameras") or []
@@ -59,7 +81,7 @@ def interface_text(protocol: Protocol) -> str:
 
 def upgraded(protocol: Protocol, seen: JsonValue, chunk: JsonValue) -> dict[str, JsonValue]:
     """Return the protocol of a `run.json` of format 1 as format 2 has it; `seen` and `chunk` stood in its card."""
-    suites: Mapping[str, Any] = _table(protocol, "suites")
+    suites: Mapping[str, Any] = _section(protocol, "suites")
     names = ("horizon", "wait_steps", "success_steps")
     tasks: dict[str, JsonValue] = {
         f"{suite}.{task}": dict(zip(names, values, strict=True))
@@ -71,7 +93,7 @@ def upgraded(protocol: Protocol, seen: JsonValue, chunk: JsonValue) -> dict[str,
     if tasks:
         made[_TASKS] = tasks
     if isinstance(seen, dict):
-        made[INTERFACE] = {**seen, "chunk": chunk or {"execution": "every action that is returned"}}
+        made[POLICY_INTERFACE] = {**seen, "chunk": chunk or {"execution": "every action that is returned"}}
     return made
 
 
@@ -80,13 +102,16 @@ _DROPPED = ("suites", "retries", "horizon_rule", "wait_steps")  # retries are no
 
 def _conditions(protocol: Protocol, tasks: set[str]) -> dict[str, Any]:
     rules = {task: rule for task, rule in _rules(protocol).items() if task in tasks}
-    return {**{name: value for name, value in protocol.items() if name not in (_TASKS, INTERFACE)}, _TASKS: rules}
+    return {
+        **{name: value for name, value in protocol.items() if name not in (_TASKS, POLICY_INTERFACE)},
+        _TASKS: rules,
+    }
 
 
 def _rules(protocol: Protocol) -> dict[str, dict[str, Any]]:
-    return dict(_table(protocol, _TASKS))
+    return dict(_section(protocol, _TASKS))
 
 
-def _table(content: Mapping[str, JsonValue], name: str) -> dict[str, Any]:
+def _section(content: Mapping[str, JsonValue], name: str) -> dict[str, Any]:
     found = content.get(name)
     return found if isinstance(found, dict) else {}

@@ -1,20 +1,31 @@
-"""What perturbations cost, from the ledgers alone: each perturbed episode beside the clean one of the same scene."""
+"""The success lost under perturbations: table, figure and page.
+
+Each perturbed episode is paired with the clean episode of the same scene.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from vla_bench.core.episode import CLEAN, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.files import written_whole
 from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
 from vla_bench.results.leaderboard import ALL_TASKS
+from vla_bench.results.leaderboard_page import FIGURE_STYLE
+from vla_bench.results.notes import conditions_of
 from vla_bench.results.runs import read_run
-from vla_bench.results.statistics.multiplicity import holm
-from vla_bench.results.statistics.pairs import PairCounts, mcnemar_exact, mean_difference
-from vla_bench.results.statistics.suite_average import fixed_tasks
-from vla_bench.results.tables import TextTable
+from vla_bench.results.statistics.multiple_comparisons import holm
+from vla_bench.results.statistics.paired import PairCounts, mcnemar_exact, mean_difference
+from vla_bench.results.statistics.proportions import fixed_tasks
+from vla_bench.results.tables import TextTable, markdown_table, markdown_text
+
+# ~ What perturbations cost, from the ledgers alone: each perturbed episode beside the clean one of the same scene.
 
 ROBUSTNESS_COLUMNS: dict[str, type] = {
     "policy": str,
@@ -34,11 +45,11 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "p": float,  # exact McNemar, two-sided
     "p_holm": float,  # adjusted over the suite's perturbations; of a task: over its tasks as well
 }
-_PAIR = ("suite", "task", "episode_index", "seed")
-_NOTHING = "\N{EN DASH}"
+_PAIR_COLUMNS = ("suite", "task", "episode_index", "seed")
+_NO_VALUE = "\N{EN DASH}"
 
 
-def robustness(run: Path) -> pd.DataFrame:
+def read_robustness(run: Path) -> pd.DataFrame:
     """Return a row for each perturbation and task, and one for all tasks.
 
     Episodes that ended in an error of the harness are left out with their twins. Raise `VlaBenchError` without clean
@@ -47,14 +58,14 @@ def robustness(run: Path) -> pd.DataFrame:
     policy, certificates = read_run(run), read_certificates(run / CERTIFICATES_NAME)
     _require_same_scenes(run, policy.episodes, certificates)
     episodes = policy.episodes[policy.episodes["outcome"] != "error"]
-    clean = episodes[episodes["variant"] == CLEAN].set_index(list(_PAIR))["outcome"] == "success"
+    clean = episodes[episodes["variant"] == CLEAN].set_index(list(_PAIR_COLUMNS))["outcome"] == "success"
     if clean.empty:
         raise VlaBenchError(f"{run} holds no clean episodes to compare perturbed ones with.")
     rows = []
     for (suite, variant), part in episodes[episodes["variant"] != CLEAN].groupby(["suite", "variant"], sort=False):
-        perturbed = part.set_index(list(_PAIR))["outcome"] == "success"
+        perturbed = part.set_index(list(_PAIR_COLUMNS))["outcome"] == "success"
         both = clean.index.intersection(perturbed.index)
-        share = _certified(certificates, str(suite), str(variant))
+        share = _certified_fractions(certificates, str(suite), str(variant))
         counts = {
             str(task): PairCounts.of(clean.loc[index], perturbed.loc[index]) for task, index in _by_task(both).items()
         }
@@ -84,7 +95,7 @@ def robustness_table(table: pd.DataFrame, names: Mapping[str, str] | None = None
         )
         for row in averages.to_dict("records")
     ]
-    policy = ", ".join(dict.fromkeys(table["policy"])) or _NOTHING
+    policy = ", ".join(dict.fromkeys(table["policy"])) or _NO_VALUE
     header = ("perturbation", "pairs", "certified", "replaced", "clean", "perturbed", "drop", "p (Holm)")
     note = (
         "Success in percent on the same scenes, with 95 % intervals; the drop in percentage points, paired. Certified: "
@@ -117,7 +128,7 @@ def _row(tasks: list[PairCounts]) -> dict[str, float]:
     }
 
 
-def _certified(certificates: pd.DataFrame, suite: str, variant: str) -> dict[str, dict[str, float]]:
+def _certified_fractions(certificates: pd.DataFrame, suite: str, variant: str) -> dict[str, dict[str, float]]:
     own = certificates[(certificates["suite"] == suite) & (certificates["variant"] == variant)]
     own = own[own["error"] == ""]
     parts = {**{str(task): part for task, part in own.groupby("task")}, ALL_TASKS: own}
@@ -129,7 +140,7 @@ def _certified(certificates: pd.DataFrame, suite: str, variant: str) -> dict[str
 
 def _require_same_scenes(run: Path, episodes: pd.DataFrame, certificates: pd.DataFrame) -> None:
     """Raise `VlaBenchError` where an episode has no certificate, or began otherwise than the certified one."""
-    key = [*_PAIR, "variant"]
+    key = [*_PAIR_COLUMNS, "variant"]
     judged = episodes[episodes["outcome"] != "error"]
     both = judged.merge(certificates[certificates["solved"]], how="left", on=key, suffixes=("", "_certified"))
     others = both[both["scene_hash"] != both["scene_hash_certified"]]
@@ -142,3 +153,78 @@ def _require_same_scenes(run: Path, episodes: pd.DataFrame, certificates: pd.Dat
             f"{len(others)} episodes of {run} began otherwise than their certificates say, such as {first['task']}/"
             f"{first['variant']}/{first['episode_index']}: the code has changed between. Measure into another folder."
         )
+
+
+# ~ The drops as a figure: a panel of severities, a line an axis.
+
+_PANEL_COLUMNS = 4
+_PANEL_SIZE_IN = (1.75, 1.5)
+_LINE_COLOR = "#0072B2"
+
+
+def save_robustness_figure(table: pd.DataFrame, path: Path, names: Mapping[str, str] | None = None) -> bool:
+    """Draw the drop against the severity of each axis and named set, with its interval, and save it.
+
+    `names` are shorter ones of perturbations, as `set-severity`. Return whether there was anything to draw: what is
+    neither a single axis nor a named set has no severity.
+    """
+    single = table[table["task"] == ALL_TASKS].copy()
+    single["variant"] = single["variant"].replace(dict(names or {})).str.replace("-", "=")
+    single = single[~single["variant"].str.contains(",")]
+    if single.empty:
+        return False
+    single[["axis", "severity"]] = single["variant"].str.split("=", expand=True)
+    panels = list(single.groupby("axis"))
+    lines = -(-len(panels) // _PANEL_COLUMNS)
+    with mpl.rc_context(FIGURE_STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(_PANEL_SIZE_IN[0] * _PANEL_COLUMNS, _PANEL_SIZE_IN[1] * lines), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(lines, _PANEL_COLUMNS, squeeze=False, sharex=True, sharey=True)
+        for place, (axis, part) in zip(axes.flat, panels, strict=False):
+            part = part.sort_values("severity")
+            severity, drop = part["severity"].astype(int), 100 * part["drop"]
+            below, above = drop - 100 * part["drop_low"], 100 * part["drop_high"] - drop
+            place.axhline(0.0, color="#888888", linewidth=0.8)
+            place.errorbar(severity, drop, (below, above), color=_LINE_COLOR, marker="o", markersize=3.5, capsize=2)
+            place.set_title(str(axis), fontsize=9)
+            place.set_xticks([1, 2, 3])
+        for place in axes.flat[len(panels) :]:
+            place.set_visible(False)
+        figure.supxlabel("severity", fontsize=9)
+        figure.supylabel("drop of success [points]", fontsize=9)
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": ""}
+        figure.savefig(path, dpi=200, metadata=metadata)
+    return True
+
+
+# ~ The page, the numbers and the figure of what perturbations cost a policy, from the ledgers alone.
+
+
+def write_robustness(run: Path, stem: Path, names: Mapping[str, str] | None = None) -> list[Path]:
+    """Write `stem` with .md, .csv and, where there is anything to draw, .png for a run's folder; return the files.
+
+    `names` are shorter ones of perturbations.
+    """
+    table = read_robustness(run)
+    with written_whole(stem.with_name(f"{stem.name}.csv")) as path:
+        table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
+    text, notes = robustness_table(table, names), robustness_notes(run)
+    with written_whole(stem.with_name(f"{stem.name}.md")) as path:
+        path.write_text(_page(text, notes), encoding="utf-8")
+    drawn = save_robustness_figure(table, stem.with_name(f"{stem.name}.png"), names)
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".md", ".csv", *([".png"] if drawn else []))]
+
+
+def robustness_notes(folder: Path) -> tuple[str, ...]:
+    """Return the conditions of the run, and which tasks have no episode of a perturbation."""
+    run = read_run(folder)
+    tasks = set(run.episodes["task"])
+    there = run.episodes.groupby("variant")["task"].agg(set)
+    lacking = {str(variant): sorted(tasks - own) for variant, own in there.items() if tasks - own}
+    without = [f"Without episodes of {variant}: {', '.join(names)}" for variant, names in lacking.items()]
+    return (*without, *(note for notes in conditions_of([run]).values() for note in notes))
+
+
+def _page(table: TextTable, notes: tuple[str, ...]) -> str:
+    lines = "\n".join(f"- {markdown_text(line)}" for line in (*table.footnotes, *notes))
+    return f"# {markdown_text(table.title)}\n\n{markdown_table(table)}\n\n{lines}\n"

@@ -1,4 +1,4 @@
-"""The description of a run, `run.json`: who acted, under which protocol, with what software, where and when."""
+"""The description of a run, `run.json`: policy, protocol, software versions, machine and times."""
 
 import hashlib
 import json
@@ -14,11 +14,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from vla_bench.core.errors import OutputMismatchError
+from vla_bench.core.files import written_whole
 from vla_bench.core.machine import cpu_model, memory_gb, usable_cores
-from vla_bench.core.paths import written_whole
-from vla_bench.results.differences import differing_fields
 from vla_bench.results.errors import RunFolderError
-from vla_bench.results.protocols import united_protocol, upgraded, whole_protocol_differences
+from vla_bench.results.protocols import differing_fields, full_protocol_differences, merged_protocol, upgraded
 
 RUN_INFO_NAME = "run.json"
 
@@ -34,7 +33,7 @@ _PACKAGES = (  # what can change an episode
     "peft",
     "pillow",
 )
-_CLONE = Path(__file__).resolve().parents[2]  # if the package runs from one
+_REPOSITORY = Path(__file__).resolve().parents[2]  # if the package runs from one
 _SOURCES = ("vla_bench", "envs", "tasks", "policies")  # what in the clone can change an episode
 
 
@@ -128,14 +127,14 @@ class RunInfo(_Model):
         """
         names = {"policy", "card", "checkpoint_hash", "numerics", "python", "versions"}
         ours, theirs = (run.model_dump(mode="json", include=names) for run in (self, other))
-        return [*differing_fields(ours, theirs), *whole_protocol_differences(self.protocol, other.protocol)]
+        return [*differing_fields(ours, theirs), *full_protocol_differences(self.protocol, other.protocol)]
 
     def continued_by(self, other: Self) -> Self:
         """Return this run with the sessions of `other` added; its plan replaces ours for the tasks that it names."""
         planned = {(item.suite, item.task, item.variant): item for item in (*self.planned, *other.planned)}
         update = {
             "planned": tuple(planned.values()),
-            "protocol": united_protocol(self.protocol, other.protocol),
+            "protocol": merged_protocol(self.protocol, other.protocol),
             "sessions": (*self.sessions, *other.sessions),
         }
         return self.model_copy(update=update)
@@ -204,18 +203,18 @@ def describe_run(
         command=words,
         started=_now(),
         hardware=hardware,
-        git=git_state(_CLONE),
+        git=git_state(_REPOSITORY),
         threads=threads,
         policy_code=policy_code,
     )
     return RunInfo(
         policy=policy,
         policy_argument=policy_argument,
-        card=_plain(card),
-        card_hash=_text_hash(json.dumps(_plain(card), sort_keys=True)),
+        card=_as_json(card),
+        card_hash=_text_hash(json.dumps(_as_json(card), sort_keys=True)),
         checkpoint=str(checkpoint or ""),
         checkpoint_hash=content_hash(checkpoint) if checkpoint else "",
-        protocol=_plain(protocol),
+        protocol=_as_json(protocol),
         planned=tuple(planned),
         numerics=numerics or Numerics(),
         python=platform.python_version(),
@@ -278,7 +277,7 @@ def _installed_versions() -> dict[str, str]:
     return versions
 
 
-def _plain(values: Mapping[str, object]) -> dict[str, JsonValue]:
+def _as_json(values: Mapping[str, object]) -> dict[str, JsonValue]:
     """Return the values as they will be read back: lists for tuples."""
     plain: dict[str, JsonValue] = json.loads(json.dumps(dict(values)))
     return plain

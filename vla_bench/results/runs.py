@@ -1,4 +1,4 @@
-"""Runs read back from their folders, and the rules by which they may stand in one table."""
+"""Runs read from their folders, grouping of their episode errors, and the rules for runs in one table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ import pandas as pd
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.results.differences import differing_fields
 from vla_bench.results.episode_record import COLUMNS, KEY, EpisodeRecord
 from vla_bench.results.errors import IncomparableRunsError, RunFolderError
 from vla_bench.results.ledger import LEDGER_NAME, read_ledger
-from vla_bench.results.protocols import protocol_differences
+from vla_bench.results.protocols import differing_fields, protocol_differences
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo
+
+# ~ Runs read back from their folders, and the rules by which they may stand in one table.
 
 MEDIA_FOLDERS = ("videos", "pictures")
 
-_EPISODE = ["policy", *KEY]  # what tells one episode of a leaderboard from another
-_INCIDENTAL = [
+_POLICY_EPISODE = ["policy", *KEY]  # what tells one episode of a leaderboard from another
+_INCIDENTAL_COLUMNS = [
     "wall_s",
     "policy_s",
     "card_hash",
@@ -32,7 +33,7 @@ _MEDIA_SUFFIXES = {".mp4", ".webm", ".gif", ".png", ".jpg", ".jpeg"}
 
 
 @dataclass(frozen=True)
-class Medium:
+class MediaFile:
     """A video or a picture of an episode."""
 
     path: Path
@@ -64,7 +65,7 @@ class Run:
         counted = [(item, item.episodes - present.get(key, 0)) for item, key in keys.items()]
         return [(item, missing) for item, missing in counted if missing > 0]
 
-    def media(self) -> list[Medium]:
+    def media(self) -> list[MediaFile]:
         """Return the run's videos and pictures, those of failures and errors first."""
         columns = zip(*(self.episodes[name] for name in (*KEY, "outcome")), strict=True)
         outcomes = {
@@ -72,7 +73,9 @@ class Run:
             for suite, task, variant, index, seed, outcome in columns
         }
         files = (file for name in MEDIA_FOLDERS for file in sorted((self.folder / name).rglob("[!.]*")))
-        media = [Medium(file, outcomes.get(file.stem, "")) for file in files if file.suffix.lower() in _MEDIA_SUFFIXES]
+        media = [
+            MediaFile(file, outcomes.get(file.stem, "")) for file in files if file.suffix.lower() in _MEDIA_SUFFIXES
+        ]
         return sorted(media, key=lambda medium: medium.outcome == "success")
 
 
@@ -81,7 +84,7 @@ def media_stem(episode: EpisodeIdentity) -> str:
     return f"{episode.task_id}_{episode.variant}_seed{episode.seed}_{episode.index:04d}"
 
 
-def recorded(episodes: pd.DataFrame) -> list[EpisodeRecord]:
+def episode_records(episodes: pd.DataFrame) -> list[EpisodeRecord]:
     """Return the episodes of a run as records."""
     rows = episodes[list(COLUMNS)].itertuples(index=False, name=None)
     return [EpisodeRecord(**dict(zip(COLUMNS, row, strict=True))) for row in rows]
@@ -128,16 +131,16 @@ def read_comparable_runs(folders: Iterable[Path | str]) -> list[Run]:
     return runs
 
 
-def merged(runs: Sequence[Run]) -> pd.DataFrame:
+def merged_episodes(runs: Sequence[Run]) -> pd.DataFrame:
     """Return the runs' episodes in one frame, with the column `run` added.
 
     An episode that two runs recorded alike counts once; recorded differently it raises `IncomparableRunsError`.
     """
     frame = pd.concat([run.episodes.assign(run=str(run.folder)) for run in runs], ignore_index=True)
-    distinct = frame.drop_duplicates([column for column in frame.columns if column not in _INCIDENTAL])
-    clashing = distinct[distinct.duplicated(_EPISODE, keep=False)].sort_values(_EPISODE, kind="stable")
+    distinct = frame.drop_duplicates([column for column in frame.columns if column not in _INCIDENTAL_COLUMNS])
+    clashing = distinct[distinct.duplicated(_POLICY_EPISODE, keep=False)].sort_values(_POLICY_EPISODE, kind="stable")
     if not clashing.empty:
-        raise _clash(clashing)
+        raise _conflict(clashing)
     return distinct.reset_index(drop=True)
 
 
@@ -159,13 +162,53 @@ def _require_same_policy(first: Run, second: Run) -> None:
         )
 
 
-def _clash(clashing: pd.DataFrame) -> IncomparableRunsError:
+def _conflict(clashing: pd.DataFrame) -> IncomparableRunsError:
     """Describe the first of the clashing records (sorted, so that those of one episode stand together)."""
     first, second = clashing.iloc[0], clashing.iloc[1]
-    fields = [name for name in clashing.columns if name not in _INCIDENTAL and first[name] != second[name]]
+    fields = [name for name in clashing.columns if name not in _INCIDENTAL_COLUMNS and first[name] != second[name]]
     differences = [f"{name}: {first[name]}, then {second[name]}" for name in fields]
     name = f"{first['suite']}.{first['task']} {first['variant']} {first['episode_index']} seed {first['seed']}"
-    count = len(clashing.drop_duplicates(_EPISODE))
+    count = len(clashing.drop_duplicates(_POLICY_EPISODE))
     reason = f"record {count} episode{'s' * (count > 1)} of {first['policy']} differently, first {name}"
     advice = "Give only one of them, or another seed to one."
     return IncomparableRunsError(Path(first["run"]), Path(second["run"]), reason, differences, advice)
+
+
+# ~ Errors of episodes, grouped by what was raised.
+
+_TRACEBACK = "Traceback (most recent call last):\n"
+
+
+@dataclass(frozen=True)
+class ErrorGroup:
+    """Errors of the harness that raised the same."""
+
+    line: str
+    count: int
+    example: str  # traceback
+    episode: str  # the example's
+
+
+def error_groups(frame: pd.DataFrame) -> list[ErrorGroup]:
+    """Return the errors grouped by what was raised, the most frequent first."""
+    broken = frame[frame["outcome"] == "error"]
+    lines = broken["error"].map(exception_line)
+    groups = [ErrorGroup(str(line), len(part), *_example(part)) for line, part in broken.groupby(lines)]
+    return sorted(groups, key=lambda group: (-group.count, group.line))
+
+
+def exception_line(text: str) -> str:
+    """Return the line of an error's text that names the exception: its last, unless the message has several.
+
+    A traceback's own lines are indented, so it is the first one that is not.
+    """
+    lines = text.rpartition(_TRACEBACK)[2].strip("\n").splitlines()
+    if not lines:
+        return text
+    raised = (line for line in lines if _TRACEBACK in text and not line.startswith(" "))
+    return next(raised, lines[-1]).strip()
+
+
+def _example(part: pd.DataFrame) -> tuple[str, str]:
+    first = part.iloc[0]
+    return str(first["error"]), f"{first['task']}/{first['variant']}/{first['seed']}/{first['episode_index']}"

@@ -1,4 +1,4 @@
-"""What to do: tasks as plain data, read from TOML, with goal predicates. Needs no simulator."""
+"""Tasks as plain data, read from TOML, with goal predicates."""
 
 from vla_bench.tasks.catalogue import get_task, load_suite, suite_path, suites, task_ids, tasks_of
 from vla_bench.tasks.predicates import predicates

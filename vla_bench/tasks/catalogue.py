@@ -1,17 +1,84 @@
-"""All suites, by name: those of the `tasks` folder and those that a user added."""
+"""Suites and tasks by name, read from TOML files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from vla_bench.core.configuration import read_toml, validated
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.paths import TASKS_VARIABLE, data_folder, user_tasks
-from vla_bench.tasks.initial import in_order, initial_relations
-from vla_bench.tasks.parts import parts_of
+from vla_bench.core.files import TASKS_VARIABLE, data_folder, user_env_folders, user_tasks
+from vla_bench.tasks.initial_conditions import in_order, initial_relations
 from vla_bench.tasks.predicates import parameters, predicates
-from vla_bench.tasks.schema import SuiteFile, TaskTable, read_suite_file
 from vla_bench.tasks.task import Goal, Relation, Task
+
+# ~ Parts of objects that a task may speak of, such as a drawer of a cabinet, by the objects' descriptions.
+
+
+def parts_of(objects: Mapping[str, str]) -> tuple[str, ...]:
+    """Return `<object>_<part>` for every part of the objects, given as name -> asset; assets unknown here have none."""
+    return tuple(f"{name}_{part}" for name, asset in objects.items() for part in _declared(asset))
+
+
+@cache
+def _declared(asset: str) -> tuple[str, ...]:
+    for folder in (data_folder("envs"), *user_env_folders()):
+        if (path := folder / "objects" / f"{asset}.toml").is_file():
+            return tuple(read_toml(path).get("parts", {}))
+    return ()
+
+
+# ~ The shape of a suite's TOML file, checked field by field.
+
+
+class SuccessRule(BaseModel):
+    """When the goal counts as reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    held_steps: Annotated[int, Field(ge=1)] = 1
+
+
+class TaskTable(BaseModel):
+    """One `[[task]]` table. What it leaves out, the suite's value holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    instruction: Annotated[str, Field(min_length=3)]
+    paraphrases: tuple[str, ...] = ()
+    goal: Annotated[tuple[str, ...], Field(min_length=1)]
+    objects: dict[str, str] = {}
+    initial: tuple[str, ...] = ()
+    must_not: tuple[str, ...] = ()
+    ordered: bool = False
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    options: dict[str, object] = {}
+
+
+class SuiteFile(BaseModel):
+    """A whole suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    suite: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    description: str = ""
+    engine: str = "tabletop"
+    scene: str = "table"
+    horizon: Annotated[int, Field(ge=1)]
+    wait_steps: Annotated[int, Field(ge=0)] = 0
+    success: SuccessRule = SuccessRule()
+    objects: dict[str, str] = {}
+    initial: tuple[str, ...] = ()
+    task: Annotated[tuple[TaskTable, ...], Field(min_length=1)]
+
+
+def read_suite_file(path: Path) -> SuiteFile:
+    """Read and check one suite; raise `ConfigurationError` that names file and field."""
+    return validated(SuiteFile, read_toml(path), path)
+
+
+# ~ All suites, by name: those of the `tasks` folder and those that a user added.
 
 
 def suites() -> tuple[str, ...]:
@@ -165,3 +232,23 @@ def _check_known(path: Path, where: str, kind: str, name: str, known: Iterable[s
         near = get_close_matches(name, names, n=1)
         expected = repr(near[0]) if near else f"one of {', '.join(names)}"
         raise ConfigurationError(path, where, f"no {kind} is named {name!r}", expected)
+
+
+# ~ Which tasks begin alike, so that only the instruction tells them apart.
+
+
+def sharing_start(task: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """Return those of `tasks` of the same suite that begin in the same scenes as `task` but want something else.
+
+    `task` itself is always among them. One over their number is how often a policy that cannot read, but knows the
+    suite, is right.
+    """
+    others = [other for other in tasks if other.suite == task.suite and _start(other) == _start(task)]
+    goals = {frozenset(other.goal): other for other in others}  # of several with the same goals, one
+    goals[frozenset(task.goal)] = task
+    return tuple(goals.values())
+
+
+def _start(task: Task) -> tuple[object, ...]:
+    options = sorted((name, repr(value)) for name, value in task.engine_options.items())
+    return task.engine, task.scene, sorted(task.objects.items()), frozenset(task.initial), options

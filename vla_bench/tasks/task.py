@@ -1,4 +1,4 @@
-"""A task: what the policy is told, what stands in the scene, and when it has succeeded."""
+"""Task definition: instruction, objects, initial relations, goals and success rule."""
 
 import re
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
-"""From demonstrations to a fine-tuned policy."""
+"""Fine-tune and pretrain policies on demonstrations."""
 
-from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimiserConfig
+from vla_bench.training.config import AugmentationConfig, FinetuneConfig, OptimizerConfig
 
-__all__ = ["AugmentationConfig", "FinetuneConfig", "OptimiserConfig"]
+__all__ = ["AugmentationConfig", "FinetuneConfig", "OptimizerConfig"]

@@ -1,29 +1,136 @@
-"""What a fine-tuning run is told: one table, from TOML and from a command line that has an option for each field."""
+"""Configuration of fine-tuning runs: data, augmentation, optimizer and schedule.
+
+One table, read from TOML and from a command line that has an option for each field.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vla_bench.core.configuration import to_toml
+from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.toml import to_toml
 from vla_bench.core.types import CONTROL_HZ
 from vla_bench.demos.header import ACTION_CONVENTION
-from vla_bench.training.augmentation.config import AugmentationConfig
-from vla_bench.training.data_options import DataOptions
-from vla_bench.training.methods.options import MethodOptions
+from vla_bench.demos.sources import SourceOptions
+from vla_bench.training.methods.method import MethodOptions
 
-__all__ = ["AugmentationConfig", "FinetuneConfig", "OptimiserConfig", "Precision"]
+# ~ What a user may say about demonstrations, where they do not say it themselves, and which of them to take.
+
+
+class DataOptions(BaseModel):
+    """Which demonstrations are learnt from, and how they are to be read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instruction: Annotated[
+        str | None, Field(description="What the robot was told. [default: what the demonstrations say]")
+    ] = None
+    camera_sources: dict[str, str] = {}  # a camera's name -> the demonstrations' key, where that is not the usual one
+    state_fields: Annotated[
+        tuple[str, ...], Field(description="name:size of a part of a LeRobot state without names; repeat, in order.")
+    ] = ()
+    gripper: Annotated[
+        GripperConvention | None,
+        Field(description="The demonstrations' gripper commands. [default: as their format has them]"),
+    ] = None
+    orientation: Annotated[
+        Orientation | None, Field(description="The demonstrations' images. [default: as their format has them]")
+    ] = None
+    recorded_hz: Annotated[
+        int | None, Field(ge=1, description="Take them as recorded at this rate. [default: what they say]")
+    ] = None
+    success_only: Annotated[bool, Field(description="Leave out demonstrations known to fail.")] = True
+    drop_noops: Annotated[bool, Field(description="Leave out steps at which nothing is done, as OpenVLA does.")] = False
+    validation_share: Annotated[
+        float, Field(ge=0, lt=1, description="Of episodes, where the demonstrations have no split.")
+    ] = 0.1
+    image_cache_gb: Annotated[float, Field(ge=0, description="Images are kept in memory up to this size.")] = 4.0
+
+    @field_validator("state_fields")
+    @classmethod
+    def _names_and_sizes(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        for one in fields:
+            name, _, size = one.partition(":")
+            if not name or not size.isdigit() or int(size) < 1:
+                raise ValueError(f"{one!r} is not `name:size`, such as end_effector_position:3")
+        return fields
+
+    def source_options(self) -> SourceOptions:
+        """Return what the user says about the demonstrations."""
+        return SourceOptions(
+            instruction=self.instruction,
+            gripper=self.gripper,
+            orientation=self.orientation,
+            control_hz=self.recorded_hz,
+            cameras=self.camera_sources,
+            state=tuple((name, int(size)) for name, size in (field.split(":") for field in self.state_fields)),
+        )
+
+
+# ~ Which changes are made to training samples, and how large they may be.
+
+
+class DeclaredCamera(BaseModel):
+    """Where a camera stands, for demonstrations that do not hold the model of their scene."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    position_world: tuple[float, float, float]  # m
+    quat_wxyz_world: tuple[float, float, float, float]  # MuJoCo's: it looks along -z, +y is up
+    fovy_deg: Annotated[float, Field(gt=0, lt=180)] = 45.0
+    moves_with: str | None = None  # the body that carries it
+
+
+class AugmentationConfig(BaseModel):
+    """Changes to training samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flip: Annotated[
+        float, Field(ge=0, le=1, description="Probability of a mirror image, with action and instruction mirrored.")
+    ] = 0.0
+    rotation_deg: Annotated[
+        float, Field(ge=0, le=180, description="Largest turn about the vertical, with the action turned.")
+    ] = 0.0
+    half_turn: Annotated[
+        float, Field(ge=0, le=1, description="Probability of half a turn, with action and instruction turned.")
+    ] = 0.0
+    shift_pixels: Annotated[int, Field(ge=0, description="Largest shift, each way, of each image.")] = 2
+    crop_area: Annotated[float, Field(gt=0, le=1, description="Least share of the image that a crop leaves.")] = 1.0
+    crop_aspect: Annotated[float, Field(ge=1, description="Largest width of a crop by its height.")] = 1.0
+    brightness: Annotated[float, Field(ge=0, lt=1, description="Largest relative change.")] = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1, description="Largest relative change.")] = 0.0
+    saturation: Annotated[float, Field(ge=0, lt=1, description="Largest relative change.")] = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5, description="Largest turn, in circles.")] = 0.0
+    noise: Annotated[float, Field(ge=0, description="Standard deviation, in grey levels of 255.")] = 0.0
+
+    robot: Annotated[
+        str, Field(description="Robot whose plane of symmetry is known; empty: none. Flips of proprioception need it.")
+    ] = "panda"
+    cameras: dict[str, DeclaredCamera] = {}  # by name; others are read from the demonstrations' own scene
+    robot_base_position_world: tuple[float, float, float] | None = None  # m; None: as in the demonstrations' scene
+
+    @property
+    def needs_scene_geometry(self) -> bool:
+        """Whether some change needs to know where cameras stand."""
+        return bool(self.flip or self.rotation_deg or self.half_turn)
+
+
+# ~ What a fine-tuning run is told: one table, from TOML and from a command line that has an option for each field.
+
+__all__ = ["AugmentationConfig", "FinetuneConfig", "OptimizerConfig", "Precision"]
 
 Precision = Literal["float32", "bf16", "bf16-weights"]
 
 _DEFAULT_STEPS = 600
 _DEFAULT_WARMUP = 20
 # What changes neither the weights nor which of them are kept: a run may be continued with others.
-_NOT_DECISIVE = {"output", "tracker", "project", "log_every", "keep_checkpoints", "image_cache_gb"}
+_FREE_TO_CHANGE = {"output", "tracker", "project", "log_every", "keep_checkpoints", "image_cache_gb"}
 
 
-class OptimiserConfig(BaseModel):
+class OptimizerConfig(BaseModel):
     """AdamW and its schedule."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +161,7 @@ class OptimiserConfig(BaseModel):
     ] = 4.0
 
     @model_validator(mode="after")
-    def _check(self) -> "OptimiserConfig":
+    def _check(self) -> "OptimizerConfig":
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs are both given; expected one of them")
         if self.warmup_steps is not None and self.warmup_share is not None:
@@ -119,7 +226,7 @@ class FinetuneConfig(MethodOptions, DataOptions):
         str | None, Field(description="Name of the statistics. [default: the demonstrations' suite]")
     ] = None
 
-    optimiser: OptimiserConfig = OptimiserConfig()
+    optimiser: OptimizerConfig = OptimizerConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
     precision: Annotated[
@@ -168,13 +275,13 @@ class FinetuneConfig(MethodOptions, DataOptions):
         return name
 
     @property
-    def interval_of_checkpoints(self) -> int:
+    def checkpoint_interval(self) -> int:
         """Steps between checkpoints."""
         return self.save_every or self.evaluate_every
 
     def decisive(self) -> dict[str, Any]:
         """Return, as plain data, everything that decides the weights: all but where they go and who is told."""
-        return self.model_dump(mode="json", exclude=_NOT_DECISIVE)
+        return self.model_dump(mode="json", exclude=_FREE_TO_CHANGE)
 
     def to_toml(self) -> str:
         """Return the whole as the TOML file that `vla-bench finetune --config` reads."""

@@ -1,10 +1,12 @@
-"""Demonstrations as a data set: frames, chunks of actions and prompts, split by episode."""
+"""Demonstrations as a dataset: frames, action chunks and instructions, the split by episode, and dataset statistics."""
 
+import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,75 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ACTION_DIM, ImageArray
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOptions, open_source, require_followed
+from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
 from vla_bench.training.images import CachedImages, ImageStore, LazyImages
-from vla_bench.training.noops import steps_with_effect
-from vla_bench.training.split import Subset, episodes_of
+
+# ~ Which episodes of a source a network is trained on, and which it is validated on.
+
+Subset = Literal["train", "valid"]
+
+
+def subset_episodes(
+    source: DemonstrationSource,
+    subset: Subset,
+    *,
+    tasks: Sequence[str] = (),
+    success_only: bool = True,
+    validation_share: float = 0.1,
+    seed: int = 0,
+) -> list[EpisodeFacts]:
+    """Return the episodes of a subset, in the source's order.
+
+    The source's own subsets `train` and `valid` decide where it has both; otherwise a share of each task's episodes
+    validates, drawn by the seed. `tasks` are `suite.task`, none of them meaning all.
+    """
+    members = {name: source.subset(name) for name in ("train", "valid")}
+    chosen = members[subset]
+    if chosen is None or any(names is None for names in members.values()):
+        validating = _choose_validation_episodes(source.episodes, validation_share, seed)
+        chosen = tuple(one.name for one in source.episodes if (one.name in validating) == (subset == "valid"))
+    wanted = set(chosen)
+    return [
+        episode
+        for episode in source.episodes
+        if episode.name in wanted
+        and (not tasks or episode.task_id in tasks)
+        and not (success_only and episode.success is False)
+    ]
+
+
+def _choose_validation_episodes(episodes: Sequence[EpisodeFacts], share: float, seed: int) -> set[str]:
+    by_task: dict[str, list[str]] = defaultdict(list)
+    for episode in episodes:
+        by_task[episode.task_id].append(episode.name)
+    chosen: set[str] = set()
+    for task, names in by_task.items():
+        count = min(len(names) - 1, max(1, round(share * len(names)))) if share > 0 else 0
+        order = np.random.default_rng([seed, zlib.crc32(task.encode())]).permutation(len(names))
+        chosen |= {names[number] for number in order[:count]}
+    return chosen
+
+
+# ~ Steps at which nothing was done, which OpenVLA leaves out of LIBERO's demonstrations.
+
+_MAX_NOOP_NORM = 1e-4  # largest norm of the arm's action; openvla's regenerate_libero_dataset.py
+
+
+def steps_with_effect(actions: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the steps of an episode, of actions (T, 7), at which the arm moves or the gripper's command changes.
+
+    A change is against the last step that is kept; the first step needs the arm to move.
+    """
+    kept: list[int] = []
+    still = np.linalg.norm(actions[:, :-1], axis=1) < _MAX_NOOP_NORM
+    for step, gripper in enumerate(actions[:, -1]):
+        if still[step] and (not kept or gripper == actions[kept[-1], -1]):
+            continue
+        kept.append(step)
+    return np.array(kept, dtype=np.int64)
+
+
+# ~ Demonstrations as a data set: frames, chunks of actions and prompts, split by episode.
 
 N = TypeVar("N", bound=np.generic)
 
@@ -92,11 +160,11 @@ def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset
         sources = [stack.enter_context(open_source(path, selection.options)) for path in paths]
         require_followed(sources, selection.options)
         for source in sources:
-            _check(source, selection)
+            _check_source(source, selection)
         chosen = [
             (number, episode)
             for number, source in enumerate(sources)
-            for episode in episodes_of(
+            for episode in subset_episodes(
                 source,
                 subset,
                 tasks=selection.tasks,
@@ -106,8 +174,8 @@ def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset
             )
         ]
         if not chosen and subset == "train":
-            raise ConventionError(f"{', '.join(map(str, paths))}: {_why_none(sources, selection)}.")
-        return _filled(sources, chosen, selection)
+            raise ConventionError(f"{', '.join(map(str, paths))}: {_explain_empty_selection(sources, selection)}.")
+        return _build_dataset(sources, chosen, selection)
 
 
 def suites_of(paths: Sequence[Path], options: SourceOptions | None = None) -> tuple[str, ...]:
@@ -128,7 +196,7 @@ def robot_of(paths: Sequence[Path], options: SourceOptions | None = None) -> str
     return robots.pop() if len(robots) == 1 else None
 
 
-def _check(source: DemonstrationSource, selection: FrameSelection) -> None:
+def _check_source(source: DemonstrationSource, selection: FrameSelection) -> None:
     """Raise where the source lacks something or was recorded in other conventions."""
     source.require(cameras=selection.cameras, proprioception=selection.proprioception)
     facts = source.facts
@@ -148,7 +216,7 @@ def _check(source: DemonstrationSource, selection: FrameSelection) -> None:
         raise ConventionError(f"{source.path} does not fit the policy: {'; '.join(problems)}.")
 
 
-def _why_none(sources: Sequence[DemonstrationSource], selection: FrameSelection) -> str:
+def _explain_empty_selection(sources: Sequence[DemonstrationSource], selection: FrameSelection) -> str:
     wanted = f" of {', '.join(selection.tasks)}" if selection.tasks else ""
     episodes = [
         one for source in sources for one in source.episodes if not selection.tasks or one.task_id in selection.tasks
@@ -159,7 +227,7 @@ def _why_none(sources: Sequence[DemonstrationSource], selection: FrameSelection)
     return f"there is no demonstration to train on{wanted}; there are {', '.join(known)}"
 
 
-def _filled(
+def _build_dataset(
     sources: Sequence[DemonstrationSource], chosen: Sequence[tuple[int, EpisodeFacts]], selection: FrameSelection
 ) -> DemonstrationDataset:
     actions = [sources[number].actions(episode.name) for number, episode in chosen]
@@ -179,12 +247,12 @@ def _filled(
         side=selection.image_size,
         episodes=[(number, episode.name) for number, episode in chosen],
         episode_of_frame=np.repeat(np.arange(len(chosen)), lengths),
-        step_of_frame=_joined(kept, np.empty(0, dtype=np.int64)),
+        step_of_frame=_concatenate(kept, np.empty(0, dtype=np.int64)),
     )
     return DemonstrationDataset(
         image_store=lazy.cached() if lazy.size_bytes <= selection.cache_bytes else lazy,
-        proprioception=_joined(fields, np.empty((0, selection.proprioception_dim), dtype=np.float32)),
-        actions=_joined(
+        proprioception=_concatenate(fields, np.empty((0, selection.proprioception_dim), dtype=np.float32)),
+        actions=_concatenate(
             [rows[steps] for rows, steps in zip(actions, kept, strict=True)], np.empty((0, ACTION_DIM), np.float32)
         ),
         last_frame=np.repeat(np.cumsum(lengths) - 1, lengths),
@@ -210,5 +278,21 @@ def _check_actions(
             source.require_conventional_actions(np.concatenate([actions[index] for index in here]), gripper)
 
 
-def _joined(parts: Sequence[NDArray[N]], none: NDArray[N]) -> NDArray[N]:
+def _concatenate(parts: Sequence[NDArray[N]], none: NDArray[N]) -> NDArray[N]:
     return np.concatenate([none, *parts])
+
+
+# ~ Statistics of demonstrations, as OpenVLA normalises by them.
+
+_ACTION_MASK = np.array([True] * (ACTION_DIM - 1) + [False])  # the gripper is left as it is
+
+
+def dataset_statistics(dataset: DemonstrationDataset) -> DatasetStatistics:
+    """Return q01, q99, mean, standard deviation and range of actions and, where there is any, proprioception."""
+    seen = dataset.proprioception.shape[1] > 0
+    return DatasetStatistics(
+        action=VectorStatistics.of(dataset.actions, _ACTION_MASK),
+        proprioception=VectorStatistics.of(dataset.proprioception) if seen else None,
+        num_trajectories=dataset.episodes,
+        num_transitions=len(dataset),
+    )

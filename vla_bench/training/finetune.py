@@ -1,4 +1,4 @@
-"""Fine-tune a base checkpoint on demonstrations: the whole of `vla-bench finetune`."""
+"""Fine-tune a base checkpoint on demonstrations (`vla-bench finetune`)."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,30 +10,75 @@ from typing import Any
 import torch
 
 from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError
-from vla_bench.core.locks import claimed
+from vla_bench.core.files import claimed
+from vla_bench.demos.sources import open_source
 from vla_bench.models.adapters import BaseReference
-from vla_bench.models.networks.network import NetworkCheckpoint, NetworkShape
-from vla_bench.models.networks.record import Conventions
+from vla_bench.models.network_record import Conventions
+from vla_bench.models.networks.network import NetworkCheckpoint, NetworkRequest, NetworkShape, kind_of
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
 from vla_bench.models.openvla.checkpoint import find_base
-from vla_bench.models.openvla.digest import weights_digest
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.weights import weights_digest
 from vla_bench.training.augmentation.pipeline import Pipeline
-from vla_bench.training.bases import load_base
+from vla_bench.training.augmentation.recorded_scene import proprioception_fields_of, scene_geometry_of
 from vla_bench.training.batches import BatchMaker
-from vla_bench.training.checkpoints import keep_checkpoint
+from vla_bench.training.checkpoints import TrainingProgress, write_checkpoint
 from vla_bench.training.config import FinetuneConfig
-from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, load_demonstrations, robot_of, suites_of
-from vla_bench.training.leakage import require_apart
-from vla_bench.training.methods.method import METHODS, put_on
+from vla_bench.training.dataset import (
+    DemonstrationDataset,
+    FrameSelection,
+    dataset_statistics,
+    load_demonstrations,
+    robot_of,
+    suites_of,
+)
+from vla_bench.training.distributed import ProcessGroup, join_process_group
+from vla_bench.training.methods.method import METHODS, apply_method
 from vla_bench.training.objectives import objective_for
-from vla_bench.training.precision import checkpoint_gradients, hold_weights
-from vla_bench.training.processes import Processes, processes_joined
-from vla_bench.training.scenery import proprioception_fields_of, scene_of
-from vla_bench.training.state import TrainingProgress
-from vla_bench.training.statistics import dataset_statistics
-from vla_bench.training.trackers import AllTrackers, TrackedRun, Tracker
+from vla_bench.training.precision import cast_weights, enable_activation_checkpointing
+from vla_bench.training.trackers import CompositeTracker, TrackedRun, Tracker
 from vla_bench.training.trainer import Trainer
-from vla_bench.training.validation import Validation, Validator
+from vla_bench.training.validation import Validation, Validator, require_disjoint
+
+# ~ The base of a fine-tuning run: which kind of network it is, and what of it is new.
+
+_DEFAULT_PROPRIOCEPTION_DIM = 8  # numbers of LIBERO's state, where demonstrations do not say how many a field has
+
+
+def planned_shape(config: FinetuneConfig, folder: Path | None, vla: OpenVLAConfig) -> NetworkShape:
+    """Return the shape of the network that `load_base` would give, without weights and perhaps without demonstrations.
+
+    `folder` is that of the `config.json` that describes `vla`; None: there is none.
+    """
+    return kind_of(folder, config.action_head).shape(folder, vla, _network_request(config))
+
+
+def load_base(config: FinetuneConfig, folder: Path) -> NetworkCheckpoint:
+    """Return the network in `folder`, with the head that `config` asks for.
+
+    Raises `CheckpointError` where it is damaged or contradicts `config`, `ModelConfigError` where a base cannot have
+    that head.
+    """
+    return kind_of(folder, config.action_head).load(folder, _network_request(config))
+
+
+def _network_request(config: FinetuneConfig) -> NetworkRequest:
+    return NetworkRequest(len(config.cameras), config.chunk_size, _proprioception_dim(config), config.seed)
+
+
+def _proprioception_dim(config: FinetuneConfig) -> int:
+    """Return how many numbers the chosen fields are in the demonstrations; 0 where none was chosen."""
+    if not config.proprioception:
+        return 0
+    if not config.demos:  # only planned
+        return _DEFAULT_PROPRIOCEPTION_DIM
+    path = config.demos[0]
+    with open_source(path, config.source_options()) as source:
+        source.require(cameras=config.cameras, proprioception=config.proprioception)
+        return sum(field.size for field in source.facts.proprioception_fields if field.name in config.proprioception)
+
+
+# ~ Fine-tune a base checkpoint on demonstrations: the whole of `vla-bench finetune`.
 
 REPORT_FILE = "finetune.json"
 CONFIG_FILE = "finetune.toml"
@@ -71,43 +116,43 @@ def finetune(
     `OutputMismatchError` when the output was made with another configuration, and `CheckpointError` when `resume`
     is asked for and there is nothing to go on with. Started by torchrun, the processes train together.
     """
-    with processes_joined() as processes, ExitStack() as stack:
-        processes.from_main(lambda: stack.enter_context(claimed(config.output)))
+    with join_process_group() as processes, ExitStack() as stack:
+        processes.run_on_main(lambda: stack.enter_context(claimed(config.output)))
         state_path = config.output.with_name(f".{config.output.name}.state.pt")
-        finished = processes.from_main(lambda: _previous(config, state_path, resume))
+        finished = processes.run_on_main(lambda: _load_finished_report(config, state_path, resume))
         if finished is not None:
             return finished
         run = _Run(config, processes)
         report = run.train(state_path, on_progress)
-        processes.from_main(lambda: state_path.unlink(missing_ok=True))
+        processes.run_on_main(lambda: state_path.unlink(missing_ok=True))
         return report
 
 
 class _Run:
     """One fine-tuning run and everything it holds in memory."""
 
-    def __init__(self, config: FinetuneConfig, processes: Processes) -> None:
+    def __init__(self, config: FinetuneConfig, processes: ProcessGroup) -> None:
         self._config, self._processes = config, processes
         base_folder = find_base(config.base)
         base = load_base(config, base_folder)
         selection = frame_selection(config, base.config)
         train = load_demonstrations(config.demos, selection, "train")
         valid = load_demonstrations(config.demos, selection, "valid")
-        require_apart(train, valid)
+        require_disjoint(train, valid)
         pipeline = _pipeline(config, selection, train)
         statistics = _statistics(config, base, train, pipeline)
         key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
         robot = robot_of(config.demos, config.source_options())
         shown = Conventions(config.cameras, selection.image_size, selection.proprioception, robot)
-        self._checkpoint = base.learnt({key: statistics}, shown)
+        self._checkpoint = base.learned({key: statistics}, shown)
         quantisation = METHODS[config.method].quantisation
         self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)
-        hold_weights(base.model, config.precision)
+        cast_weights(base.model, config.precision)
         self._model = base.model.to(processes.device)
         torch.manual_seed(config.seed)  # the adapters' first weights
-        self._trained = put_on(self._model, config.beside(base.config.new_parts))
+        self._trained = apply_method(self._model, config.beside(base.config.new_modules))
         if config.gradient_checkpointing:
-            checkpoint_gradients(self._model)
+            enable_activation_checkpointing(self._model)
         _check_prompts(config, base, pipeline.texts(train.instructions))
         self._train = BatchMaker(train, base.processor, statistics, pipeline, base.config)
         objective = objective_for(self._model, config.optimiser)
@@ -135,8 +180,8 @@ class _Run:
     def _tracked(self, first_step: int) -> Iterator[Tracker]:
         """Yield what is told of the run: its own log and the tracker chosen, on the main process alone."""
         config, names = self._config, ("jsonl", self._config.tracker) if self._processes.is_main else ()
-        run = TrackedRun(config.output.name, config.project, logs_of(config.output), config.decisive(), first_step)
-        tracker = AllTrackers.started(names, run)
+        run = TrackedRun(config.output.name, config.project, log_folder(config.output), config.decisive(), first_step)
+        tracker = CompositeTracker.started(names, run)
         try:
             yield tracker
         finally:
@@ -145,7 +190,7 @@ class _Run:
     def _keep(self, is_best: bool) -> None:
         """Write what has been learnt so far, whole, in place of what was there."""
         config, step = self._config, self._trainer.state.step
-        keep_checkpoint(config.output, self._write, step=step, is_best=is_best, numbered=config.keep_checkpoints)
+        write_checkpoint(config.output, self._write, step=step, is_best=is_best, numbered=config.keep_checkpoints)
 
     def _write(self, folder: Path) -> None:
         self._trained.save(folder, self._reference, self._checkpoint)
@@ -173,14 +218,14 @@ class _Run:
         )
 
 
-def logs_of(output: Path) -> Path:
+def log_folder(output: Path) -> Path:
     """Return the folder of a run's logs, beside its checkpoints, which are replaced as a whole."""
     return output.with_name(f"{output.name}-logs")
 
 
-def _previous(config: FinetuneConfig, state_path: Path, resume: bool) -> FinetuneReport | None:
+def _load_finished_report(config: FinetuneConfig, state_path: Path, resume: bool) -> FinetuneReport | None:
     """Return the report of an earlier run that finished; raise where the output is not this configuration's."""
-    if resume and not (config.output.exists() and state_path.is_file()) and not _says_finished(config.output):
+    if resume and not (config.output.exists() and state_path.is_file()) and not _is_finished(config.output):
         raise CheckpointError(config.output, "there is no run to resume; leave --resume out to begin one")
     if not config.output.exists():
         state_path.unlink(missing_ok=True)  # its output was deleted: start anew
@@ -192,7 +237,7 @@ def _previous(config: FinetuneConfig, state_path: Path, resume: bool) -> Finetun
         raise OutputMismatchError(
             config.output, [f"it holds no {REPORT_FILE}, so it was not fine-tuned here"]
         ) from None
-    then, now = _flat(earlier), _flat(json.loads(json.dumps(config.decisive())))
+    then, now = _flatten(earlier), _flatten(json.loads(json.dumps(config.decisive())))
     keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
     if keys:
         raise OutputMismatchError(config.output, [f"{key}: {then.get(key)} then, {now.get(key)} now" for key in keys])
@@ -203,15 +248,15 @@ def _previous(config: FinetuneConfig, state_path: Path, resume: bool) -> Finetun
     return FinetuneReport(**{**report, **made, "history": tuple(report["history"])})
 
 
-def _flat(content: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+def _flatten(content: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     """Return nested tables as one, keys as in `optimiser.learning_rate`."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        flat |= _flat(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
+        flat |= _flatten(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
     return flat
 
 
-def _says_finished(output: Path) -> bool:
+def _is_finished(output: Path) -> bool:
     try:
         return bool(json.loads((output / REPORT_FILE).read_text())["report"]["finished"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError):
@@ -244,7 +289,7 @@ def _check_prompts(config: FinetuneConfig, base: NetworkCheckpoint, instructions
     """Raise where a prompt is longer than it may be: none is ever cut short."""
     if config.max_prompt_tokens is None:
         return
-    lengths = base.processor.actions_for(instructions)[1].sum(dim=1).tolist()
+    lengths = base.processor.tokenize_instructions(instructions)[1].sum(dim=1).tolist()
     for instruction, length in zip(instructions, lengths, strict=True):
         if length > config.max_prompt_tokens:
             raise ConventionError(
@@ -256,10 +301,10 @@ def _check_prompts(config: FinetuneConfig, base: NetworkCheckpoint, instructions
 def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: DemonstrationDataset) -> Pipeline:
     """Return the augmentations; raise where one could not be true to the action."""
     scene = None
-    if config.augmentation.moves_the_scene:
+    if config.augmentation.needs_scene_geometry:
         fields = proprioception_fields_of(config.demos[0], selection)
         robot = robot_of(config.demos, config.source_options())
-        scene = scene_of(config.augmentation, config.demos, selection.cameras, fields, robot)
+        scene = scene_geometry_of(config.augmentation, config.demos, selection.cameras, fields, robot)
     pipeline = Pipeline.of(config.augmentation, scene)
     pipeline.check(train.proprioception)
     return pipeline
@@ -273,7 +318,7 @@ def _statistics(
     recorded = dataset_statistics(train)
     if not pipeline.geometric:
         return recorded
-    actions, proprioception = pipeline.widened(train.actions, train.proprioception)
+    actions, proprioception = pipeline.with_extremes(train.actions, train.proprioception)
     felt = recorded.proprioception
     return replace(
         recorded,

@@ -1,4 +1,4 @@
-"""The images of a data set: kept in memory where they fit, read on demand where they do not."""
+"""Images of a dataset: in memory where they fit, otherwise read on demand."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from torch.nn import functional
 from vla_bench.core.types import ImageArray
 from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_source
 
-_AT_ONCE = 64  # frames that are read or resized in one go
+_BLOCK_FRAMES = 64  # frames that are read or resized in one go
 _CHANNELS = 3
 
 
@@ -65,22 +65,22 @@ class LazyImages:
         """Read these images, episode by episode, and resize them."""
         images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
         episodes = self.episode_of_frame[frames]
-        self._forget_another_process()
+        self._reset_after_fork()
         with self._lock:
             for episode in np.unique(episodes):
                 rows = np.flatnonzero(episodes == episode)
                 path, name = self.episodes[episode]
                 steps = self.step_of_frame[frames[rows]]
                 for number, camera in enumerate(self.cameras):
-                    images[rows, number] = resized(self._source(path).images(name, camera, steps), self.side)
+                    images[rows, number] = resize_images(self._source(path).images(name, camera, steps), self.side)
         return images
 
     def cached(self) -> CachedImages:
         """Read all images into memory."""
         frames = np.arange(len(self.step_of_frame))
         images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
-        for start in range(0, len(frames), _AT_ONCE):
-            images[start : start + _AT_ONCE] = self.of(frames[start : start + _AT_ONCE])
+        for start in range(0, len(frames), _BLOCK_FRAMES):
+            images[start : start + _BLOCK_FRAMES] = self.of(frames[start : start + _BLOCK_FRAMES])
         self.close()
         return CachedImages(images)
 
@@ -102,19 +102,19 @@ class LazyImages:
             self._opened[number] = open_source(self.paths[number], self.options)
         return self._opened[number]
 
-    def _forget_another_process(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Leave what the parent of this process opened to the parent: files and videos cannot be shared."""
         if self._process != os.getpid():
             self._opened, self._process, self._lock = {}, os.getpid(), threading.Lock()
 
 
-def resized(images: ImageArray, side: int) -> ImageArray:
+def resize_images(images: ImageArray, side: int) -> ImageArray:
     """Return images (N, H, W, 3) at `side` by `side` pixels (bicubic, antialiased)."""
     if images.shape[1:3] == (side, side):
         return images
     parts = []
-    for start in range(0, len(images), _AT_ONCE):
-        pixels = torch.from_numpy(images[start : start + _AT_ONCE]).permute(0, 3, 1, 2).float()
+    for start in range(0, len(images), _BLOCK_FRAMES):
+        pixels = torch.from_numpy(images[start : start + _BLOCK_FRAMES]).permute(0, 3, 1, 2).float()
         pixels = functional.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
         parts.append(pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(parts)

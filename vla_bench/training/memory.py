@@ -1,13 +1,14 @@
-"""How much memory a training step takes, found by taking one on tensors that have shapes but no data.
+"""Estimate the memory of a training step by running it on tensors that have shapes but no data.
 
-The network is built on the meta device, the method put on it, and one forward and backward pass run under torch's
-`FakeTensorMode`, while every storage that comes into being is counted until it is freed. No weights are needed, and
-what a formula over layers (such as Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models",
-2022) would have to assume about kernels, frozen layers and adapters is what the real modules do. AdamW's two averages
-take twice the trained parameters (Loshchilov and Hutter, 2019), from the first step to the last; a linear layer in NF4
-takes 4 bits a weight, 8 bits a block of 64 weights and 32 bits for 256 such blocks (Dettmers et al., 2023).
+The network is built on the meta device, the fine-tuning method is applied to it, and one forward and backward pass run
+under torch's `FakeTensorMode`, while every storage is counted from its creation until it is freed. No weights are
+needed, and the real modules replace the assumptions about kernels, frozen layers and adapters that a formula over
+layers needs (such as Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", 2022).
+AdamW's two averages take twice the trained parameters (Loshchilov and Hutter, 2019), from the first step to the last; a
+linear layer in NF4 takes 4 bits a weight, 8 bits a block of 64 weights and 32 bits for 256 such blocks (Dettmers et
+al., 2023).
 
-Not counted: the CUDA context and libraries (0.5 to 1 GB), what the allocator holds in reserve, and data in workers.
+Not counted: the CUDA context and libraries (0.5 to 1 GB), the reserve of the allocator, and data in workers.
 """
 
 import weakref
@@ -22,15 +23,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.initialization import no_init_weights
 
-from vla_bench.models.adapters.quantisation import linear_layer_names
 from vla_bench.models.networks.network import NetworkShape
+from vla_bench.models.openvla.quantization import linear_layer_names
 from vla_bench.models.openvla.vision import CHANNELS_PER_TOWER
 from vla_bench.training.batches import Batch
-from vla_bench.training.config import OptimiserConfig, Precision
-from vla_bench.training.methods.method import METHODS, Trained, put_on_as_held
-from vla_bench.training.methods.options import MethodOptions
+from vla_bench.training.config import OptimizerConfig, Precision
+from vla_bench.training.methods.method import METHODS, MethodOptions, TrainableNetwork, apply_without_quantizing
 from vla_bench.training.objectives import objective_for
-from vla_bench.training.precision import checkpoint_gradients, computing, hold_weights
+from vla_bench.training.precision import autocast_context, cast_weights, enable_activation_checkpointing
 
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight
 _ADAMW_AVERAGES = 2
@@ -57,36 +57,40 @@ class MemoryEstimate:
     peak: int
 
 
-def estimate(config: NetworkShape, options: MethodOptions, step: StepShape) -> tuple[Trained, MemoryEstimate]:
+def estimate_memory(
+    config: NetworkShape, options: MethodOptions, step: StepShape
+) -> tuple[TrainableNetwork, MemoryEstimate]:
     """Return what the method would train of a network of that shape, and what memory a step would take."""
-    options = options.beside(config.new_parts)
-    model, trained, weights = _planned_network(config, options, step)
+    options = options.beside(config.new_modules)
+    model, trained, weights = _build_meta_network(config, options, step)
     parameters = [value for value in model.parameters() if value.requires_grad]
     gradients = sum(value.numel() * value.element_size() for value in parameters)
     optimiser = _ADAMW_AVERAGES * gradients
-    activations, moving = _highest(model, config, step)
+    activations, moving = _peak_bytes(model, config, step)
     peak = weights + optimiser + max(moving, gradients)
     return trained, MemoryEstimate(weights, gradients, optimiser, activations, peak)
 
 
-def _planned_network(config: NetworkShape, options: MethodOptions, step: StepShape) -> tuple[nn.Module, Trained, int]:
+def _build_meta_network(
+    config: NetworkShape, options: MethodOptions, step: StepShape
+) -> tuple[nn.Module, TrainableNetwork, int]:
     """Return a network on the meta device with the method on it, and the bytes of its weights."""
     with torch.device("meta"), no_init_weights():
         model: nn.Module = config.build()
-    hold_weights(model, step.precision)
+    cast_weights(model, step.precision)
     total = sum(value.numel() for value in model.parameters())
-    quantised = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantisation else []
-    saved = _computing_as_quantised(model, quantised, step)
+    quantized = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantisation else []
+    saved = _cast_quantized_layers(model, quantized, step)
     with torch.device("meta"):
-        trained = put_on_as_held(model, options, total)
+        trained = apply_without_quantizing(model, options, total)
     if step.gradient_checkpointing:
-        checkpoint_gradients(model)
+        enable_activation_checkpointing(model)
     tensors = {id(value): value for value in (*model.parameters(), *model.buffers())}
     held = sum(value.numel() * value.element_size() for value in tensors.values())
     return model.train(), trained, held - saved
 
 
-def _computing_as_quantised(model: nn.Module, names: Sequence[str], step: StepShape) -> int:
+def _cast_quantized_layers(model: nn.Module, names: Sequence[str], step: StepShape) -> int:
     """Put the layers `names`, held in NF4, into what they compute in; return by how many bytes less they are held.
 
     bitsandbytes makes the weights anew at each use, so none are kept for the way back.
@@ -101,14 +105,14 @@ def _computing_as_quantised(model: nn.Module, names: Sequence[str], step: StepSh
     return round(saved)
 
 
-def _highest(model: nn.Module, config: NetworkShape, step: StepShape) -> tuple[int, int]:
+def _peak_bytes(model: nn.Module, config: NetworkShape, step: StepShape) -> tuple[int, int]:
     """Return the most bytes live at once during the forward pass, and during forward and backward, without weights."""
     with FakeTensorMode():
-        _give_storages(model)
+        _materialize_fake_tensors(model)
         batch = _batch(config, step)
-        objective = objective_for(model, OptimiserConfig())
+        objective = objective_for(model, OptimizerConfig())
         with LiveBytes() as live:
-            with computing(step.precision, torch.device("cpu")):
+            with autocast_context(step.precision, torch.device("cpu")):
                 loss = objective.loss(objective.answer(model, batch), batch)
             forward = live.highest
             loss.backward()
@@ -146,7 +150,7 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-def _give_storages(model: nn.Module) -> None:
+def _materialize_fake_tensors(model: nn.Module) -> None:
     """Put the parameters and buffers of `model` on the processor, as tensors without data; shared ones stay shared."""
     made: dict[int, torch.Tensor] = {}
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""What a fine-tuning run would train and take, found without training and without weights."""
+"""Plan of a fine-tuning run: trained parameters, memory and number of steps, without training and without weights."""
 
 import json
 import math
@@ -11,14 +11,12 @@ from pydantic import Field
 from vla_bench.core.errors import CheckpointError, UnknownNameError
 from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.openvla.checkpoint import CONFIG_FILE, find_base
-from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
+from vla_bench.models.openvla.config import ARCHITECTURES, ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.config_file import config_from_json
-from vla_bench.models.openvla.presets import ARCHITECTURES
-from vla_bench.training.bases import planned_shape
 from vla_bench.training.config import FinetuneConfig
 from vla_bench.training.dataset import load_demonstrations
-from vla_bench.training.finetune import frame_selection
-from vla_bench.training.memory import MemoryEstimate, StepShape, estimate
+from vla_bench.training.finetune import frame_selection, planned_shape
+from vla_bench.training.memory import MemoryEstimate, StepShape, estimate_memory
 
 
 class PlannedRun(FinetuneConfig):
@@ -55,11 +53,11 @@ def plan(config: PlannedRun) -> FinetunePlan:
 
     Raises `UnknownNameError` for a base that is neither, `CheckpointError` for one without a readable configuration.
     """
-    network = planned_shape(config, _folder(config.base), network_config(config.base))
+    network = planned_shape(config, _checkpoint_folder(config.base), network_config(config.base))
     options = config.optimiser
     step = StepShape(options.batch_size, config.precision, config.gradient_checkpointing)
-    trained, memory = estimate(network, config, step)
-    epochs = _epochs(config, network) if config.demos else None
+    trained, memory = estimate_memory(network, config, step)
+    epochs = _plan_epochs(config, network) if config.demos else None
     known = epochs is not None or options.epochs is None
     return FinetunePlan(
         trainable_parameters=trained.trainable_parameters,
@@ -88,7 +86,7 @@ def network_config(base: str) -> OpenVLAConfig:
         raise CheckpointError(folder, f"{CONFIG_FILE}: {error}") from error
 
 
-def _folder(base: str) -> Path | None:
+def _checkpoint_folder(base: str) -> Path | None:
     """Return the folder of a checkpoint; None for an architecture."""
     try:
         return find_base(base)
@@ -96,7 +94,7 @@ def _folder(base: str) -> Path | None:
         return None
 
 
-def _epochs(config: FinetuneConfig, network: NetworkShape) -> Epochs:
+def _plan_epochs(config: FinetuneConfig, network: NetworkShape) -> Epochs:
     frames = len(load_demonstrations(config.demos, frame_selection(config, network), "train"))
     options = config.optimiser
     steps_per_epoch = math.ceil(frames / (options.batch_size * options.accumulate))

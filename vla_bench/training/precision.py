@@ -1,4 +1,4 @@
-"""In which numbers a network is held and computed, and what of its activations is kept for the way back."""
+"""Mixed precision and activation checkpointing."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,12 +11,12 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.training.config import Precision
 
 
-def computing(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+def autocast_context(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """Return the context in which the network is to be called."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32")
 
 
-def hold_weights(model: nn.Module, precision: Precision) -> None:
+def cast_weights(model: nn.Module, precision: Precision) -> None:
     """Put the network's parameters into the numbers that `precision` holds them in, in place.
 
     Buffers, such as the frequencies of rotary positions, stay as exact as they are.
@@ -28,12 +28,12 @@ def hold_weights(model: nn.Module, precision: Precision) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def checkpoint_gradients(model: nn.Module) -> None:
+def enable_activation_checkpointing(model: nn.Module) -> None:
     """Let every transformer within `model` keep the inputs of its layers alone, and compute the rest again.
 
     Raises where no part of it can: transformers' own layers know how.
     """
-    parts = list(_outermost(model))
+    parts = list(_outermost_transformers(model))
     if not parts:
         raise VlaBenchError(f"{type(model).__name__} has no part that can compute its activations again.")
     for part in parts:  # the first name is transformers' new one, the second goes with its version 6
@@ -41,10 +41,10 @@ def checkpoint_gradients(model: nn.Module) -> None:
         enable({"use_reentrant": False})
 
 
-def _outermost(module: nn.Module) -> Iterator[PreTrainedModel]:
+def _outermost_transformers(module: nn.Module) -> Iterator[PreTrainedModel]:
     """Yield the outermost transformers below `module` that can."""
     for child in module.children():
         if isinstance(child, PreTrainedModel) and child.supports_gradient_checkpointing:
             yield child
         else:
-            yield from _outermost(child)
+            yield from _outermost_transformers(child)

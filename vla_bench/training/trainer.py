@@ -1,9 +1,12 @@
-"""The training loop: it can stop after any kept step and go on to exactly the same weights."""
+"""The fine-tuning loop with its learning rate schedule.
+
+A run that is stopped after a checkpoint and resumed ends with exactly the same weights.
+"""
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,90 @@ import numpy as np
 import torch
 from torch import nn
 
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.training.augmentation.samples import Draw
-from vla_bench.training.batches import Batch, BatchMaker
-from vla_bench.training.config import FinetuneConfig
-from vla_bench.training.divergence import TrainingDivergedError, culprits_of
+from vla_bench.training.batches import Batch, BatchMaker, Prefetcher, SampleOrder
+from vla_bench.training.checkpoints import (
+    StepResult,
+    TrainingProgress,
+    TrainingState,
+    restore_training_state,
+    save_training_state,
+)
+from vla_bench.training.config import FinetuneConfig, OptimizerConfig
+from vla_bench.training.distributed import SINGLE_PROCESS, ProcessGroup
 from vla_bench.training.objectives import Objective
-from vla_bench.training.order import SampleOrder
-from vla_bench.training.precision import computing
-from vla_bench.training.prefetch import Prefetched
-from vla_bench.training.processes import SINGLE, Processes
-from vla_bench.training.resumption import restore_state, save_state
-from vla_bench.training.schedule import Schedule
-from vla_bench.training.state import StepResult, TrainingProgress, TrainingState
+from vla_bench.training.precision import autocast_context
 from vla_bench.training.trackers import Tracker
 from vla_bench.training.validation import Validation
+
+# ~ The learning rate of every step: a linear warm-up, then one of three courses.
+
+# How much of the way from the final to the highest learning rate is left after the share `done` of the course.
+_DECAYS: Mapping[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "linear": lambda done: 1.0 - done,
+    "constant": lambda done: 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates of a run of known length."""
+
+    options: OptimizerConfig
+    total_steps: int
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of step `step`, counted from 0."""
+        options, warmup = self.options, self.options.total_warmup(self.total_steps)
+        if step < warmup:
+            return options.learning_rate * (step + 1) / warmup
+        done = (step - warmup) / max(1, self.total_steps - warmup)
+        left = _DECAYS[options.schedule](done)
+        return options.learning_rate * (options.final_share + (1.0 - options.final_share) * left)
+
+
+# ~ A loss that is no number: which samples it came from, and what to do about it.
+
+_MAX_NAMED_SAMPLES = 3  # samples
+
+
+class TrainingDivergedError(VlaBenchError):
+    """A loss or gradient that is no number."""
+
+    def __init__(self, step: int, kept_step: int, output: Path, samples: int, culprits: Sequence[str]) -> None:
+        kept = (
+            f"the checkpoint of step {kept_step} is kept in {output}"
+            if kept_step
+            else "no checkpoint had been kept yet"
+        )
+        super().__init__(f"The loss became infinite at step {step}; {kept}. {_explain_divergence(samples, culprits)}")
+
+
+def find_non_finite_samples(batch: Batch, loss_of: Callable[[Batch], torch.Tensor], names: Iterable[str]) -> list[str]:
+    """Return the names of the rows of `batch` whose own loss is no number."""
+    with torch.no_grad():
+        return [
+            name
+            for row, name in enumerate(names)
+            if not torch.isfinite(loss_of(batch.rows(slice(row, row + 1)))).item()
+        ]
+
+
+def _explain_divergence(samples: int, culprits: Sequence[str]) -> str:
+    lower = "Lower the learning rate and start again."
+    if not culprits:
+        return f"Each of the {samples} samples of the step gives a finite loss alone: the gradient overflowed. {lower}"
+    if len(culprits) == samples:
+        return f"All {samples} samples of the step give no number, so the weights have diverged. {lower}"
+    named = ", ".join(culprits[:_MAX_NAMED_SAMPLES]) + (" and others" if len(culprits) > _MAX_NAMED_SAMPLES else "")
+    return (
+        f"{len(culprits)} of the {samples} samples of the step give no number: {named}. Look at them or leave them out."
+    )
+
+
+# ~ The training loop: it can stop after any kept step and go on to exactly the same weights.
 
 _RANK_SEED = 1_000_003  # keeps the dropout of processes apart
 
@@ -43,7 +116,7 @@ class Trainer:
         config: FinetuneConfig,
         validate: Callable[[], Validation | None],
         keep: Callable[[bool], None],
-        processes: Processes = SINGLE,
+        processes: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self._model, self._maker, self._objective, self._config = model, maker, objective, config
         self._validate, self._keep, self._processes = validate, keep, processes
@@ -65,7 +138,7 @@ class Trainer:
             config.seed,
             whole_epochs=options.epochs is not None,
         )
-        self._batches = Prefetched(self._made)
+        self._batches = Prefetcher(self._made)
         self.total_steps = options.total_steps(self._order.steps_per_epoch)
         self._schedule = Schedule(options, self.total_steps)
         self.state = TrainingState()
@@ -78,9 +151,11 @@ class Trainer:
     def restore(self, state_path: Path) -> None:
         """Begin anew, or go on from the state at `state_path` where there is one."""
         torch.manual_seed(self._config.seed + _RANK_SEED * self._processes.rank)
-        self._processes.share_weights(self._trained.values())
-        if self._processes.from_main(state_path.is_file):
-            self.state = restore_state(state_path, self._trained, self._optimiser, self._processes, self._device)
+        self._processes.broadcast_weights(self._trained.values())
+        if self._processes.run_on_main(state_path.is_file):
+            self.state = restore_training_state(
+                state_path, self._trained, self._optimiser, self._processes, self._device
+            )
 
     def run(self, state_path: Path, tracker: Tracker, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
         """Train to the end, keeping the state at `state_path` beside each checkpoint."""
@@ -121,7 +196,7 @@ class Trainer:
         sums = np.zeros(3)
         for part in self._order.share(step, self._processes.rank):
             batch = self._batches[part.number].to(self._device)
-            with computing(self._config.precision, self._device):
+            with autocast_context(self._config.precision, self._device):
                 answer = self._objective.answer(self._model, batch)
                 loss = self._objective.loss(answer, batch) * part.weight
             loss.backward()
@@ -151,10 +226,10 @@ class Trainer:
         state, is_last = self.state, self.state.step == self.total_steps
         validates = state.step % self._config.evaluate_every == 0 or is_last
         improved = validates and state.validated(self._validate(), self._config.patience)
-        if improved or self.finished or state.step % self._config.interval_of_checkpoints == 0:
+        if improved or self.finished or state.step % self._config.checkpoint_interval == 0:
             state.kept_step = state.step
-            self._processes.from_main(lambda: self._keep(improved))
-            save_state(state_path, state, self._trained, self._optimiser, self._processes, self._device)
+            self._processes.run_on_main(lambda: self._keep(improved))
+            save_training_state(state_path, state, self._trained, self._optimiser, self._processes, self._device)
         return validates
 
     def _log(self, tracker: Tracker, result: StepResult, rate: float, validated: bool) -> None:
@@ -187,7 +262,7 @@ class Trainer:
         samples = 0
         for part in self._order.share(step, self._processes.rank):
             names = [self._maker.dataset.origin_of(int(frame)) for frame in part.frames]
-            found += culprits_of(self._made(part.number).to(self._device), self._loss_of, names)
+            found += find_non_finite_samples(self._made(part.number).to(self._device), self._loss_of, names)
             samples += len(names)
         shares = self._processes.gathered((samples, found))
         culprits = [name for share in shares for name in share[1]]
@@ -195,7 +270,7 @@ class Trainer:
         raise TrainingDivergedError(step + 1, self.state.kept_step, self._config.output, total, culprits)
 
     def _loss_of(self, batch: Batch) -> torch.Tensor:
-        with computing(self._config.precision, self._device):
+        with autocast_context(self._config.precision, self._device):
             return self._objective.loss(self._objective.answer(self._model, batch), batch)
 
 

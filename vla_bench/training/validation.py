@@ -1,5 +1,6 @@
-"""How well a network predicts actions that it was not trained on."""
+"""Validation on held-out episodes, and a check that no episode is in both the training and the validation set."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,14 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from vla_bench.core.errors import ConventionError
 from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.training.batches import BatchMaker
 from vla_bench.training.config import Precision
+from vla_bench.training.dataset import DemonstrationDataset
+from vla_bench.training.distributed import SINGLE_PROCESS, ProcessGroup
 from vla_bench.training.objectives import Objective
-from vla_bench.training.precision import computing
-from vla_bench.training.processes import SINGLE, Processes
+from vla_bench.training.precision import autocast_context
 
-_BATCH = 64
+# ~ How well a network predicts actions that it was not trained on.
+
+_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Validator:
     statistics: DatasetStatistics
     frames: int  # at most so many, spread evenly
     precision: Precision = "float32"
-    processes: Processes = SINGLE
+    processes: ProcessGroup = SINGLE_PROCESS
 
     def __call__(self, model: nn.Module) -> Validation | None:
         """Return how `model` does; None where there are no validation episodes."""
@@ -45,7 +50,7 @@ class Validator:
         if available == 0:
             return None
         chosen = np.unique(np.linspace(0, available - 1, min(self.frames, available)).astype(np.int64))
-        own = _parts(chosen)[self.processes.rank :: self.processes.count]
+        own = _split_into_batches(chosen)[self.processes.rank :: self.processes.count]
         was_training = model.training
         model.eval()
         with torch.no_grad():
@@ -59,15 +64,48 @@ class Validator:
         """Return the number of frames, then the sums over them of loss, action error and token accuracy."""
         device = next(model.parameters()).device
         batch = self.maker.batch(frames).to(device)
-        with computing(self.precision, device):
+        with autocast_context(self.precision, device):
             answer = self.objective.answer(model, batch)
             loss = self.objective.loss(answer, batch).item()
         predicted = self.objective.predicted_actions(answer, batch).float().cpu().numpy()
-        error = np.abs(self.statistics.action.unnormalise(predicted) - self.maker.actions(frames)).mean()
+        error = np.abs(self.statistics.action.unnormalize(predicted) - self.maker.actions(frames)).mean()
         accuracy = self.objective.token_accuracy(answer, batch)
         means = np.array([1.0, loss, error, np.nan if accuracy is None else accuracy], dtype=np.float64)
         return means * float(len(frames))
 
 
-def _parts(frames: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
-    return [frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH)]
+def _split_into_batches(frames: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
+    return [frames[start : start + _BATCH_SIZE] for start in range(0, len(frames), _BATCH_SIZE)]
+
+
+# ~ Whether what a network is validated with is really unseen.
+
+
+def require_disjoint(train: DemonstrationDataset, valid: DemonstrationDataset) -> None:
+    """Raise `ConventionError` where an episode, told by its actions and proprioception, is in both data sets.
+
+    So it is in files that overlap and are divided differently, and in one whose own subsets overlap.
+    """
+    trained = _episode_digests(train)
+    for digest, source in _episode_digests(valid).items():
+        if digest in trained:
+            other = trained[digest]
+            where = f"{source} is trained on and validated with"
+            where = (
+                where if other == source else f"{source}, to validate with, is the same episode as {other}, to train on"
+            )
+            raise ConventionError(
+                f"{where}: the validation error would say nothing. Leave one file out, or divide them anew "
+                "(`vla-bench demos merge`, then `split`)."
+            )
+
+
+def _episode_digests(dataset: DemonstrationDataset) -> dict[str, str]:
+    """Return digest -> file and demonstration."""
+    ends = np.unique(dataset.last_frame) + 1
+    starts = [0, *ends[:-1]]
+    digests = (
+        hashlib.sha256(dataset.actions[start:end].tobytes() + dataset.proprioception[start:end].tobytes()).hexdigest()
+        for start, end in zip(starts, ends, strict=True)
+    )
+    return dict(zip(digests, dataset.sources, strict=True)) if dataset.sources else {}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vla_bench.envs.environment import make
-from vla_bench.envs.perturbations import axes
-from vla_bench.evaluation.perturbed import why_not
+from vla_bench.envs.perturbations import perturbation_axes
+from vla_bench.evaluation.plan import unsupported_reason
 from vla_bench.tasks import task_ids
 
 _MESHES = ("pick_place_bread", "pick_place_can", "pick_place_cereal", "pick_place_milk")
@@ -39,19 +39,19 @@ def _begins_and_moves(task: str, perturbation: str) -> None:
 
 @pytest.mark.parametrize("task", task_ids())
 def test_a_task_has_every_axis_but_those_that_it_says_it_lacks(task: str) -> None:
-    for axis in axes:
-        reason, expected = why_not(task, f"{axis}=2", "panda"), LACKING.get((task, axis), "")
+    for axis in perturbation_axes:
+        reason, expected = unsupported_reason(task, f"{axis}=2", "panda"), LACKING.get((task, axis), "")
         assert (expected in reason) if expected else not reason
 
 
 @pytest.mark.parametrize("task", task_ids())
 def test_a_task_begins_and_moves_under_all_its_axes_at_once(task: str) -> None:
-    has = [axis for axis in axes if (task, axis) not in LACKING]
+    has = [axis for axis in perturbation_axes if (task, axis) not in LACKING]
     _begins_and_moves(task, ",".join(f"{axis}=2" for axis in has))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "axis", "severity"), list(product(task_ids(), axes, (1, 2, 3))))
+@pytest.mark.parametrize(("task", "axis", "severity"), list(product(task_ids(), perturbation_axes, (1, 2, 3))))
 def test_a_task_begins_and_moves_under_each_axis_alone(task: str, axis: str, severity: int) -> None:
     if (task, axis) in LACKING:
         pytest.skip(f"{task} lacks {axis}")

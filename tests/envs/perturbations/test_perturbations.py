@@ -8,7 +8,7 @@ import pytest
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.envs.perturbations import NAMED_SETS, Perturbation, PerturbationError, axes
+from vla_bench.envs.perturbations import NAMED_SETS, Perturbation, PerturbationError, perturbation_axes
 from vla_bench.experts import make_expert
 
 TASK = "tabletop_object.red_cube_in_basket"
@@ -51,7 +51,7 @@ def test_what_is_no_perturbation_is_told(text: str, error: type[Exception], mess
         make(TASK, image_size=64, perturb=text)
 
 
-@pytest.mark.parametrize("axis", sorted(axes))
+@pytest.mark.parametrize("axis", sorted(perturbation_axes))
 def test_an_axis_keeps_the_scene_and_repeats_itself(axis: str, clean: VlaBenchEnv) -> None:
     environment = make(TASK, image_size=64, perturb=f"{axis}=2")
     plain, usual = clean.reset(seed=SEED)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.envs.perturbations import axes
-from vla_bench.envs.perturbations.physics import physics_hash
+from vla_bench.envs.perturbations import perturbation_axes
+from vla_bench.envs.perturbations.simulation import physics_hash
 from vla_bench.experts import make_expert
 
 TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift")
 UNFELT = ("camera", "colour", "instruction", "lighting", "sensor", "texture")
-FELT = sorted(set(axes) - set(UNFELT))
+FELT = sorted(set(perturbation_axes) - set(UNFELT))
 SEED = 3
 
 

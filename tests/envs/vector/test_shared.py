@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vla_bench.core.types import Observation
-from vla_bench.envs.vector.shared import SharedPictures, pictures_of
+from vla_bench.envs.vector.shared_images import SharedImages, image_arrays
 
 
 def observation(value: int, size: int = 8) -> Observation:
@@ -30,7 +30,7 @@ def assert_equal(found: Observation, expected: Observation) -> None:
 
 
 def test_every_row_has_a_slot_of_its_own_and_what_is_taken_is_a_copy() -> None:
-    shared = SharedPictures(pictures_of(("agentview", "wrist"), 8, depth=True), 3)
+    shared = SharedImages(image_arrays(("agentview", "wrist"), 8, depth=True), 3)
     sent = [shared.put(row, observation(row)) for row in range(3)]
     assert all(isinstance(place, int) for message in sent for place in message["images"].values())
     taken = [shared.take(row, message) for row, message in enumerate(sent)]
@@ -41,17 +41,17 @@ def test_every_row_has_a_slot_of_its_own_and_what_is_taken_is_a_copy() -> None:
 
 @pytest.mark.parametrize("size", [4, 16])
 def test_a_picture_that_is_not_as_foreseen_arrives_all_the_same(size: int) -> None:
-    shared = SharedPictures(pictures_of(("agentview", "wrist"), 8), 1)
+    shared = SharedImages(image_arrays(("agentview", "wrist"), 8), 1)
     found = shared.take(0, shared.put(0, observation(5, size)))
     assert_equal(found, observation(5, size))
 
 
 def test_what_has_no_pictures_goes_as_it_is() -> None:
-    shared = SharedPictures(pictures_of((), 8), 1)
+    shared = SharedImages(image_arrays((), 8), 1)
     assert shared.take(0, shared.put(0, observation(5)))["instruction"] == "number 5"
 
 
-def _write(shared: SharedPictures, connection: Connection) -> None:
+def _write(shared: SharedImages, connection: Connection) -> None:
     connection.send(shared.put(1, observation(9)))
     connection.recv()  # until killed
 
@@ -62,7 +62,7 @@ def _shared_files() -> list[str]:
 
 
 def test_another_process_writes_and_a_kill_leaves_nothing_behind() -> None:
-    shared = SharedPictures(pictures_of(("agentview", "wrist"), 8, depth=True), 2)
+    shared = SharedImages(image_arrays(("agentview", "wrist"), 8, depth=True), 2)
     assert _shared_files()
     assert all(line.endswith("(deleted)") for line in _shared_files()), "memory with a name could be left behind"
     context = multiprocessing.get_context("spawn")

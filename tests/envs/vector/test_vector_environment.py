@@ -14,8 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import vla_bench
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.envs.vector.environment import VlaBenchVectorEnv
-from vla_bench.envs.vector.share import require_alike
-from vla_bench.envs.vector.share_process import EnvironmentProcessError
+from vla_bench.envs.vector.worker import EnvironmentProcessError, require_same_spaces
 
 TASKS = ("tabletop_object.red_cube_on_plate", "tabletop_object.milk_box_in_basket")
 SIZE = 32
@@ -172,11 +171,11 @@ def test_what_cannot_be_made_is_one_clear_error(arguments: Any, options: Any, er
 
 def test_tasks_that_fit_into_no_batch_are_told() -> None:
     one, two = ((gymnasium.spaces.Box(-1, 1, (size,)), gymnasium.spaces.Box(-1, 1, (7 * size,))) for size in (1, 2))
-    require_alike("suite.one", one, "suite.other", one)
+    require_same_spaces("suite.one", one, "suite.other", one)
     with pytest.raises(ConventionError, match=r"Observations of suite\.two and of suite\.one are not alike"):
-        require_alike("suite.one", one, "suite.two", two)
+        require_same_spaces("suite.one", one, "suite.two", two)
     with pytest.raises(ConventionError, match=r"Actions of suite\.two and of suite\.one are not alike"):
-        require_alike("suite.one", one, "suite.two", (one[0], two[1]))
+        require_same_spaces("suite.one", one, "suite.two", (one[0], two[1]))
 
 
 def test_a_killed_process_is_an_error_and_leaves_no_other_behind() -> None:

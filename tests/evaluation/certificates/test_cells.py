@@ -5,11 +5,10 @@ from collections.abc import Iterable
 import pytest
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
-from vla_bench.evaluation.certificates.cells import Cell, Quota
-from vla_bench.evaluation.certificates.certifying import Certified
+from vla_bench.evaluation.certificates.certifier import CertifiedEpisodes, EpisodeQuota, TaskVariant
 from vla_bench.results.certificates import Certificate
 
-CELL = Cell("tabletop_pick", "pick_red_cube", "layout=3")
+CELL = TaskVariant("tabletop_pick", "pick_red_cube", "layout=3")
 
 
 def _known(clean: str, perturbed: str) -> dict[EpisodeIdentity, Certificate]:
@@ -40,12 +39,12 @@ def _indices(episodes: Iterable[EpisodeIdentity]) -> list[int]:
     ],
 )
 def test_what_is_tried_next(clean: str, perturbed: str, asked: list[str]) -> None:
-    untried = Quota(episodes=2, most=4).untried(CELL, _known(clean, perturbed))
+    untried = EpisodeQuota(episodes=2, most=4).untried(CELL, _known(clean, perturbed))
     assert [f"{episode.variant}/{episode.index}" for episode in untried] == asked
 
 
 def test_the_first_solved_indices_are_used_with_their_clean_twins() -> None:
-    certified = Certified(Quota(episodes=2, most=4), _known("sfss", "f-ss"))
+    certified = CertifiedEpisodes(EpisodeQuota(episodes=2, most=4), _known("sfss", "f-ss"))
     assert _indices(certified.quota.used(CELL, certified.known)) == [2, 3]
     assert [(episode.variant, episode.index) for episode in certified.used([CELL.clean(), CELL])] == [
         *((CLEAN, index) for index in (0, 2, 3)),
@@ -54,4 +53,4 @@ def test_the_first_solved_indices_are_used_with_their_clean_twins() -> None:
 
 
 def test_an_episode_without_its_twin_is_not_used() -> None:
-    assert Quota(2, 4).used(CELL, _known("", "ss")) == []
+    assert EpisodeQuota(2, 4).used(CELL, _known("", "ss")) == []

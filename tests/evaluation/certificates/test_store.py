@@ -7,10 +7,10 @@ import pytest
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.certificates.store import CertificateStore, Subject
+from vla_bench.evaluation.certificates.store import CertificateStore, CertificateSubject
 from vla_bench.results.certificates import Certificate, add_certificates, read_certificates
 
-SUBJECT = Subject("tabletop_pick", "pick_red_cube", "layout=1", "panda", "as it is now")
+SUBJECT = CertificateSubject("tabletop_pick", "pick_red_cube", "layout=1", "panda", "as it is now")
 
 
 def _certificate(index: int, *, solved: bool = True, error: str = "") -> Certificate:

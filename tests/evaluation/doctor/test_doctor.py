@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from vla_bench.cli.doctor import verdict
+from vla_bench.cli.diagnosis import verdict
 from vla_bench.core.conventions import GripperConvention, Orientation
 from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.evaluation.doctor import Diagnosis, DoctorOptions, consult, examine
-from vla_bench.evaluation.doctor.lessons import LOOK_AHEAD, Lesson, Lessons
-from vla_bench.evaluation.rows import EnvironmentSpec
+from vla_bench.evaluation.doctor import Diagnosis, DoctorOptions, diagnose, examine
+from vla_bench.evaluation.doctor.expert_samples import LOOK_AHEAD, ExpertSample, ExpertSamples
+from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.policies.cards import PolicyCard
 from vla_bench.policies.conventions import actions_to_close_positive, image_for_policy
 from vla_bench.policies.policy import Policy, PolicyBase, PolicyRequirements
@@ -61,7 +61,7 @@ def _towards(image: FloatArray) -> FloatArray:
 
 
 @pytest.fixture(scope="module")
-def lessons() -> Lessons:
+def expert_samples() -> ExpertSamples:
     generator, moments = np.random.default_rng(0), []
     for number in range(80):
         image = generator.integers(0, 60, (_SIZE, _SIZE, 3), dtype=np.uint8)
@@ -73,30 +73,30 @@ def lessons() -> Lessons:
             "instruction": "follow the spot",
         }
         actions = np.tile(_towards(image), (LOOK_AHEAD, 1))
-        moments.append(Lesson(number // 8, observation, actions))
-    return Lessons(tuple(moments), ())
+        moments.append(ExpertSample(number // 8, observation, actions))
+    return ExpertSamples(tuple(moments), ())
 
 
-def _diagnosis(lessons: Lessons, card: SpotCard, sees: Orientation, acts: GripperConvention) -> Diagnosis:
+def _diagnosis(expert_samples: ExpertSamples, card: SpotCard, sees: Orientation, acts: GripperConvention) -> Diagnosis:
     def build(changed: PolicyCard | None) -> Policy:
         assert isinstance(changed, SpotCard)
         return SpotPolicy(changed, sees, acts)
 
-    return examine(build, card, Path(), lessons, _SPEC)
+    return examine(build, card, Path(), expert_samples, _SPEC)
 
 
 def _card(**fields: object) -> SpotCard:
     return SpotCard.model_validate({"kind": "spot", "description": "follows a spot", **fields})
 
 
-def test_a_right_card_is_healthy(lessons: Lessons) -> None:
-    diagnosis = _diagnosis(lessons, _card(), "upright", "close_positive")
+def test_a_right_card_is_healthy(expert_samples: ExpertSamples) -> None:
+    diagnosis = _diagnosis(expert_samples, _card(), "upright", "close_positive")
     assert not diagnosis.fixes
     assert not diagnosis.lost
     assert verdict(diagnosis)[0].startswith("No mistake found")
 
 
-def test_a_policy_that_writes_to_what_it_sees_does_not_change_the_lessons(lessons: Lessons) -> None:
+def test_a_policy_that_writes_to_what_it_sees_does_not_change_the_lessons(expert_samples: ExpertSamples) -> None:
     class Blackening(SpotPolicy):
         def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
             actions = super().act(observations, rows=rows)
@@ -104,44 +104,44 @@ def test_a_policy_that_writes_to_what_it_sees_does_not_change_the_lessons(lesson
                 observation["images"]["agentview"][:] = 0
             return actions
 
-    before = [lesson.observation["images"]["agentview"].copy() for lesson in lessons.moments]
+    before = [expert_sample.observation["images"]["agentview"].copy() for expert_sample in expert_samples.moments]
     card = _card()
-    assert not examine(lambda _: Blackening(card), card, Path(), lessons, _SPEC).fixes
-    after = [lesson.observation["images"]["agentview"] for lesson in lessons.moments]
+    assert not examine(lambda _: Blackening(card), card, Path(), expert_samples, _SPEC).fixes
+    after = [expert_sample.observation["images"]["agentview"] for expert_sample in expert_samples.moments]
     np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("trained", ["mirrored", "upside_down", "rotated_180"])
-def test_turned_images_are_named(lessons: Lessons, trained: Orientation) -> None:
-    diagnosis = _diagnosis(lessons, _card(), trained, "close_positive")
+def test_turned_images_are_named(expert_samples: ExpertSamples, trained: Orientation) -> None:
+    diagnosis = _diagnosis(expert_samples, _card(), trained, "close_positive")
     assert [fix.fix for fix in diagnosis.fixes] == [f'image_orientation = "{trained}"']
     assert diagnosis.after[3] < 0.05 < diagnosis.before[3]
 
 
-def test_a_wrong_gripper_is_named(lessons: Lessons) -> None:
-    diagnosis = _diagnosis(lessons, _card(gripper="close_one"), "upright", "open_one")
+def test_a_wrong_gripper_is_named(expert_samples: ExpertSamples) -> None:
+    diagnosis = _diagnosis(expert_samples, _card(gripper="close_one"), "upright", "open_one")
     assert [fix.fix for fix in diagnosis.fixes] == ['gripper = "open_one"']
     assert 'Mend it with: gripper = "open_one"' in " ".join(verdict(diagnosis))
 
 
-def test_two_mistakes_at_once_are_both_named(lessons: Lessons) -> None:
-    diagnosis = _diagnosis(lessons, _card(), "mirrored", "open_one")
+def test_two_mistakes_at_once_are_both_named(expert_samples: ExpertSamples) -> None:
+    diagnosis = _diagnosis(expert_samples, _card(), "mirrored", "open_one")
     assert {fix.fix for fix in diagnosis.fixes} == {'image_orientation = "mirrored"', 'gripper = "open_one"'}
 
 
-def test_a_policy_that_knows_nothing_is_said_to_be_lost(lessons: Lessons) -> None:
+def test_a_policy_that_knows_nothing_is_said_to_be_lost(expert_samples: ExpertSamples) -> None:
     class Blind(SpotPolicy):
         def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
             return np.random.default_rng(len(rows)).uniform(-1, 1, (len(rows), 1, 7)).astype(np.float32)
 
-    diagnosis = examine(lambda card: Blind(_card()), _card(), Path(), lessons, _SPEC)
+    diagnosis = examine(lambda card: Blind(_card()), _card(), Path(), expert_samples, _SPEC)
     assert diagnosis.lost
     assert "no better than a constant one" in verdict(diagnosis)[-1]
 
 
 def test_the_expert_cannot_be_compared_with_itself() -> None:
     with pytest.raises(ConventionError, match="expert itself"):
-        consult(DoctorOptions("expert", "tabletop_pick"))
+        diagnose(DoctorOptions("expert", "tabletop_pick"))
 
 
 def test_too_few_episodes_are_refused() -> None:
@@ -163,7 +163,7 @@ proprioception = ["end_effector_position", "gripper_position", "joint_positions"
 action_from = "expected"
 """
     )
-    diagnosis = consult(DoctorOptions(str(card), "tabletop_pick", tasks=("pick_red_cube",), episodes=10))
+    diagnosis = diagnose(DoctorOptions(str(card), "tabletop_pick", tasks=("pick_red_cube",), episodes=10))
     fixes = {fix.mistake: fix.fix for fix in diagnosis.fixes}
     assert fixes["image orientation"] == 'image_orientation = "upright"'
     assert fixes["gripper convention"] in ('gripper = "close_positive"', 'gripper = "close_one"')

@@ -11,7 +11,7 @@ from tests.models.small import small_checkpoint
 from tests.training.trained import TrainedNetwork, logits, train
 from vla_bench.core.errors import CheckpointError
 from vla_bench.models.adapters import ADAPTER_FILES, load_adapter, load_finetuned, merge, read_base
-from vla_bench.models.adapters.merging import OutputExistsError
+from vla_bench.models.adapters.loading import OutputExistsError
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
 
 METHODS = ("lora", "adapter")  # one of each form
@@ -106,12 +106,12 @@ def test_a_full_checkpoint_has_nothing_to_merge(network: TrainedNetwork, tmp_pat
 
 def test_what_can_be_folded_becomes_a_plain_checkpoint(network: TrainedNetwork, tmp_path: Path) -> None:
     report = merge(network.output, tmp_path / "merged")
-    if report.why_not_folded is None:
+    if report.unmergeable_reason is None:
         checkpoint = load_checkpoint(tmp_path / "merged")
         assert checkpoint.model.state_dict().keys() == load_checkpoint(network.base).model.state_dict().keys()
         assert torch.allclose(logits(checkpoint), logits(load_finetuned(network.output)), atol=1e-5)
         return
-    assert "nonlinearity" in report.why_not_folded
+    assert "nonlinearity" in report.unmergeable_reason
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):  # never loaded without its adapter
         load_checkpoint(tmp_path / "merged")
 

@@ -13,8 +13,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.models.small import INSTRUCTIONS
-from vla_bench.models.openvla.prompt import action_prompt
-from vla_bench.models.openvla.tokenizer import train_nano_tokenizer
+from vla_bench.models.openvla.tokenization import action_prompt, train_nano_tokenizer
 
 Tensors = dict[str, torch.Tensor]
 PATCH, SIZE, HEADS, LAYERS = 14, 28, 2, 3

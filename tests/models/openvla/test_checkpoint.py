@@ -10,7 +10,7 @@ from tests.models.small import inputs, small_checkpoint
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, statistics_for
 from vla_bench.models.openvla.checkpoint import CHECKPOINT_FILES, find_base, load_checkpoint, save_checkpoint
-from vla_bench.models.openvla.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from vla_bench.models.openvla.processor import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_saved_and_loaded_networks_agree(tmp_path, decoding):
         expected = saved.model.action_logits(**inputs(saved, 2))
         assert torch.equal(loaded.model.action_logits(**inputs(loaded, 2)), expected)
     actions = np.random.default_rng(0).uniform(-1, 1, (4, 7))
-    before, after = (entry.statistics["made_up"].action.normalise(actions) for entry in (saved, loaded))
+    before, after = (entry.statistics["made_up"].action.normalize(actions) for entry in (saved, loaded))
     assert np.array_equal(before, after)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint"]
 
@@ -102,13 +102,13 @@ def test_bases_are_found_by_path_and_unknown_ones_named(folder):
 def test_normalisation_is_openvla_s():
     values = np.random.default_rng(0).normal(size=(1000, 3)) * [1.0, 5.0, 0.0]
     statistics = VectorStatistics.of(values, np.array([True, False, True]))
-    scaled = statistics.normalise(values)
+    scaled = statistics.normalize(values)
     low, high = np.quantile(values[:, 0], [0.01, 0.99])
     assert np.allclose(scaled[:, 0], np.clip(2 * (values[:, 0] - low) / (high - low + 1e-8) - 1, -1, 1), atol=1e-6)
     assert np.allclose(scaled[:, 1], values[:, 1])
     assert not scaled[:, 2].any()
     inside = (values[:, 0] > low) & (values[:, 0] < high)
-    assert np.allclose(statistics.unnormalise(scaled)[inside], values[inside], atol=1e-5)
+    assert np.allclose(statistics.unnormalize(scaled)[inside], values[inside], atol=1e-5)
 
 
 def test_statistics_are_found_by_key():
@@ -146,7 +146,7 @@ def test_images_of_another_size_are_resized():
 
 def test_prompts_are_padded_on_the_right_to_a_fixed_length():
     processor = small_checkpoint().processor
-    ids, mask = processor.actions_for(["reach for the cube"])
+    ids, mask = processor.tokenize_instructions(["reach for the cube"])
     assert ids.shape == (1, 10)
     length = int(mask.sum())
     assert mask[0].tolist() == [1] * length + [0] * (10 - length)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.openvla.digest import weights_digest
+from vla_bench.models.openvla.weights import weights_digest
 
 
 def shards(folder: Path, **changes: torch.Tensor) -> Path:

@@ -5,31 +5,30 @@ import torch
 from torch.nn import functional
 
 from tests.models.small import small_config
-from vla_bench.models.openvla.config import OpenVLAConfig
-from vla_bench.models.openvla.initialisation import _RESIDUAL_WRITERS, initialise
+from vla_bench.models.openvla.config import OpenVLAConfig, openvla_nano_config
+from vla_bench.models.openvla.initialization import _RESIDUAL_WRITERS, initialize_weights
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.models.openvla.presets import openvla_nano_config
 
 
-def _initialised(seed: int, global_seed: int = 0, config: OpenVLAConfig | None = None) -> OpenVLA:
+def _initialized(seed: int, global_seed: int = 0, config: OpenVLAConfig | None = None) -> OpenVLA:
     torch.manual_seed(global_seed)
     model = OpenVLA(config or small_config())
-    initialise(model, seed)
+    initialize_weights(model, seed)
     return model
 
 
 @pytest.fixture(scope="module")
 def nano() -> OpenVLA:
-    return _initialised(0, config=openvla_nano_config())
+    return _initialized(0, config=openvla_nano_config())
 
 
 def test_the_seed_alone_decides_every_weight() -> None:
-    first, second = _initialised(1, global_seed=2).state_dict(), _initialised(1, global_seed=3).state_dict()
+    first, second = _initialized(1, global_seed=2).state_dict(), _initialized(1, global_seed=3).state_dict()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 def test_another_seed_gives_other_weights() -> None:
-    first, second = _initialised(1), _initialised(2)
+    first, second = _initialized(1), _initialized(2)
     for name, weight in first.named_parameters():
         if name.endswith("proj.weight"):
             assert not torch.equal(weight, second.get_parameter(name)), name
@@ -38,7 +37,7 @@ def test_another_seed_gives_other_weights() -> None:
 def test_the_global_generator_is_left_alone() -> None:
     model = OpenVLA(small_config())
     before = torch.random.get_rng_state()
-    initialise(model, 5)
+    initialize_weights(model, 5)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from tests.models.small import VOCABULARY, inputs, small_checkpoint, small_config
-from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.openvla.config import ModelConfigError
+from vla_bench.models.openvla.action_tokens import SmoothedTokenLoss
+from vla_bench.models.openvla.config import ModelConfigError, openvla_7b_config, openvla_nano_config
 from vla_bench.models.openvla.config_file import config_from_json, config_to_json
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.models.openvla.presets import openvla_7b_config, openvla_nano_config
 
 DECODINGS = ("autoregressive", "parallel")
 
@@ -56,7 +55,9 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(decoding):
 def test_a_prompt_longer_than_the_fixed_length_leaves_other_rows_alone():
     checkpoint = small_checkpoint()
     batch = inputs(checkpoint, 2)
-    ids, mask = checkpoint.processor.actions_for(["reach for the cube", "reach for the " + "very " * 9 + "far cube"])
+    ids, mask = checkpoint.processor.tokenize_instructions(
+        ["reach for the cube", "reach for the " + "very " * 9 + "far cube"]
+    )
     assert ids.shape[1] > checkpoint.config.prompt_length
     with torch.no_grad():
         alone = checkpoint.model.action_logits(**first_rows(batch, slice(1)))

@@ -8,7 +8,7 @@ from PIL import Image
 from tests.models.openvla.published import ACTION, write_published
 from tests.models.small import INSTRUCTIONS
 from vla_bench.models.openvla import OpenVLAPredictor, load
-from vla_bench.models.openvla.preprocessing import ImageError
+from vla_bench.models.openvla.processor import ImageError
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +25,16 @@ def images(count: int) -> list[np.ndarray]:
 def test_an_action_is_decoded_from_seven_greedy_tokens(model: OpenVLAPredictor) -> None:
     picture = images(1)[0]
     processor = model.checkpoint.processor
-    ids, _ = processor.actions_for([INSTRUCTIONS[1]])
+    ids, _ = processor.tokenize_instructions([INSTRUCTIONS[1]])
     pixels = processor.images(picture[None, None])
     with torch.no_grad():
         for _ in range(7):  # the whole sequence anew for each token, as without a cache
             logits = model(ids, torch.ones_like(ids), pixels).logits
             ids = torch.cat([ids, logits[:, -1:].argmax(dim=-1)], dim=1)
-    centres = (np.linspace(-1, 1, 256)[:-1] + np.linspace(-1, 1, 256)[1:]) / 2
-    normalised = centres[np.clip(640 - ids[0, -7:].numpy() - 1, 0, 254)]
+    centers = (np.linspace(-1, 1, 256)[:-1] + np.linspace(-1, 1, 256)[1:]) / 2
+    normalized = centers[np.clip(640 - ids[0, -7:].numpy() - 1, 0, 254)]
     low, high = np.array(ACTION["q01"]), np.array(ACTION["q99"])
-    expected = np.where(ACTION["mask"], 0.5 * (normalised + 1) * (high - low) + low, normalised)
+    expected = np.where(ACTION["mask"], 0.5 * (normalized + 1) * (high - low) + low, normalized)
     np.testing.assert_allclose(model.predict_action(picture, INSTRUCTIONS[1], "fractal"), expected, atol=1e-6)
 
 
@@ -49,7 +49,7 @@ def test_a_batch_of_16_different_prompts_agrees_with_each_alone(model: OpenVLAPr
 
 def test_logits_of_a_padded_batch_agree_closely(model: OpenVLAPredictor) -> None:
     processor, instructions = model.checkpoint.processor, ["reach " + "over there " * (row % 5) for row in range(16)]
-    ids, mask = processor.actions_for(instructions)
+    ids, mask = processor.tokenize_instructions(instructions)
     pixels = processor.images(np.stack(images(16))[:, None])
     with torch.no_grad():
         together = model(ids, mask, pixels).logits

@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vla_bench.models.openvla.config import ModelConfigError
-from vla_bench.models.openvla.preprocessing import IMAGENET_MEAN, IMAGENET_STD, ImagePreparation
-from vla_bench.models.openvla.presets import openvla_7b_config
+from vla_bench.models.openvla.config import ModelConfigError, openvla_7b_config
+from vla_bench.models.openvla.processor import IMAGENET_MEAN, IMAGENET_STD, ImagePreparation
 
 PREPARATION = ImagePreparation.of(openvla_7b_config())
 
@@ -18,14 +17,14 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def normalised(image: Image.Image) -> torch.Tensor:
+def normalized(image: Image.Image) -> torch.Tensor:
     pixels = torch.from_numpy(np.asarray(image).astype(np.float64) / 255).permute(2, 0, 1)
     mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return torch.cat([(pixels - mean) / std, (pixels - 0.5) / 0.5])
 
 
 def difference(preparation: ImagePreparation, array: np.ndarray, expected: Image.Image) -> float:
-    return float((preparation.pixel_values(torch.from_numpy(array)[None])[0] - normalised(expected)).abs().max())
+    return float((preparation.pixel_values(torch.from_numpy(array)[None])[0] - normalized(expected)).abs().max())
 
 
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (300, 480)])

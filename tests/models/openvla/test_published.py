@@ -23,10 +23,9 @@ from tests.models.small import INSTRUCTIONS
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.openvla import load, weights
 from vla_bench.models.openvla.checkpoint import load_checkpoint, save_checkpoint
-from vla_bench.models.openvla.config import ModelConfigError
+from vla_bench.models.openvla.config import ModelConfigError, openvla_7b_config
 from vla_bench.models.openvla.config_file import config_from_json, config_to_json
-from vla_bench.models.openvla.presets import openvla_7b_config
-from vla_bench.models.openvla.prompt import action_prompt
+from vla_bench.models.openvla.tokenization import action_prompt
 
 
 def image(seed: int = 0, size: tuple[int, int] = (28, 28)) -> np.ndarray:
@@ -37,7 +36,7 @@ def image(seed: int = 0, size: tuple[int, int] = (28, 28)) -> np.ndarray:
 def test_logits_are_those_of_the_published_tensors(tmp_path: Path, backbone: str) -> None:
     tensors = write_published(tmp_path / "net", backbone)
     model = load(tmp_path / "net")
-    ids, mask = model.checkpoint.processor.actions_for([INSTRUCTIONS[0]])
+    ids, mask = model.checkpoint.processor.tokenize_instructions([INSTRUCTIONS[0]])
     pixels = model.checkpoint.processor.images(image()[None, None])
     with torch.no_grad():
         output = model(ids, mask, pixels, labels=ids)
@@ -166,7 +165,7 @@ def test_weights_come_in_the_type_asked_for(tmp_path: Path) -> None:
     assert {value.dtype for value in load(tmp_path / "net").parameters()} == {torch.bfloat16}
     full, half = load(tmp_path / "net", dtype=torch.float32), load(tmp_path / "net", dtype=torch.bfloat16)
     assert {value.dtype for value in full.parameters()} == {torch.float32}
-    ids, mask = full.checkpoint.processor.actions_for([INSTRUCTIONS[0]])
+    ids, mask = full.checkpoint.processor.tokenize_instructions([INSTRUCTIONS[0]])
     pixels = full.checkpoint.processor.images(image()[None, None])
     with torch.no_grad():
         expected, found = full(ids, mask, pixels).logits, half(ids, mask, pixels).logits
@@ -232,8 +231,8 @@ def test_what_this_code_does_not_build_is_named(change, message: str) -> None:
 def test_prompts_end_with_the_empty_token_and_are_padded_with_the_published_id(tmp_path: Path) -> None:
     write_published(tmp_path / "net")
     processor = load(tmp_path / "net").checkpoint.processor
-    ids, mask = processor.actions_for(["REACH for the cube", "put the cube in the basket"])
-    lower, _ = processor.actions_for(["reach for the cube"])
+    ids, mask = processor.tokenize_instructions(["REACH for the cube", "put the cube in the basket"])
+    lower, _ = processor.tokenize_instructions(["reach for the cube"])
     short = int(mask[0].sum())
     assert ids[0, :short].tolist() == lower[0].tolist()
     assert ids[0, short - 1] == ids[1, -1] == EMPTY
@@ -258,6 +257,6 @@ def test_a_sentencepiece_file_takes_the_place_of_the_tokenizer_s_json(tmp_path: 
     )
     (tmp_path / "net" / "tokenizer.json").unlink()
     write_json(tmp_path / "net" / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
-    ids, _ = load(tmp_path / "net").checkpoint.processor.actions_for(["Reach for the cube"])
+    ids, _ = load(tmp_path / "net").checkpoint.processor.tokenize_instructions(["Reach for the cube"])
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "net" / "tokenizer.model"))
     assert ids[0].tolist() == [1, *pieces.encode(action_prompt("reach for the cube")), EMPTY]

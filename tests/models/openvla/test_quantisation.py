@@ -8,7 +8,7 @@ import torch
 from tests.models.openvla import published
 from tests.models.openvla.published import write_published
 from vla_bench.core.errors import MissingExtraError
-from vla_bench.models.openvla import load, quantisation
+from vla_bench.models.openvla import load, quantization
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -35,6 +35,6 @@ def test_the_decoder_is_quantised_and_the_rest_is_not(
 
 def test_without_bitsandbytes_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_published(tmp_path / "net")
-    monkeypatch.setattr(quantisation.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(quantization.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"Loading in 4 bits needs bitsandbytes: .*vla-bench\[quantised\]"):
         load(tmp_path / "net", quantise="4bit")

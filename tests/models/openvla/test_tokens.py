@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from vla_bench.models.losses import SmoothedTokenLoss
-from vla_bench.models.openvla.action_tokens import ActionTokenizer
-from vla_bench.models.openvla.presets import openvla_7b_config
-from vla_bench.models.openvla.prompt import action_prompt, question_prompt
-from vla_bench.models.openvla.tokenizer import VocabularyError, train_nano_tokenizer, word_token
+from vla_bench.models.openvla.action_tokens import ActionTokenizer, SmoothedTokenLoss
+from vla_bench.models.openvla.config import openvla_7b_config
+from vla_bench.models.openvla.tokenization import (
+    VocabularyError,
+    action_prompt,
+    question_prompt,
+    train_nano_tokenizer,
+    word_token,
+)
 
 SENTENCES = [action_prompt(f"put the {colour} cube in the basket") for colour in ("red", "green", "blue")]
 
@@ -17,7 +21,7 @@ def test_openvla_s_constants():
     tokens = ActionTokenizer(config.vocab_end)
     assert tokens.encode(np.array([-1.0, 1.0, -7.0, 7.0])).tolist() == [31999, 31744, 31999, 31744]
     assert tokens.encode(np.array(0.0)) == 31872
-    assert len(tokens.bin_centres) == 255
+    assert len(tokens.bin_centers) == 255
     assert tokens.decode(np.array([31999]))[0] == pytest.approx(-1 + 1 / 255)
     assert tokens.decode(np.array([31744, 31745])).tolist() == pytest.approx([1 - 1 / 255] * 2)
 

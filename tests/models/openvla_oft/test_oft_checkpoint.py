@@ -120,7 +120,7 @@ def test_the_published_layout_loads_and_is_saved_again(tmp_path):
     torch.save(parts.proprioception_projector.state_dict(), folder / "proprio_projector--5_checkpoint.pt")
     loaded = load_oft_checkpoint(folder)
     assert torch.equal(loaded.model.vla.projector.fc1.weight, base.model.projector.fc1.weight)
-    ids, mask = loaded.processor.actions_for(["reach for the cube"])
+    ids, mask = loaded.processor.tokenize_instructions(["reach for the cube"])
     size = loaded.config.vla.image_size
     pixels = loaded.processor.images(torch.zeros(1, 2, size, size, 3, dtype=torch.uint8))
     inputs = (ids, mask, pixels, torch.ones(1, 8))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vla_bench.models.openvla_oft.images import evaluation_image, jpeg_round_trip, lanczos_resized
+from vla_bench.policies.conventions import evaluation_image, jpeg_round_trip, lanczos_resized
 
 
 def smooth_image(side: int) -> np.ndarray:
@@ -14,9 +14,9 @@ def plain_lanczos(row: np.ndarray, size: int) -> np.ndarray:
     """One line of pixels, by the definition: every source pixel within three (source) pixels of the target's centre."""
     scale, result = len(row) / size, []
     for target in range(size):
-        centre, total, weight_sum = (target + 0.5) * scale, 0.0, 0.0
+        center, total, weight_sum = (target + 0.5) * scale, 0.0, 0.0
         for source, value in enumerate(row):
-            x = (source + 0.5 - centre) / max(scale, 1.0)
+            x = (source + 0.5 - center) / max(scale, 1.0)
             if abs(x) < 3:
                 weight = 1.0 if x == 0 else 3 * np.sin(np.pi * x) * np.sin(np.pi * x / 3) / (np.pi * x) ** 2
                 total, weight_sum = total + weight * value, weight_sum + weight

@@ -10,8 +10,7 @@ from tests.models.small_pi0 import IMAGE_TOKEN, STATISTICS, byte_tokenizer, save
 from vla_bench.core.errors import CheckpointError
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics, write_statistics
 from vla_bench.models.pi0.checkpoint import lerobot_config, load_pi0_checkpoint
-from vla_bench.models.pi0.normalisation import Scaling, read_normalisation
-from vla_bench.models.pi0.processor import Pi0Processor
+from vla_bench.models.pi0.processor import Pi0Processor, Scaling, read_normalization
 
 
 @pytest.fixture
@@ -141,8 +140,8 @@ def statistics() -> DatasetStatistics:
 
 
 def test_statistics_are_read_from_wherever_a_checkpoint_keeps_them(folder):
-    read = read_normalisation(folder, None)
-    assert read.state.centre.tolist() == STATISTICS["state_mean"]
+    read = read_normalization(folder, None)
+    assert read.state.center.tolist() == STATISTICS["state_mean"]
     assert read.action.half_range.tolist() == STATISTICS["actions_std"]
 
     lerobot = statistics()
@@ -154,15 +153,15 @@ def test_statistics_are_read_from_wherever_a_checkpoint_keeps_them(folder):
     config = {"norm_map": {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "MEAN_STD"}}
     step = {"registry_name": "normalizer_processor", "config": config, "state_file": "step_5.safetensors"}
     (folder / "policy_preprocessor.json").write_text(json.dumps({"steps": [{"registry_name": "other"}, step]}))
-    read = read_normalisation(folder, None)
-    assert np.array_equal(read.action.centre, lerobot.action.mean)
+    read = read_normalization(folder, None)
+    assert np.array_equal(read.action.center, lerobot.action.mean)
     low = lerobot.proprioception.q01.astype(np.float32)
-    assert read.state.normalise(low) == pytest.approx(-np.ones(8), abs=1e-5)
+    assert read.state.normalize(low) == pytest.approx(-np.ones(8), abs=1e-5)
 
     write_statistics(folder / "dataset_statistics.json", {"mine": lerobot})
-    read = read_normalisation(folder, "mine", quantiles=True)
-    assert read.action.normalise(lerobot.action.q99) == pytest.approx(np.ones(7), abs=1e-5)
-    read = read_normalisation(folder, None)
+    read = read_normalization(folder, "mine", quantiles=True)
+    assert read.action.normalize(lerobot.action.q99) == pytest.approx(np.ones(7), abs=1e-5)
+    read = read_normalization(folder, None)
     assert np.array_equal(read.state.half_range, lerobot.proprioception.std)
 
 
@@ -173,7 +172,7 @@ def test_a_lerobot_normalisation_that_is_not_known_is_named(folder):
         content = {"steps": [{**step, "config": {"norm_map": norm_map}}]}
         (folder / "policy_preprocessor.json").write_text(json.dumps(content))
         with pytest.raises(CheckpointError, match=message):
-            read_normalisation(folder, None)
+            read_normalization(folder, None)
 
 
 def test_scaling_and_back_gives_the_same_numbers():
@@ -182,7 +181,7 @@ def test_scaling_and_back_gives_the_same_numbers():
         Scaling.by_deviation(values.mean(0), values.std(0)),
         Scaling.by_range(values.min(0), values.max(0)),
     ):
-        assert scaling.unnormalise(scaling.normalise(values)) == pytest.approx(values, abs=1e-5)
+        assert scaling.unnormalize(scaling.normalize(values)) == pytest.approx(values, abs=1e-5)
 
 
 def test_statistics_larger_than_the_network_are_named(folder):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from vla_bench.results.statistics.multiplicity import holm
+from vla_bench.results.statistics.multiple_comparisons import holm
 
 
 def test_holm_by_hand() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from vla_bench.results.statistics.pairs import PairCounts, bootstrap_difference, mcnemar_exact, mean_difference
+from vla_bench.results.statistics.paired import PairCounts, bootstrap_difference, mcnemar_exact, mean_difference
 
 NO_PAIRS = PairCounts(0, 0, 0, 0)
 

@@ -2,7 +2,7 @@ from itertools import combinations, product
 
 import pytest
 
-from vla_bench.results.statistics.ranks import Rank, group_letters, rank
+from vla_bench.results.statistics.multiple_comparisons import Rank, group_letters, rank
 
 
 def test_policies_that_were_not_told_apart_share_a_letter_and_a_range() -> None:

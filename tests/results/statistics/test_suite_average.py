@@ -5,13 +5,13 @@ import pytest
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
 
-from vla_bench.results.statistics.proportions import wilson
-from vla_bench.results.statistics.suite_average import (
+from vla_bench.results.statistics.proportions import (
     clustered_bootstrap,
-    expanded,
+    expanded_confidence,
     fixed_tasks,
     sampled_tasks,
     task_clustered,
+    wilson,
 )
 
 
@@ -77,8 +77,8 @@ def test_clustered_bootstrap_of_many_tasks_is_students_interval() -> None:
 
 
 def test_few_tasks_take_percentiles_farther_out() -> None:
-    assert expanded(0.95, 1000) == pytest.approx(0.95, abs=1e-3)
-    assert 0.95 < expanded(0.95, 10) < expanded(0.95, 5) < 1.0
+    assert expanded_confidence(0.95, 1000) == pytest.approx(0.95, abs=1e-3)
+    assert 0.95 < expanded_confidence(0.95, 10) < expanded_confidence(0.95, 5) < 1.0
 
 
 def test_the_same_rates_have_the_same_interval() -> None:

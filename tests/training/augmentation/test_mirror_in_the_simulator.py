@@ -4,18 +4,17 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_bench.core.cameras import CameraGeometry
-from vla_bench.envs.engines.tabletop import TabletopSimulation
+from vla_bench.core.geometry import CameraGeometry
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.envs.placement import Place
-from vla_bench.training.augmentation.config import AugmentationConfig
-from vla_bench.training.augmentation.flip import HorizontalFlip
-from vla_bench.training.augmentation.mjcf import camera_in_mjcf, robot_base_in_mjcf
-from vla_bench.training.augmentation.robots import robots
+from vla_bench.envs.tabletop.placement import Place
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
+from vla_bench.training.augmentation.geometric import HorizontalFlip
+from vla_bench.training.augmentation.recorded_scene import camera_in_mjcf, robot_base_in_mjcf
 from vla_bench.training.augmentation.samples import Samples
-from vla_bench.training.augmentation.scene import SceneGeometry
+from vla_bench.training.augmentation.scene import SceneGeometry, robot_symmetries
+from vla_bench.training.config import AugmentationConfig
 
-PANDA = robots["panda"]
+PANDA = robot_symmetries["panda"]
 CHOSEN = np.ones(1, dtype=bool)
 SIZE = 96
 

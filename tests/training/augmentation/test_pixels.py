@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from vla_bench.training.augmentation.config import AugmentationConfig
 from vla_bench.training.augmentation.pipeline import Pipeline
 from vla_bench.training.augmentation.samples import Draw, Samples
+from vla_bench.training.config import AugmentationConfig
 
 OFF = {"shift_pixels": 0, "brightness": 0.0}
 EACH = [

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vla_bench.core.cameras import CameraGeometry
+from vla_bench.core.geometry import CameraGeometry
 from vla_bench.core.types import ProprioceptionField
-from vla_bench.training.augmentation.config import AugmentationConfig
-from vla_bench.training.augmentation.mjcf import camera_in_mjcf
-from vla_bench.training.augmentation.motion import axis_angle_of
+from vla_bench.training.augmentation.geometric import first_direction_word, half_turn_text, mirror_text
 from vla_bench.training.augmentation.pipeline import Pipeline
-from vla_bench.training.augmentation.robots import robots
+from vla_bench.training.augmentation.recorded_scene import camera_in_mjcf
 from vla_bench.training.augmentation.samples import Draw, Samples
-from vla_bench.training.augmentation.scene import AugmentationRefusedError, SceneGeometry
-from vla_bench.training.augmentation.words import direction_in, half_turned_text, mirrored_text
+from vla_bench.training.augmentation.scene import (
+    AugmentationRefusedError,
+    SceneGeometry,
+    axis_angle_of,
+    robot_symmetries,
+)
+from vla_bench.training.config import AugmentationConfig
 
 
 def looking(position: tuple[float, float, float], right: tuple[float, float, float], up: tuple[float, float, float]):
@@ -30,7 +33,7 @@ ABOVE = looking((0.1, 0.05, 2.0), (0, 1, 0), (-1, 0, 0))
 POSITION = ProprioceptionField("end_effector_position", 3, "m, world")
 ORIENTATION = ProprioceptionField("end_effector_axis_angle", 3, "rad, world")
 JOINTS = ProprioceptionField("joint_positions", 7, "rad")
-SCENE = SceneGeometry({"agentview": AGENTVIEW}, (-0.56, 0.0, 0.9), robot=robots["panda"])
+SCENE = SceneGeometry({"agentview": AGENTVIEW}, (-0.56, 0.0, 0.9), robot=robot_symmetries["panda"])
 SCENE_ABOVE = replace(SCENE, cameras={"above": ABOVE})
 FLIP, TURN, HALF = ({name: value} for name, value in (("flip", 0.5), ("rotation_deg", 20), ("half_turn", 0.5)))
 
@@ -131,14 +134,14 @@ def test_rotations_of_another_sign_convention_are_refused():
     ],
 )
 def test_words_for_directions_are_exchanged(text, mirrored, turned):
-    assert mirrored_text(text) == mirrored
-    assert half_turned_text(text) == turned
-    assert mirrored_text(mirrored) == text
+    assert mirror_text(text) == mirrored
+    assert half_turn_text(text) == turned
+    assert mirror_text(mirrored) == text
 
 
 def test_directions_are_found_as_whole_words():
-    assert direction_in("the Left one") == "Left"
-    assert direction_in("bright cleft") is None
+    assert first_direction_word("the Left one") == "Left"
+    assert first_direction_word("bright cleft") is None
 
 
 def test_only_those_drawn_are_mirrored_chunk_and_all_cameras_together():
@@ -165,10 +168,10 @@ def test_statistics_are_widened_by_what_the_changes_reach():
     draw = np.random.default_rng(0)
     actions = draw.uniform([0] * 7, [1] * 7, (100, 7)).astype(np.float32)
     felt = np.zeros((100, 0), np.float32)
-    widened, _ = pipeline(FLIP, SCENE).widened(actions, felt)
-    assert np.allclose(widened.min(axis=0)[[1, 3, 5]], -actions.max(axis=0)[[1, 3, 5]])
-    assert np.allclose(widened.min(axis=0)[[0, 2, 4, 6]], actions.min(axis=0)[[0, 2, 4, 6]])
-    turned, _ = pipeline(HALF, SCENE_ABOVE).widened(actions, felt)
+    with_extremes, _ = pipeline(FLIP, SCENE).with_extremes(actions, felt)
+    assert np.allclose(with_extremes.min(axis=0)[[1, 3, 5]], -actions.max(axis=0)[[1, 3, 5]])
+    assert np.allclose(with_extremes.min(axis=0)[[0, 2, 4, 6]], actions.min(axis=0)[[0, 2, 4, 6]])
+    turned, _ = pipeline(HALF, SCENE_ABOVE).with_extremes(actions, felt)
     assert np.allclose(turned.min(axis=0)[:2], -actions.max(axis=0)[:2], atol=1e-6)
 
 

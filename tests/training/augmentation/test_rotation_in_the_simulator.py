@@ -4,14 +4,14 @@ import mujoco
 import numpy as np
 import pytest
 
-from vla_bench.core.cameras import CameraGeometry
-from vla_bench.envs.engines.tabletop import TabletopSimulation
+from vla_bench.core.geometry import CameraGeometry
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.training.augmentation.config import AugmentationConfig
-from vla_bench.training.augmentation.mjcf import camera_in_mjcf
-from vla_bench.training.augmentation.rotation import InPlaneRotation
+from vla_bench.envs.tabletop.simulation import TabletopSimulation
+from vla_bench.training.augmentation.geometric import InPlaneRotation
+from vla_bench.training.augmentation.recorded_scene import camera_in_mjcf
 from vla_bench.training.augmentation.samples import Samples
 from vla_bench.training.augmentation.scene import SceneGeometry
+from vla_bench.training.config import AugmentationConfig
 
 SIZE = 128
 ANGLES = np.deg2rad([-40.0, 10.0, 90.0, 180.0])

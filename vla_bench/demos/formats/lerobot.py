@@ -1,8 +1,4 @@
-"""LeRobot's dataset folders, version 3: many episodes to a parquet file and to a video.
-
-LeRobot states neither what an action means nor which way a gripper closes, so the user must: `gripper` always, and the
-fields of the state vector unless their names say them.
-"""
+"""Reader of LeRobot dataset folders (version 3), with exact video frame access."""
 
 import io
 import json
@@ -17,7 +13,6 @@ from numpy.typing import NDArray
 from vla_bench.core.conventions import turned
 from vla_bench.core.errors import ConventionError, DemonstrationFileError, MissingExtraError
 from vla_bench.core.types import ImageArray, ProprioceptionField
-from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import (
     FORMATS,
@@ -26,8 +21,73 @@ from vla_bench.demos.sources import (
     SourceFacts,
     SourceOptions,
     cameras_by_our_names,
+    panda_hand_to_grip_site_axis_angle,
 )
-from vla_bench.demos.videos import VideoReader
+
+# ~ Frames of a video by time, exactly: what LeRobot's data sets keep images in.
+
+_CHEAPER_TO_GO_ON = 12  # frames ahead of the last one that are decoded on the way rather than sought
+
+
+class VideoReader:
+    """An open video. Not safe in several threads at once."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise MissingExtraError("Reading LeRobot videos", f"av ({error})", "lerobot") from error
+        self._path, self._fps = path, fps
+        try:
+            self._container = av.open(str(path))
+            self._stream: Any = self._container.streams.video[0]
+        except (OSError, IndexError, ValueError) as error:
+            raise DemonstrationFileError(path, f"cannot be opened as a video ({error})") from error
+        self._decoded: Any = None
+        self._last: Any = None  # the frame decoded last
+
+    def frames(self, times_s: NDArray[np.float64]) -> ImageArray:
+        """Return the frames shown at these times [s], in any order, (len(times_s), H, W, 3)."""
+        found: dict[int, NDArray[np.uint8]] = {}
+        numbers = np.rint(np.asarray(times_s) * self._fps).astype(np.int64)
+        for number in np.unique(numbers):
+            found[int(number)] = self._frame(int(number))
+        return np.stack([found[int(number)] for number in numbers])
+
+    def close(self) -> None:
+        """Close the video."""
+        self._container.close()
+
+    def _frame(self, number: int) -> NDArray[np.uint8]:
+        """Return a frame by its number, counted from time 0."""
+        at = None if self._last is None else self._number(self._last)
+        if at is None or not at <= number <= at + _CHEAPER_TO_GO_ON:
+            self._seek(number)
+        while self._last is None or self._number(self._last) < number:
+            self._last = next(self._decoded, None)
+            if self._last is None:
+                raise DemonstrationFileError(self._path, f"it ends before {number / self._fps:.3f} s")
+        if (there := self._number(self._last)) != number:
+            problem = f"no frame at {number / self._fps:.3f} s (the next is at {there / self._fps:.3f} s)"
+            raise DemonstrationFileError(self._path, problem)
+        image: NDArray[np.uint8] = self._last.to_ndarray(format="rgb24")
+        return image
+
+    def _seek(self, number: int) -> None:
+        """Go to the key frame at or before a frame."""
+        time_base = float(self._stream.time_base)
+        self._container.seek(int(number / self._fps / time_base), stream=self._stream, backward=True)
+        self._decoded, self._last = self._container.decode(self._stream), None
+
+    def _number(self, frame: Any) -> int:
+        return round(float(frame.pts * frame.time_base) * self._fps)
+
+
+# ~ LeRobot's dataset folders, version 3: many episodes to a parquet file and to a video.
+# ~
+# ~ LeRobot states neither what an action means nor which way a gripper closes, so the user must: `gripper` always,
+# ~ and the
+# ~ fields of the state vector unless their names say them.
 
 _MAJOR_VERSION = "v3"
 _IMAGE_PREFIXES = ("observation.images.", "observation.")

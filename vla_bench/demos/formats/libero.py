@@ -1,20 +1,24 @@
-"""LIBERO's HDF5 files: the published ones, and those that OpenVLA's `regenerate_libero_dataset.py` makes of them.
-
-Images are stored as OpenGL renders them, rows from the bottom up; a vertical flip turns them right side up. (OpenVLA's
-RLDS data rotates them by 180 degrees instead, which also swaps left and right.) In the published files row t of the
-observations was seen after action t (LIBERO's `create_dataset.py`), in the regenerated ones before it; both are read
-as they are, as everybody trains on them. `ee_ori` is the hand's orientation, which is turned to that of the point
-between the fingertips, as our environments give it; as stored it is `hand_axis_angle`.
-"""
+"""Reader of LIBERO HDF5 files."""
 
 import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from vla_bench.demos.conversions import panda_hand_to_grip_site_axis_angle
-from vla_bench.demos.foreign_hdf5 import GRIP_SITE, HAND, ForeignHdf5Source, ObservationField
+from vla_bench.demos.formats.robomimic import GRIP_SITE, HAND, ObservationField, RobosuiteHdf5Source
 from vla_bench.demos.hdf5 import data_attributes, first_observations
-from vla_bench.demos.sources import FORMATS
+from vla_bench.demos.sources import FORMATS, panda_hand_to_grip_site_axis_angle
+
+# ~ LIBERO's HDF5 files: the published ones, and those that OpenVLA's `regenerate_libero_dataset.py` makes of them.
+# ~
+# ~ Images are stored as OpenGL renders them, rows from the bottom up; a vertical flip turns them right side up.
+# ~ (OpenVLA's
+# ~ RLDS data rotates them by 180 degrees instead, which also swaps left and right.) In the published files row t of
+# ~ the
+# ~ observations was seen after action t (LIBERO's `create_dataset.py`), in the regenerated ones before it; both are
+# ~ read
+# ~ as they are, as everybody trains on them. `ee_ori` is the hand's orientation, which is turned to that of the
+# ~ point
+# ~ between the fingertips, as our environments give it; as stored it is `hand_axis_angle`.
 
 _SCENE = re.compile(r"^[A-Z_]+_SCENE\d+_")
 _LANGUAGE = re.compile(r"\(:language\s+([^)]*)\)")
@@ -22,7 +26,7 @@ _FILE_END = "_demo"
 
 
 @FORMATS.named("libero")
-class LiberoSource(ForeignHdf5Source):
+class LiberoSource(RobosuiteHdf5Source):
     """One task a file; the gripper is -1 open and +1 close, axis-angles keep the quaternion's sign, as ours do."""
 
     format = "libero"

@@ -1,18 +1,59 @@
-"""A simulation under perturbations: it wraps any engine's."""
+"""A simulation under perturbations, which wraps that of any engine, and the hash of its physics."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_bench.core.cameras import CameraGeometry
+from vla_bench.core.episode import array_hash
+from vla_bench.core.geometry import CameraGeometry
 from vla_bench.core.types import FloatArray, ImageArray, World
-from vla_bench.envs.perturbations.effect import Effect
-from vla_bench.envs.perturbations.model_fields import ModelFields
-from vla_bench.envs.perturbations.perturbation import Perturbation
+from vla_bench.envs.perturbations.perturbation import Effect, Perturbation
 from vla_bench.envs.simulation import Disturbance, Fixture, Simulation
 from vla_bench.tasks.task import Task
+
+if TYPE_CHECKING:
+    import mujoco
+
+
+# ~ The fields of a compiled model that perturbations may change: kept as compiled, brought back, compared.
+
+_FIELDS = (
+    *("cam_pos", "cam_quat", "cam_fovy"),
+    *("light_pos", "light_dir", "light_ambient", "light_diffuse", "light_specular"),
+    *("mat_rgba", "mat_texrepeat", "mat_specular", "geom_rgba"),
+    *("geom_size", "geom_pos", "geom_rbound", "geom_aabb", "bvh_aabb", "geom_friction"),
+    *("body_pos", "body_quat", "body_ipos", "body_mass", "body_inertia", "body_subtreemass"),
+    *("site_pos", "site_size"),
+)
+_HEADLIGHT = ("ambient", "diffuse", "specular")
+
+
+class ModelFields:
+    """A model's changeable fields as they were when this was made."""
+
+    def __init__(self, model: "mujoco.MjModel") -> None:
+        self._model = model
+        self._compiled = {name: getattr(model, name).copy() for name in _FIELDS}
+        self._headlight = {name: getattr(model.vis.headlight, name).copy() for name in _HEADLIGHT}
+
+    def restore(self) -> None:
+        """Bring everything back."""
+        for name, values in self._compiled.items():
+            getattr(self._model, name)[:] = values
+        for name, values in self._headlight.items():
+            getattr(self._model.vis.headlight, name)[:] = values
+
+    def changed(self) -> list[NDArray[np.float64]]:
+        """Return the present values of the fields that differ from the compiled ones."""
+        now = [(getattr(self._model, name), values) for name, values in self._compiled.items()]
+        now += [(getattr(self._model.vis.headlight, name), values) for name, values in self._headlight.items()]
+        return [np.array(value, dtype=np.float64) for value, compiled in now if not np.array_equal(value, compiled)]
+
+
+# ~ A simulation under perturbations: it wraps any engine's.
 
 
 def perturbed_simulation(
@@ -56,7 +97,7 @@ class PerturbedSimulation:
 
     def reset(self, generator: np.random.Generator, disturb: Disturbance | None = None) -> None:
         """Begin an episode: the clean scene, changed."""
-        children = _children(generator, self._effects)
+        children = _axis_generators(generator, self._effects)
         for fields in self._fields:
             fields.restore()
         for axis, effect in self._effects.items():
@@ -175,7 +216,46 @@ class PerturbedSimulation:
         self._inner.close()
 
 
-def _children(generator: np.random.Generator, names: Iterable[str]) -> dict[str, np.random.Generator]:
+def _axis_generators(generator: np.random.Generator, names: Iterable[str]) -> dict[str, np.random.Generator]:
     """Return a generator for each axis that follows from `generator` and its name alone; no draw is taken away."""
     entropy = generator.spawn(1)[0].integers(2**32, size=4).tolist()
     return {name: np.random.default_rng([*entropy, *name.encode()]) for name in names}
+
+
+# ~ What the physics of an episode follows from, as a hash: equal hashes, the same course under the same actions.
+# ~
+# ~ It covers every field of the simulated model but those that only draw, the state, and what comes between an
+# ~ action and
+# ~ the robot. An expert acts on these alone, so what it does under one hash it does wherever the hash is the same.
+
+# Of MuJoCo's model, what its engine reads for drawing alone (mjmodel.h). Whatever is not named here counts as physics.
+_VISUAL_PREFIXES = ("cam_", "light_", "mat_", "tex_", "skin_", "text_")
+_VISUAL_FIELDS = {
+    *(f"{kind}_{what}" for kind in ("geom", "site", "tendon") for what in ("rgba", "matid")),
+    *(f"{kind}_group" for kind in ("geom", "site")),
+}
+
+
+def physics_hash(simulation: "Simulation") -> str:
+    """Return the hash of a simulation as it stands, such as after a reset."""
+    model = simulation.models()[0]
+    acting = simulation.acting() if isinstance(simulation, PerturbedSimulation) else ()
+    return array_hash(*_fields(model), *_options(model), simulation.state(), np.array(acting, dtype=str))
+
+
+def _fields(model: "mujoco.MjModel") -> Iterator[NDArray[np.generic]]:
+    for name in sorted(dir(model)):
+        if name.startswith(("_", *_VISUAL_PREFIXES)) or name in _VISUAL_FIELDS:
+            continue
+        value = getattr(model, name)
+        if isinstance(value, np.ndarray):
+            yield np.array([name])
+            yield value
+
+
+def _options(model: "mujoco.MjModel") -> Iterator[NDArray[np.generic]]:
+    for name in sorted(dir(model.opt)):
+        value = getattr(model.opt, name)
+        if not name.startswith("_") and isinstance(value, np.ndarray | float | int):
+            yield np.array([name])
+            yield np.asarray(value)

@@ -1,1 +1,1 @@
-"""Many environments at once, in processes that share memory."""
+"""Vector environments in worker processes with shared memory."""

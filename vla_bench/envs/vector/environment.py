@@ -1,4 +1,4 @@
-"""The Gymnasium vector environment: many environments of one or several tasks in worker processes."""
+"""The Gymnasium vector environment: environments of one or several tasks in worker processes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,12 +12,15 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError
+from vla_bench.core.machine import usable_cores
 from vla_bench.core.types import FloatArray
-from vla_bench.envs.vector.copies import RecycledCopies
-from vla_bench.envs.vector.processes import process_variables
-from vla_bench.envs.vector.share import Infos, ShareSpec, require_alike
-from vla_bench.envs.vector.share_process import ShareProcess
-from vla_bench.envs.vector.shared import SharedPictures, pictures_of
+from vla_bench.envs.environment import CAMERAS
+from vla_bench.envs.options import Rendering
+from vla_bench.envs.vector.shared_images import RecycledBuffers, SharedImages, image_arrays
+from vla_bench.envs.vector.worker import Infos, WorkerProcess, WorkerSpec, process_variables, require_same_spaces
+from vla_bench.tasks import get_task
+
+# ~ The Gymnasium vector environment: many environments of one or several tasks in worker processes.
 
 Batch = dict[str, Any]  # as `Observation`, every array with one more axis in front, a tuple of instructions
 Step = tuple[Batch, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -39,12 +42,12 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
         options: dict[str, Any],
     ) -> None:
         self.num_envs, self._copy, self._pending = len(task_ids), copy, False
-        self._pictures, self._processes = _started(task_ids, workers, autoreset_mode, options)
+        self._pictures, self._processes = _start_workers(task_ids, workers, autoreset_mode, options)
         try:
             facts = [process.facts() for process in self._processes]
             for process, other in zip(self._processes, facts, strict=True):
                 spaces = [(one.observation_space, one.action_space) for one in (facts[0], other)]
-                require_alike(task_ids[0], spaces[0], process.spec.task_ids[0], spaces[1])
+                require_same_spaces(task_ids[0], spaces[0], process.spec.task_ids[0], spaces[1])
         except BaseException:
             self.close_extras()
             self.closed = True
@@ -53,7 +56,7 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
         self.single_observation_space, self.single_action_space = facts[0].observation_space, facts[0].action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._copies: defaultdict[tuple[str, str], RecycledCopies] = defaultdict(RecycledCopies)
+        self._copies: defaultdict[tuple[str, str], RecycledBuffers] = defaultdict(RecycledBuffers)
         self._small: list[Batch] = [{} for _ in self._processes]  # of each worker: observations without pictures
 
     @property  # type: ignore[misc]  # read only, as SyncVectorEnv has it
@@ -74,7 +77,9 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
         A number seeds environment i with `seed + i`; a sequence has a seed for each.
         """
         self._require_idle()
-        seeds = [seed if seed is None else seed + i for i in range(self.num_envs)] if _is_one(seed) else list(seed)  # type: ignore[arg-type,operator]
+        seeds = (
+            [seed if seed is None else seed + i for i in range(self.num_envs)] if _is_single_seed(seed) else list(seed)
+        )  # type: ignore[arg-type,operator]
         mask = _reset_mask(options, self.num_envs)
         if len(seeds) != self.num_envs:
             raise ConventionError(f"There are {len(seeds)} seeds. Expected {self.num_envs}, one an environment.")
@@ -96,7 +101,7 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
     def step_async(self, actions: FloatArray) -> None:
         """Begin a step."""
         self._require_idle()
-        actions = _checked(actions, self.action_space.shape or ())
+        actions = _validated_actions(actions, self.action_space.shape or ())
         for process in self._processes:
             process.ask("step_share", actions[process.places])
         self._pending = True
@@ -170,7 +175,7 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
             if key in pictures:
                 batch[key] = {name: self._own(key, name, one) for name, one in pictures[key].items()}
             else:
-                batch[key] = _together([small[key] for small in self._small])
+                batch[key] = _concatenate([small[key] for small in self._small])
         return batch
 
     def _own(self, kind: str, camera: str, pictures: NDArray[Any]) -> NDArray[Any]:
@@ -183,12 +188,12 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
             raise AlreadyPendingCallError("A step has begun. Call step_wait() first.", "step")
 
 
-def _started(
+def _start_workers(
     task_ids: Sequence[str], workers: int, autoreset_mode: AutoresetMode, options: dict[str, Any]
-) -> tuple[SharedPictures, list[ShareProcess]]:
+) -> tuple[SharedImages, list[WorkerProcess]]:
     """Start the processes, each with as many environments as the next or one more."""
-    pictures = SharedPictures(
-        pictures_of(
+    pictures = SharedImages(
+        image_arrays(
             options["cameras"],
             options["image_size"],
             depth=options["depth"],
@@ -199,22 +204,22 @@ def _started(
     sizes = [len(task_ids) // workers + (place < len(task_ids) % workers) for place in range(workers)]
     firsts = [0, *accumulate(sizes)]
     shares = [
-        ShareSpec(first, tuple(task_ids[first : first + size]), options, autoreset_mode)
+        WorkerSpec(first, tuple(task_ids[first : first + size]), options, autoreset_mode)
         for first, size in zip(firsts, sizes, strict=False)
     ]
     processes = [
-        ShareProcess(share, pictures, process_variables(workers, worker)) for worker, share in enumerate(shares)
+        WorkerProcess(share, pictures, process_variables(workers, worker)) for worker, share in enumerate(shares)
     ]
     return pictures, processes
 
 
-def _together(parts: Sequence[Any]) -> Any:
+def _concatenate(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], tuple):  # instructions
         return tuple(text for part in parts for text in part)
     return {} if isinstance(parts[0], dict) else np.concatenate(parts)  # without cameras there are no images
 
 
-def _is_one(seed: int | Sequence[int | None] | None) -> bool:
+def _is_single_seed(seed: int | Sequence[int | None] | None) -> bool:
     return seed is None or isinstance(seed, int | np.integer)
 
 
@@ -231,7 +236,7 @@ def _with_mask(options: dict[str, Any] | None, mask: NDArray[np.bool_] | None, p
     return options if options is None or mask is None else {**options, "reset_mask": mask[places]}
 
 
-def _checked(actions: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+def _validated_actions(actions: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """Return the actions; raise before any environment has moved where one would refuse."""
     actions = np.asarray(actions)
     if actions.shape != shape:
@@ -241,3 +246,66 @@ def _checked(actions: FloatArray, shape: tuple[int, ...]) -> FloatArray:
             f"The action of environment {int(np.argmin(np.isfinite(actions).all(-1)))} is not finite."
         )
     return actions
+
+
+# ~ How vector environments are made, by our own function and by Gymnasium's.
+
+
+def make_vec(
+    task_ids: str | Sequence[str],
+    num_envs: int | None = None,
+    *,
+    num_workers: int | None = None,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    copy: bool = True,
+    image_size: int = 224,
+    rendering: Rendering = "fast",
+    cameras: tuple[str, ...] = CAMERAS,
+    depth: bool = False,
+    wait_steps: int | None = None,
+    perturb: str | None = None,
+    robot: str = "panda",
+    segmentation: bool = False,
+) -> VlaBenchVectorEnv:
+    """Return `num_envs` environments (one a task by default) in `num_workers` processes (one a core by default).
+
+    Environment i is of task i modulo the number of tasks; the other options are those of `make`. With `copy=False` the
+    pictures that `step` and `reset` return are the shared memory itself, and change with the next call. A script that
+    calls this must be a file and do so under `if __name__ == "__main__":`.
+
+    Raises:
+        UnknownNameError: for an unknown task, camera or perturbation axis.
+        ConventionError: where the tasks' observations or actions do not fit into one batch.
+    """
+    asked = [task_ids] if isinstance(task_ids, str) else list(task_ids)
+    for task_id in asked:
+        get_task(task_id)
+    count = len(asked) if num_envs is None else num_envs
+    cores = usable_cores()
+    for name, value in (("task_ids", len(asked)), ("num_envs", count), ("num_workers", num_workers or cores)):
+        if value < 1:
+            raise ConventionError(f"{name} is {value}. Expected 1 or more.")
+    options = {
+        "image_size": image_size,
+        "rendering": rendering,
+        "cameras": tuple(cameras),
+        "depth": depth,
+        "wait_steps": wait_steps,
+        "perturb": perturb,
+        "robot": robot,
+        "segmentation": segmentation,
+    }
+    return VlaBenchVectorEnv(
+        [asked[i % len(asked)] for i in range(count)],
+        workers=min(count, num_workers or cores),
+        autoreset_mode=AutoresetMode(autoreset_mode),
+        copy=copy,
+        options=options,
+    )
+
+
+def make_vec_registered(
+    num_envs: int, task_id: str, render_mode: str | None = None, **options: Any
+) -> VlaBenchVectorEnv:
+    """Serve `gymnasium.make_vec`, which passes a render mode."""
+    return make_vec(task_id, num_envs, **options)

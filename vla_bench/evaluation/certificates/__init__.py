@@ -1,6 +1,6 @@
-"""Which episodes the expert solves: found out once, kept, and used by every run that comes to the same episodes."""
+"""Certificates of the episodes that the expert solves: computed once, stored, and shared by all runs."""
 
-from vla_bench.evaluation.certificates.certifying import Certified, Certifier
+from vla_bench.evaluation.certificates.certifier import CertifiedEpisodes, Certifier
 from vla_bench.evaluation.certificates.store import CertificateStore
 
-__all__ = ["CertificateStore", "Certified", "Certifier"]
+__all__ = ["CertificateStore", "CertifiedEpisodes", "Certifier"]

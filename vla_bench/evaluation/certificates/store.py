@@ -1,13 +1,13 @@
-"""Certificates as they are made, in one SQLite file that several runs may share."""
+"""Storage of certificates in an SQLite file that several runs may share."""
 
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vla_bench.core.closing import Closing
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.files import Closing
 from vla_bench.results.certificates import Certificate
 
 _SCHEMA = """
@@ -24,7 +24,7 @@ _BUSY_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Subject:
+class CertificateSubject:
     """Whose certificates: a task under a perturbation with a robot. Those of another fingerprint are another's."""
 
     suite: str
@@ -50,7 +50,7 @@ class CertificateStore(Closing):
             self._connection.close()
             raise VlaBenchError(f"{path} is no file of certificates: {error}. Delete it, or name another.") from None
 
-    def add(self, subject: Subject, certificates: Iterable[Certificate], seconds: float, date: str) -> None:
+    def add(self, subject: CertificateSubject, certificates: Iterable[Certificate], seconds: float, date: str) -> None:
         """Keep what an episode each has shown; `seconds` is what one took. Those with errors are not kept."""
         rows = [
             (
@@ -63,7 +63,7 @@ class CertificateStore(Closing):
         ]
         self._connection.executemany(f"INSERT OR REPLACE INTO certificates VALUES ({','.join('?' * 14)})", rows)
 
-    def certificates(self, subject: Subject, seed: int) -> list[Certificate]:
+    def certificates(self, subject: CertificateSubject, seed: int) -> list[Certificate]:
         """Return what is known, by index."""
         rows = self._connection.execute(
             "SELECT episode_index, scene_hash, physics_hash, solved, steps, shown_in FROM certificates "

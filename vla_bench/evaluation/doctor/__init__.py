@@ -1,6 +1,5 @@
-"""The convention doctor: which plausible mistake in a policy's card would bring its actions nearer to the expert's."""
+"""The convention doctor: finds wrong conventions in a policy's card by comparing its actions with the expert's."""
 
-from vla_bench.evaluation.doctor.consultation import DoctorOptions, consult
-from vla_bench.evaluation.doctor.examination import Diagnosis, Finding, examine
+from vla_bench.evaluation.doctor.examination import Diagnosis, DoctorOptions, Finding, diagnose, examine
 
-__all__ = ["Diagnosis", "DoctorOptions", "Finding", "consult", "examine"]
+__all__ = ["Diagnosis", "DoctorOptions", "Finding", "diagnose", "examine"]

@@ -1,4 +1,4 @@
-"""Try every proposal on the same moments, keep what clearly helps, and try the others on top of it."""
+"""Diagnosis of a policy: measures its action errors, tries every proposed correction, and keeps those that help."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -11,22 +11,69 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
-from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.doctor.errors import ActionErrors, action_errors
-from vla_bench.evaluation.doctor.lessons import LOOK_AHEAD, Lessons
-from vla_bench.evaluation.doctor.mistakes import Patient, Proposal, mistakes
-from vla_bench.evaluation.rows import EnvironmentSpec
+from vla_bench.core.errors import ConventionError, VlaBenchError
+from vla_bench.core.types import FloatArray
+from vla_bench.evaluation.doctor.expert_samples import LOOK_AHEAD, ExpertSamples, record_expert_samples
+from vla_bench.evaluation.doctor.mistakes import ExaminedPolicy, Proposal, mistakes
+from vla_bench.evaluation.environment_slots import EnvironmentSpec
+from vla_bench.evaluation.plan import select_tasks
+from vla_bench.evaluation.protocol import EvaluationProtocol
+from vla_bench.evaluation.run import environment_spec
+from vla_bench.policies import Policy, find_policy
 from vla_bench.policies.cards import PolicyCard
-from vla_bench.policies.policy import EnvironmentConventions, Policy, as_chunks
+from vla_bench.policies.loading import CardSource, PolicySource
+from vla_bench.policies.policy import EnvironmentConventions, as_chunks
+
+# ~ How far a policy's actions are from the expert's, in parts that different mistakes spoil.
+
+_ACTION_PARTS = (slice(0, 3), slice(3, 6), slice(6, 7))  # position, rotation, gripper
+_MIN_SPREAD = 0.02  # where the expert hardly moves, a small error is a small error
+
+
+@dataclass(frozen=True, eq=False)
+class ActionErrors:
+    """Errors relative to what the best constant action would have: 0 is the expert, 1 no better than a constant.
+
+    Each array has one number a moment, (M,); `by_step` one a step of the predicted chunks, (H,).
+    """
+
+    position: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    gripper: NDArray[np.float64]
+    by_step: NDArray[np.float64]
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """The mean of the three parts, (M,)."""
+        mean: NDArray[np.float64] = (self.position + self.rotation + self.gripper) / 3.0
+        return mean
+
+
+def action_errors(predicted: FloatArray, expert: FloatArray) -> ActionErrors:
+    """Compare chunks (M, H, 7) of a policy and of the expert; all but `by_step` judge the first action alone."""
+    predicted = np.concatenate([predicted[..., :6], np.sign(predicted[..., 6:])], axis=-1)  # only its sign counts
+    parts = [_relative_error(predicted[..., part], expert[..., part]) for part in _ACTION_PARTS]
+    position, rotation, gripper = (error[:, 0] for error in parts)
+    return ActionErrors(position, rotation, gripper, np.mean([error.mean(axis=0) for error in parts], axis=0))
+
+
+def _relative_error(predicted: FloatArray, expert: FloatArray) -> NDArray[np.float64]:
+    """Return the mean absolute error of each action, (M, H), over that of the expert's median."""
+    spread = float(np.abs(expert - np.median(expert, axis=(0, 1))).mean())
+    error: NDArray[np.float64] = np.abs(predicted - expert).mean(axis=-1, dtype=np.float64)
+    return error / max(spread, _MIN_SPREAD)
+
+
+# ~ Try every proposal on the same moments, keep what clearly helps, and try the others on top of it.
 
 Build = Callable[[PolicyCard | None], Policy]  # the policy under a card; None: the user's own class
 
 _ALPHA = 0.05  # of a false finding, over all proposals of a round (Holm)
-_LEAST_GAIN = 0.1  # share of the error that a change must remove to count
+_MIN_GAIN = 0.1  # share of the error that a change must remove to count
 _ROUNDS = 3  # mistakes that may hide behind each other
 _BATCH = 16
-_LOST = 0.9  # a total error above which the policy is no better than a constant action
-_DRIFT = 1.5  # times the first action's error at which the rest of a chunk is not worth executing
+_UNINFORMATIVE_ERROR = 0.9  # a total error above which the policy is no better than a constant action
+_MAX_CHUNK_ERROR_RATIO = 1.5  # times the first action's error at which the rest of a chunk is not worth executing
 
 
 @dataclass(frozen=True)
@@ -61,7 +108,7 @@ class Diagnosis:
     @property
     def lost(self) -> bool:
         """Whether the policy, even with the changes, is no better than a constant action."""
-        return self.after[3] > _LOST
+        return self.after[3] > _UNINFORMATIVE_ERROR
 
     @property
     def chunk_too_long(self) -> bool:
@@ -72,17 +119,19 @@ class Diagnosis:
     @property
     def steps_worth_executing(self) -> int:
         """How many actions of a chunk are about as good as the first."""
-        limit = _DRIFT * self.by_step[0]
+        limit = _MAX_CHUNK_ERROR_RATIO * self.by_step[0]
         return next((k for k, error in enumerate(self.by_step) if error > limit), len(self.by_step))
 
 
-def examine(build: Build, card: PolicyCard | None, folder: Path, lessons: Lessons, spec: EnvironmentSpec) -> Diagnosis:
+def examine(
+    build: Build, card: PolicyCard | None, folder: Path, expert_samples: ExpertSamples, spec: EnvironmentSpec
+) -> Diagnosis:
     """Return which changes bring the policy's actions nearer to the expert's.
 
     `build` makes the policy from a card without its way of executing chunks: whole chunks are judged.
     """
     bare = None if card is None else card.model_copy(update={"chunk": None})
-    examination = _Examination(build, folder, lessons, spec)
+    examination = _Examination(build, folder, expert_samples, spec)
     state = _State(bare, (), examination.errors(bare, ()))
     initial = state
     first: list[Finding] = []
@@ -96,14 +145,14 @@ def examine(build: Build, card: PolicyCard | None, folder: Path, lessons: Lesson
         state = states[0]
     executed = getattr(card.chunk, "steps", None) if card is not None else None
     return Diagnosis(
-        _means(initial.errors),
-        _means(state.errors),
+        _mean_errors(initial.errors),
+        _mean_errors(state.errors),
         tuple(first),
         tuple(fixes),
         tuple(state.errors.by_step.tolist()),
         executed,
-        len(set(lessons.episode_numbers())),
-        len(lessons.moments),
+        len(set(expert_samples.episode_numbers())),
+        len(expert_samples.moments),
         tuple(dict.fromkeys(examination.skipped)),
     )
 
@@ -126,14 +175,16 @@ class _State:
 class _Examination:
     """Runs policies over the lessons."""
 
-    def __init__(self, build: Build, folder: Path, lessons: Lessons, spec: EnvironmentSpec) -> None:
-        self._build, self._folder, self._lessons, self._spec = build, folder, lessons, spec
+    def __init__(self, build: Build, folder: Path, expert_samples: ExpertSamples, spec: EnvironmentSpec) -> None:
+        self._build, self._folder, self._expert_samples, self._spec = build, folder, expert_samples, spec
         self._policies: dict[str, Policy] = {}
         self.skipped: list[str] = []
 
     def round(self, state: _State, settled: set[str]) -> tuple[list[Finding], list[_State]]:
         """Try all proposals of the mistakes not yet settled on top of `state`; the most helpful first."""
-        patient = Patient(self._policy(state.card, ()).requirements, self._lessons.fields, state.card, self._folder)
+        patient = ExaminedPolicy(
+            self._policy(state.card, ()).requirements, self._expert_samples.fields, state.card, self._folder
+        )
         tried: list[tuple[str, Proposal, _State]] = []
         for name in mistakes:
             for proposal in mistakes[name](patient) if name not in settled else ():
@@ -151,7 +202,7 @@ class _Examination:
     def errors(self, card: PolicyCard | None, wrappings: Sequence[Callable[[Policy], Policy]]) -> ActionErrors:
         """Return the errors of the policy with this card and these wrappings."""
         predicted = self._predictions(self._policy(card, wrappings))
-        return action_errors(predicted, self._lessons.expert_chunks(predicted.shape[1]))
+        return action_errors(predicted, self._expert_samples.expert_chunks(predicted.shape[1]))
 
     def _policy(self, card: PolicyCard | None, wrappings: Sequence[Callable[[Policy], Policy]]) -> Policy:
         key = "" if card is None else card.model_dump_json()
@@ -163,16 +214,18 @@ class _Examination:
             policy = wrapping(policy)
         spec = self._spec
         policy.connect(
-            EnvironmentConventions(spec.cameras, spec.image_size, self._lessons.fields, spec.depth, robot=spec.robot)
+            EnvironmentConventions(
+                spec.cameras, spec.image_size, self._expert_samples.fields, spec.depth, robot=spec.robot
+            )
         )
         return policy
 
     def _predictions(self, policy: Policy) -> NDArray[np.float32]:
-        moments = self._lessons.moments
+        moments = self._expert_samples.moments
         chunks = []
         for first in range(0, len(moments), _BATCH):
             # Copies: a policy that normalises in place would change what the next proposal is judged by.
-            observations = [deepcopy(lesson.observation) for lesson in moments[first : first + _BATCH]]
+            observations = [deepcopy(expert_sample.observation) for expert_sample in moments[first : first + _BATCH]]
             rows = range(len(observations))
             instructions = [observation["instruction"] for observation in observations]
             policy.reset(instructions, rows=rows, seeds=[first + row for row in rows])
@@ -186,15 +239,15 @@ class _Examination:
         corrected = multipletests(p_values, method="holm")[1] if tried else []
         findings = []
         for (name, proposal, changed), p_value in zip(tried, corrected, strict=True):
-            position, rotation, gripper, total = _means(changed.errors)
-            old = _means(state.errors)[3]
-            adopted = p_value < _ALPHA and total < (1 - _LEAST_GAIN) * old
+            position, rotation, gripper, total = _mean_errors(changed.errors)
+            old = _mean_errors(state.errors)[3]
+            adopted = p_value < _ALPHA and total < (1 - _MIN_GAIN) * old
             fix = proposal.fix
             findings.append(Finding(name, fix, position, rotation, gripper, total, old, float(p_value), adopted))
         return findings
 
     def _by_episode(self, values: NDArray[np.float64]) -> NDArray[Any]:
-        numbers = self._lessons.episode_numbers()
+        numbers = self._expert_samples.episode_numbers()
         return np.array([values[numbers == number].mean() for number in np.unique(numbers)])
 
 
@@ -205,7 +258,51 @@ def _p_value(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
     return float(wilcoxon(before, after, alternative="greater").pvalue)
 
 
-def _means(errors: ActionErrors) -> tuple[float, float, float, float]:
+def _mean_errors(errors: ActionErrors) -> tuple[float, float, float, float]:
     parts = (errors.position, errors.rotation, errors.gripper, errors.total)
     position, rotation, gripper, total = (float(part.mean()) for part in parts)
     return position, rotation, gripper, total
+
+
+# ~ From names to a diagnosis: find the policy, record lessons, examine.
+
+_MIN_EPISODES = 8  # fewer cannot make a paired test significant after the correction for many proposals
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Whom to examine, and on what."""
+
+    policy: str
+    suite: str
+    checkpoint: Path | None = None
+    tasks: tuple[str, ...] = ()
+    episodes: int = 12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.episodes < _MIN_EPISODES:
+            raise VlaBenchError(f"{self.episodes} episodes are too few to tell. Expected {_MIN_EPISODES} or more.")
+
+
+def diagnose(options: DoctorOptions, on_stage: Callable[[str], None] = lambda stage: None) -> Diagnosis:
+    """Examine a policy on expert episodes of the suite."""
+    source = find_policy(options.policy, options.checkpoint)
+    tasks = [f"{options.suite}.{name}" for name in select_tasks(options.suite, options.tasks)]
+    card, folder, build = _policy_builder(source)
+    on_stage("loading the policy")
+    policy = build(None if card is None else card.model_copy(update={"chunk": None}))
+    if policy.requirements.expert is not None:
+        raise ConventionError(f"Policy {source.name} is the expert itself: there is nothing to compare it with.")
+    spec = environment_spec(policy, None, EvaluationProtocol())
+    on_stage(f"recording {options.episodes} expert episodes")
+    expert_samples = record_expert_samples(tasks, spec, episodes=options.episodes, seed=options.seed)
+    on_stage(f"comparing actions at {len(expert_samples.moments)} moments")
+    return examine(build, card, folder, expert_samples, spec)
+
+
+def _policy_builder(source: PolicySource) -> tuple[PolicyCard | None, Path, Callable[[PolicyCard | None], Policy]]:
+    if not isinstance(source, CardSource):
+        return None, Path(), lambda card: source.load()
+    own = source.resolved_card()
+    return own, source.path.parent, lambda card: source.build(card or own)

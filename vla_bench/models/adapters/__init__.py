@@ -1,15 +1,26 @@
-"""Adapters: what a fine-tuning trained apart from the base, tied to the base weights that it was trained on."""
+"""Adapters (LoRA, DoRA, bottleneck): saving, loading and merging. Each is tied to the base weights it was trained on."""
 
-from vla_bench.models.adapters.adapter import Adapter
-from vla_bench.models.adapters.folder import (
+from vla_bench.models.adapters.adapter import (
     ADAPTER_CONFIG_FILE,
     ADAPTER_FILES,
     ADAPTER_WEIGHTS_FILE,
+    Adapter,
     BaseReference,
     read_base,
 )
-from vla_bench.models.adapters.loading import base_folder, load_adapter, load_finetuned, save_adapter
-from vla_bench.models.adapters.merging import MergeReport, merge
+from vla_bench.models.adapters.loading import (
+    MergeReport,
+    base_folder,
+    load_adapter,
+    load_finetuned,
+    merge,
+    save_adapter,
+)
+
+# ~ One module a form of adapter; each registers itself.
+
+
+# ~ Adapters: what a fine-tuning trained apart from the base, tied to the base weights that it was trained on.
 
 __all__ = [
     "ADAPTER_CONFIG_FILE",

@@ -1,4 +1,7 @@
-"""What fine-tuning, adapters and policies need of a network's checkpoint, and the registry of kinds of network."""
+"""Protocols of trainable networks and their checkpoints, and the registry of network kinds.
+
+A new kind of network is one new module in this package.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from vla_bench.core.registry import Registry
-from vla_bench.models.networks.record import Conventions, NetworkRecord, read_record
+from vla_bench.models.network_record import Conventions, NetworkRecord, read_record
 from vla_bench.models.normalization import DatasetStatistics
 from vla_bench.models.openvla.config import OpenVLAConfig, TowerConfig
 from vla_bench.models.openvla.processor import Processor
@@ -52,7 +55,7 @@ class NetworkShape(Protocol):
         """Tokens that prompts are padded to; 0: only to the longest of the batch."""
 
     @property
-    def new_parts(self) -> tuple[str, ...]:
+    def new_modules(self) -> tuple[str, ...]:
         """Parts that are trained whole beside an adapter, since the base's files need not hold them."""
 
     def build(self) -> Any:
@@ -86,19 +89,19 @@ class NetworkCheckpoint(Protocol):
     def record(self) -> NetworkRecord | None:
         """What has to stand in `network.json` beside an adapter; None: the base's files say everything."""
 
-    def learnt(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> Self:
+    def learned(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> Self:
         """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
 
     def write(self, folder: Path) -> None:
         """Write all files of a checkpoint that needs no other into the existing `folder`."""
 
 
-_PLAIN = "openvla"
+_DEFAULT_KIND = "openvla"
 AnyCheckpoint = TypeVar("AnyCheckpoint", bound=NetworkCheckpoint)
 
 
 @dataclass(frozen=True)
-class Request:
+class NetworkRequest:
     """What is wanted of a network where the files of its base do not say it."""
 
     num_images: int
@@ -117,14 +120,14 @@ class NetworkKind(Protocol):
     def holds(self, folder: Path) -> bool:
         """Return whether the checkpoint in `folder` is of this kind."""
 
-    def shape(self, folder: Path | None, vla: OpenVLAConfig, request: Request) -> NetworkShape:
+    def shape(self, folder: Path | None, vla: OpenVLAConfig, request: NetworkRequest) -> NetworkShape:
         """Return the shape of the network on `vla`, that of the `config.json` in `folder`, without its weights."""
 
-    def load(self, folder: Path, request: Request) -> NetworkCheckpoint:
+    def load(self, folder: Path, request: NetworkRequest) -> NetworkCheckpoint:
         """Return the network with the weights in `folder`; parts that these lack get first weights."""
 
 
-NETWORKS: Registry[NetworkKind] = Registry("kind of network", "vla_bench.models.networks.kinds")
+NETWORKS: Registry[NetworkKind] = Registry("kind of network", "vla_bench.models.networks")
 
 
 def kind_of(folder: Path | None, action_head: str | None = None) -> NetworkKind:
@@ -132,7 +135,7 @@ def kind_of(folder: Path | None, action_head: str | None = None) -> NetworkKind:
     if action_head is not None:
         return next(kind for kind in NETWORKS.values() if kind.action_head == action_head)
     if folder is None:
-        return NETWORKS[_PLAIN]
+        return NETWORKS[_DEFAULT_KIND]
     return next(kind for kind in NETWORKS.values() if kind.holds(folder))
 
 
@@ -140,12 +143,12 @@ def load_base(base: Path, adapter: Path) -> NetworkCheckpoint:
     """Return the network that the adapter in the folder `adapter` was trained on, with the weights in `base`."""
     record = read_record(adapter)
     if record is None:
-        return NETWORKS[_PLAIN].load(base, Request(1))
-    request = Request(record.num_images, record.chunk_size, record.proprioception_dim)
+        return NETWORKS[_DEFAULT_KIND].load(base, NetworkRequest(1))
+    request = NetworkRequest(record.num_images, record.chunk_size, record.proprioception_dim)
     return NETWORKS[record.kind].load(base, request)
 
 
-def load_whole(folder: Path) -> NetworkCheckpoint:
+def load_full(folder: Path) -> NetworkCheckpoint:
     """Return the network in `folder`, which says itself, or in `network.json`, what it is."""
     record = read_record(folder)
-    return kind_of(folder).load(folder, Request(2 if record is None else record.num_images))
+    return kind_of(folder).load(folder, NetworkRequest(2 if record is None else record.num_images))

@@ -1,4 +1,4 @@
-"""The OpenVLA architecture: network, processor, action tokens, and its checkpoint folders in the published layout."""
+"""The OpenVLA architecture: network, processor, action tokens, and checkpoint folders in the published layout."""
 
 from vla_bench.models.openvla.predictor import OpenVLAPredictor, load
 

@@ -1,4 +1,4 @@
-"""Checkpoint folders in the published layout: one file missing, misnamed or misshapen is an error that names it."""
+"""Load and save OpenVLA checkpoint folders in the published layout."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.llama.tokenization_llama import LlamaTokenizer
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
-from vla_bench.core.paths import data_folder
-from vla_bench.models.networks.record import Conventions, NetworkRecord, read_record, write_record
+from vla_bench.core.files import data_folder
+from vla_bench.models.network_record import Conventions, NetworkRecord, read_record, write_record
 from vla_bench.models.normalization import (
     STATISTICS_FILE,
     DatasetStatistics,
@@ -26,14 +26,13 @@ from vla_bench.models.normalization import (
     write_statistics,
 )
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
-from vla_bench.models.openvla.building import build_on_meta, compute_buffers, tensors_left_empty
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.config_file import config_from_json, config_to_json
+from vla_bench.models.openvla.initialization import build_on_meta, compute_buffers, uninitialized_tensors
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.models.openvla.preprocessing import ImagePreparation
-from vla_bench.models.openvla.processor import Processor
-from vla_bench.models.openvla.quantisation import Quantisation, QuantisedPlacement
-from vla_bench.models.openvla.weights import WEIGHTS_FILE, load_weights, put_parameter, save_weights, tensor_files
+from vla_bench.models.openvla.processor import ImagePreparation, Processor
+from vla_bench.models.openvla.quantization import Quantization, QuantizedPlacement
+from vla_bench.models.openvla.weights import WEIGHTS_FILE, load_weights, save_weights, set_parameter, tensor_files
 
 CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -51,7 +50,7 @@ class Checkpoint:
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
     folder: Path | None = None  # where it was loaded from
-    unbuilt_from: Path | None = (
+    published_folder: Path | None = (
         None  # published folder: a save copies from it its tokenizer and tensors that are not built
     )
     conventions: Conventions | None = None  # how demonstrations were shown to it; None: it was not trained here
@@ -71,7 +70,7 @@ class Checkpoint:
             "openvla", config.num_images, config.chunk_size, config.proprioception_dim, self.conventions
         )
 
-    def learnt(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "Checkpoint":
+    def learned(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "Checkpoint":
         """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
         return replace(self, statistics=statistics, folder=None, conventions=conventions)
 
@@ -87,7 +86,7 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `folder`, which appears whole or not at all; an existing one is replaced."""
-    with folder_written_whole(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         write_checkpoint_files(temporary, checkpoint)
 
 
@@ -101,7 +100,7 @@ def write_checkpoint_files(folder: Path, checkpoint: Checkpoint) -> None:
     write_statistics(folder / STATISTICS_FILE, checkpoint.statistics)
     if checkpoint.record is not None:
         write_record(folder, checkpoint.record)
-    save_weights(folder, checkpoint.model, unbuilt_from=checkpoint.unbuilt_from)
+    save_weights(folder, checkpoint.model, published_folder=checkpoint.published_folder)
 
 
 def load_checkpoint(
@@ -109,7 +108,7 @@ def load_checkpoint(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    quantise: Quantisation | None = None,
+    quantise: Quantization | None = None,
 ) -> Checkpoint:
     """Return the checkpoint in `folder`: one of ours, or a published one (`openvla/openvla-7b` and its kind).
 
@@ -120,23 +119,23 @@ def load_checkpoint(
         raise CheckpointError(folder, "no such folder")
     content = _read_json(folder, CONFIG_FILE)
     tensor_files(folder)  # a missing shard is said before the rest is looked at
-    config = _named(folder, CONFIG_FILE, lambda: config_from_json(content))
+    config = _naming_file(folder, CONFIG_FILE, lambda: config_from_json(content))
     settings = _read_json(folder, PREPROCESSOR_FILE)
-    preparation = _named(folder, PREPROCESSOR_FILE, lambda: ImagePreparation.from_json(settings, config))
+    preparation = _naming_file(folder, PREPROCESSOR_FILE, lambda: ImagePreparation.from_json(settings, config))
     processor = Processor(config, _tokenizer(folder), preparation)
     statistics = _statistics(folder, content)
     model = build_on_meta(config)
-    place = put_parameter if quantise is None else QuantisedPlacement(model, quantise, dtype)
+    place = set_parameter if quantise is None else QuantizedPlacement(model, quantise, dtype)
     load_weights(folder, model, dtype=dtype, device=device, place=place)
     model.language_model.tie_weights()
     compute_buffers(model, device)
-    empty = tensors_left_empty(model)
+    empty = uninitialized_tensors(model)
     if empty:
         raise CheckpointError(folder, f"it leaves {empty[0]} of the network without a value")
-    unbuilt_from = None if config.vision_backbone_id is None else folder
+    published_folder = None if config.vision_backbone_id is None else folder
     record = read_record(folder)
     conventions = None if record is None else record.conventions
-    return Checkpoint(model.eval(), processor, statistics, folder, unbuilt_from, conventions)
+    return Checkpoint(model.eval(), processor, statistics, folder, published_folder, conventions)
 
 
 def find_base(name: str) -> Path:
@@ -150,7 +149,7 @@ def find_base(name: str) -> Path:
 
 
 @contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; put it in its place on success, delete it on failure."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -168,12 +167,12 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 
 def _write_tokenizer(folder: Path, checkpoint: Checkpoint) -> None:
     """Copy a published tokenizer as it is, since older libraries do not read what newer ones write; else write ours."""
-    if checkpoint.unbuilt_from is None:
+    if checkpoint.published_folder is None:
         checkpoint.processor.tokenizer.save_pretrained(folder)
         return
     for name in (*TOKENIZER_FILES, SENTENCEPIECE_FILE, "special_tokens_map.json", "added_tokens.json"):
-        if (checkpoint.unbuilt_from / name).is_file():
-            shutil.copyfile(checkpoint.unbuilt_from / name, folder / name)
+        if (checkpoint.published_folder / name).is_file():
+            shutil.copyfile(checkpoint.published_folder / name, folder / name)
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -213,7 +212,7 @@ def _read_json(folder: Path, name: str) -> Mapping[str, Any]:
     return content
 
 
-def _named(folder: Path, name: str, read: Callable[[], Read]) -> Read:
+def _naming_file(folder: Path, name: str, read: Callable[[], Read]) -> Read:
     """Return what `read` returns; an error of the configuration becomes one that names the file."""
     try:
         return read()

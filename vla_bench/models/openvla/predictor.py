@@ -1,4 +1,4 @@
-"""A published checkpoint as one module: the network's `forward`, and actions from images and instructions."""
+"""A loaded checkpoint as one module: the forward pass, and actions from images and instructions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.models.normalization import statistics_for
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
 from vla_bench.models.openvla.network import OpenVLAOutput
-from vla_bench.models.openvla.preprocessing import ImageError, checked_images
-from vla_bench.models.openvla.quantisation import Quantisation
+from vla_bench.models.openvla.processor import ImageError, validated_image
+from vla_bench.models.openvla.quantization import Quantization
 
 
 class OpenVLAPredictor(nn.Module):
@@ -60,15 +60,15 @@ class OpenVLAPredictor(nn.Module):
         instructions = [instruction] * len(rows) if isinstance(instruction, str) else list(instruction)
         if len(instructions) != len(rows) or not rows:
             raise ImageError(f"There are {len(rows)} images and {len(instructions)} instructions; expected as many.")
-        chunks = statistics.unnormalise(self._normalised(rows, instructions, len(statistics.q01)))
+        chunks = statistics.unnormalize(self._normalized(rows, instructions, len(statistics.q01)))
         actions: NDArray[np.float32] = chunks[:, 0] if config.chunk_size == 1 else chunks
         return actions[0] if single else actions
 
-    def _normalised(self, images: Sequence[Any], instructions: Sequence[str], action_dim: int) -> NDArray[np.float64]:
+    def _normalized(self, images: Sequence[Any], instructions: Sequence[str], action_dim: int) -> NDArray[np.float64]:
         """Return greedily decoded actions (B, chunk, action_dim) of -1..1."""
         processor, config = self.checkpoint.processor, self.network.config
-        pixels = torch.cat([processor.images(checked_images(image)[None, None]) for image in images])
-        ids, mask = processor.actions_for(instructions)
+        pixels = torch.cat([processor.images(validated_image(image)[None, None]) for image in images])
+        ids, mask = processor.tokenize_instructions(instructions)
         inputs = (ids.to(self.device), mask.to(self.device), pixels.to(self.device))
         if config.decoding == "parallel":
             logits = self.network.slot_logits(*inputs)
@@ -83,7 +83,7 @@ def load(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    quantise: Quantisation | None = None,
+    quantise: Quantization | None = None,
 ) -> OpenVLAPredictor:
     """Return the checkpoint in the folder `path`, in evaluation mode. Raises `CheckpointError` naming what is wrong.
 

@@ -1,8 +1,7 @@
-"""Vision towers, their patch features side by side on the channel: one or two of DINOv2 with registers, SigLIP, CLIP.
+"""Vision towers (DINOv2 with registers, SigLIP, CLIP), one or two of them fused on the channel dimension.
 
-What timm and transformers do differently is settled here, so that a published checkpoint, made with timm, gives the
-same features: features are those of a block before the last, without the final norm and without class and register
-tokens; the activation is the configuration's.
+Published checkpoints were made with timm. The modules here are those of transformers, set up to give the same
+features: taken from a block before the last, without the final norm and without class and register tokens.
 """
 
 from typing import Any

@@ -1,9 +1,11 @@
-"""The weights of a checkpoint folder: one safetensors file or shards with an index, read tensor by tensor."""
+"""Load, save and digest the weights of a checkpoint folder: one safetensors file, or shards with an index."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,20 +14,67 @@ from torch import nn
 
 from vla_bench.core.errors import CheckpointError
 from vla_bench.models.openvla.config import OpenVLAConfig
-from vla_bench.models.openvla.keys import (
+from vla_bench.models.openvla.key_mapping import (
     PublishedTensor,
     Shape,
     has_our_names,
-    is_unneeded,
+    is_unused,
     published_tensors,
-    same_tensors,
+    unmapped_tensors,
 )
 from vla_bench.models.openvla.network import OpenVLA
+
+# ~ What tells the weights of one checkpoint from those of another, cheaply where they are many gigabytes.
+
+_SINGLE_FILE = "model.safetensors"
+_SHARDS = "*.safetensors"
+_SAMPLE = 4096  # bytes at either end of a tensor
+
+
+def weights_digest(folder: Path) -> str:
+    """Return a SHA-256 of the weights in `folder`.
+
+    Of a single file it is that of all its bytes. Of shards it covers their names, the names, types and shapes of all
+    tensors, and both ends of each tensor: any training changes those, and 15 GB are told apart in a second. Raises
+    `CheckpointError` where there are no weights.
+    """
+    if (folder / _SINGLE_FILE).is_file():
+        with (folder / _SINGLE_FILE).open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    shards = sorted(folder.glob(_SHARDS))
+    if not shards:
+        raise CheckpointError(folder, f"{_SINGLE_FILE} is missing, and there are no shards")
+    digest = hashlib.sha256()
+    for path in shards:
+        digest.update(path.name.encode())
+        with path.open("rb") as handle:
+            for part in _samples(path, handle):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _samples(path: Path, handle: BinaryIO) -> list[bytes]:
+    """Return the header of a safetensors file (8 bytes of length, then JSON) and both ends of each of its tensors."""
+    length = int.from_bytes(handle.read(8), "little")
+    header = handle.read(length)
+    try:
+        spans = [entry["data_offsets"] for name, entry in sorted(json.loads(header).items()) if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(path, f"its header is damaged: {error}") from error
+    parts = [header]
+    for start, end in spans:
+        for position in (start, max(start, end - _SAMPLE)):
+            handle.seek(8 + length + position)
+            parts.append(handle.read(min(_SAMPLE, end - position)))
+    return parts
+
+
+# ~ The weights of a checkpoint folder: one safetensors file or shards with an index, read tensor by tensor.
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
-Place = Callable[[nn.Module, str, torch.Tensor], None]
+PlaceParameter = Callable[[nn.Module, str, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +85,7 @@ class StoredTensor:
     shape: Shape
 
 
-def put_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+def set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
     """Set the parameter `name` of `module` to `tensor`, which is not copied."""
     wants_gradient = module.get_parameter(name).requires_grad and tensor.is_floating_point()
     setattr(module, name, nn.Parameter(tensor, requires_grad=wants_gradient))
@@ -48,7 +97,7 @@ def load_weights(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    place: Place = put_parameter,
+    place: PlaceParameter = set_parameter,
 ) -> None:
     """Fill `model`, which may lie on the meta device, from the weights in `folder`, one tensor at a time.
 
@@ -90,20 +139,20 @@ def tensor_files(folder: Path) -> dict[str, StoredTensor]:
     return held
 
 
-def unneeded_tensors(folder: Path, config: OpenVLAConfig) -> dict[str, StoredTensor]:
+def unused_tensors(folder: Path, config: OpenVLAConfig) -> dict[str, StoredTensor]:
     """Return the tensors in `folder` that the network does not build, and the files that hold them."""
-    return {name: tensor for name, tensor in tensor_files(folder).items() if is_unneeded(config, name)}
+    return {name: tensor for name, tensor in tensor_files(folder).items() if is_unused(config, name)}
 
 
-def save_weights(folder: Path, model: OpenVLA, *, unbuilt_from: Path | None = None) -> None:
+def save_weights(folder: Path, model: OpenVLA, *, published_folder: Path | None = None) -> None:
     """Write the weights of `model` under the published names, in shards where they are more than `SHARD_BYTES`.
 
-    Tensors that the network does not build (the towers' last blocks and heads) are copied from `unbuilt_from`.
+    Tensors that the network does not build (the towers' last blocks and heads) are copied from `published_folder`.
     """
     shard: dict[str, torch.Tensor] = {}
     stored: list[list[str]] = []
     size = total = 0
-    for name, tensor in _published(model, unbuilt_from):
+    for name, tensor in _published(model, published_folder):
         if shard and size + tensor.nbytes > SHARD_BYTES:
             stored.append(_write_shard(folder, len(stored), shard))
             shard, size = {}, 0
@@ -123,7 +172,7 @@ def _plan(folder: Path, model: OpenVLA, files: Mapping[str, StoredTensor]) -> di
     """Return every tensor that the network needs and its name in the file; raise where one lacks or is unknown."""
     ours: dict[str, Shape] = {name: tuple(value.shape) for name, value in built_tensors(model).items()}
     old = has_our_names(files)
-    wanted = same_tensors(ours) if old else published_tensors(model.config, ours)
+    wanted = unmapped_tensors(ours) if old else published_tensors(model.config, ours)
     plan = {}
     for tensor in wanted:
         name = next((name for name in tensor.names if name in files), None)
@@ -134,7 +183,7 @@ def _plan(folder: Path, model: OpenVLA, files: Mapping[str, StoredTensor]) -> di
             raise CheckpointError(folder, f"{files[name].file}: {name} has shape {shapes}")
         plan[tensor] = name
     known = set(plan.values())
-    unknown = sorted(name for name in files if name not in known and (old or not is_unneeded(model.config, name)))
+    unknown = sorted(name for name in files if name not in known and (old or not is_unused(model.config, name)))
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         problem = f"{files[unknown[0]].file} has a tensor that the network does not know: {unknown[0]}{more}"
@@ -168,15 +217,15 @@ def _read(folder: Path, file: str, name: str) -> torch.Tensor:
         raise CheckpointError(folder, f"{file} is damaged at the tensor {name}: {error}") from error
 
 
-def _published(model: OpenVLA, unbuilt_from: Path | None) -> Iterator[tuple[str, torch.Tensor]]:
+def _published(model: OpenVLA, published_folder: Path | None) -> Iterator[tuple[str, torch.Tensor]]:
     state = built_tensors(model)
     shapes: dict[str, Shape] = {name: tuple(value.shape) for name, value in state.items()}
     for tensor in published_tensors(model.config, shapes):
         joined = tensor.join(*(state[name] for name in tensor.takes))
         yield tensor.name, joined.detach().cpu().contiguous()
-    if unbuilt_from is not None:
-        for name, stored in unneeded_tensors(unbuilt_from, model.config).items():
-            yield name, _read(unbuilt_from, stored.file, name)
+    if published_folder is not None:
+        for name, stored in unused_tensors(published_folder, model.config).items():
+            yield name, _read(published_folder, stored.file, name)
 
 
 def _write_shard(folder: Path, number: int, tensors: Mapping[str, torch.Tensor]) -> list[str]:

@@ -1,4 +1,4 @@
-"""OpenVLA-OFT checkpoint folders: an OpenVLA checkpoint with merged weights, the added parts in files beside it."""
+"""Load and save OpenVLA-OFT checkpoint folders: merged OpenVLA weights, with action head and projector in separate files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,20 +9,13 @@ import torch
 from torch import nn
 
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.networks.record import RECORD_FILE, Conventions, NetworkRecord, read_record, write_record
+from vla_bench.models.network_record import RECORD_FILE, Conventions, NetworkRecord, read_record, write_record
 from vla_bench.models.normalization import DatasetStatistics
-from vla_bench.models.openvla.checkpoint import (
-    Checkpoint,
-    folder_written_whole,
-    load_checkpoint,
-    write_checkpoint_files,
-)
+from vla_bench.models.openvla.checkpoint import Checkpoint, atomic_folder, load_checkpoint, write_checkpoint_files
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
-from vla_bench.models.openvla.network import OpenVLA
+from vla_bench.models.openvla.network import OpenVLA, ProprioceptionProjector
 from vla_bench.models.openvla.processor import Processor
-from vla_bench.models.openvla.projector import ProprioceptionProjector
-from vla_bench.models.openvla_oft.action_head import L1RegressionHead
-from vla_bench.models.openvla_oft.network import OpenVLAOFT, OpenVLAOFTConfig
+from vla_bench.models.openvla_oft.network import L1RegressionHead, OpenVLAOFT, OpenVLAOFTConfig
 
 ACTION_HEAD = "action_head"
 PROPRIOCEPTION_PROJECTOR = "proprio_projector"
@@ -44,7 +37,7 @@ class OFTCheckpoint:
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
     folder: Path | None = None  # where it was loaded from
-    unbuilt_from: Path | None = None  # folder with the published tensors that the network does not build
+    published_folder: Path | None = None  # folder with the published tensors that the network does not build
     conventions: Conventions | None = None  # of demonstrations that it was trained on here
 
     @property
@@ -58,7 +51,7 @@ class OFTCheckpoint:
         config = self.config
         return NetworkRecord(_KIND, config.num_images, config.chunk_size, config.proprioception_dim, self.conventions)
 
-    def learnt(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "OFTCheckpoint":
+    def learned(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "OFTCheckpoint":
         """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
         return replace(self, statistics=statistics, conventions=conventions, folder=None)
 
@@ -94,7 +87,7 @@ def load_oft_checkpoint(
         raise CheckpointError(folder, f"{head_file.name} is a diffusion head; only the L1 regression head is supported")
     projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
     base = _load_base(folder, dtype, device)
-    vla = with_images(base.model, num_images)
+    vla = with_num_images(base.model, num_images)
     dimension = 0 if projector is None else _input_size(folder, projector)
     config = OpenVLAOFTConfig(vla.config, recorded.chunk_size, dimension)
     with torch.device("meta"):
@@ -104,14 +97,14 @@ def load_oft_checkpoint(
     if model.proprioception_projector is not None and projector is not None:
         _fill(folder, PROPRIOCEPTION_PROJECTOR, model.proprioception_projector, projector, like)
     processor = replace(base.processor, config=vla.config)
-    return OFTCheckpoint(model.eval(), processor, base.statistics, folder, base.unbuilt_from, recorded.conventions)
+    return OFTCheckpoint(model.eval(), processor, base.statistics, folder, base.published_folder, recorded.conventions)
 
 
-def with_new_parts(
+def with_new_modules(
     base: Checkpoint, *, num_images: int, chunk_size: int, proprioception_dim: int, seed: int
 ) -> OFTCheckpoint:
     """Return OFT on the network of `base`, which is changed: head and projector have the first weights of `seed`."""
-    vla = with_images(base.model, num_images)
+    vla = with_num_images(base.model, num_images)
     like = vla.language_model.model.embed_tokens.weight  # never quantised
     with torch.device("meta"):
         model = OpenVLAOFT(OpenVLAOFTConfig(vla.config, chunk_size, proprioception_dim), vla)
@@ -122,12 +115,12 @@ def with_new_parts(
             projector = ProprioceptionProjector(proprioception_dim, vla.config.text.hidden_size)
             model.proprioception_projector = projector.to(like)
     processor = replace(base.processor, config=vla.config)
-    return OFTCheckpoint(model.eval(), processor, base.statistics, base.folder, base.unbuilt_from)
+    return OFTCheckpoint(model.eval(), processor, base.statistics, base.folder, base.published_folder)
 
 
 def save_oft_checkpoint(folder: Path, checkpoint: OFTCheckpoint, step: int | str = "latest") -> None:
     """Write `checkpoint` to `folder` in the published layout; it appears whole or not at all."""
-    with folder_written_whole(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         write_oft_checkpoint_files(temporary, checkpoint, step)
 
 
@@ -135,7 +128,7 @@ def write_oft_checkpoint_files(folder: Path, checkpoint: OFTCheckpoint, step: in
     """Write the files of `checkpoint` into the existing `folder`: the published ones, and `network.json`."""
     model = checkpoint.model
     base = Checkpoint(
-        model.vla, checkpoint.processor, checkpoint.statistics, checkpoint.folder, checkpoint.unbuilt_from
+        model.vla, checkpoint.processor, checkpoint.statistics, checkpoint.folder, checkpoint.published_folder
     )
     write_checkpoint_files(folder, base)
     write_record(folder, checkpoint.record)
@@ -146,9 +139,9 @@ def write_oft_checkpoint_files(folder: Path, checkpoint: OFTCheckpoint, step: in
             torch.save(tensors, folder / f"{name}--{step}_checkpoint.pt")
 
 
-def with_images(vla: OpenVLA, num_images: int) -> OpenVLA:
+def with_num_images(vla: OpenVLA, num_images: int) -> OpenVLA:
     """Set how many images `vla` takes, on which none of its tensors depends, and return it."""
-    vla.config = _with_images(vla.config, num_images)
+    vla.config = _with_num_images(vla.config, num_images)
     vla.vision_backbone.num_images = num_images
     return vla
 
@@ -161,14 +154,14 @@ def oft_shape(
     Where that is no OFT checkpoint, head and projector are new.
     """
     if folder is None or not is_oft_checkpoint(folder):
-        return OpenVLAOFTConfig(_with_images(vla, num_images), chunk_size or DEFAULT_CHUNK_SIZE, proprioception_dim)
+        return OpenVLAOFTConfig(_with_num_images(vla, num_images), chunk_size or DEFAULT_CHUNK_SIZE, proprioception_dim)
     recorded = _recorded(folder, num_images, chunk_size)
     projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
     dimension = 0 if projector is None else _input_size(folder, projector)
-    return OpenVLAOFTConfig(_with_images(vla, num_images), recorded.chunk_size, dimension)
+    return OpenVLAOFTConfig(_with_num_images(vla, num_images), recorded.chunk_size, dimension)
 
 
-def _with_images(vla: OpenVLAConfig, num_images: int) -> OpenVLAConfig:
+def _with_num_images(vla: OpenVLAConfig, num_images: int) -> OpenVLAConfig:
     if vla.decoding != "autoregressive" or vla.proprioception_dim:
         raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
     return replace(vla, num_images=num_images)

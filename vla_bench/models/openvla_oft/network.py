@@ -1,4 +1,4 @@
-"""The OpenVLA-OFT network: OpenVLA's towers, projector and decoder, run once, both ways, over a chunk of slots."""
+"""The OpenVLA-OFT network: OpenVLA with bidirectional attention over action slots and an L1 regression head."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,59 @@ from torch import nn
 from torch.nn import functional
 
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig, TowerConfig
-from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.models.openvla.projector import ProprioceptionProjector
-from vla_bench.models.openvla_oft.action_head import L1RegressionHead
+from vla_bench.models.openvla.network import OpenVLA, ProprioceptionProjector
+
+# ~ OpenVLA-OFT's L1 regression head. Attribute names are those of its published files.
+
+RESIDUAL_BLOCKS = 2
+
+
+class ResidualBlock(nn.Module):
+    """Norm, linear, ReLU, added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ffn = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return (..., width) of hidden (..., width)."""
+        return hidden + self.ffn(hidden)  # type: ignore[no-any-return]
+
+
+class ResidualMLP(nn.Module):
+    """Two residual blocks between an input and an output layer, each of these behind a norm."""
+
+    def __init__(self, input_dim: int, width: int, output_dim: int) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(input_dim)
+        self.fc1 = nn.Linear(input_dim, width)
+        self.mlp_resnet_blocks = nn.ModuleList(ResidualBlock(width) for _ in range(RESIDUAL_BLOCKS))
+        self.layer_norm2 = nn.LayerNorm(width)
+        self.fc2 = nn.Linear(width, output_dim)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return (..., output_dim) of features (..., input_dim)."""
+        hidden = torch.relu(self.fc1(self.layer_norm1(features)))
+        for block in self.mlp_resnet_blocks:
+            hidden = block(hidden)
+        return self.fc2(self.layer_norm2(hidden))  # type: ignore[no-any-return]
+
+
+class L1RegressionHead(nn.Module):
+    """One normalised action of the decoder's states at that action's slots, side by side."""
+
+    def __init__(self, text_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.action_dim = action_dim
+        self.model = ResidualMLP(text_dim * action_dim, text_dim, action_dim)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Return (B, chunk, action_dim) of decoder states (B, chunk * action_dim, text_dim)."""
+        chunk = states.shape[1] // self.action_dim
+        return self.model(states.reshape(len(states), chunk, -1))  # type: ignore[no-any-return]
+
+
+# ~ The OpenVLA-OFT network: OpenVLA's towers, projector and decoder, run once, both ways, over a chunk of slots.
 
 
 @dataclass(frozen=True)
@@ -52,7 +102,7 @@ class OpenVLAOFTConfig:
         return self.vla.prompt_length
 
     @property
-    def new_parts(self) -> tuple[str, ...]:
+    def new_modules(self) -> tuple[str, ...]:
         """Head and projector: the original's `vla-scripts/finetune.py` trains them whole beside LoRA."""
         return ("action_head", "proprioception_projector") if self.proprioception_dim else ("action_head",)
 

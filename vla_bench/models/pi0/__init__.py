@@ -1,1 +1,1 @@
-"""pi0 (Black et al., 2024) through transformers' own implementation: its checkpoint folders, inputs and statistics."""
+"""pi0 (Black et al., 2024) on transformers' implementation: checkpoint folders, processor and normalization."""

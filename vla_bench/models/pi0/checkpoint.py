@@ -1,4 +1,4 @@
-"""pi0 checkpoint folders: transformers' layout, and LeRobot's, whose tensor names transformers translates."""
+"""Load pi0 checkpoint folders in the layouts of transformers and LeRobot."""
 
 import json
 from dataclasses import dataclass
@@ -11,8 +11,7 @@ from torch import nn
 from transformers import AutoTokenizer, PI0Config, PI0ForConditionalGeneration, PreTrainedTokenizerBase
 
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.pi0.normalisation import Pi0Normalisation, read_normalisation
-from vla_bench.models.pi0.processor import Pi0Processor
+from vla_bench.models.pi0.processor import Pi0Normalization, Pi0Processor, read_normalization
 
 _LEROBOT_SIZES = {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}  # what PI0Config() builds
 _COPIED_FIELDS = ("chunk_size", "max_state_dim", "max_action_dim", "min_period", "max_period")
@@ -24,7 +23,7 @@ class Pi0Checkpoint:
 
     model: nn.Module  # transformers' PI0ForConditionalGeneration
     processor: Pi0Processor
-    normalisation: Pi0Normalisation
+    normalisation: Pi0Normalization
 
     @property
     def config(self) -> PI0Config:
@@ -60,7 +59,7 @@ def load_pi0_checkpoint(
     the file, tensor or field at fault; no tensor is left at random values.
     """
     config = _config(folder)
-    normalisation = read_normalisation(folder, unnorm_key, quantiles=quantiles)
+    normalisation = read_normalization(folder, unnorm_key, quantiles=quantiles)
     _check_sizes(folder, config, normalisation)
     processor = Pi0Processor(config, _tokenizer(folder, tokenizer))
     return Pi0Checkpoint(_model(folder, config, dtype), processor, normalisation)
@@ -131,11 +130,11 @@ def _tokenizer(folder: Path, elsewhere: Path | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _check_sizes(folder: Path, config: PI0Config, normalisation: Pi0Normalisation) -> None:
+def _check_sizes(folder: Path, config: PI0Config, normalisation: Pi0Normalization) -> None:
     for name, scaling, most in (
         ("state", normalisation.state, config.max_state_dim),
         ("actions", normalisation.action, config.max_action_dim),
     ):
-        if len(scaling.centre) > most:
-            size = len(scaling.centre)
+        if len(scaling.center) > most:
+            size = len(scaling.center)
             raise CheckpointError(folder, f"its statistics of {name} have {size} numbers, the network takes {most}")

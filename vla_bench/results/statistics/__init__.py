@@ -1,6 +1,6 @@
-"""The statistics behind every table: one module a thing, arrays and counts in, numbers out; nothing here knows of runs.
+"""Statistics of success rates: arrays and counts in, numbers out, without knowledge of runs.
 
-docs/statistics.md says which number means what. What the others build on is given here by name.
+docs/statistics.md describes which number means what.
 """
 
 from vla_bench.results.statistics.proportions import CONFIDENCE, NAN, Proportion, mean_and_std, wilson

@@ -1,15 +1,16 @@
-"""Evidence that may be looked at after any round: capital won by betting on paired episodes.
+"""Sequential evidence by betting on paired episodes (an e-process), valid after any number of rounds.
 
-Someone who holds that a suite's average difference is at most d loses money to nobody by offering fair odds on each
-pair's difference x in {-1, 0, 1}: a stake s multiplies the capital by 1 + s (x - d). By Ville's inequality the chance
-that capital 1 ever becomes 1/alpha is at most alpha, however long one plays and whenever one stops, if d is true
-(Ville 1939; Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"). How much to stake
-depends on the unknown difference, so the capital is spread over many stakes: of 0 against d, over discordant pairs,
-that is the beta-binomial mixture (Robbins 1970).
+Null hypothesis: the average difference of a suite is at most d. Each pair's difference x in {-1, 0, 1} is a fair or
+a losing bet under it: a stake s multiplies the capital by 1 + s (x - d). By Ville's inequality the probability that
+a capital of 1 ever reaches 1/alpha is at most alpha, for any stopping rule (Ville 1939; Waudby-Smith and Ramdas
+2024, "Estimating means of bounded random variables by betting"). The best stake depends on the unknown difference,
+so the capital is spread over many stakes; for d = 0 and discordant pairs this is the beta-binomial mixture (Robbins
+1970).
 
-The average of unlike tasks needs no more than this: in a round every task is staked on with the same sum, spread over
-its pairs. The expected factor of a round is then at most exp(s * sum over tasks of (d_task - d)), which is 1 or less
-where the average is at most d. A round may give tasks different numbers of pairs, as long as they were fixed before it.
+The average of several tasks needs no more: in a round the same sum is staked on every task, spread over its pairs.
+The expected factor of a round is then at most exp(s * sum over tasks of (d_task - d)), which is at most 1 where the
+average is at most d. A round may hold different numbers of pairs per task, as long as they were fixed before the
+round.
 """
 
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class DifferenceEvidence:
     def interval(self, alpha: float) -> tuple[float, float]:
         """Return limits that hold the average difference at all times at once with confidence 1 - alpha."""
         enough = np.log(2.0 / alpha)
-        return _largest_excluded(self._above, enough), -_largest_excluded(self._below, enough)
+        return _largest_excluded_difference(self._above, enough), -_largest_excluded_difference(self._below, enough)
 
 
 def task_log_evidence(wins: int, losses: int) -> float:
@@ -106,7 +107,7 @@ def log_mean_exp(log: Array) -> Array:
     return np.asarray(top + np.log(np.exp(log - top[..., None]).mean(axis=-1)))
 
 
-def _largest_excluded(capital: Capital, enough: float) -> float:
+def _largest_excluded_difference(capital: Capital, enough: float) -> float:
     """Return the largest difference below which every one has been excluded, or -1."""
     kept = np.flatnonzero(capital.log_peak() < enough)
     first = int(kept[0]) if kept.size else len(DIFFERENCES)

@@ -1,10 +1,20 @@
-"""Success rates with their intervals, means with their spread."""
+"""Success rates with confidence intervals, of single tasks and averaged over the tasks of a suite.
 
-from collections.abc import Iterable
+The suite average has two intervals. `fixed_tasks` describes other episodes of the same tasks. `sampled_tasks`
+describes other tasks like these: it includes the variation between tasks, is much wider, and means little with few
+tasks.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import bootstrap, norm, t
 from statsmodels.stats.proportion import proportion_confint
+
+# ~ Success rates with their intervals, means with their spread.
 
 CONFIDENCE = 0.95
 NAN = float("nan")
@@ -35,3 +45,118 @@ def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
     numbers = np.asarray(list(values), dtype=np.float64)
     mean = float(numbers.mean()) if numbers.size else NAN
     return mean, float(numbers.std(ddof=1)) if numbers.size > 1 else NAN
+
+
+# ~ The average success rate of a suite, every task counting alike, with intervals for two different questions.
+# ~
+# ~ *Would it come out the same with other episodes of these tasks?* The tasks are the suite and stay:
+# ~ `fixed_tasks`.
+# ~ *Would it come out the same on other tasks like these?* The tasks are a sample, and how they differ counts as
+# ~ well:
+# ~ `sampled_tasks`, which is much wider and means little with few tasks.
+
+_MIN_TASKS = 2  # that show how tasks differ
+_FEW_TASKS = 10  # fewer: the bootstrap alone is too narrow (results/statistics_simulation.md)
+_RESAMPLES = 9999
+_SEED = 0  # of the resampling: the same ledgers give the same table
+
+
+def fixed_tasks(successes: Sequence[int], trials: Sequence[int], confidence: float = CONFIDENCE) -> Proportion:
+    """Return the mean of the tasks' success rates with the interval for the same tasks.
+
+    Wilson's interval for as many episodes as would give the mean the same variance if all were of one task: more than
+    there are, where tasks differ (the effective sample size of stratified surveys; Dean and Pagano 2015). For one task
+    it is Wilson's own. Unlike the bootstrap it has a width where every episode succeeded. Tasks without trials are left
+    out.
+    """
+    counted = [(hits, count) for hits, count in zip(successes, trials, strict=True) if count]
+    if not counted:
+        return Proportion(NAN, NAN, NAN)
+    hits, counts = np.array(counted).T
+    rate, low, high = (float(value) for value in stratified_wilson(hits, counts, confidence))
+    return Proportion(rate, min(max(low, 0.0), rate), max(min(high, 1.0), rate))  # rounding off
+
+
+def stratified_wilson(
+    successes: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean rate over the last axis, the tasks, and its limits; see `fixed_tasks`."""
+    hits, counts = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    rates, added = hits / counts, (hits + 1) / (counts + 2)
+    mean = rates.mean(axis=-1)
+    episodes = effective_episodes(rates * (1 - rates), added * (1 - added), mean * (1 - mean), counts)
+    low, high = proportion_confint(mean * episodes, episodes, alpha=1.0 - confidence, method="wilson")
+    return mean, np.asarray(low), np.asarray(high)
+
+
+def effective_episodes(
+    within: NDArray[np.float64], added: NDArray[np.float64], pooled: NDArray[np.float64], counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how many episodes of one task with the variance `pooled` make the mean over tasks (last axis) as certain.
+
+    `within` is the variance of an episode inside each task, from its `counts` episodes; `added` the same after an
+    outcome of each kind was added, which stands in where all episodes ended alike. Variances inside tasks are never
+    larger on average than the pooled one, so there are never fewer episodes than there really are.
+    """
+    unbiased = np.where(within > 0, within * counts / np.maximum(counts - 1, 1), added)
+    each, together = (unbiased / counts).sum(axis=-1), pooled * (1 / counts).sum(axis=-1)
+    share = np.divide(each, together, out=np.ones_like(together), where=together > each)
+    return np.asarray(counts.shape[-1] ** 2 / (1 / counts).sum(axis=-1) / share)
+
+
+def sampled_tasks(successes: Sequence[int], trials: Sequence[int], confidence: float = CONFIDENCE) -> Proportion:
+    """Return the mean of the tasks' success rates with the interval for tasks like these: a task-clustered bootstrap.
+
+    Whole tasks are drawn anew, so the episodes of a task stay together; their rates carry the chance of the episodes
+    with them, which are therefore not drawn a second time (Davison and Hinkley 1997, section 3.8). Percentiles are
+    taken as far out as Student's t asks for with so few tasks (Hesterberg 2015). Below ten tasks even the outermost
+    are too near, and Student's interval itself is the least. Never narrower than for fixed tasks; NaN limits for fewer
+    than two tasks.
+    """
+    fixed = fixed_tasks(successes, trials, confidence)
+    rates = np.array([hits / count for hits, count in zip(successes, trials, strict=True) if count])
+    if rates.size < _MIN_TASKS:
+        return Proportion(fixed.rate, NAN, NAN)
+    low, high = task_clustered(rates, fixed.low, fixed.high, confidence)
+    return Proportion(fixed.rate, float(low), float(high))
+
+
+def task_clustered(
+    rates: NDArray[np.float64],
+    fixed_low: ArrayLike,
+    fixed_high: ArrayLike,
+    confidence: float = CONFIDENCE,
+    resamples: int = _RESAMPLES,
+    seed: int = _SEED,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the limits of the mean over the last axis, the tasks, given those for fixed tasks; see `sampled_tasks`."""
+    lows, highs = clustered_bootstrap(rates, confidence, resamples, seed)
+    if rates.shape[-1] < _FEW_TASKS:
+        error = rates.std(axis=-1, ddof=1) / math.sqrt(rates.shape[-1])
+        half = t.ppf(0.5 + confidence / 2, rates.shape[-1] - 1) * error
+        mean = rates.mean(axis=-1)
+        lows, highs = np.minimum(lows, mean - half), np.maximum(highs, mean + half)
+    return np.minimum(lows, fixed_low).clip(0.0, 1.0), np.maximum(highs, fixed_high).clip(0.0, 1.0)
+
+
+def clustered_bootstrap(
+    rates: ArrayLike, confidence: float = CONFIDENCE, resamples: int = _RESAMPLES, seed: int = _SEED
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the limits of the mean over the last axis, the tasks, by drawing tasks with replacement."""
+    values = np.asarray(rates, dtype=np.float64)
+    found = bootstrap(
+        (values,),
+        np.mean,
+        axis=-1,
+        n_resamples=resamples,
+        confidence_level=expanded_confidence(confidence, values.shape[-1]),
+        method="percentile",
+        rng=seed,
+    ).confidence_interval
+    return np.asarray(found.low), np.asarray(found.high)
+
+
+def expanded_confidence(confidence: float, count: int) -> float:
+    """Return the level whose percentiles are as wide as Student's interval of `count` values (Hesterberg 2015)."""
+    quantile = t.ppf(0.5 + confidence / 2, count - 1) * math.sqrt(count / (count - 1))
+    return float(1.0 - 2.0 * norm.sf(quantile))

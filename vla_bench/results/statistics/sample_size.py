@@ -1,4 +1,4 @@
-"""How many episodes tell a difference, and which difference a number of episodes tells."""
+"""Sample size and power: the episodes needed to detect a difference, and the detectable difference."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from vla_bench.results.statistics.proportions import NAN
 ALPHA = 0.05
 POWER = 0.8
 
-_MOST_PAIRS = 10_000_000  # no one runs more
+_MAX_PAIRS = 10_000_000  # no one runs more
 _RESOLUTION = 1e-6  # of a difference
 _TAIL = 9.0  # standard deviations beyond which a count does not happen
 
@@ -88,8 +88,8 @@ def _smallest(enough: Callable[[int], bool]) -> int:
     high = 1
     while not enough(high):
         high *= 2
-        if high > _MOST_PAIRS:
-            raise ValueError(f"more than {_MOST_PAIRS} episodes")
+        if high > _MAX_PAIRS:
+            raise ValueError(f"more than {_MAX_PAIRS} episodes")
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""A comparison that is decided while its episodes come in, and says which episodes it needs next."""
+"""A sequential comparison of two policies, which stops once decided and names the episodes needed next."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vla_bench.results.statistics.e_process import DifferenceEvidence, RoundCounts, task_log_evidence
-from vla_bench.results.statistics.multiplicity import holm
+from vla_bench.results.statistics.multiple_comparisons import holm
 from vla_bench.results.statistics.proportions import NAN
 
 Finding = Literal["first", "second", "equivalent", "undecided"]
 
 BATCH = 16
-_MOST_PAIRS_A_ROUND = 2  # of one task: with more, each pair's stake is too small (results/statistics_simulation.md)
+_MAX_PAIRS_PER_ROUND = 2  # of one task: with more, each pair's stake is too small (results/statistics_simulation.md)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def next_batch(
     discordant pair counted: none seen is not none.
     """
     spread = np.sqrt((np.asarray(discordant) + 1) / (np.asarray(pairs) + 2))
-    wished = np.rint(spread / spread.min(axis=-1, keepdims=True)).clip(1, _MOST_PAIRS_A_ROUND)
+    wished = np.rint(spread / spread.min(axis=-1, keepdims=True)).clip(1, _MAX_PAIRS_PER_ROUND)
     asked = np.minimum(wished, np.maximum(left, 1)).astype(np.int64)
     possible = (np.asarray(left) // asked).min(axis=-1)
     return asked, np.minimum(possible, -(-batch // asked.sum(axis=-1)))

@@ -1,9 +1,13 @@
-"""Where items are and what they touch."""
+"""Predicates of items: position, contact, grasp, lifting, pegs and dirt."""
 
 import numpy as np
 
-from vla_bench.core.types import World
-from vla_bench.tasks.predicates.registry import predicates
+from vla_bench.core.errors import ConventionError
+from vla_bench.core.geometry import quat_wxyz_to_matrix
+from vla_bench.core.types import DirtyWorld, World
+from vla_bench.tasks.predicates import predicates
+
+# ~ Where items are and what they touch.
 
 _LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
 _MOVED_DISTANCE_M = 0.05
@@ -65,3 +69,41 @@ def at(world: World, item: str, place: str) -> bool:
     height_m = offset[2] + world.geometry(item).bottom_m - world.geometry(place).bottom_m
     centred = np.linalg.norm(offset[:2]) < world.geometry(place).support_radius_m
     return bool(centred and abs(height_m) < _AT_HEIGHT_M)
+
+
+# ~ What hangs or lies around a peg.
+
+_DOWN_M = 0.08  # below the peg's top; robosuite's `on_peg`, whose pegs stand 13 cm out of the table, says the same
+_ASIDE_M = 0.03  # robosuite's `on_peg`
+
+
+@predicates.register
+def around(world: World, item: str, peg: str) -> bool:
+    """`item` lies around `peg`, whose origin is its top."""
+    offset = world.position_world(item) - world.position_world(peg)
+    return bool((np.abs(offset[:2]) < _ASIDE_M).all() and offset[2] < -_DOWN_M)
+
+
+# ~ What is wiped away.
+
+
+@predicates.register
+def wiped(world: World, dirt: str) -> bool:
+    """No `dirt` is left. Raise `ConventionError` for a world in which nothing can be wiped away."""
+    if not isinstance(world, DirtyWorld):
+        raise ConventionError("Goal `wiped` needs a scene with dirt, such as robosuite's Wipe.")
+    return len(world.dirt_world(dirt)) == 0
+
+
+# ~ What two arms do together.
+
+_TWO_ARMS_LIFT_HEIGHT_M = 0.10  # robosuite's TwoArmLift
+_LEVEL_COSINE = 0.866  # within 30 degrees, as robosuite's TwoArmLift rewards it
+
+
+@predicates.register
+def lifted_level(world: World, item: str) -> bool:
+    """`item` is at least 10 cm above where it began, and no more than 30 degrees out of level."""
+    height = world.position_world(item)[2] - world.initial_position_world(item)[2]
+    upright = quat_wxyz_to_matrix(world.quat_wxyz_world(item))[2, 2]
+    return bool(height > _TWO_ARMS_LIFT_HEIGHT_M and upright > _LEVEL_COSINE)

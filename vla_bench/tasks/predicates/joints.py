@@ -1,10 +1,11 @@
-"""How far the joints of fixtures are moved: drawers and doors, knobs, buttons.
-
-A fixture with several joints is open when all are; a part such as `cabinet_top_drawer` has its own alone.
-"""
+"""Predicates of articulated fixtures: drawers, doors, knobs and buttons."""
 
 from vla_bench.core.types import World
-from vla_bench.tasks.predicates.registry import predicates
+from vla_bench.tasks.predicates import predicates
+
+# ~ How far the joints of fixtures are moved: drawers and doors, knobs, buttons.
+# ~
+# ~ A fixture with several joints is open when all are; a part such as `cabinet_top_drawer` has its own alone.
 
 
 @predicates.named("open")
@@ -45,3 +46,12 @@ def _all_past(world: World, fixture: str) -> bool:
 def _none_past(world: World, fixture: str) -> bool:
     joints = world.joints(fixture)
     return bool(joints) and all(joint.position < joint.closed_below for joint in joints)
+
+
+# ~ Doors that a latch holds shut.
+
+
+@predicates.register
+def unlatched_open(world: World, door: str) -> bool:
+    """`door`, which a latch held shut, stands open: its joint `hinge` is past where it counts as open."""
+    return any(joint.name == "hinge" and joint.position >= joint.open_from for joint in world.joints(door))

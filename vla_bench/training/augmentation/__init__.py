@@ -1,1 +1,1 @@
-"""Changes to training samples that keep image, action and instruction true to each other."""
+"""Augmentations of training samples that keep image, action and instruction consistent."""

@@ -1,4 +1,4 @@
-"""All augmentations of a run, one after the other."""
+"""The sequence of augmentations of a run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.types import FloatArray
-from vla_bench.training.augmentation.colour import Brightness, ColourJitter, Noise
-from vla_bench.training.augmentation.config import AugmentationConfig
-from vla_bench.training.augmentation.crop import RandomResizedCrop, Shift
-from vla_bench.training.augmentation.flip import HorizontalFlip
-from vla_bench.training.augmentation.rotation import InPlaneRotation
+from vla_bench.training.augmentation.geometric import HorizontalFlip, InPlaneRotation
+from vla_bench.training.augmentation.pixels import Brightness, ColorJitter, Noise, RandomResizedCrop, Shift
 from vla_bench.training.augmentation.samples import Draw, Samples
 from vla_bench.training.augmentation.scene import SceneGeometry
+from vla_bench.training.config import AugmentationConfig
 
 
 class Augmentation(Protocol):
@@ -30,7 +28,7 @@ class Augmentation(Protocol):
 class GeometricAugmentation(Augmentation, Protocol):
     """A change that moves the scene: actions, proprioception and instruction follow."""
 
-    def extremes(self, images: int) -> Iterable[NDArray[Any]]:
+    def extreme_parameters(self, images: int) -> Iterable[NDArray[Any]]:
         """Yield parameters (1, ...) of the changes that reach furthest, for statistics."""
 
     def texts(self, instruction: str) -> Iterable[str]:
@@ -51,7 +49,7 @@ class Pipeline:
     def of(cls, config: AugmentationConfig, scene: SceneGeometry | None = None) -> "Pipeline":
         """Return what `config` asks for. Raises `AugmentationRefusedError` where the scene has no exact change."""
         geometric = [kind.of(config, scene) for kind in (HorizontalFlip, InPlaneRotation)]
-        pixels = [kind.of(config) for kind in (RandomResizedCrop, Shift, Brightness, ColourJitter, Noise)]
+        pixels = [kind.of(config) for kind in (RandomResizedCrop, Shift, Brightness, ColorJitter, Noise)]
         return cls(tuple(one for one in geometric if one is not None), tuple(one for one in pixels if one is not None))
 
     def __call__(self, samples: Samples, draw: Draw) -> Samples:
@@ -74,7 +72,7 @@ class Pipeline:
         for augmentation in self.geometric:
             augmentation.check(proprioception)
 
-    def widened(
+    def with_extremes(
         self, actions: NDArray[np.float32], proprioception: NDArray[np.float32]
     ) -> tuple[FloatArray, FloatArray]:
         """Return actions (n, 7) and proprioception (n, P) with what the geometric changes make of them at most.
@@ -87,7 +85,7 @@ class Pipeline:
             shown += [
                 augmentation.applied(replace(one, instructions=("",) * len(one)), np.repeat(extreme, len(one), axis=0))
                 for one in tuple(shown)
-                for extreme in augmentation.extremes(0)
+                for extreme in augmentation.extreme_parameters(0)
             ]
         return np.concatenate([one.actions[:, 0] for one in shown]), np.concatenate(
             [one.proprioception for one in shown]

@@ -1,4 +1,4 @@
-"""What an augmentation is given and gives back."""
+"""Training samples and random draws, the inputs of augmentations."""
 
 from dataclasses import dataclass
 

@@ -1,15 +1,54 @@
-"""What a geometric augmentation has to know of the scene, and how it says that there is no exact change."""
+"""Scene geometry for augmentations: camera poses, robot symmetry, and scene motions in actions and proprioception."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
-from vla_bench.core.cameras import CameraGeometry
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.rotations import quat_wxyz_to_matrix
+from vla_bench.core.geometry import CameraGeometry, quat_wxyz_to_matrix
+from vla_bench.core.registry import Registry
 from vla_bench.core.types import FloatArray, ProprioceptionField
-from vla_bench.training.augmentation.robots import RobotSymmetry
+
+# ~ What of a robot is its own mirror image: the facts without which proprioception cannot be mirrored.
+
+
+@dataclass(frozen=True)
+class RobotSymmetry:
+    """An arm that a mirror plane through its base maps onto itself, joint by joint: q' = sign * q + offset."""
+
+    end_effector_normal: tuple[float, float, float]  # of the hand's own plane of symmetry, in the end-effector's frame
+    joint_signs: tuple[float, ...]
+    joint_offsets_rad: tuple[float, ...]
+    finger_order: tuple[int, ...]  # the finger that each becomes
+    finger_sign: float
+
+    @property
+    def end_effector_reflection(self) -> FloatArray:
+        """Reflection of the end-effector's frame, (3, 3)."""
+        normal = np.array(self.end_effector_normal)
+        return np.eye(3) - 2.0 * np.outer(normal, normal)
+
+
+robot_symmetries: Registry[RobotSymmetry] = Registry("robot with a known plane of symmetry")
+
+# Links lie in one plane at zero; joints 1, 3, 5 and 7 turn in it or out of it. The hand stands straight at q7 = pi / 4.
+# The frame is that of robosuite's grip site; fingers move along its x axis, one positive, one negative.
+robot_symmetries.register(
+    RobotSymmetry(
+        end_effector_normal=(1.0, 0.0, 0.0),
+        joint_signs=(-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0),
+        joint_offsets_rad=(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, np.pi / 2),
+        finger_order=(1, 0),
+        finger_sign=-1.0,
+    ),
+    name="panda",
+)
+
+
+# ~ What a geometric augmentation has to know of the scene, and how it says that there is no exact change.
 
 
 class AugmentationRefusedError(VlaBenchError):
@@ -33,3 +72,142 @@ class SceneGeometry:
     def robot_axes_world(self) -> FloatArray:
         """The base's axes as columns, (3, 3): x ahead, y to the left, z up."""
         return quat_wxyz_to_matrix(np.array(self.robot_base_quat_wxyz_world))
+
+
+# ~ Motions and reflections of the whole scene, as they show in actions and in proprioception.
+
+ORIENTATION_FIELD = "end_effector_axis_angle"
+_QUATERNION_TIE = 1e-3  # two components of a quaternion closer than this are equally large
+
+
+@dataclass(frozen=True, eq=False)
+class SceneMotion:
+    """One motion for each of B samples: a point x of the world becomes linear (x - fixed_point) + fixed_point."""
+
+    scene: SceneGeometry
+    linear: FloatArray  # (B, 3, 3), orthogonal: a rotation, or a reflection
+    fixed_point: FloatArray  # (3,) [m]
+    mirrored: NDArray[np.bool_]  # (B,): whether it is a reflection, after which the robot is its own mirror image
+
+    def actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the actions (B, chunk, 7) that do the moved thing; they are in the axes of the robot's base.
+
+        A rotation is a pseudo-vector: a reflection turns it round as well. The gripper stays as it is.
+        """
+        axes = self.scene.robot_axes_world
+        linear = axes.T @ self.linear @ axes
+        turned = linear * np.linalg.det(linear)[:, None, None]
+        moved = np.array(actions, dtype=np.float64)
+        moved[..., :3] = np.einsum("bij,bkj->bki", linear, actions[..., :3])
+        moved[..., 3:6] = np.einsum("bij,bkj->bki", turned, actions[..., 3:6])
+        return moved.astype(np.float32)
+
+    def proprioception(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the robot would feel, (B, P), in the moved scene."""
+        moved, start = np.array(values, dtype=np.float64), 0
+        for field in self.scene.proprioception_fields:
+            columns = slice(start, start + field.size)
+            moved[:, columns] = _FIELD_MOTIONS[field.name](self, moved[:, columns])
+            start += field.size
+        return moved.astype(np.float32)
+
+    def position(self, values: FloatArray) -> FloatArray:
+        """Move points of the world, (B, 3)."""
+        offset: FloatArray = np.einsum("bij,bj->bi", self.linear, values - self.fixed_point)
+        return offset + self.fixed_point
+
+    def orientation(self, values: FloatArray) -> FloatArray:
+        """Move orientations of the end-effector, (B, 3) as axis-angle in the world."""
+        moved = self.linear @ Rotation.from_rotvec(values).as_matrix()
+        if self.scene.robot is not None:
+            moved = np.where(self.mirrored[:, None, None], moved @ self.scene.robot.end_effector_reflection, moved)
+        return np.where(self._unmoved[:, None], values, axis_angle_of(Rotation.from_matrix(moved)))
+
+    def fingers(self, values: FloatArray) -> FloatArray:
+        """Exchange fingers where the hand is mirrored."""
+        return self._mirrored(values, lambda robot: robot.finger_sign * values[:, robot.finger_order])
+
+    def joints(self, values: FloatArray) -> FloatArray:
+        """Mirror joint positions."""
+        return self._mirrored(
+            values, lambda robot: np.array(robot.joint_signs) * values + np.array(robot.joint_offsets_rad)
+        )
+
+    def joint_velocities(self, values: FloatArray) -> FloatArray:
+        """Mirror joint velocities."""
+        return self._mirrored(values, lambda robot: np.array(robot.joint_signs) * values)
+
+    def _mirrored(self, values: FloatArray, change: Callable[[RobotSymmetry], FloatArray]) -> FloatArray:
+        """Return `values` with those of mirrored samples changed as the robot's symmetry says."""
+        if self.scene.robot is None:  # and nothing is mirrored: `check_mirrored_fields` saw to it
+            return values
+        return np.where(self.mirrored[:, None], change(self.scene.robot), values)
+
+    @property
+    def _unmoved(self) -> NDArray[np.bool_]:
+        """Which samples are not moved at all, (B,)."""
+        stays: NDArray[np.bool_] = np.all(self.linear == np.eye(3), axis=(1, 2))
+        return stays
+
+
+_FIELD_MOTIONS: Mapping[str, Callable[[SceneMotion, FloatArray], FloatArray]] = {
+    "end_effector_position": SceneMotion.position,
+    ORIENTATION_FIELD: SceneMotion.orientation,
+    "gripper_position": SceneMotion.fingers,
+    "joint_positions": SceneMotion.joints,
+    "joint_velocities": SceneMotion.joint_velocities,
+}
+_ROTATABLE_FIELDS = {"end_effector_position", ORIENTATION_FIELD, "gripper_position"}
+
+
+def check_mirrored_fields(scene: SceneGeometry, option: str) -> None:
+    """Raise where some field of the proprioception has no known mirror image."""
+    for field in scene.proprioception_fields:
+        if field.name not in _FIELD_MOTIONS:
+            raise AugmentationRefusedError(
+                "mirror image", f"the proprioception field {field.name!r}", "what becomes of it is not known", option
+            )
+        if scene.robot is None and field.name != "end_effector_position":
+            reason = "the robot is not known to be its own mirror image (`robot` names one that is)"
+            raise AugmentationRefusedError("mirror image", f"the proprioception field {field.name!r}", reason, option)
+
+
+def check_rotated_fields(scene: SceneGeometry, option: str) -> None:
+    """Raise where some field of the proprioception does not turn with the scene."""
+    for field in scene.proprioception_fields:
+        if field.name not in _ROTATABLE_FIELDS:
+            reason = (
+                "the robot's base does not turn with the scene" if field.name in _FIELD_MOTIONS else "it is not known"
+            )
+            raise AugmentationRefusedError("rotation", f"the proprioception field {field.name!r}", reason, option)
+
+
+def axis_angle_of(rotations: Rotation) -> FloatArray:
+    """Return axis times angle (B, 3) of the quaternion whose largest component is positive: our environments' choice.
+
+    They take MuJoCo's `mju_mat2Quat`, and keep its sign (`vla_bench.core.geometry`).
+    """
+    quat = rotations.as_quat()  # xyzw
+    largest = np.take_along_axis(quat, np.abs(quat).argmax(axis=1)[:, None], axis=1)
+    quat = quat * np.sign(largest)
+    sine = np.linalg.norm(quat[:, :3], axis=1)
+    angle = 2.0 * np.arctan2(sine, quat[:, 3])
+    axis_angle: FloatArray = quat[:, :3] * (angle / np.maximum(sine, 1e-12))[:, None]
+    return axis_angle
+
+
+def check_axis_angles(scene: SceneGeometry, proprioception: NDArray[np.float32], change: str, option: str) -> None:
+    """Raise where recorded orientations are not in the form that `axis_angle_of` gives."""
+    start = 0
+    for field in scene.proprioception_fields:
+        values = np.asarray(proprioception[:, start : start + field.size], dtype=np.float64)
+        start += field.size
+        if field.name != ORIENTATION_FIELD or not len(values):
+            continue
+        rotations = Rotation.from_rotvec(values)
+        ordered = np.sort(np.abs(rotations.as_quat()), axis=1)
+        clear = ordered[:, -1] - ordered[:, -2] > _QUATERNION_TIE
+        wrong = clear & (np.abs(axis_angle_of(rotations) - values).max(axis=1) > 1e-2)
+        if wrong.any():
+            reason = f"{wrong.sum()} of {len(values)} recorded rotations have the other sign than our environments'"
+            raise AugmentationRefusedError(change, f"the proprioception field {field.name!r}", reason, option)

@@ -1,6 +1,31 @@
-"""Ways to fine-tune: what is put on a base, and which of its parameters are trained. One module a method."""
+"""Fine-tuning methods: the modules that are added to a base and the parameters that are trained.
 
-from vla_bench.training.methods.method import METHODS, Method, Trained
-from vla_bench.training.methods.options import ALL_LINEAR, PRESETS, LowRankSettings, MethodOptions, Preset
+A module in this package that registers a `Method` adds one. Torch is loaded only when a method is applied to a network.
+"""
 
-__all__ = ["ALL_LINEAR", "METHODS", "PRESETS", "LowRankSettings", "Method", "MethodOptions", "Preset", "Trained"]
+from vla_bench.training.methods.method import (
+    ALL_LINEAR,
+    METHODS,
+    PRESETS,
+    LowRankSettings,
+    Method,
+    MethodOptions,
+    Preset,
+    TrainableNetwork,
+)
+
+# ~ Ways to fine-tune: what is put on a base, and which of its parameters are trained. One module a method.
+
+__all__ = [
+    "ALL_LINEAR",
+    "METHODS",
+    "PRESETS",
+    "LowRankSettings",
+    "Method",
+    "MethodOptions",
+    "Preset",
+    "TrainableNetwork",
+]
+
+
+# ~ One module a fine-tuning method; each registers itself. They load torch only when one is put on a network.

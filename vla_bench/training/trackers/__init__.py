@@ -1,5 +1,8 @@
-"""Who is told how a training goes: one module each, and a log that is always written."""
+"""Experiment trackers, and the log `metrics.jsonl` that every run writes.
 
-from vla_bench.training.trackers.base import AllTrackers, TrackedRun, Tracker, trackers
+A module in this package that registers a `Tracker` adds one.
+"""
 
-__all__ = ["AllTrackers", "TrackedRun", "Tracker", "trackers"]
+from vla_bench.training.trackers.tracker import CompositeTracker, TrackedRun, Tracker, trackers
+
+__all__ = ["CompositeTracker", "TrackedRun", "Tracker", "trackers"]

@@ -1,0 +1,231 @@
+"""Certify perturbed episodes of every task: the share that the expert solves, by axis and severity.
+
+Each certificate is kept at once in `<output>.sqlite`: a run that was stopped goes on, and one with more `--episodes`,
+axes or suites adds to what is there. Certificates of a task or an axis whose code has changed since do not count.
+`vla-bench robustness --certificates <output>.sqlite` uses them. Nothing is rendered. The episodes are those of a run
+with seed 0.
+"""
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from provenance import command, hardware, software
+
+from vla_bench.core.episode import CLEAN, EpisodeIdentity
+from vla_bench.core.files import written_whole
+from vla_bench.envs.perturbations import perturbation_axes
+from vla_bench.envs.perturbations.perturbation import SEVERITIES
+from vla_bench.evaluation.certificates import CertificateStore, Certifier
+from vla_bench.evaluation.certificates.certifier import EpisodeQuota, TaskVariant, TrialResult
+from vla_bench.evaluation.plan import unsupported_reason
+from vla_bench.results.certificates import Certificate
+from vla_bench.results.statistics import wilson
+from vla_bench.tasks import get_task, suites, task_ids
+
+_LOW = 0.8  # cells whose rate is below it are named
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """What was found about a task under an axis at a severity."""
+
+    task: str
+    axis: str
+    severity: int
+    episodes: int  # whose clean twin the expert solves
+    solved: int
+    shared: int  # of these, with the physics of another episode that the expert ran
+    failed_episodes: str  # indices
+
+    @property
+    def rate(self) -> float:
+        """Share of the episodes that the expert solves."""
+        return self.solved / self.episodes if self.episodes else 0.0
+
+
+def main() -> None:
+    """Certify what is missing, then write the tables."""
+    options = _parse(sys.argv[1:])
+    tasks = _chosen(options)
+    variants = [
+        f"{axis}={severity}" for axis in options.axis or sorted(perturbation_axes) for severity in options.severity
+    ]
+    lacking = {
+        (task, variant): unsupported_reason(task, variant, options.robot) for task in tasks for variant in variants
+    }
+    cells = [
+        TaskVariant(get_task(task).suite, get_task(task).name, variant)
+        for task in tasks
+        for variant in (CLEAN, *variants)
+        if not lacking.get((task, variant))
+    ]
+    quota = EpisodeQuota(options.episodes, options.episodes)
+    with CertificateStore(options.output.with_suffix(".sqlite")) as store:
+        certifier = Certifier(store, options.robot, workers=options.workers)
+        known = certifier.certify(cells, quota, _progress()).known
+        date = store.last_date()
+    rows = [row for cell in cells if cell.variant != CLEAN and (row := _row(cell, quota, known)) is not None]
+    _write(options.output, rows, _facts(options, known, date), lacking)
+
+
+def _progress() -> Callable[[int, int, TrialResult | None], None]:
+    began, here = time.monotonic(), 0
+
+    def report(done: int, total: int, result: TrialResult | None) -> None:
+        nonlocal here
+        if result is None:
+            print(f"{done} certificates are there already")
+            return
+        here += len(result.certificates)
+        first = result.certificates[0].episode
+        left_min = (time.monotonic() - began) / here * (total - done) / 60
+        print(f"\r{done}/{total} {first.task_id} {first.variant}, {left_min:.0f} min left  ", end="", flush=True)
+        for one in result.certificates:
+            if one.error:
+                print(f"\n{one.episode.name} could not be run: {one.error}")
+
+    return report
+
+
+def _row(cell: TaskVariant, quota: EpisodeQuota, known: Mapping[EpisodeIdentity, Certificate]) -> CellRow | None:
+    axis, severity = cell.variant.split("=")
+    mine = [known[own] for index in range(quota.episodes) if (own := cell.episode(index, quota.seed)) in known]
+    mine = [one for one in mine if not one.error]
+    if not mine:
+        return None
+    return CellRow(
+        task=f"{cell.suite}.{cell.task}",
+        axis=axis,
+        severity=int(severity),
+        episodes=len(mine),
+        solved=sum(one.solved for one in mine),
+        shared=sum(one.shown_in != cell.variant for one in mine),
+        failed_episodes=" ".join(str(one.episode.index) for one in mine if not one.solved),
+    )
+
+
+def _write(
+    output: Path, rows: Sequence[CellRow], facts: Mapping[str, str], lacking: Mapping[tuple[str, str], str]
+) -> None:
+    with written_whole(output.with_suffix(".csv")) as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CellRow.__dataclass_fields__)
+        writer.writerows([getattr(row, name) for name in CellRow.__dataclass_fields__] for row in rows)
+    page = report(rows, facts, lacking)
+    with written_whole(output.with_suffix(".md")) as path:
+        path.write_text(page, encoding="utf-8")
+    print(f"\n{page}")
+
+
+def report(rows: Sequence[CellRow], facts: Mapping[str, str], lacking: Mapping[tuple[str, str], str]) -> str:
+    """Return the Markdown page."""
+    severities = sorted({row.severity for row in rows})
+    header = " | ".join(f"severity {severity}" for severity in severities)
+    rule = "|---|--:|" + "--:|" * len(severities) + "--:|"
+    lines = ["# Certification: perturbed episodes that the expert solves", "", "## By axis", ""]
+    lines += [f"| axis | tasks | {header} | shared |", rule]
+    lines += [_line(axis, _of(rows, "axis", axis), severities) for axis in dict.fromkeys(row.axis for row in rows)]
+    lines += [_line("all", rows, severities), "", "## By task", "", f"| task | axes | {header} | shared |", rule]
+    tasks = dict.fromkeys(row.task for row in rows)
+    lines += [_line(f"`{task}`", _of(rows, "task", task), severities, "axis") for task in tasks]
+    return "\n".join([*lines, "", *_worst(rows), "", *_without(lacking), "", *_notes(facts), ""])
+
+
+def _line(name: str, rows: Sequence[CellRow], severities: Iterable[int], counted: str = "task") -> str:
+    cells = [_share([row for row in rows if row.severity == severity]) for severity in severities]
+    number = len({getattr(row, counted) for row in rows})
+    shared = sum(row.shared for row in rows) / sum(row.episodes for row in rows)
+    return f"| {name} | {number} | {' | '.join(cells)} | {100 * shared:.0f} % |"
+
+
+def _share(rows: Sequence[CellRow]) -> str:
+    solved, episodes = sum(row.solved for row in rows), sum(row.episodes for row in rows)
+    if not episodes:
+        return "-"
+    share = wilson(solved, episodes)
+    return f"{100 * share.rate:.1f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"
+
+
+def _of(rows: Iterable[CellRow], field: str, value: str) -> list[CellRow]:
+    return [row for row in rows if getattr(row, field) == value]
+
+
+def _worst(rows: Sequence[CellRow]) -> Iterator[str]:
+    yield f"## Cells below {100 * _LOW:.0f} %"
+    yield ""
+    low = sorted((row for row in rows if row.rate < _LOW), key=lambda row: (row.rate, row.severity, row.axis, row.task))
+    for row in low:
+        yield (
+            f"- `{row.task}` under `{row.axis}={row.severity}`: {row.solved} of {row.episodes}; "
+            f"not the episodes {row.failed_episodes}"
+        )
+    if not low:
+        yield "None."
+
+
+def _without(lacking: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    yield "## Tasks without an axis"
+    yield ""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for (task, variant), reason in lacking.items():
+        if reason:
+            reasons.setdefault((variant.split("=")[0], reason.replace(task, "the task")), []).append(task)
+    for (axis, reason), tasks in reasons.items():
+        yield f"- {axis}: {', '.join(f'`{task}`' for task in dict.fromkeys(tasks))}. {reason}"
+    if not reasons:
+        yield "None: every task has every axis."
+
+
+def _notes(facts: Mapping[str, str]) -> Iterator[str]:
+    yield "Of the episodes whose clean twin the expert solves, with Wilson's 95 % intervals over all of them together."
+    yield "*Shared*: share of the certificates that needed no trial of their own, since model and state that the"
+    yield "physics works on were those of an episode that the expert had run: equal hashes, the same course."
+    yield "A perturbed episode that the expert does not solve is replaced by one of the next index"
+    yield "(docs/perturbations.md)."
+    yield ""
+    yield from (f"- {name.capitalize()}: {f'`{fact}`' if name == 'command' else fact}" for name, fact in facts.items())
+
+
+def _facts(options: argparse.Namespace, known: Mapping[EpisodeIdentity, Certificate], date: str) -> dict[str, str]:
+    clean = [one for one in known.values() if one.episode.variant == CLEAN and one.episode.index < options.episodes]
+    unsolved = " ".join(one.episode.name for one in clean if not one.solved) or "none"
+    return {
+        "episodes": f"indices 0 to {options.episodes - 1} of seed 0 of each cell; robot {options.robot}",
+        "clean episodes that the expert does not solve": f"{unsolved} (of {len(clean)})",
+        "date of the last certificate": date,
+        "hardware": hardware(),
+        "software": software("mujoco", "robosuite", "numpy"),
+        "command": command(),
+    }
+
+
+def _chosen(options: argparse.Namespace) -> list[str]:
+    names = options.task or [name for suite in options.suite or suites() for name in task_ids(suite)]
+    return sorted(names, key=lambda name: get_task(name).engine, reverse=True)  # tabletop before robosuite
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("results/certification"), help="without ending")
+    parser.add_argument("--episodes", type=int, default=5, help="of each task, axis and severity")
+    parser.add_argument("--axis", action="append", choices=sorted(perturbation_axes), help="may be given several times")
+    parser.add_argument("--severity", action="append", type=int, choices=SEVERITIES, help="may be given several times")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--robot", default="panda")
+    parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
+    parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
+    options = parser.parse_args(arguments)
+    options.severity = options.severity or list(SEVERITIES)
+    if options.episodes < 1 or options.workers < 1:
+        parser.error("--episodes and --workers must be 1 or more")
+    return options
+
+
+if __name__ == "__main__":
+    main()

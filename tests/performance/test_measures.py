@@ -1,0 +1,126 @@
+"""Every registered measure and peer keeps the contract; those that take long are marked slow."""
+
+import ast
+from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from vla_bench.core.errors import UnknownNameError
+from vla_bench.envs.rendering import backend
+from vla_bench.performance import registry
+from vla_bench.performance.benchmark import BenchmarkOptions, run_benchmark, run_measure
+from vla_bench.performance.hardware import gpu_name
+from vla_bench.performance.peers import peers
+from vla_bench.performance.record import MeasureResult
+from vla_bench.performance.registry import MeasureSettings, measures
+from vla_bench.performance.workload_processes import WorkloadTurns
+
+TINY = MeasureSettings(turns=1, seconds=0.02, scale=0.01, workers=1)
+CHEAP = ("gpu-environments", "gpu-episodes", "gpu-inference", "mujoco-warp", "peers")
+AIMED = {  # the issue's table: every aim has a figure
+    "tabletop-images": {"tabletop-ratio"},
+    "robosuite-images": {"fast-ratio", "faithful-ratio"},
+    "resets": {"tabletop-ratio", "robosuite-ratio"},
+    "physics": {"tabletop-simulate-share", "robosuite-simulate-share"},
+    "scheduling": {"two-against-one", "overhead-share"},
+    "evaluation": {"minutes"},
+    "demonstrations": {"per-minute"},
+    "memory": {"tabletop-worker", "robosuite-worker"},
+}
+
+
+def _keeps_the_contract(name: str) -> None:
+    outcome = run_measure(name, TINY)
+    assert not outcome.failed, outcome.not_run
+    assert bool(outcome.figures) != bool(outcome.not_run)
+    names = [figure.name for figure in outcome.figures]
+    assert len(names) == len(set(names))
+    assert not any("." in figure for figure in names)  # `measure.figure` names it in a record
+    assert outcome.not_run or {figure.name for figure in outcome.figures if figure.aim} == AIMED.get(name, set())
+    assert all(value > 0 for figure in outcome.figures if figure.kind != "share" for value in figure.turns)
+    assert MeasureResult.model_validate_json(outcome.model_dump_json()) == outcome
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.gpu) if name.startswith("gpu-") and gpu_name() else name for name in CHEAP],
+)
+def test_a_cheap_measure_keeps_the_contract(name: str) -> None:
+    _keeps_the_contract(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(measures) - set(CHEAP)))
+def test_every_other_measure_keeps_the_contract(name: str) -> None:
+    _keeps_the_contract(name)
+
+
+def test_every_aim_has_its_measure() -> None:
+    assert set(AIMED) <= set(measures)
+
+
+@pytest.mark.skipif(bool(gpu_name()), reason="there is a GPU")
+@pytest.mark.parametrize("name", ["gpu-environments", "gpu-episodes", "gpu-inference"])
+def test_what_needs_a_gpu_says_that_there_is_none(name: str) -> None:
+    assert run_measure(name, TINY).not_run.startswith("no GPU. `--rehearse` takes the same measures on the processor")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU")
+def test_a_gpu_that_torch_or_opengl_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "gpu_name", lambda: "1 x A GPU")
+    for name in ("gpu-episodes", "gpu-inference"):
+        assert "sees no GPU, nvidia-smi does: install a build of torch for CUDA" in run_measure(name, TINY).not_run
+    monkeypatch.setattr(backend, "egl_devices", lambda: ())
+    assert "in a container, set NVIDIA_DRIVER_CAPABILITIES=all" in run_measure("gpu-environments", TINY).not_run
+
+
+@pytest.mark.skipif(find_spec("mujoco_warp") is not None, reason="it is installed here")
+def test_mujoco_warp_says_how_to_be_installed() -> None:
+    told = run_measure("mujoco-warp", TINY).not_run
+    assert f"pip install mujoco=={version('mujoco')} mujoco-warp==" in told
+    assert "--peer mujoco-warp=/path/bin/python" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpu-environments", "gpu-episodes", "gpu-inference"])
+def test_a_rehearsal_takes_the_measures_of_a_gpu_machine(name: str) -> None:
+    outcome = run_measure(name, replace(TINY, rehearse=True))
+    assert not outcome.not_run
+    assert outcome.notes[0].startswith("A rehearsal: openvla-nano")
+    assert all(value > 0 for figure in outcome.figures for value in figure.turns)
+
+
+def test_peers_say_how_to_give_one() -> None:
+    assert "--peer NAME=/path/bin/python, of libero, maniskill, metaworld." in run_measure("peers", TINY).not_run
+
+
+def test_an_unknown_measure_gets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"No measure named 'tabletop-image'\. Did you mean 'tabletop-images'"):
+        run_benchmark(BenchmarkOptions(only=("tabletop-image",)), "")
+
+
+@pytest.mark.parametrize("name", sorted(peers))
+def test_a_peer_imports_nothing_of_ours_and_no_peer_outside_make(name: str) -> None:
+    tree = ast.parse(peers[name].module.read_text(encoding="utf-8"), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not any(module.startswith("vla_bench") for module in imported)
+    outside = {name for node in tree.body if isinstance(node, ast.Import) for name in (a.name for a in node.names)}
+    assert outside <= {"builtins", "os"}
+    assert peers[name].title
+    assert peers[name].distributions
+
+
+def test_the_script_of_a_process_is_for_old_pythons_too() -> None:
+    script = Path(peers["robosuite"].module).parents[1] / "serving.py"
+    ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_stock_robosuite_takes_its_turn() -> None:
+    with WorkloadTurns({"stock": peers["robosuite"].subject(image_size=64, cameras=0)}) as turns:
+        assert turns.versions["robosuite"] == "1.5.2"
+        assert turns.one("stock", steps=3, resets=1).steps == 3

@@ -1,0 +1,75 @@
+"""Images of tasks for the documentation page."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vla_bench.authoring.fingerprint import scene_fingerprint
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.files import written_whole
+from vla_bench.core.types import ImageArray
+from vla_bench.envs.environment import VlaBenchEnv
+from vla_bench.envs.options import EnvOptions
+from vla_bench.experts import make_expert
+from vla_bench.tasks import Task
+
+# ~ A picture of a task: how an episode begins, and how it looks when the expert has succeeded.
+# ~
+# ~ Each keeps the fingerprint of the scene that it was drawn from, as a comment.
+
+_SIZE = 224  # pixels, each of the two halves
+_QUALITY = 80
+_COMMENT = "vla_bench task "  # before the fingerprint
+_EPISODES = 5  # tried for one in which the expert succeeds
+
+
+class NoTaskImageError(VlaBenchError):
+    """A task whose expert does not show how it ends."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"The expert of {task.id} succeeded in none of {_EPISODES} episodes: see `vla-bench check`.")
+
+
+def is_current(task: Task, path: Path) -> bool:
+    """Whether there is a picture at `path` that shows the task as it is now."""
+    return path.is_file() and _comment(path) == _COMMENT + scene_fingerprint(task, EnvOptions.robot)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the picture at `path` was drawn here."""
+    return _comment(path).startswith(_COMMENT)
+
+
+def render_task_image(task: Task, path: Path) -> None:
+    """Write a JPEG of the first episode in which the expert succeeds; raise `NoTaskImageError` where there is none."""
+    environment = VlaBenchEnv(task, EnvOptions(_SIZE, "faithful", cameras=("agentview",)))
+    try:
+        halves = next(filter(None, (_halves(environment, index) for index in range(_EPISODES))), None)
+    finally:
+        environment.close()
+    if halves is None:
+        raise NoTaskImageError(task)
+    with written_whole(path) as temporary:
+        picture = Image.fromarray(np.concatenate(halves, axis=1))
+        comment = _COMMENT + scene_fingerprint(task, EnvOptions.robot)
+        picture.save(temporary, "JPEG", quality=_QUALITY, optimize=True, comment=comment)
+
+
+def _comment(path: Path) -> str:
+    with Image.open(path) as picture:
+        comment: bytes = picture.info.get("comment", b"")
+    return comment.decode(errors="replace")
+
+
+def _halves(environment: VlaBenchEnv, index: int) -> tuple[ImageArray, ImageArray] | None:
+    identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant="picture")
+    observation, _ = environment.reset(seed=identity.scene_seed())
+    expert, world = make_expert(environment.task), environment.simulation.world
+    expert.reset(world, identity.generator("expert"))
+    ended, info = False, {"success": False}
+    while not ended:
+        _, terminated, truncated, info = environment.advance(expert.act(world))
+        ended = terminated or truncated
+    return (observation["images"]["agentview"], environment.render()) if info["success"] else None

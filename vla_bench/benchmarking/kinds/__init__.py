@@ -1,1 +1,0 @@
-"""The measures, one a module: a module here registers a `Measure` in `vla_bench.benchmarking.measures`."""

@@ -1,0 +1,134 @@
+"""The commands `doctor` and `branch`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from vla_bench.cli.options import Checkpoint, Episode, Policy, Run, Seed, Suite, Tasks
+from vla_bench.cli.terminal import print_table
+
+if TYPE_CHECKING:
+    from vla_bench.evaluation.doctor import Diagnosis
+
+
+# ~ `vla-bench doctor`: is a policy spoken to in its own conventions?
+
+_MAX_FINDINGS = 12  # proposals in the table
+_MISTAKE_FOUND = 1  # exit status where a mistake was found
+
+
+def add_doctor(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    policy: Policy,
+    suite: Suite,
+    checkpoint: Checkpoint = None,
+    task: Tasks = None,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=8, help="Expert episodes in all.")] = 12,
+    seed: Seed = 0,
+) -> None:
+    """Find convention mistakes: gripper sign, image flip, crop, frames, statistics, chunk length.
+
+    The expert solves a few episodes; at moments of them the policy's actions are compared with the expert's, as the
+    card stands and under each plausible mistake. A change that clearly helps is named, and so is a chunk of which the
+    card executes more than is good. Exit status 1 if there is one. results/doctor_mistakes.md: what is named from how
+    many episodes. A mistake that costs less than a tenth of the error, as a small crop may, is not named.
+
+    Example: `vla-bench doctor --policy my_card.toml --suite tabletop_object`
+    """
+    from vla_bench.evaluation.doctor import DoctorOptions, diagnose
+
+    console = Console()
+    options = DoctorOptions(policy, suite, checkpoint, tuple(task or ()), episodes, seed)
+    with console.status("looking") as status:
+        diagnosis = diagnose(options, status.update)
+    rows = [
+        (
+            finding.fix,
+            *_numbers(finding.position, finding.rotation, finding.gripper, finding.total),
+            f"{finding.p_value:.3f}",
+        )
+        for finding in diagnosis.findings[:_MAX_FINDINGS]
+    ]
+    rows.insert(0, ("as it is", *_numbers(*diagnosis.before), ""))
+    title = f"Errors relative to a constant action's: {diagnosis.moments} moments of {diagnosis.episodes} episodes"
+    print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)
+    for line in verdict(diagnosis):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if diagnosis.fixes or diagnosis.chunk_too_long:
+        raise typer.Exit(_MISTAKE_FOUND)
+
+
+def verdict(diagnosis: "Diagnosis") -> list[str]:
+    """Return what was found, in sentences."""
+    lines = [f"not tried: {reason}" for reason in diagnosis.skipped]
+    for fix in diagnosis.fixes:
+        gain = f"error {fix.before:.2f} -> {fix.total:.2f}, p = {fix.p_value:.3f}"
+        lines.append(f"Likely mistake, {fix.mistake}. Mend it with: {fix.fix} ({gain})")
+    if diagnosis.chunk_too_long:
+        lines.append(f"Likely mistake, chunk length. Mend it with: chunk.steps = {diagnosis.steps_worth_executing}")
+    if not diagnosis.fixes and not diagnosis.chunk_too_long:
+        lines.append("No mistake found: no change that was tried clearly brings the actions nearer to the expert's.")
+    if diagnosis.lost:
+        lines.append(
+            f"The actions are no better than a constant one (error {diagnosis.after[3]:.2f}): the policy was not "
+            "trained for this suite, or it is wrong in a way that is not among those tried."
+        )
+    elif len(diagnosis.by_step) > 1:
+        lines.append(_chunk_text(diagnosis))
+    return lines
+
+
+def _chunk_text(diagnosis: "Diagnosis") -> str:
+    errors = ", ".join(f"{error:.2f}" for error in diagnosis.by_step)
+    executed = diagnosis.executed or len(diagnosis.by_step)
+    worth = diagnosis.steps_worth_executing
+    advice = f"the card executes {executed}, of which {min(worth, executed)} are about as good as the first"
+    return f"Error of each action of a chunk: {errors}; {advice}."
+
+
+def _numbers(*values: float) -> tuple[str, ...]:
+    return tuple(f"{value:.2f}" for value in values)
+
+
+# ~ `vla-bench branch`: let another policy go on from a step of a recorded episode.
+
+
+def add_branch(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("branch")(branch)
+
+
+def branch(
+    run: Run,
+    episode: Episode,
+    at: Annotated[int, typer.Option(min=0, help="Step from which the other policy acts.")],
+    policy: Policy = "expert",
+    checkpoint: Checkpoint = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Keep it as a run, with a video.")] = None,
+) -> None:
+    """Run a recorded episode up to a step, then let another policy go on: was it lost by then?
+
+    The whole episode is run again first: where its scene or actions are not those of the ledger, nothing is branched.
+    Steps are the ledger's, those that pass while a policy with `--latency` thinks included.
+
+    Example: `vla-bench branch results/quickstart/runs/lora-openvla red_cube_on_plate/3 --at 40 --policy expert`
+    """
+    from vla_bench.evaluation.rerun import branch_episode
+
+    found = branch_episode(run, episode, at, policy, checkpoint=checkpoint, output=output)
+    names = ("outcome", "reward", "steps", "progress", "phase", "final_progress", "final_phase")
+    rows = [(name, _text(getattr(found.recorded, name)), _text(getattr(found.branched, name))) for name in names]
+    title = f"{found.recorded.identity.name}, {policy} from step {at}"
+    print_table(("", "recorded", "branched"), rows, title=title)
+    if found.branched.error:
+        Console().print(found.branched.error, style="dim", markup=False)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,310 @@
+"""The commands `run`, `controls`, `leaderboard` and `robustness`."""
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from vla_bench.cli import options as asked
+from vla_bench.cli.terminal import print_table, print_text_table, show_progress
+
+if TYPE_CHECKING:
+    from vla_bench.evaluation.run import RunOptions
+    from vla_bench.evaluation.sequential_plan import SequentialPlan
+    from vla_bench.evaluation.session import RunProgress
+    from vla_bench.results.leaderboard_page import LeaderboardFiles
+
+
+# ~ `vla-bench run` and `vla-bench leaderboard`: evaluation and its tables.
+
+_MAX_ERROR_GROUPS = 5  # kinds
+
+
+def add_evaluation_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("run")(run)
+    app.command("leaderboard")(leaderboard)
+    app.command("controls")(show_controls)
+
+
+def run(
+    policy: asked.Policy,
+    suite: asked.Suite,
+    output: asked.Output,
+    checkpoint: asked.Checkpoint = None,
+    task: asked.Tasks = None,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes of each task.")] = 20,
+    seed: asked.Seed = 0,
+    workers: asked.Workers = None,
+    rows: asked.SlotsPerWorker = 8,
+    videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
+    image_size: asked.PolicyImageSize = None,
+    rendering: asked.Rendering = "fast",
+    robot: asked.Robot = "panda",
+    latency: Annotated[
+        str, typer.Option(help="Of the policy, as 120ms+-20 (or ±), or `measured`. [default: the world waits]")
+    ] = "",
+    perturb: Annotated[
+        list[str] | None,
+        typer.Option(help="Perturb the episodes, as `camera=2,lighting=1` or `visual-2`; repeat for several variants."),
+    ] = None,
+    batch_shape: Annotated[
+        int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for a worker to begin an episode, or to execute one chunk.")
+    ] = 300.0,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries for an episode whose worker died or hung.")] = 2,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Run the controls too: expert, noop, random, no or wrong words, no sight."),
+    ] = False,
+    max_errors: Annotated[int, typer.Option(min=1, help="Errors of the policy in a row that stop the run.")] = 10,
+    against: Annotated[
+        Path | None, typer.Option(help="Run folder to compare with; stop when it is known which is better.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Chance of a wrong decision, with --against.")] = 0.05,
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=50.0, help="Stop, too, when the difference is within so many points.")
+    ] = 0.0,
+) -> None:
+    """Evaluate a policy on the tasks of a suite; one record an episode.
+
+    A run that was stopped goes on where it stopped, with the same command. The records are the same for any number of
+    workers and rows, and any interruption; where that cannot be promised (on a GPU), the run and its tables say so.
+
+    The card of a policy also says how predicted chunks of actions are executed: `open_loop`, `receding_horizon` or
+    `temporal_ensemble` (docs/policies.md).
+
+    docs/ledger.md says what happens while a policy with `--latency` thinks, what `--controls` scores, and what an error
+    is. Episodes that ended in one are counted at the end, by kind, and leave the exit status 0; `--max-errors` in a row
+    stop the run with 2. `--timeout` holds for each command to a worker, not for an episode nor for the policy itself.
+
+    With `--against`, the same episodes as another run's are taken batch by batch, more of them in tasks in which the
+    policies differ, and the run stops as soon as one is better at the level `--alpha`, however often that is looked at
+    (docs/statistics.md). `--episodes` is then the most of each task.
+
+    Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
+    """
+    from vla_bench.core.episode import CLEAN
+    from vla_bench.envs.perturbations import Perturbation
+    from vla_bench.evaluation.protocol import EvaluationProtocol
+    from vla_bench.evaluation.run import RunOptions, run_evaluation
+    from vla_bench.evaluation.sequential_plan import sequential_plan
+
+    options = RunOptions(
+        policy=policy,
+        suite=suite,
+        output=output,
+        checkpoint=checkpoint,
+        tasks=tuple(task or ()),
+        episodes=episodes,
+        seed=seed,
+        variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
+        workers=asked.worker_count(workers),
+        rows_per_worker=rows,
+        videos=videos,
+        image_size=image_size,
+        batch_shape=batch_shape,
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot, latency=latency),
+        timeout_s=timeout,
+        retries=retries,
+        max_errors=max_errors,
+    )
+    plan = None if against is None else sequential_plan(options, against, alpha=alpha, margin=margin / 100)
+    with show_progress(policy) as update:
+        report = run_evaluation(
+            options,
+            lambda progress: update(progress.done, progress.total, rates_text(progress)),
+            plan,
+            on_note=_print_note,
+        )
+    print_run(report.output)
+    if controls:
+        _run_controls(options)
+    if plan is not None:
+        print_decision(plan)
+    if report.progress.errors:
+        print_errors(report.output)
+    Console().print(f"Next: vla-bench leaderboard {report.output} --output results/", highlight=False, soft_wrap=True)
+
+
+def show_controls(
+    run: asked.Run,
+) -> None:
+    """Show a run beside its controls, with its language-use and vision-use scores (docs/ledger.md defines them).
+
+    Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
+    """
+    from vla_bench.results.controls import control_table, read_controls
+
+    for report in read_controls(run):
+        print_text_table(control_table(report))
+
+
+def leaderboard(
+    runs: asked.Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
+    rank_with_errors: asked.RankWithErrors = False,
+) -> None:
+    """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
+
+    Example: `vla-bench leaderboard runs/* --output results/`
+    """
+    from vla_bench.results.leaderboard_page import write_leaderboard
+
+    print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
+
+
+def _print_note(text: str) -> None:
+    Console(stderr=True, markup=False, highlight=False).print(text, style="yellow", soft_wrap=True)
+
+
+def _run_controls(options: "RunOptions") -> None:
+    from vla_bench.evaluation.control_runs import control_names, run_control, write_control_paths
+
+    folders = {}
+    for name in control_names():
+        with show_progress(name) as update:
+            folders[name] = run_control(name, options, lambda now: update(now.done, now.total, rates_text(now)))
+    write_control_paths(options.output, folders)
+    show_controls(options.output)
+
+
+def rates_text(progress: "RunProgress") -> str:
+    """Return a run's speed and success in a few words."""
+    if not progress.successes + progress.failures + progress.errors:
+        return ""
+    success = [f"success {progress.success_rate:.0%}"] if progress.successes + progress.failures else []
+    errors = [f"{progress.errors} errors"] if progress.errors else []
+    return ", ".join([*success, *errors, f"{progress.steps_per_s:.0f} steps/s"])
+
+
+def print_run(folder: Path) -> None:
+    """Print the leaderboard of one run."""
+    from vla_bench.results.leaderboard import leaderboard
+    from vla_bench.results.notes import conditions_of
+    from vla_bench.results.runs import read_run
+    from vla_bench.results.tables import full_tables
+
+    run = read_run(folder)
+    for table in full_tables(leaderboard(run.episodes), conditions_of([run])):
+        print_text_table(table)
+
+
+def print_errors(folder: Path) -> None:
+    """Print which errors the run's episodes ended in, and how to see the whole of them."""
+    from vla_bench.results.runs import error_groups, read_run
+
+    frame = read_run(folder).episodes
+    groups, console = error_groups(frame), Console(highlight=False, markup=False)
+    count = sum(group.count for group in groups)
+    console.print(f"{count} of {len(frame)} episodes ended in an error:", style="yellow")
+    for group in groups[:_MAX_ERROR_GROUPS]:
+        console.print(f"  {group.count} x {group.line}", style="yellow", soft_wrap=True)
+    if more := groups[_MAX_ERROR_GROUPS:]:
+        console.print(f"  {sum(group.count for group in more)} x {len(more)} other errors", style="yellow")
+    shown = f"vla-bench ledger errors {quote(str(folder))} shows the tracebacks."
+    console.print(f"The same command tries them again; {shown}", style="yellow", soft_wrap=True)
+
+
+def print_decision(plan: "SequentialPlan") -> None:
+    """Print what a sequential comparison found, task by task."""
+    from vla_bench.results.comparison_page import p_value_text
+
+    decision = plan.decision
+    adjusted = decision.adjusted()
+    rows = [
+        (task.task, str(task.pairs), str(task.wins), str(task.losses), p_value_text(adjusted[task.task]))
+        for task in decision.tasks
+    ]
+    print_table(("task", "pairs", "wins", "losses", "p (any time, Holm)"), rows, title="sequential comparison", words=1)
+    Console(highlight=False).print(plan.verdict, soft_wrap=True)
+
+
+def print_leaderboard(files: "LeaderboardFiles") -> None:
+    """Print the tables and where the files lie."""
+    console = Console()
+    for tables in files.suites():
+        for table in tables:
+            print_text_table(table)
+    for note in files.notes:
+        console.print(f"- {note}", highlight=False)
+    for path in files.paths:
+        console.print(str(path), soft_wrap=True)
+
+
+# ~ `vla-bench robustness`: what perturbations cost a policy.
+
+
+def add_robustness(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("robustness")(robustness)
+
+
+def robustness(
+    policy: asked.Policy,
+    suite: asked.Suite,
+    output: asked.Output,
+    checkpoint: asked.Checkpoint = None,
+    task: asked.Tasks = None,
+    axis: Annotated[
+        list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
+    ] = None,
+    severity: Annotated[list[int], typer.Option(min=1, max=3, help="Repeat for several.")] = [1, 2, 3],  # noqa: B006  # typer reads the default, nobody changes it
+    perturb: Annotated[
+        list[str] | None, typer.Option(help="Whole perturbations in place of single axes, as `visual-2`; repeat.")
+    ] = None,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task and perturbation.")] = 20,
+    seed: asked.Seed = 0,
+    workers: asked.Workers = None,
+    rows: asked.SlotsPerWorker = 8,
+    certificates: Annotated[
+        Path | None, typer.Option(help="File of certificates to use and add to. [default: OUTPUT/certificates.sqlite]")
+    ] = None,
+    rendering: asked.Rendering = "fast",
+    robot: asked.Robot = "panda",
+) -> None:
+    """Measure what perturbations cost: the same scenes clean and perturbed, paired, each certified by the expert.
+
+    The expert first tries every episode; one that it does not solve is replaced by the next. Its certificates lie in
+    OUTPUT/certificates.sqlite and serve all policies. The same command goes on where it stopped. Writes robustness.csv,
+    .md and .png, and the certificates used, beside the policy's run. docs/perturbations.md describes the axes.
+
+    Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
+    """
+    from vla_bench.envs.perturbations import set_names
+    from vla_bench.evaluation.protocol import EvaluationProtocol
+    from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
+    from vla_bench.evaluation.run import RunOptions
+    from vla_bench.results.robustness import read_robustness as made
+    from vla_bench.results.robustness import robustness_notes, robustness_table, write_robustness
+
+    run = RunOptions(
+        policy=policy,
+        suite=suite,
+        output=output,
+        checkpoint=checkpoint,
+        tasks=tuple(task or ()),
+        episodes=episodes,
+        seed=seed,
+        workers=asked.worker_count(workers),
+        rows_per_worker=rows,
+        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
+    )
+    options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
+    names = set_names()
+    with show_progress(policy) as update:
+        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage) if total else None)
+    text = robustness_table(made(runs.policy), names)
+    print_table(text.header, text.rows, title=text.title, words=text.left)
+    console = Console(highlight=False)
+    for line in (*text.footnotes, *runs.notes, *robustness_notes(runs.policy)):
+        console.print(f"- {line}", soft_wrap=True, markup=False)
+    written = write_robustness(runs.policy, runs.policy / "robustness", names)
+    if not any(path.suffix == ".png" for path in written):
+        console.print("- No figure: none of these perturbations is a single axis or a named set.")
+    for path in written:
+        console.print(str(path), soft_wrap=True)

@@ -1,0 +1,265 @@
+"""The commands `compare`, `failures`, `latency`, `tables`, `rerun` and `ledger`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vla_bench.cli.options import Episode, RankWithErrors, Run, Runs
+from vla_bench.cli.terminal import print_table, print_text_table
+
+# ~ `vla-bench compare`: which policy is better, on identical episodes.
+
+
+def add_compare(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("compare")(compare)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
+    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Level of the tests.")] = 0.05,
+    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Power to plan episodes for.")] = 0.8,
+    difference: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=100.0, help="Percentage points to plan episodes for. [default: seen, 5]"),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every number here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the verdicts and tables here.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the tables here, for booktabs.")] = None,
+) -> None:
+    """Compare policies on identical episodes: differences with intervals, exact tests, ranks, episodes to plan.
+
+    Runs are compared only where suite, task, variant, index, seed, scene and protocol are the same. docs/statistics.md
+    says which number means what.
+
+    Example: `vla-bench compare runs/a runs/b --markdown results/a_b.md`
+    """
+    from vla_bench.core.files import written_whole
+    from vla_bench.results import comparison_page as made
+    from vla_bench.results.comparison import compare as compare_runs
+    from vla_bench.results.comparison_page import verdicts
+    from vla_bench.results.pairing import read_paired_runs
+
+    found = compare_runs(read_paired_runs(runs), alpha, power)
+    tables = made.overview_tables(found)
+    for table in tables:
+        print_table(table.header, table.rows, title=table.title, words=table.left)
+    console = Console(highlight=False)
+    for note in dict.fromkeys(note for table in tables for note in table.footnotes):
+        console.print(note, style="dim", soft_wrap=True)
+    console.print(made.comparison_caption(found), style="dim", soft_wrap=True)
+    for text in verdicts(found, None if difference is None else difference / 100):
+        console.print(f"- {text}", soft_wrap=True)
+    for path, write in (
+        (csv, made.comparison_csv),
+        (markdown, made.comparison_markdown),
+        (latex, made.comparison_latex),
+    ):
+        if path is not None:
+            with written_whole(path) as temporary:
+                temporary.write_text(write(found), encoding="utf-8")
+            console.print(str(path), soft_wrap=True)
+
+
+# ~ `vla-bench failures`: where the episodes that failed went wrong.
+
+
+def add_failures(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("failures")(failures)
+
+
+def failures(
+    run: Run,
+    expert: Annotated[
+        Path | None,
+        typer.Option(help="The expert's run on the same episodes, for path and time. [default: the run's control]"),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every failed episode here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write buckets, and every failed episode, here.")] = None,
+) -> None:
+    """Sort failed episodes by where they went wrong, each with its index and the file of its video.
+
+    docs/ledger.md says which sort means what.
+
+    Example: `vla-bench failures runs/mine --expert runs/expert --markdown failures.md`
+    """
+    from vla_bench.core.files import written_whole
+    from vla_bench.results.failures import episode_table, failure_table, failures_csv, failures_page, read_failures
+
+    report = read_failures(run, expert)
+    print_text_table(failure_table(report))
+    if not report.table.empty:
+        print_text_table(episode_table(report))
+    for path, text in ((csv, failures_csv), (markdown, failures_page)):
+        if path is not None:
+            with written_whole(path) as temporary:
+                temporary.write_text(text([report]), encoding="utf-8")
+            Console(highlight=False).print(str(path), soft_wrap=True)
+
+
+# ~ `vla-bench latency`: success against latency.
+
+
+def add_latency(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("latency")(latency)
+
+
+def latency(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders that differ in their latency.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG or PDF of the curve.")],
+    markdown: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
+) -> None:
+    """Draw the success of policies against their latency, from runs that differ in nothing else.
+
+    `vla-bench run --latency 120ms+-20` (or `120ms±20`, or `measured`) makes such runs; docs/ledger.md says what the
+    robot does meanwhile. What is lost against the least latency is paired on the same episodes.
+
+    Example: `vla-bench latency runs/p runs/p-100ms runs/p-200ms --output results/latency.png`
+    """
+    from vla_bench.core.files import written_whole
+    from vla_bench.results.latency_curve import (
+        latency_conditions,
+        latency_page,
+        latency_table,
+        read_latency_curve,
+        save_latency_curve,
+    )
+
+    points = read_latency_curve(runs)
+    print_text_table(latency_table(points, latency_conditions(runs)))
+    with written_whole(output) as temporary:
+        save_latency_curve(points, temporary)
+    Console().print(str(output), soft_wrap=True)
+    if markdown is not None:
+        with written_whole(markdown) as temporary:
+            temporary.write_text(latency_page(runs), encoding="utf-8")
+        Console().print(str(markdown), soft_wrap=True)
+
+
+# ~ `vla-bench rerun`, `vla-bench tables` and `vla-bench ledger`: what a reader does with a ledger of someone else.
+
+_DIFFERENT = 1  # exit status
+ledger_commands = typer.Typer(help="Look after a run's ledger.", no_args_is_help=True)
+
+
+def add_ledger_commands(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("rerun")(rerun)
+    app.command("tables")(tables)
+    app.add_typer(ledger_commands, name="ledger")
+
+
+def rerun(
+    run: Run,
+    episode: Episode,
+    policy: Annotated[str | None, typer.Option("--policy", "-p", help="[default: what the run was made with]")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Where the run's checkpoint lies now.")] = None,
+) -> None:
+    """Run one recorded episode again and compare: scene, actions and outcome. Ends with 1 if they are not the same.
+
+    Example: `vla-bench rerun results/quickstart/runs/expert red_cube_on_plate/3`
+    """
+    from vla_bench.evaluation.rerun import COMPARED_COLUMNS, rerun_episode
+
+    found = rerun_episode(run, episode, policy=policy, checkpoint=checkpoint)
+    rows = []
+    for name in COMPARED_COLUMNS:
+        before, now = str(getattr(found.recorded, name)), str(getattr(found.again, name))
+        rows.append((name, before, now, "different" if name in found.different else ""))
+    print_table(("", "recorded", "now", ""), rows, title=found.episode.name)
+    console = Console(highlight=False)
+    for line in found.circumstances:
+        console.print(f"- {line}", soft_wrap=True)
+    if found.same:
+        console.print("The same scene, actions and outcome.", style="green")
+        return
+    if found.again.error:
+        console.print(found.again.error, style="dim", markup=False)
+    console.print("Not the same.", style="red")
+    if found.differs_by_rounding_only:
+        console.print(
+            "Scene, outcome and number of steps are the same, the actions are not bit for bit. Recorded on "
+            f"{found.processors[0]}, run now on {found.processors[1]}: another processor rounds differently, which may "
+            "be the reason. On a processor of the recorded kind the actions can be checked.",
+            soft_wrap=True,
+        )
+    raise typer.Exit(_DIFFERENT)
+
+
+def tables(
+    runs: Runs,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the tables. [default: beside the runs' folder]")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; end with 1 if a table there is not what the ledgers make.")
+    ] = False,
+    rank_with_errors: RankWithErrors = False,
+) -> None:
+    """Make every table, figure and page of some runs again from their ledgers, or check those that are there.
+
+    That is the leaderboard, the comparison of its runs, their controls, failures and robustness, and the curve of runs
+    that differ in their latency: whatever the runs have the episodes for.
+
+    Example: `vla-bench tables results/quickstart/runs/* --check`
+    """
+    from vla_bench.cli.evaluation import print_leaderboard
+    from vla_bench.envs.perturbations import set_names
+    from vla_bench.results.pages import stale_pages, write_pages
+
+    folder = output or runs[0].resolve().parent.parent
+    if not check:
+        pages = write_pages(runs, folder, rank_with_errors=rank_with_errors, names=set_names())
+        print_leaderboard(pages.leaderboard)
+        for path in pages.others:
+            Console().print(str(path), soft_wrap=True)
+        return
+    compared, stale = stale_pages(runs, folder, rank_with_errors=rank_with_errors, names=set_names())
+    console = Console(highlight=False)
+    for path in compared:
+        console.print(f"{path}: {stale.get(path, 'as the ledgers make it')}", soft_wrap=True)
+    if stale or not compared:
+        console.print("No table is there." if not compared else "Not what the ledgers make.", style="red")
+        raise typer.Exit(_DIFFERENT)
+
+
+@ledger_commands.command("errors")
+def errors(run: Run) -> None:
+    """Show the errors that episodes of a run ended in: how often each, and the whole traceback of the first.
+
+    Example: `vla-bench ledger errors runs/x`
+    """
+    from vla_bench.results.runs import error_groups, read_run
+
+    episodes, console = read_run(run).episodes, Console(highlight=False, markup=False)
+    groups = error_groups(episodes)
+    console.print(f"{sum(group.count for group in groups)} of {len(episodes)} episodes of {run} ended in an error.")
+    for group in groups:
+        console.print(f"\n{group.count} x {group.line}\nThe first, {group.episode}:", style="yellow", soft_wrap=True)
+        console.print(group.example.rstrip(), soft_wrap=True)
+
+
+@ledger_commands.command("recover")
+def recover(run: Run) -> None:
+    """Save what is whole of a damaged ledger in a new one; the damaged file is kept beside it.
+
+    Example: `vla-bench ledger recover runs/x`
+    """
+    from vla_bench.results.ledger_recovery import recover_ledger
+
+    recovery, console = recover_ledger(run), Console(highlight=False)
+    if not recovery.damage:
+        console.print(
+            f"The ledger of {run} is whole: {recovery.recovered} episodes. Nothing was changed.", soft_wrap=True
+        )
+        return
+    console.print(f"Damage: {recovery.damage}.", soft_wrap=True)
+    console.print(f"Recovered {recovery.recovered} episodes; the damaged file is {recovery.kept}.", soft_wrap=True)
+    for line in recovery.lost:
+        console.print(f"- lost or not run yet: {line}", soft_wrap=True)
+    if recovery.lost:
+        console.print("The command that made the run runs these again.")

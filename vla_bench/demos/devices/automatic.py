@@ -1,0 +1,117 @@
+"""Devices without a person: expert, policy and recording."""
+
+from typing import TYPE_CHECKING
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import Observation, World
+from vla_bench.demos.demonstration import Demonstration
+from vla_bench.demos.devices import Decision, DeviceError, DeviceSpec, Verdict, devices
+from vla_bench.demos.restoring import begin_again
+from vla_bench.demos.store import DemonstrationFile
+
+if TYPE_CHECKING:
+    from vla_bench.envs.environment import VlaBenchEnv
+    from vla_bench.experts import Expert
+
+
+# ~ The scripted expert of each task.
+
+
+@devices.named("expert")
+class ExpertDevice:
+    """Acts by the simulator's state."""
+
+    name = "expert"
+    looks = False
+
+    def __init__(self, spec: DeviceSpec) -> None:
+        self._expert: Expert | None = None
+        self._world: World | None = None
+
+    def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
+        """Plan for the task of `env`."""
+        from vla_bench.experts import make_expert
+
+        self._expert, self._world = make_expert(env.task), env.simulation.world
+        self._expert.reset(self._world, identity.generator("expert"))
+        return observation
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the clean action and the expert's phase."""
+        assert self._expert is not None, "begin first"
+        assert self._world is not None, "begin first"
+        action = self._expert.act(self._world)
+        return Decision(action, self._expert.phase)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+# ~ A policy, which is handed in: this wing of the package knows none.
+
+
+@devices.named("policy")
+class PolicyDevice:
+    """Acts as a policy does in an evaluation; its phases are those that the environment sees."""
+
+    looks = True
+
+    def __init__(self, spec: DeviceSpec) -> None:
+        if spec.actor is None:
+            raise DeviceError("The device `policy` needs a policy: name one (--policy).")
+        self.name = f"policy {spec.detail}".strip()
+        self._actor = spec.actor()
+
+    def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
+        """Tell the policy that an episode begins."""
+        self._actor.begin(env, identity)
+        return observation
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the policy's next action."""
+        return Decision(self._actor.act(observation))
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+# ~ A recorded file: what was executed then is executed again, in whatever environment is recorded now.
+
+
+@devices.named("recording")
+class RecordingDevice:
+    """Acts as a demonstration of the same episode did, from its stored first state."""
+
+    looks = True  # its first state may lie elsewhere, and so what is seen
+
+    def __init__(self, spec: DeviceSpec) -> None:
+        if spec.path is None:
+            raise DeviceError("The device `recording` needs a file: name one (--recording).")
+        self.name = f"recording {spec.path.name}"
+        self._file = DemonstrationFile(spec.path)
+        self._names = {self._file.summary(name).identity: name for name in self._file.names}
+        self._demonstration: Demonstration | None = None
+        self._step = 0
+
+    def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
+        """Find the demonstration and go to its first state."""
+        if identity not in self._names:
+            raise DeviceError(f"{self._file.path} holds no episode {identity.index} of {identity.task_id}.")
+        self._demonstration = self._file.read(self._names[identity], cameras=())
+        self._step = 0
+        begin_again(env, self._demonstration.summary(), self._demonstration.states[0])
+        return env.observe()
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return what was wanted and what was executed; a verdict after the last of it."""
+        one = self._demonstration
+        assert one is not None, "begin first"
+        if self._step == one.steps:
+            verdict: Verdict = "success" if one.success and one.judged_by == "person" else "end"
+            return Decision(one.actions[-1], verdict=verdict)
+        step, self._step = self._step, self._step + 1
+        return Decision(one.actions[step], one.phases[step], one.executed_actions[step])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,207 @@
+"""Devices of a person: keyboard and SpaceMouse, with the window that shows the cameras."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.episode import EpisodeIdentity
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, ImageArray, Observation
+from vla_bench.demos.devices import Decision, DeviceError, DeviceSpec, DeviceStoppedError, Verdict, devices
+
+if TYPE_CHECKING:
+    from vla_bench.envs.environment import VlaBenchEnv
+
+
+# ~ A window that shows a person what the cameras see, and hears the keys that judge an episode.
+
+_TITLE = "vla-bench record"
+_HEIGHT = 384  # pixels of a camera, at least
+_BAND = 22  # pixels of a line of text
+_INK, _PAPER = (235, 235, 235), (24, 24, 24)
+
+KEYS = {  # of OpenCV's `waitKeyEx`, on its different desktops -> name
+    13: "enter",
+    10: "enter",
+    8: "backspace",
+    0xFF08: "backspace",
+    0xFFFF: "delete",
+    3014656: "delete",
+    27: "escape",
+    0xFF1B: "escape",
+}
+
+
+class Window(Protocol):
+    """Shows, and hears keys."""
+
+    def show(self, observation: Observation, lines: Sequence[str]) -> None:
+        """Show what is seen now, with lines of text under it."""
+
+    def pressed(self) -> list[str]:
+        """Return the names of the keys pressed since the last call: enter, backspace, delete, escape, closed."""
+
+    def close(self) -> None:
+        """Close the window."""
+
+
+class OpenCvWindow:
+    """The cameras side by side. Needs a desktop."""
+
+    def __init__(self) -> None:
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise DeviceError("No window can be opened: no desktop is reached (DISPLAY is not set).")
+        import cv2
+
+        self._cv2: Any = cv2
+        self._shown = False
+        try:
+            cv2.namedWindow(_TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as error:
+            raise DeviceError(f"No window can be opened: {str(error).strip().splitlines()[0]}.") from error
+
+    def show(self, observation: Observation, lines: Sequence[str]) -> None:
+        """Draw the cameras and the text."""
+        picture = framed(list(observation["images"].values()), lines, self._cv2)
+        self._cv2.imshow(_TITLE, picture[:, :, ::-1])
+        self._shown = True
+
+    def pressed(self) -> list[str]:
+        """Let the window live for a moment and return what was pressed."""
+        names = []
+        while (code := self._cv2.waitKeyEx(1)) != -1:
+            if code in KEYS:
+                names.append(KEYS[code])
+        if self._shown and self._cv2.getWindowProperty(_TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
+            names.append("closed")
+        return names
+
+    def close(self) -> None:
+        """Close the window."""
+        self._cv2.destroyAllWindows()
+        self._cv2.waitKey(1)
+
+
+def framed(images: Sequence[ImageArray], lines: Sequence[str], cv2: Any) -> ImageArray:
+    """Return images side by side, large enough to act by, over lines of text."""
+    row = np.concatenate(images, axis=1)
+    scale = -(-_HEIGHT // row.shape[0])
+    row = row.repeat(scale, axis=0).repeat(scale, axis=1)
+    band = np.full((_BAND * len(lines) + 8, row.shape[1], 3), _PAPER, dtype=np.uint8)
+    for number, line in enumerate(lines):
+        at = (8, _BAND * (number + 1) - 4)
+        cv2.putText(band, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
+    return np.concatenate([row, band], axis=0)
+
+
+# ~ A person who acts, in real time, by what a window shows; keys say how the episode went.
+
+VERDICTS: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}  # by key
+_STOPS = ("escape", "closed")
+_HELP = "Enter: success   Backspace: failure   Delete: discard, begin again   Esc: stop"
+
+
+class Controller(Protocol):
+    """A person's hand; see `vla_bench.envs.robosuite.input_devices`."""
+
+    def start(self) -> None:
+        """Forget what came before."""
+
+    def action(self) -> NDArray[np.float32]:
+        """Return what the hand did since the last call, (7,)."""
+
+
+class HumanDevice:
+    """Turns a hand's motion into actions at the rate of control.
+
+    An episode also ends by itself, with the task's own verdict, when the goal is met or the horizon reached. Until the
+    hand first moves, nothing is recorded.
+    """
+
+    looks = True
+
+    def __init__(
+        self,
+        name: str,
+        controller: Controller,
+        motions: str,
+        window: Callable[[], Window] = OpenCvWindow,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = name
+        self._controller, self._motions = controller, motions
+        self._window = window()
+        self._clock, self._sleep = clock, sleep
+        self._due_s = 0.0
+        self._steps = 0  # of this episode
+        self._gripper = "open"
+        self._title = ""
+
+    def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
+        """Show the scene and wait for the hand to move; raise `DeviceError` for a robot with two arms."""
+        if env.action_dim != ACTION_DIM:
+            raise DeviceError(f"{identity.task_id} has {env.action_dim // ACTION_DIM} arms; a hand moves one.")
+        self._controller.start()
+        self._title = f"{observation['instruction']}   ({identity.task_id}, episode {identity.index})"
+        self._steps, self._due_s, self._gripper = 0, self._clock(), "open"
+        return observation
+
+    def decide(self, observation: Observation) -> Decision:
+        """Return the hand's motion, or what the person says of the episode."""
+        while True:
+            self._window.show(observation, (self._title, self._state(), self._motions, _HELP))
+            for key in self._window.pressed():
+                if key in _STOPS:
+                    raise DeviceStoppedError
+                if key in VERDICTS:
+                    return Decision(np.zeros(7, dtype=np.float32), verdict=VERDICTS[key])
+            self._wait()
+            action = np.clip(self._controller.action(), -1.0, 1.0)
+            self._gripper = "closed" if action[-1] > 0 else "open"
+            if self._steps or action[:-1].any() or action[-1] > 0:
+                self._steps += 1
+                return Decision(action.astype(np.float32))
+
+    def close(self) -> None:
+        """Close the window."""
+        self._window.close()
+
+    def _state(self) -> str:
+        recorded = f"{self._steps} steps recorded" if self._steps else "move to begin"
+        return f"{recorded}   gripper {self._gripper}"
+
+    def _wait(self) -> None:
+        """Keep to the rate of control; where the machine is slower, time is not made up for."""
+        self._due_s = max(self._due_s + 1.0 / CONTROL_HZ, self._clock())
+        self._sleep(max(0.0, self._due_s - self._clock()))
+
+
+# ~ A person at a keyboard.
+
+_MOTIONS = "arrows: along the table   ; up   . down   o p: turn   y h, e r: tilt   space: gripper"
+
+
+@devices.named("keyboard")
+def keyboard_device(spec: DeviceSpec) -> HumanDevice:
+    """Return a person at a keyboard, by robosuite's driver."""
+    from vla_bench.envs.robosuite.input_devices import keyboard
+
+    return HumanDevice("keyboard", keyboard(), _MOTIONS)
+
+
+# ~ A person with a SpaceMouse.
+
+_SPACEMOUSE_MOTIONS = "move and twist the cap: the hand follows   left button held: gripper closes"
+
+
+@devices.named("spacemouse")
+def spacemouse_device(spec: DeviceSpec) -> HumanDevice:
+    """Return a person with a SpaceMouse, by robosuite's driver."""
+    from vla_bench.envs.robosuite.input_devices import spacemouse
+
+    return HumanDevice("spacemouse", spacemouse(), _SPACEMOUSE_MOTIONS)

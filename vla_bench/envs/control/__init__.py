@@ -1,0 +1,1 @@
+"""Operational-space control of the end-effector for both engines."""

@@ -1,0 +1,1 @@
+"""robosuite's environments as an engine: its scenes, controllers, rewards and success checks."""

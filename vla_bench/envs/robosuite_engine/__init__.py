@@ -1,1 +1,0 @@
-"""What the engine of robosuite's environments is made of."""

@@ -1,1 +1,0 @@
-"""The kinds of assets that a task on robosuite may name, a module each."""

@@ -1,0 +1,87 @@
+"""Camera geometry, segmentation labels and contact forces of a MuJoCo simulation."""
+
+from collections.abc import Iterable, Mapping
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.geometry import CameraGeometry
+from vla_bench.envs.simulation import FIXED_SEGMENTS
+
+# ~ What a camera's pixels mean: where it stands in a simulation, and which segment each pixel belongs to.
+
+
+def geom_segments(
+    model: mujoco.MjModel, robots: Iterable[int], items: Mapping[str, Iterable[int]]
+) -> NDArray[np.uint8]:
+    """Return the segment of each geom, (geoms + 1,): the last, 0, serves pixels that show none.
+
+    `robots` are the bodies that robots stand on, `items` the bodies of each item. What hangs on a body belongs to its
+    segment, unless it is another item's; of items that share a body, it is the first's.
+    """
+    of_body = np.zeros(model.nbody, dtype=np.uint8)
+    own = dict.fromkeys(robots, 1)
+    for number, bodies in enumerate(items.values(), start=len(FIXED_SEGMENTS)):
+        for body in bodies:
+            own.setdefault(body, number)
+    for body in range(1, model.nbody):  # a parent comes before its children
+        of_body[body] = own.get(body, of_body[model.body_parentid[body]])
+    return np.append(of_body[model.geom_bodyid], np.uint8(0))
+
+
+def camera_geometry(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> CameraGeometry:
+    """Return where the model's camera `name` stands now; positions in `data` must be computed."""
+    camera = model.camera(name).id
+    x, y, z = data.cam_xpos[camera].tolist()
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, data.cam_xmat[camera])
+    body = int(model.cam_bodyid[camera])
+    moves_with = model.body(body).name if model.body_weldid[body] else None
+    return CameraGeometry((x, y, z), tuple(quat.tolist()), float(model.cam_fovy[camera]), moves_with)
+
+
+# ~ Where a camera of a simulation stands, computed anew only when it has moved.
+
+
+class CameraGeometryCache:
+    """One camera of a model. Most stand still, and every step's info says where they are."""
+
+    def __init__(self, model: mujoco.MjModel, name: str) -> None:
+        self._model, self._name, self._camera = model, name, int(model.camera(name).id)
+        self._seen: tuple[bytes, bytes, float] | None = None
+        self._geometry: CameraGeometry | None = None
+
+    def geometry(self, data: mujoco.MjData) -> CameraGeometry:
+        """Return where the camera stands now; positions in `data` must be computed."""
+        camera = self._camera
+        seen = data.cam_xpos[camera].tobytes(), data.cam_xmat[camera].tobytes(), float(self._model.cam_fovy[camera])
+        if self._geometry is None or seen != self._seen:
+            self._seen, self._geometry = seen, camera_geometry(self._model, data, self._name)
+        return self._geometry
+
+
+# ~ Forces at contacts, from what the solver has left.
+
+
+class NormalForce:
+    """The normal force at the contacts of some bodies of a model with others."""
+
+    def __init__(self, model: mujoco.MjModel, bodies: Iterable[int]) -> None:
+        own = np.zeros(model.nbody, dtype=bool)
+        own[list(bodies)] = True
+        self._own_geoms = own[model.geom_bodyid]
+
+    def largest_n(self, data: mujoco.MjData) -> float:
+        """Return the largest force at any contact now [N]; 0 where the bodies touch nothing."""
+        if not data.ncon:
+            return 0.0
+        contact = data.contact
+        touches = self._own_geoms[contact.geom]  # (contacts, 2)
+        chosen = touches[:, 0] != touches[:, 1]
+        if not chosen.any():
+            return 0.0
+        rows = contact.efc_address[chosen]
+        # The first constraint of an elliptic contact is its normal force; of a pyramidal one it is a part of it.
+        forces = np.asarray(data.efc_force)[rows[rows >= 0]]
+        return float(forces.max(initial=0.0))

@@ -1,0 +1,1 @@
+"""The tabletop engine: a robot at a table with objects on it."""

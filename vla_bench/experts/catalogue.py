@@ -1,0 +1,55 @@
+"""Experts by name: the scripted expert and the expert without access to the instruction."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_bench.core.registry import Registry
+from vla_bench.core.types import World
+from vla_bench.experts import Expert, make_expert
+from vla_bench.tasks import Task, tasks_of
+from vla_bench.tasks.catalogue import sharing_start
+
+# ~ An expert that cannot read: the control which shows how much of a task's success takes its instruction.
+
+
+def make_blind_expert(task: Task) -> "BlindExpert":
+    """Return the language-blind expert of a registered task."""
+    return BlindExpert(sharing_start(task, tasks_of(task.suite)))
+
+
+class BlindExpert:
+    """Draw one of the tasks that begin alike in each episode, from the episode's generator, and solve that one.
+
+    It sees and acts as well as the expert does and lacks the instruction alone. Where it succeeds much more often than
+    one time in `len(tasks)`, the scene gives the task away.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._experts = [make_expert(task) for task in tasks]
+        self.tasks = tuple(tasks)
+        self.drawn = self.tasks[0]
+        self._expert = self._experts[0]
+
+    @property
+    def phase(self) -> str:
+        """What the last action was for."""
+        return self._expert.phase
+
+    def reset(self, world: World, generator: np.random.Generator) -> None:
+        """Begin an episode with a task drawn anew."""
+        number = int(generator.integers(len(self.tasks)))
+        self.drawn, self._expert = self.tasks[number], self._experts[number]
+        self._expert.reset(world, generator)
+
+    def act(self, world: World) -> NDArray[np.float32]:
+        """Return the next action of the drawn task's expert."""
+        return self._expert.act(world)
+
+
+# ~ The experts that a worker can offer to a policy, by name.
+
+experts_by_name: Registry[Callable[[Task], Expert]] = Registry("expert")
+experts_by_name.register(make_expert, name="expert")
+experts_by_name.register(make_blind_expert, name="blind-expert")

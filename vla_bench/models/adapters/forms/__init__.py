@@ -1,1 +1,0 @@
-"""One module a form of adapter; each registers itself."""

@@ -1,0 +1,83 @@
+"""The network kinds OpenVLA (action tokens) and OpenVLA-OFT (regressed action chunks)."""
+
+from pathlib import Path
+
+from vla_bench.core.errors import CheckpointError
+from vla_bench.models.networks.network import NETWORKS, NetworkRequest
+from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
+from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla_oft.checkpoint import (
+    DEFAULT_CHUNK_SIZE,
+    OFTCheckpoint,
+    is_oft_checkpoint,
+    load_oft_checkpoint,
+    oft_shape,
+    with_new_modules,
+)
+from vla_bench.models.openvla_oft.network import OpenVLAOFTConfig
+
+# ~ OpenVLA: actions are tokens.
+
+
+class OpenVLAKind:
+    """Satisfies `NetworkKind`."""
+
+    action_head = "tokens"
+
+    def holds(self, folder: Path) -> bool:
+        """Return whether there is no other head in `folder`."""
+        return not is_oft_checkpoint(folder)
+
+    def shape(self, folder: Path | None, vla: OpenVLAConfig, request: NetworkRequest) -> OpenVLAConfig:
+        """Return `vla`."""
+        return vla
+
+    def load(self, folder: Path, request: NetworkRequest) -> Checkpoint:
+        """Return the checkpoint, whose files say everything. Raises `CheckpointError` where another chunk is wanted."""
+        checkpoint = load_checkpoint(folder)
+        chunk_size = checkpoint.config.chunk_size
+        if request.chunk_size not in (None, chunk_size):
+            problem = f"it predicts {chunk_size} actions at once, not {request.chunk_size}; leave chunk_size out"
+            raise CheckpointError(folder, problem)
+        return checkpoint
+
+
+NETWORKS.register(OpenVLAKind(), name="openvla")
+
+
+# ~ OpenVLA-OFT: a chunk of actions is regressed.
+
+
+class OpenVLAOFTKind:
+    """Satisfies `NetworkKind`."""
+
+    action_head = "l1"
+
+    def holds(self, folder: Path) -> bool:
+        """Return whether OFT's action head is in `folder`."""
+        return is_oft_checkpoint(folder)
+
+    def shape(self, folder: Path | None, vla: OpenVLAConfig, request: NetworkRequest) -> OpenVLAOFTConfig:
+        """Return the shape of the OFT checkpoint in `folder`, or of a new head and projector on `vla`."""
+        return oft_shape(
+            folder,
+            vla,
+            num_images=request.num_images,
+            chunk_size=request.chunk_size,
+            proprioception_dim=request.proprioception_dim,
+        )
+
+    def load(self, folder: Path, request: NetworkRequest) -> OFTCheckpoint:
+        """Return the OFT checkpoint, or an OpenVLA one with a new head and, where wanted, a new projector."""
+        if is_oft_checkpoint(folder):
+            return load_oft_checkpoint(folder, num_images=request.num_images, chunk_size=request.chunk_size)
+        return with_new_modules(
+            load_checkpoint(folder),
+            num_images=request.num_images,
+            chunk_size=request.chunk_size or DEFAULT_CHUNK_SIZE,
+            proprioception_dim=request.proprioception_dim,
+            seed=request.seed,
+        )
+
+
+NETWORKS.register(OpenVLAOFTKind(), name="openvla_oft")

@@ -1,0 +1,1 @@
+"""The measures by theme. Each module registers functions in `vla_bench.performance.registry`."""

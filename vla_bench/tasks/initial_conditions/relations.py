@@ -1,0 +1,193 @@
+"""Initial relations: regions, spatial relations between objects, and joints."""
+
+import numpy as np
+
+from vla_bench.core.types import FloatArray
+from vla_bench.tasks.initial_conditions import InitialRelation, Placing, initial_relations
+from vla_bench.tasks.initial_conditions.layout import Layout, Spot
+
+# ~ Somewhere in a named rectangle.
+
+
+class InRegion(Placing):
+    """The centre of `item` is anywhere in the region, which also says how `item` may be turned."""
+
+    parameters = ("item", "region")
+
+    def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot:
+        """Draw from the whole region."""
+        (region,) = others
+        area = layout.region(region)
+        position = np.asarray(area.centre_m) + generator.uniform(-1, 1, 2) * np.asarray(area.half_size_m)
+        return Spot(position, area.yaw_range_deg, area.clearance_m)
+
+    def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
+        """Compare the centre with the rectangle."""
+        (region,) = others
+        area = layout.region(region)
+        offset = np.abs(layout.position(item) - np.asarray(area.centre_m))
+        return bool((offset <= np.asarray(area.half_size_m) + slack_m).all())
+
+
+initial_relations.register(InRegion(), name="in_region")
+
+
+# ~ Things that a perturbation brings: they stand wherever there is room.
+
+
+class Guest(InitialRelation):
+    """An object that is put beside the others after these have been placed, without changing where they stand."""
+
+    parameters = ("item",)
+
+
+initial_relations.register(Guest(), name="guest")
+
+
+# ~ Fixtures that begin open or turned on.
+
+
+class Opened(InitialRelation):
+    """A drawer or a door begins open; what does not stand under `initial` begins closed."""
+
+    parameters = ("part",)
+    arranges_joint = True
+
+
+initial_relations.register(Opened(), name="opened")
+
+
+class TurnedOn(InitialRelation):
+    """A knob begins turned on."""
+
+    parameters = ("part",)
+    arranges_joint = True
+
+
+initial_relations.register(TurnedOn(), name="turned_on")
+
+
+# ~ Beside, between and on other things.
+
+_NEXT_TO_GAP_M = (0.015, 0.04)  # between the two circles, as drawn
+_BESIDE_GAP_M = (0.02, 0.09)
+_BESIDE_CONE_RAD = np.radians(25)  # around the direction, as drawn; an onlooker would grant half as much again
+_CONE_SLACK = 2.4
+_BETWEEN_SHARE = (0.35, 0.65)  # of the way from one to the other
+_BETWEEN_ASIDE_M = 0.025  # from the straight line
+_BETWEEN_SLACK_SHARE = 0.25
+_LEVEL_M = 0.005
+_ON_SHARE = 0.25  # of the support's radius, from its centre
+
+
+class NextTo(Placing):
+    """`item` stands beside `reference`, in any direction, with a gap of a few centimetres."""
+
+    parameters = ("item", "reference")
+
+    def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
+        """Draw direction and gap."""
+        (reference,) = others
+        angle = generator.uniform(-np.pi, np.pi)
+        distance = layout.radius_m(item) + layout.radius_m(reference) + generator.uniform(*_NEXT_TO_GAP_M)
+        return _within(layout, layout.position(reference) + distance * _unit(angle))
+
+    def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
+        """Compare the gap, on one level."""
+        (reference,) = others
+        gap_m = layout.gap_m(item, reference)
+        return layout.stands_on_surface(item) and 0.0 < gap_m <= _NEXT_TO_GAP_M[1] + 1e-9 + slack_m
+
+
+class Between(Placing):
+    """`item` stands near the middle of the line from `first` to `second`."""
+
+    parameters = ("item", "first", "second")
+
+    def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
+        """Draw a share of the way and a distance aside."""
+        first, second = others
+        start, way = layout.position(first), layout.position(second) - layout.position(first)
+        free_m = layout.gap_m(first, second) - 2 * layout.radius_m(item)
+        if free_m < 2 * _NEXT_TO_GAP_M[0]:
+            return None
+        aside = np.array([-way[1], way[0]]) / np.linalg.norm(way)
+        share, aside_m = generator.uniform(*_BETWEEN_SHARE), generator.uniform(-_BETWEEN_ASIDE_M, _BETWEEN_ASIDE_M)
+        return _within(layout, start + share * way + aside_m * aside)
+
+    def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
+        """Compare the share of the way and the distance aside."""
+        first, second = others
+        start, way = layout.position(first), layout.position(second) - layout.position(first)
+        offset, length = layout.position(item) - start, float(np.linalg.norm(way))
+        share = float(offset @ way) / length**2
+        aside_m = abs(float(way[0] * offset[1] - way[1] * offset[0])) / length
+        low, high = _BETWEEN_SHARE
+        wider = _BETWEEN_SLACK_SHARE if slack_m > 0 else 1e-9
+        on_level = layout.stands_on_surface(item)
+        return on_level and low - wider <= share <= high + wider and aside_m <= _BETWEEN_ASIDE_M + 1e-9 + slack_m
+
+
+class On(Placing):
+    """`item` stands on `support`, near its middle."""
+
+    parameters = ("item", "support")
+
+    def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot:
+        """Draw a place on the support."""
+        (support,) = others
+        aside_m = generator.uniform(0, _ON_SHARE) * layout.radius_m(support)
+        position = layout.position(support) + aside_m * _unit(generator.uniform(-np.pi, np.pi))
+        height_m = layout.places[support].height_m + layout.footprints[support].support_height_m
+        return Spot(position, height_m=height_m, support=support)
+
+    def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
+        """Compare place and height."""
+        (support,) = others
+        distance = float(np.linalg.norm(layout.position(item) - layout.position(support)))
+        height_m = layout.places[support].height_m + layout.footprints[support].support_height_m
+        near = distance <= _ON_SHARE * layout.radius_m(support) + 1e-9 + slack_m
+        return near and abs(layout.places[item].height_m - height_m) < _LEVEL_M
+
+
+class Beside(Placing):
+    """`item` stands to one side of `reference`, as the picture shows it."""
+
+    parameters = ("item", "reference")
+
+    def __init__(self, direction: tuple[float, float]) -> None:
+        self._direction = np.array(direction)
+
+    def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
+        """Draw a direction in the cone, and a gap."""
+        (reference,) = others
+        straight = float(np.arctan2(self._direction[1], self._direction[0]))
+        angle = straight + generator.uniform(-_BESIDE_CONE_RAD, _BESIDE_CONE_RAD)
+        distance = layout.radius_m(item) + layout.radius_m(reference) + generator.uniform(*_BESIDE_GAP_M)
+        return _within(layout, layout.position(reference) + distance * _unit(angle))
+
+    def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
+        """Compare direction and gap; with slack any distance will do."""
+        (reference,) = others
+        offset = layout.position(item) - layout.position(reference)
+        cosine = float(offset @ self._direction) / max(float(np.linalg.norm(offset)), 1e-9)
+        cone = _BESIDE_CONE_RAD * (_CONE_SLACK if slack_m > 0 else 1.0) + 1e-6
+        near = slack_m > 0 or layout.gap_m(item, reference) <= _BESIDE_GAP_M[1] + 1e-9
+        return near and cosine >= np.cos(cone)
+
+
+initial_relations.register(NextTo(), name="next_to")
+initial_relations.register(Between(), name="between")
+initial_relations.register(On(), name="on")
+initial_relations.register(Beside((0.0, -1.0)), name="left_of")
+initial_relations.register(Beside((0.0, 1.0)), name="right_of")
+initial_relations.register(Beside((1.0, 0.0)), name="in_front_of")
+initial_relations.register(Beside((-1.0, 0.0)), name="behind")
+
+
+def _unit(angle_rad: float) -> FloatArray:
+    return np.array([np.cos(angle_rad), np.sin(angle_rad)])
+
+
+def _within(layout: Layout, position: FloatArray) -> Spot | None:
+    return Spot(position) if layout.within_bounds(position) else None

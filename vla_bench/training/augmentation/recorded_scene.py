@@ -1,0 +1,195 @@
+"""Scene geometry of recorded demonstrations: camera and robot base poses as declared, or read from their MJCF.
+
+Needs no simulator.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from xml.etree import ElementTree
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vla_bench.core.errors import ConventionError, DemonstrationFileError, UnknownNameError, VlaBenchError
+from vla_bench.core.geometry import CameraGeometry, quat_wxyz_multiply, quat_wxyz_to_matrix
+from vla_bench.core.types import FloatArray, ProprioceptionField
+from vla_bench.demos.sources import open_source
+from vla_bench.demos.store import DemonstrationFile
+from vla_bench.training.augmentation.scene import SceneGeometry, robot_symmetries
+from vla_bench.training.config import AugmentationConfig
+from vla_bench.training.dataset import FrameSelection
+
+# ~ Where cameras and robot stand, read from the MJCF that a demonstration was recorded with. Needs no simulator.
+
+_WRIST_CAMERA, _WRIST_CAMERA_SUFFIX = "wrist", "eye_in_hand"  # what ours and robosuite's is called in the model
+_ROBOT_BASE = re.compile(r"robot\d*_base")
+_UNSUPPORTED_ORIENTATIONS = {"axisangle", "euler", "zaxis"}  # MuJoCo writes compiled models with quaternions
+_DEFAULT_FOVY_DEG = 45.0  # MuJoCo's
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """A body's pose in the world, and the nearest moving body that it hangs on."""
+
+    position: FloatArray
+    quat_wxyz: FloatArray
+    moves_with: str | None
+
+    def within(self, element: ElementTree.Element) -> "_Frame":
+        """Return the frame of a child, whose pose is written relative to this one."""
+        position = self.position + quat_wxyz_to_matrix(self.quat_wxyz) @ _parse_floats(element.get("pos", "0 0 0"))
+        quat = quat_wxyz_multiply(self.quat_wxyz, _orientation(element))
+        return _Frame(position, quat / np.linalg.norm(quat), self.moves_with)
+
+
+_WORLD = _Frame(np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]), None)
+
+
+def camera_in_mjcf(xml: str, name: str) -> CameraGeometry:
+    """Return the camera that observations call `name`. Raises `UnknownNameError` listing those that are there."""
+    cameras = {str(element.get("name")): (frame, element) for frame, element in _elements(xml, "camera")}
+    chosen = next((key for key in cameras if name == _WRIST_CAMERA and key.endswith(_WRIST_CAMERA_SUFFIX)), name)
+    if chosen not in cameras:
+        raise UnknownNameError("camera in the demonstrations' scene", name, cameras)
+    frame, element = cameras[chosen]
+    tracked = element.get("mode", "fixed")
+    return CameraGeometry(
+        position_world=_position(frame.position),
+        quat_wxyz_world=_quaternion(frame.quat_wxyz),
+        fovy_deg=float(element.get("fovy", _DEFAULT_FOVY_DEG)),
+        moves_with=frame.moves_with if tracked == "fixed" else f"its target (mode {tracked})",
+    )
+
+
+def robot_base_in_mjcf(xml: str) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+    """Return position and orientation of the robot's base."""
+    bodies = {str(element.get("name")): frame for frame, element in _elements(xml, "body")}
+    bases = [frame for name, frame in bodies.items() if _ROBOT_BASE.fullmatch(name)]
+    if not bases:
+        raise UnknownNameError("robot base in the demonstrations' scene", "robot_base", bodies)
+    return _position(bases[0].position), _quaternion(bases[0].quat_wxyz)
+
+
+def _elements(xml: str, tag: str) -> Iterator[tuple[_Frame, ElementTree.Element]]:
+    world = ElementTree.fromstring(xml).find("worldbody")
+    return iter(()) if world is None else _descendants(world, _WORLD, tag)
+
+
+def _descendants(parent: ElementTree.Element, frame: _Frame, tag: str) -> Iterator[tuple[_Frame, ElementTree.Element]]:
+    for element in parent:
+        if element.tag not in (tag, "body"):
+            continue
+        own = frame.within(element)
+        if element.tag == "body" and any(child.tag in ("joint", "freejoint") for child in element):
+            own = _Frame(own.position, own.quat_wxyz, str(element.get("name")))
+        if element.tag == tag:
+            yield own, element
+        if element.tag == "body":
+            yield from _descendants(element, own, tag)
+
+
+def _orientation(element: ElementTree.Element) -> FloatArray:
+    if "xyaxes" in element.attrib:
+        axes = _parse_floats(element.attrib["xyaxes"])
+        x = axes[:3] / np.linalg.norm(axes[:3])
+        y = axes[3:] - (axes[3:] @ x) * x
+        y /= np.linalg.norm(y)
+        return _quat_of_matrix(np.stack([x, y, np.cross(x, y)], axis=1))
+    if unread := _UNSUPPORTED_ORIENTATIONS & element.attrib.keys():
+        raise VlaBenchError(
+            f"The demonstrations' scene writes the orientation of {element.get('name')!r} as {unread.pop()}, which is "
+            "not read here; give the camera under [augmentation.cameras] instead."
+        )
+    return _parse_floats(element.get("quat", "1 0 0 0"))
+
+
+def _quat_of_matrix(matrix: FloatArray) -> FloatArray:
+    x, y, z, w = Rotation.from_matrix(matrix).as_quat()
+    return np.array([w, x, y, z])
+
+
+def _parse_floats(text: str) -> FloatArray:
+    return np.array([float(number) for number in text.split()])
+
+
+def _position(values: FloatArray) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _quaternion(values: FloatArray) -> tuple[float, float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2]), float(values[3])
+
+
+# ~ Where the cameras of demonstrations stand: as declared, else as in the scenes that the files hold.
+
+T = TypeVar("T")
+
+
+def scene_geometry_of(
+    config: AugmentationConfig,
+    paths: Sequence[Path],
+    cameras: Sequence[str],
+    proprioception: Sequence[ProprioceptionField],
+    shown_robot: str | None = None,
+) -> SceneGeometry:
+    """Return the scene that all demonstrations in `paths` share.
+
+    `shown_robot` is whose they are, where they say so: the symmetry of another robot is not theirs.
+    Raises `ConventionError` where they do not share one, or hold none and something is not declared.
+    """
+    undeclared = [name for name in cameras if name not in config.cameras]
+    models = _scene_models(paths) if undeclared or config.robot_base_position_world is None else {}
+    declared = {name: CameraGeometry(**camera.model_dump()) for name, camera in config.cameras.items()}
+    found = {name: _common_value(name, models, [camera_in_mjcf(xml, name) for xml in models]) for name in undeclared}
+    position = config.robot_base_position_world
+    if position is None:
+        base = _common_value("the robot's base", models, [robot_base_in_mjcf(xml) for xml in models])
+    else:
+        base = position, (1.0, 0.0, 0.0, 0.0)
+    return SceneGeometry(
+        cameras={name: declared.get(name) or found[name] for name in cameras},
+        robot_base_position_world=base[0],
+        robot_base_quat_wxyz_world=base[1],
+        proprioception_fields=tuple(proprioception),
+        robot=robot_symmetries[config.robot] if config.robot and shown_robot in (None, config.robot) else None,
+    )
+
+
+def proprioception_fields_of(path: Path, selection: FrameSelection) -> tuple[ProprioceptionField, ...]:
+    """Return the selected fields as the demonstrations at `path` describe them, in their order."""
+    with open_source(path, selection.options) as source:
+        fields = {field.name: field for field in source.facts.proprioception_fields}
+    return tuple(fields[name] for name in selection.proprioception)
+
+
+def _scene_models(paths: Iterable[Path]) -> dict[str, str]:
+    """Return every different scene in the files, and the demonstration it was first seen in; none where one has none.
+
+    Only our own files hold scenes.
+    """
+    models: dict[str, str] = {}
+    for path in paths:
+        try:
+            file = DemonstrationFile(path)
+        except DemonstrationFileError:  # of another format: what is damaged was refused when the data was loaded
+            return {}
+        with file:
+            for name in file.names:
+                models.setdefault(file.read(name, ()).model_xml, f"{path} {name}")
+    return models
+
+
+def _common_value(what: str, models: Mapping[str, str], values: Sequence[T]) -> T:
+    """Return the one value that all scenes agree on."""
+    if not values:
+        raise ConventionError(f"{what}: the demonstrations hold no scene; declare it under [augmentation].")
+    for origin, value in zip(models.values(), values, strict=True):
+        if value != values[0]:
+            first = next(iter(models.values()))
+            raise ConventionError(
+                f"{what} is not at the same place in {first} and in {origin}; no flip or turn fits both."
+            )
+    return values[0]
