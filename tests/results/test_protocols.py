@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from vla_bench.results.protocols import (
     merged_protocol,
     protocol_differences,
     protocol_line,
-    upgraded,
 )
-from vla_bench.results.run_info import RUN_INFO_NAME, Numerics, RunInfo
+from vla_bench.results.run_info import Numerics
 from vla_bench.results.runs import read_comparable_runs, read_run
 
 LIFT = {"horizon": 200, "wait_steps": 0, "success_steps": 5}
@@ -61,23 +59,6 @@ def test_runs_under_different_protocols_are_refused_and_the_field_is_named(tmp_p
     second = made_run(tmp_path / "b", episodes("s", policy="b"), protocol={**PROTOCOL, "robot": "sawyer"})
     with pytest.raises(IncomparableRunsError, match=r'different protocols: protocol.robot: "panda", then "sawyer"'):
         read_comparable_runs([first, second])
-
-
-def test_a_description_of_format_1_is_read(tmp_path: Path) -> None:
-    seen = {name: value for name, value in INTERFACE.items() if name != "chunk"}
-    now = described("p", card={"kind": "openvla", "chunk": INTERFACE["chunk"]}).model_dump(mode="json")
-    rules = {"horizon, wait_steps, success_steps": {"lift": [200, 0, 5]}}
-    protocol = {"rendering": "fast", "wait_steps": None, "horizon_rule": "task", "retries": 2}
-    then = {**now, "format_version": 1, "protocol": {**protocol, "suites": {"robosuite": rules}}}
-    then["card"] = {**now["card"], "sees": seen}
-    for name in ("numerics", "verdict", "policy_argument"):
-        del then[name]
-    (tmp_path / RUN_INFO_NAME).write_text(json.dumps(then))
-    info = RunInfo.read(tmp_path)
-    assert info.card == now["card"]
-    assert info.protocol == {**PROTOCOL, "tasks": {"robosuite.lift": LIFT}}
-    assert info.numerics == Numerics()
-    assert upgraded({"rendering": "fast"}, None, None) == {"rendering": "fast", "robot": "panda"}
 
 
 def test_conditions_stand_under_the_tables_of_a_suite(tmp_path: Path) -> None:

@@ -241,25 +241,3 @@ def errors(run: Run) -> None:
     for group in groups:
         console.print(f"\n{group.count} x {group.line}\nThe first, {group.episode}:", style="yellow", soft_wrap=True)
         console.print(group.example.rstrip(), soft_wrap=True)
-
-
-@ledger_commands.command("recover")
-def recover(run: Run) -> None:
-    """Save what is whole of a damaged ledger in a new one; the damaged file is kept beside it.
-
-    Example: `vla-bench ledger recover runs/x`
-    """
-    from vla_bench.results.ledger_recovery import recover_ledger
-
-    recovery, console = recover_ledger(run), Console(highlight=False)
-    if not recovery.damage:
-        console.print(
-            f"The ledger of {run} is whole: {recovery.recovered} episodes. Nothing was changed.", soft_wrap=True
-        )
-        return
-    console.print(f"Damage: {recovery.damage}.", soft_wrap=True)
-    console.print(f"Recovered {recovery.recovered} episodes; the damaged file is {recovery.kept}.", soft_wrap=True)
-    for line in recovery.lost:
-        console.print(f"- lost or not run yet: {line}", soft_wrap=True)
-    if recovery.lost:
-        console.print("The command that made the run runs these again.")

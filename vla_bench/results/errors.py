@@ -1,5 +1,7 @@
 """Errors of ledgers, run folders and comparisons of runs."""
 
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,17 +9,31 @@ from vla_bench.core.errors import VlaBenchError
 
 
 class LedgerError(VlaBenchError):
-    """A ledger that cannot be read or written as one."""
+    """A ledger that cannot be read or written.
 
-    def __init__(self, path: Path, problem: str, *, recoverable: bool = False, advice: str = "") -> None:
-        self.problem, self.recoverable = problem, recoverable
-        if advice:
-            super().__init__(f"Ledger {path}: {problem}. {advice}")
-            return
-        mending = f"`vla-bench ledger recover {path.parent}` saves what is whole of it; or " if recoverable else ""
+    For a damaged ledger the message names the command that runs its episodes again, as recorded in `run.json`.
+    """
+
+    def __init__(self, path: Path, problem: str, *, damaged: bool = False, advice: str = "") -> None:
+        self.problem = problem
+        advice = advice or (_rerun_advice(path) if damaged else "Use another --output, or restore a copy of the file.")
         super().__init__(
-            f"Ledger {path}: {problem}. It was left as it is; {mending}use another --output, or restore a copy."
+            f"Ledger {path}: {problem}. {advice if advice.startswith('Recorded') else _UNCHANGED + advice}"
         )
+
+
+_UNCHANGED = "The file was not changed. "
+
+
+def _rerun_advice(path: Path) -> str:
+    """Return how to regenerate the episodes of a damaged ledger."""
+    try:
+        sessions = json.loads((path.parent / "run.json").read_bytes())["sessions"]
+        command = shlex.join(str(word) for word in sessions[-1]["command"])
+    except (OSError, ValueError, LookupError, TypeError):
+        command = f"vla-bench run ... --output {path.parent}"
+    moved = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
+    return f"Episodes can be regenerated: `{moved}`, then `{command}` runs them again; or restore a copy of the file."
 
 
 class RunFolderError(VlaBenchError):

@@ -79,27 +79,6 @@ def interface_text(protocol: Protocol) -> str:
     return f"{sees}; {' '.join([execution, *(f'{name} {value}' for name, value in chunk.items())])}"
 
 
-def upgraded(protocol: Protocol, seen: JsonValue, chunk: JsonValue) -> dict[str, JsonValue]:
-    """Return the protocol of a `run.json` of format 1 as format 2 has it; `seen` and `chunk` stood in its card."""
-    suites: Mapping[str, Any] = _section(protocol, "suites")
-    names = ("horizon", "wait_steps", "success_steps")
-    tasks: dict[str, JsonValue] = {
-        f"{suite}.{task}": dict(zip(names, values, strict=True))
-        for suite, rules in suites.items()
-        for task, values in rules["horizon, wait_steps, success_steps"].items()
-    }
-    made: dict[str, JsonValue] = {name: value for name, value in protocol.items() if name not in _DROPPED}
-    made["robot"] = "panda"
-    if tasks:
-        made[_TASKS] = tasks
-    if isinstance(seen, dict):
-        made[POLICY_INTERFACE] = {**seen, "chunk": chunk or {"execution": "every action that is returned"}}
-    return made
-
-
-_DROPPED = ("suites", "retries", "horizon_rule", "wait_steps")  # retries are no condition, the others stand in `tasks`
-
-
 def _conditions(protocol: Protocol, tasks: set[str]) -> dict[str, Any]:
     rules = {task: rule for task, rule in _rules(protocol).items() if task in tasks}
     return {

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -17,7 +17,7 @@ from vla_bench.core.errors import OutputMismatchError
 from vla_bench.core.files import written_whole
 from vla_bench.core.machine import cpu_model, memory_gb, usable_cores
 from vla_bench.results.errors import RunFolderError
-from vla_bench.results.protocols import differing_fields, full_protocol_differences, merged_protocol, upgraded
+from vla_bench.results.protocols import differing_fields, full_protocol_differences, merged_protocol
 
 RUN_INFO_NAME = "run.json"
 
@@ -69,7 +69,7 @@ class GitState(_Model):
 class Numerics(_Model):
     """How the policy's arithmetic was done: what decides the last bits of its actions."""
 
-    device: str = ""  # "cpu" or the GPU's name; empty where format 1 did not say
+    device: str = ""  # "cpu" or the GPU's name
     batch_shape: int | None = None  # rows that were computed together; None: each row by itself
     bit_equal: bool = False  # the ledger is promised to be the same for any workers, rows and interruptions
     why_not: str = ""
@@ -91,8 +91,7 @@ class RunInfo(_Model):
     """Everything about a run but its episodes.
 
     `protocol` holds what must be equal for two runs' numbers to be compared (rendering, wait steps, horizon, ...);
-    which episodes there are stands in `planned`, what belongs to the policy in `card`. Format 2 added `numerics` and
-    `policy_argument`, and tells a policy's own interface from the conditions that all policies share.
+    which episodes there are stands in `planned`, what belongs to the policy in `card`.
     """
 
     format_version: Literal[2] = 2
@@ -156,26 +155,11 @@ class RunInfo(_Model):
         if not path.is_file():
             raise RunFolderError(folder, f"it has no {RUN_INFO_NAME}")
         try:
-            if _Format.model_validate_json(path.read_bytes()).format_version == 1:
-                return cls.model_validate(_upgraded(json.loads(path.read_bytes())))
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "(whole file)"
             raise RunFolderError(folder, f"{RUN_INFO_NAME}: field `{field}`: {first['msg']}") from None
-
-
-class _Format(BaseModel):
-    format_version: Literal[1, 2]
-
-
-def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a `run.json` of format 1 as format 2 has it."""
-    card, protocol = content.get("card"), content.get("protocol")
-    if isinstance(card, dict) and isinstance(protocol, dict):
-        seen, own = card.get("sees"), {name: value for name, value in card.items() if name != "sees"}
-        content = {**content, "card": own, "protocol": upgraded(protocol, seen, card.get("chunk"))}
-    return {**content, "format_version": 2}
 
 
 def describe_run(
