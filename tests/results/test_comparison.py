@@ -10,11 +10,11 @@ from vla_bench.results import comparison_page
 from vla_bench.results.comparison import PAIR_COLUMNS, Comparison, compare
 from vla_bench.results.comparison_page import verdicts
 from vla_bench.results.leaderboard import ALL_TASKS
+from vla_bench.results.leaderboard_tables import Row
 from vla_bench.results.pairing import read_paired_runs
 from vla_bench.results.run_info import RunInfo
 from vla_bench.results.statistics.paired import PairCounts, mcnemar_exact, mean_difference
 from vla_bench.results.statistics.proportions import fixed_tasks
-from vla_bench.results.tables import Row
 
 
 def compared(folder: Path, alpha: float = 0.05, **policies: dict[str, str]) -> Comparison:

@@ -19,12 +19,12 @@ from vla_bench.results.leaderboard import (
     read_runs,
     unranked,
 )
+from vla_bench.results.leaderboard_tables import Row
 from vla_bench.results.ledger import LEDGER_NAME, Ledger, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 from vla_bench.results.runs import read_comparable_runs
 from vla_bench.results.statistics import wilson
 from vla_bench.results.statistics.proportions import fixed_tasks, sampled_tasks
-from vla_bench.results.tables import Row
 
 
 def row(table: pd.DataFrame, **where: str) -> Row:

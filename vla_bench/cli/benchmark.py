@@ -15,7 +15,7 @@ from vla_bench.cli.terminal import print_table, show_progress
 if TYPE_CHECKING:
     from vla_bench.performance.benchmark import BenchmarkOptions
     from vla_bench.performance.record import BenchmarkRecord
-    from vla_bench.results.tables import TextTable
+    from vla_bench.results.text_tables import TextTable
 
 
 _REGRESSION_STATUS = 1  # exit status

@@ -185,9 +185,9 @@ def rates_text(progress: "RunProgress") -> str:
 def print_run(folder: Path) -> None:
     """Print the leaderboard of one run."""
     from vla_bench.results.leaderboard import leaderboard
+    from vla_bench.results.leaderboard_tables import full_tables
     from vla_bench.results.notes import conditions_of
     from vla_bench.results.runs import read_run
-    from vla_bench.results.tables import full_tables
 
     run = read_run(folder)
     for table in full_tables(leaderboard(run.episodes), conditions_of([run])):

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from vla_bench.results.tables import TextTable
+    from vla_bench.results.text_tables import TextTable
 
 
 # ~ Tables in a terminal, a file or a pipe.

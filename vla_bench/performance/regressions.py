@@ -5,7 +5,7 @@ from typing import Literal
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.performance.record import BenchmarkRecord, Metric, format_number, strip_code_marks
-from vla_bench.results.tables import TextTable
+from vla_bench.results.text_tables import TextTable
 
 TOLERANCE = 0.25  # share by which a median may be worse; twice what medians moved by between runs on a busy machine
 

@@ -20,7 +20,7 @@ from vla_bench.performance.record import (
     format_number,
     strip_code_marks,
 )
-from vla_bench.results.tables import TextTable, markdown_table
+from vla_bench.results.text_tables import TextTable, markdown_table
 
 # ~ `results/performance.md`: the aims and what was reached, every figure, profiles, growth, and how it was
 # ~ measured.

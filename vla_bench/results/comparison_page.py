@@ -9,9 +9,10 @@ import pandas as pd
 
 from vla_bench.results.comparison import Comparison
 from vla_bench.results.leaderboard import ALL_TASKS
+from vla_bench.results.leaderboard_tables import Row, suite_sections
 from vla_bench.results.notes import conditions_of
 from vla_bench.results.statistics.sample_size import expected_discordance, paired_episodes, unpaired_episodes
-from vla_bench.results.tables import Row, TextTable, latex_file, markdown_table, markdown_text, suite_sections
+from vla_bench.results.text_tables import NO_VALUE, TextTable, latex_file, markdown_table, markdown_text
 
 # ~ A comparison in sentences: who is better, how sure that is, and what it would take to know.
 
@@ -139,7 +140,6 @@ def _p_value_relation(p: float) -> str:
 
 # ~ A comparison as tables for a terminal, Markdown and LaTeX, and as CSV.
 
-_NO_VALUE = "\N{EN DASH}"
 _DIFFERENCE_HEADER = ("difference", "wins", "losses", "pairs", "p", "p (Holm)", "detectable")
 _ERROR_HEADER = ("errors", "worst case", "best case")
 _CAPTION = (
@@ -247,11 +247,11 @@ def _task_table(title: str, rows: Sequence[Row], first: str, second: str) -> Tex
 def _difference_cells(row: Row) -> tuple[str, ...]:
     value, low, high = (100 * row[name] for name in ("difference", "difference_low", "difference_high"))
     return (
-        _NO_VALUE if math.isnan(value) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]",
+        NO_VALUE if math.isnan(value) else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]",
         *(str(row[name]) for name in ("first_only", "second_only", "pairs")),
         p_value_text(row["p"]),
         p_value_text(row["p_holm"]),
-        _NO_VALUE if math.isnan(row["detectable"]) else f"{100 * row['detectable']:.1f}",
+        NO_VALUE if math.isnan(row["detectable"]) else f"{100 * row['detectable']:.1f}",
     )
 
 
@@ -264,4 +264,4 @@ def _error_cells(row: Row) -> tuple[str, ...]:
 
 def _rate_cell(row: Row, name: str) -> str:
     rate, low, high = (100 * row[f"{name}_{part}"] for part in ("rate", "low", "high"))
-    return _NO_VALUE if math.isnan(rate) else f"{rate:.1f} [{low:.1f}, {high:.1f}]"
+    return NO_VALUE if math.isnan(rate) else f"{rate:.1f} [{low:.1f}, {high:.1f}]"

@@ -16,14 +16,13 @@ from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
 from vla_bench.results.statistics.paired import Difference, FractionLost, PairCounts, fraction_lost, mean_difference
 from vla_bench.results.statistics.proportions import fixed_tasks
-from vla_bench.results.tables import TextTable
+from vla_bench.results.text_tables import NO_VALUE, TextTable
 
 CONTROLS_FILE = "controls/controls.json"  # in a run's folder: where each control lies, from there
 REFERENCE_POLICIES = ("expert", "noop", "random")  # policies of their own: the ceiling and two floors
 _FLOORS = ("noop", "random")
 _WITHOUT_LANGUAGE = ("blank-instruction", "wrong-object")  # what the order of words does is no matter of reading alone
 _WITHOUT_VISION = ("black-image",)
-_NO_VALUE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -142,13 +141,13 @@ def _rate(scored: pd.DataFrame) -> Proportion:
 
 def _rate_cell(share: Proportion) -> str:
     if math.isnan(share.rate):
-        return _NO_VALUE
+        return NO_VALUE
     return f"{100 * share.rate:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
 def _drop_cells(drop: Difference) -> tuple[str, str]:
     if math.isnan(drop.value):
-        return _NO_VALUE, _NO_VALUE
+        return NO_VALUE, NO_VALUE
     return f"{100 * drop.value:.1f}", f"{100 * drop.low:.1f} to {100 * drop.high:.1f}"
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from vla_bench.results.controls import control_folders
 from vla_bench.results.episode_record import KEY
+from vla_bench.results.leaderboard_tables import Row
 from vla_bench.results.notes import conditions_of, provenance
 from vla_bench.results.pairing import require_same_episodes
 from vla_bench.results.runs import Run, read_run
-from vla_bench.results.tables import Row, TextTable, markdown_table, markdown_text
+from vla_bench.results.text_tables import NO_VALUE, TextTable, markdown_table, markdown_text
 
 FAILURE_COLUMNS: dict[str, type] = {
     "suite": str,
@@ -108,8 +109,8 @@ def episode_table(report: FailureReport) -> TextTable:
             f"{row['task']}/{row['variant']}/{row['seed']}/{row['episode_index']}"
             if several
             else f"{row['task']}/{row['episode_index']}",
-            row["video"] or _NO_VALUE,
-            row["phase"] or _NO_VALUE,
+            row["video"] or NO_VALUE,
+            row["phase"] or NO_VALUE,
             f"{100 * row['progress']:.0f}",
             str(row["steps"]),
             _ratio_cell(row["path_over_expert"]),
@@ -141,7 +142,6 @@ def failures_csv(reports: Sequence[FailureReport]) -> str:
     return table[["policy", *FAILURE_COLUMNS]].to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-_NO_VALUE = "\N{EN DASH}"
 _EXPLANATION = (
     "The first line of the table in docs/ledger.md that fits says what went wrong. `vla-bench rerun RUN EPISODE` runs "
     "an episode again, `vla-bench branch RUN EPISODE --at STEP` lets the expert go on from a step."
@@ -162,11 +162,11 @@ def _conditions(report: FailureReport) -> tuple[str, ...]:
 
 
 def _ratio_cell(ratio: float) -> str:
-    return _NO_VALUE if math.isnan(ratio) else f"{ratio:.2f}"
+    return NO_VALUE if math.isnan(ratio) else f"{ratio:.2f}"
 
 
 def _value_cell(value: float) -> str:
-    return _NO_VALUE if value < 0 else f"{value:.0f}"
+    return NO_VALUE if value < 0 else f"{value:.0f}"
 
 
 def _compared_with_expert(run: Run, expert: Path | None) -> pd.DataFrame:

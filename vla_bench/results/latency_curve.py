@@ -20,10 +20,9 @@ from vla_bench.results.runs import Run, read_run
 from vla_bench.results.statistics import Proportion
 from vla_bench.results.statistics.paired import Difference, PairCounts, mean_difference
 from vla_bench.results.statistics.proportions import fixed_tasks
-from vla_bench.results.tables import TextTable, markdown_table, markdown_text
+from vla_bench.results.text_tables import NO_VALUE, TextTable, markdown_table, markdown_text
 
 _LATENCY = "latency"
-_NO_VALUE = "\N{EN DASH}"
 _EXPLANATION = (
     "Latency: from an observation to the first action that answers it, on a virtual clock; until then the robot stands "
     "still, before every chunk of actions. Lost: against the least latency of the same policy, on the same episodes, "
@@ -168,5 +167,5 @@ def _success_lost(own: pd.DataFrame, least: pd.DataFrame | None) -> Difference:
 
 def _lost_cell(lost: Difference) -> str:
     if math.isnan(lost.value):
-        return _NO_VALUE
+        return NO_VALUE
     return f"{100 * lost.value:+.1f} [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"

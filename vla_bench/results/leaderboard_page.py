@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vla_bench.core.files import written_whole
-from vla_bench.results import tables
+from vla_bench.results import leaderboard_tables
 from vla_bench.results.controls import control_folders, control_table, read_controls
 from vla_bench.results.leaderboard import ALL_TASKS, leaderboard, missing_episodes
+from vla_bench.results.leaderboard_tables import LEADERBOARD_CAPTION, suite_sections
 from vla_bench.results.notes import conditions_of, leaderboard_notes
 from vla_bench.results.run_info import Session
 from vla_bench.results.runs import Run, error_groups, merged_episodes, read_comparable_runs
-from vla_bench.results.tables import LEADERBOARD_CAPTION, TextTable, suite_sections
+from vla_bench.results.text_tables import TextTable, markdown_table, markdown_text
 
 # ~ The leaderboard as a figure: success rate and its interval for each task and policy.
 
@@ -227,7 +228,10 @@ class LeaderboardFiles:
 
     def suites(self) -> list[tuple[TextTable, TextTable]]:
         """Return the compact and the full table of each suite."""
-        made = (kind(self.table, self.conditions) for kind in (tables.compact_tables, tables.full_tables))
+        made = (
+            kind(self.table, self.conditions)
+            for kind in (leaderboard_tables.compact_tables, leaderboard_tables.full_tables)
+        )
         return list(zip(*made, strict=True))
 
     @property
@@ -264,10 +268,10 @@ def write_leaderboard(
             control_table(report) for run in runs if control_folders(run.folder) for report in read_controls(run.folder)
         ),
     )
-    _write_text(files.csv, tables.leaderboard_csv(table))
-    _write_text(files.markdown, tables.leaderboard_markdown(table, files.notes, files.conditions))
-    _write_text(files.latex, tables.latex_compact(table, files.conditions))
-    _write_text(files.latex_full, tables.latex_full(table, files.conditions))
+    _write_text(files.csv, leaderboard_tables.leaderboard_csv(table))
+    _write_text(files.markdown, leaderboard_tables.leaderboard_markdown(table, files.notes, files.conditions))
+    _write_text(files.latex, leaderboard_tables.latex_compact(table, files.conditions))
+    _write_text(files.latex_full, leaderboard_tables.latex_full(table, files.conditions))
     if files.controls:
         _write_text(files.controls_markdown, _controls_page(files.controls))
     for path in (files.png, files.pdf):
@@ -283,8 +287,8 @@ def write_leaderboard(
 def _controls_page(made: Sequence[TextTable]) -> str:
     parts = ["# Controls"]
     for table in made:
-        parts += [f"## {tables.markdown_text(table.title)}", tables.markdown_table(table)]
-        parts += [f"{tables.markdown_text(note)}." for note in table.footnotes]
+        parts += [f"## {markdown_text(table.title)}", markdown_table(table)]
+        parts += [f"{markdown_text(note)}." for note in table.footnotes]
     return "\n\n".join(parts) + "\n"
 
 

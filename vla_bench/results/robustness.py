@@ -23,7 +23,7 @@ from vla_bench.results.runs import read_run
 from vla_bench.results.statistics.multiple_comparisons import holm
 from vla_bench.results.statistics.paired import PairCounts, mcnemar_exact, mean_difference
 from vla_bench.results.statistics.proportions import fixed_tasks
-from vla_bench.results.tables import TextTable, markdown_table, markdown_text
+from vla_bench.results.text_tables import NO_VALUE, TextTable, markdown_table, markdown_text
 
 # ~ What perturbations cost, from the ledgers alone: each perturbed episode beside the clean one of the same scene.
 
@@ -46,7 +46,6 @@ ROBUSTNESS_COLUMNS: dict[str, type] = {
     "p_holm": float,  # adjusted over the suite's perturbations; of a task: over its tasks as well
 }
 _PAIR_COLUMNS = ("suite", "task", "episode_index", "seed")
-_NO_VALUE = "\N{EN DASH}"
 
 
 def read_robustness(run: Path) -> pd.DataFrame:
@@ -95,7 +94,7 @@ def robustness_table(table: pd.DataFrame, names: Mapping[str, str] | None = None
         )
         for row in averages.to_dict("records")
     ]
-    policy = ", ".join(dict.fromkeys(table["policy"])) or _NO_VALUE
+    policy = ", ".join(dict.fromkeys(table["policy"])) or NO_VALUE
     header = ("perturbation", "pairs", "certified", "replaced", "clean", "perturbed", "drop", "p (Holm)")
     note = (
         "Success in percent on the same scenes, with 95 % intervals; the drop in percentage points, paired. Certified: "
