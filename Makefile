@@ -13,8 +13,8 @@ READY_DEV := $(VENV)/.installed-dev
 help:
 	@echo "make quickstart   set up .venv and run the main job (at most 15 minutes on 2 cores)"
 	@echo "make test         set up .venv and run the tests"
-	@echo "make lint         ruff check and ruff format --check"
-	@echo "make format       let ruff mend and format the code"
+	@echo "make lint         ruff check, ruff format --check and the vocabulary check"
+	@echo "make format       let ruff fix and format the code"
 	@echo "make typecheck    mypy --strict"
 	@echo "make test-slow    the tests marked slow"
 	@echo "make clean        remove .venv and caches, but no results"
@@ -31,6 +31,7 @@ test-slow: setup-dev
 lint: setup-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python .ci/check_vocabulary.py --help-output
 
 format: setup-dev
 	$(BIN)/ruff check --fix
