@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.demos.foreign import content, write_robomimic
-from tests.demos.made_up import demonstration, header
+from tests.demos.other_formats import content, write_robomimic
+from tests.demos.synthetic import demonstration, header
 from vla_bench.cli import app
 from vla_bench.demos import DemonstrationFile, write_demonstrations
 

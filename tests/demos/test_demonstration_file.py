@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.demos.made_up import demonstration, header
+from tests.demos.synthetic import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.demos import Demonstration, DemonstrationFile, write_demonstrations
 from vla_bench.demos.demonstration import CameraTrack

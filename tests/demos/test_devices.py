@@ -27,7 +27,7 @@ from vla_bench.core.types import ImageArray, Observation
 from vla_bench.demos import CollectOptions, Demonstration, record_episode, write_demonstrations
 from vla_bench.demos.attempts import RecordingFactory
 from vla_bench.demos.devices import DeviceError, DeviceSpec, DeviceStoppedError, devices
-from vla_bench.demos.devices.human import HumanDevice, OpenCvWindow, framed
+from vla_bench.demos.devices.human import HumanDevice, OpenCvWindow, compose_frame
 from vla_bench.demos.recording import DeviceRecorder, header_of
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.robosuite.input_devices import InputDeviceError, RobosuiteInputDevice, keyboard, spacemouse
@@ -70,7 +70,7 @@ class VirtualWindow:
         assert observation["images"]["agentview"].shape == (16, 16, 3)
         self.shown.append(lines)
 
-    def pressed(self) -> list[str]:
+    def pressed_keys(self) -> list[str]:
         key = self.keys.get(len(self.shown))
         return [key] if key else []
 
@@ -208,7 +208,7 @@ def test_a_frame_shows_the_cameras_large_over_the_text() -> None:
     import cv2
 
     images = [np.full((16, 16, 3), colour, dtype=np.uint8) for colour in (50, 200)]
-    picture = framed(images, ["one", "two"], cv2)
+    picture = compose_frame(images, ["one", "two"], cv2)
     assert picture.shape == (384 + 2 * 22 + 8, 768, 3)
     assert (picture[:384, :384] == 50).all()
     assert (picture[:384, 384:] == 200).all()
@@ -374,7 +374,7 @@ class RealWindow:
 
     @staticmethod
     def _drawn(line: str) -> ImageArray:
-        return RealWindow._second(framed([np.zeros((PIXELS, PIXELS, 3), np.uint8)] * 2, ("", line, "", ""), cv2))
+        return RealWindow._second(compose_frame([np.zeros((PIXELS, PIXELS, 3), np.uint8)] * 2, ("", line, "", ""), cv2))
 
     @staticmethod
     def _second(window: ImageArray) -> ImageArray:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.demos.made_up import demonstration, header
+from tests.demos.synthetic import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError, OutputInUseError
 from vla_bench.core.files import claimed
 from vla_bench.demos import DemonstrationFile, merge_files, split_file, write_demonstrations

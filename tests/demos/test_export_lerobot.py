@@ -2,8 +2,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.demos.foreign import CAMERAS, FIELDS, content, write_libero, write_ours, write_robomimic
-from tests.demos.made_up import demonstration, header
+from tests.demos.other_formats import CAMERAS, FIELDS, content, write_libero, write_ours, write_robomimic
+from tests.demos.synthetic import demonstration, header
 from tests.demos.test_formats import need_lerobot
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.demos import write_demonstrations

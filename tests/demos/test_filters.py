@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.demos.made_up import demonstration, header
-from tests.demos.made_up_recorders import Recorder
+from tests.demos.synthetic import demonstration, header
+from tests.demos.synthetic_recorders import Recorder
 from vla_bench.demos import CollectOptions, DemonstrationFile, FilterOptions, collect, filter_file, write_demonstrations
 from vla_bench.demos.demonstration import DemonstrationSummary
 from vla_bench.demos.editing import EditingError
-from vla_bench.demos.filters import FilterOptionsError, filtered, without_noops
+from vla_bench.demos.filters import FilterOptionsError, apply_filters, without_noops
 
 
 def summaries(*lengths: int, task: str = "reach") -> dict[str, DemonstrationSummary]:
@@ -20,7 +20,7 @@ def summaries(*lengths: int, task: str = "reach") -> dict[str, DemonstrationSumm
 
 
 def dropped(options: FilterOptions, found: dict[str, DemonstrationSummary]) -> dict[str, str]:
-    return {name: f"{by}: {why}" for name, (by, why) in filtered(found, options.filters()).items()}
+    return {name: f"{by}: {why}" for name, (by, why) in apply_filters(found, options.filters()).items()}
 
 
 def test_lengths_that_stand_out_within_their_task_are_dropped() -> None:

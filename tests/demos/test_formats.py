@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tests.demos.foreign import (
+from tests.demos.other_formats import (
     CAMERAS,
     FIELDS,
     OPTIONS,
@@ -54,7 +54,7 @@ def test_every_format_is_told_apart(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         path = write(folder, EPISODES)
-        assert [other for other in FORMATS if FORMATS[other].recognises(path)] == [name]
+        assert [other for other in FORMATS if FORMATS[other].recognizes(path)] == [name]
 
 
 def test_facts(source):

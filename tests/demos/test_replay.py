@@ -11,14 +11,14 @@ import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
-from tests.demos.made_up import demonstration, header
-from tests.demos.made_up_recorders import CrampedRenderFactory
+from tests.demos.synthetic import demonstration, header
+from tests.demos.synthetic_recorders import CrampedRenderFactory
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError, VlaBenchError
 from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
-from vla_bench.demos.attempts import Parts
+from vla_bench.demos.attempts import PartialFiles
 from vla_bench.demos.recording import DeviceRecorder
-from vla_bench.demos.replay import Replayed, ReplayFactory, replay
+from vla_bench.demos.replay import ReplayFactory, ReplayResult, replay
 from vla_bench.demos.rerendering import RenderFactory, RenderOptions, RenderOptionsError, render
 from vla_bench.demos.restoring import same_model
 
@@ -52,7 +52,7 @@ def changed(recorded: Path, path: Path, name: str, change: dict[str, object]) ->
     return path
 
 
-def replayed(path: Path, name: str = "demo_0") -> Replayed:
+def replayed(path: Path, name: str = "demo_0") -> ReplayResult:
     return ReplayFactory(path)()(name)
 
 
@@ -60,7 +60,7 @@ def replayed(path: Path, name: str = "demo_0") -> Replayed:
 def test_recorded_actions_reach_every_recorded_state_bit_for_bit(recorded: Path, name: str) -> None:
     row = replayed(recorded, name)
     assert (row.recorded_success, row.success, row.exact) == (True, True, True)
-    assert (row.largest_difference, row.gripper_off_m, row.notes) == (0.0, 0.0, ())
+    assert (row.largest_difference, row.gripper_distance_m, row.notes) == (0.0, 0.0, ())
 
 
 @pytest.mark.parametrize("name", ["demo_0", "demo_1"])
@@ -70,14 +70,14 @@ def test_an_action_that_was_changed_is_found_and_where(
     actions = demonstrations[name].executed_actions.copy()
     actions[7, 0] += 0.5 if actions[7, 0] < 0 else -0.5
     row = replayed(changed(recorded, tmp_path / "x.hdf5", name, {"executed_actions": actions}))
-    assert row.differs_from == 8
-    assert row.gripper_off_m > 1e-4
+    assert row.first_difference == 8
+    assert row.gripper_distance_m > 1e-4
 
 
 def test_actions_that_no_longer_solve_the_task_are_a_failure(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.hdf5"
     with DemonstrationFile(recorded) as file:
-        short = replace(file.read("demo_0").rows(np.arange(30)), step_numbers=None)
+        short = replace(file.read("demo_0").select_steps(np.arange(30)), step_numbers=None)
         write_demonstrations(path, file.header, [replace(short, executed_actions=np.zeros_like(short.actions))])
     row = replayed(path)
     assert (row.recorded_success, row.success, row.as_recorded) == (True, False, False)
@@ -86,7 +86,7 @@ def test_actions_that_no_longer_solve_the_task_are_a_failure(recorded: Path, tmp
 def test_a_persons_verdict_holds_where_every_state_is_reached_again(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.hdf5"
     with DemonstrationFile(recorded) as file:
-        short = replace(file.read("demo_0").rows(np.arange(30)), step_numbers=None, judged_by="person")
+        short = replace(file.read("demo_0").select_steps(np.arange(30)), step_numbers=None, judged_by="person")
         other = replace(short, executed_actions=np.zeros_like(short.actions))
         write_demonstrations(path, file.header, [short, other])
     assert replayed(path, "demo_0").success
@@ -99,7 +99,7 @@ def test_dropped_steps_are_gone_over_by_the_stored_states(recorded: Path, name: 
     with DemonstrationFile(recorded) as file:
         one = file.read(name)
         kept = np.array([step for step in range(one.steps) if step not in (5, 6, 20)])
-        write_demonstrations(path, file.header, [one.rows(kept)])
+        write_demonstrations(path, file.header, [one.select_steps(kept)])
     with DemonstrationFile(path) as file:
         assert file.summary("demo_0").dropped_steps == 3
     row = replayed(path)
@@ -132,7 +132,7 @@ def test_where_meshes_lie_makes_no_other_model() -> None:
 def test_a_whole_file_is_replayed_in_processes(recorded: Path) -> None:
     report = replay(recorded, workers=2)
     assert (report.succeeded, report.expected, report.exact, report.passed) == (2, 2, 2, True)
-    assert [row.name for row in report.rows] == ["demo_0", "demo_1"]
+    assert [row.name for row in report.results] == ["demo_0", "demo_1"]
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_a_file_that_cannot_be_replayed_or_drawn_is_refused(
 def drawn_again(recorded: Path, tmp_path: Path, name: str, **asked: object) -> Demonstration:
     """Draw one demonstration in this process."""
     options = RenderOptions(recorded, tmp_path / "new.hdf5", **asked)  # type: ignore[arg-type]
-    Parts(options.output).begin({})
+    PartialFiles(options.output).begin({})
     RenderFactory(options)()(name)
-    with DemonstrationFile(Parts(options.output).kept()[name].path) as part:
+    with DemonstrationFile(PartialFiles(options.output).finished()[name].path) as part:
         return part.read("demo_0")
 
 
@@ -195,10 +195,10 @@ def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorde
         configuration = dict(file.header.collection["rendered"])
     assert configuration.pop("other_models") == 0
     options.output.unlink()
-    parts = Parts(options.output)
+    parts = PartialFiles(options.output)
     parts.begin(configuration)
     with DemonstrationFile(recorded) as file:
-        parts.keep(replace(file.header, image_size=40), first["demo_0"], "demo_0")
+        parts.write(replace(file.header, image_size=40), first["demo_0"], "demo_0")
     seen: list[tuple[int, int]] = []
     render(options, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]

@@ -6,7 +6,7 @@ import pytest
 
 from vla_bench.core.conventions import turned
 from vla_bench.core.geometry import quat_wxyz_to_axis_angle
-from vla_bench.demos.sources import panda_hand_to_grip_site, quats_xyzw_to_axis_angle, signed_as_from_matrix
+from vla_bench.demos.sources import panda_hand_to_grip_site, quats_xyzw_to_axis_angle, with_mujoco_site_sign
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 
@@ -56,5 +56,5 @@ def test_a_panda_s_grip_site_follows_from_its_hand(env):
         quat_wxyz = np.zeros(4)
         mujoco.mju_mat2Quat(quat_wxyz, env.sim.data._data.site_xmat[site])  # as our environments observe it
         hand = observed["robot0_eef_quat"][None]
-        found = quats_xyzw_to_axis_angle(signed_as_from_matrix(panda_hand_to_grip_site(hand)))[0]
+        found = quats_xyzw_to_axis_angle(with_mujoco_site_sign(panda_hand_to_grip_site(hand)))[0]
         assert np.allclose(found, quat_wxyz_to_axis_angle(quat_wxyz), atol=1e-5)

@@ -2,24 +2,24 @@ import random
 
 import pytest
 
-from vla_bench.demos.schedule import ExpertUnsuccessfulError, Schedule
+from vla_bench.demos.schedule import AttemptSchedule, ExpertUnsuccessfulError
 
 FAILING = {1, 2, 5, 9}
 
 
-def run(episodes: int, workers: int, seed: int, earlier: dict[int, bool] | None = None) -> Schedule:
+def run(episodes: int, workers: int, seed: int, earlier: dict[int, bool] | None = None) -> AttemptSchedule:
     """Serve a schedule with workers that finish in random order and sometimes die."""
     order = random.Random(seed)
-    schedule = Schedule("reach", episodes, earlier or {})
+    schedule = AttemptSchedule("reach", episodes, earlier or {})
     running: list[int] = []
     while not schedule.is_complete():
         while len(running) < workers and (index := schedule.next_index()) is not None:
             running.append(index)
         index = running.pop(order.randrange(len(running)))
         if order.random() < 0.2:
-            schedule.give_back(index)
+            schedule.release(index)
         else:
-            schedule.finished(index, success=index not in FAILING)
+            schedule.record_outcome(index, success=index not in FAILING)
     assert not running, "an attempt was begun that nobody needed"
     return schedule
 
@@ -45,28 +45,28 @@ def test_more_episodes_continue_where_fewer_ended() -> None:
 
 
 def test_nothing_is_attempted_that_would_not_count() -> None:
-    schedule = Schedule("reach", 3, {})
+    schedule = AttemptSchedule("reach", 3, {})
     assert [schedule.next_index() for _ in range(4)] == [0, 1, 2, None]
-    schedule.finished(1, success=False)
+    schedule.record_outcome(1, success=False)
     assert [schedule.next_index() for _ in range(2)] == [3, None]
 
 
 def test_a_hopeless_expert_is_given_up() -> None:
-    schedule = Schedule("reach", 3, {})
+    schedule = AttemptSchedule("reach", 3, {})
 
     def fail_until_given_up() -> None:
         for _ in range(1000):
             index = schedule.next_index()
             assert index is not None
-            schedule.finished(index, success=False)
+            schedule.record_outcome(index, success=False)
 
     with pytest.raises(ExpertUnsuccessfulError, match="succeeded in 0 of 25 attempts at reach"):
         fail_until_given_up()
 
 
 def test_a_rare_success_is_given_more_time_but_not_for_ever() -> None:
-    schedule = Schedule("reach", 3, {index: index == 0 for index in range(54)})
+    schedule = AttemptSchedule("reach", 3, {index: index == 0 for index in range(54)})
     assert schedule.next_index() == 54
-    schedule.finished(54, success=False)
+    schedule.record_outcome(54, success=False)
     with pytest.raises(ExpertUnsuccessfulError, match="succeeded in 1 of 55"):
         schedule.next_index()

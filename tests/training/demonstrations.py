@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.demos.made_up import FIELDS, demonstration, header
+from tests.demos.synthetic import FIELDS, demonstration, header
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from vla_bench.demos import Demonstration, write_demonstrations
 from vla_bench.models.openvla.checkpoint import save_checkpoint

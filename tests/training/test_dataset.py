@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.demos.made_up import FIELDS, demonstration
+from tests.demos.synthetic import FIELDS, demonstration
 from tests.models.small import small_checkpoint
 from tests.training.demonstrations import SELECTION, demonstration_file
 from vla_bench.core.errors import ConventionError, DemonstrationFileError

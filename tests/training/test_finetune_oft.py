@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.demos.made_up import FIELDS
+from tests.demos.synthetic import FIELDS
 from tests.models.openvla.published import write_published
 from tests.models.small import small_checkpoint
 from tests.models.small_oft import small_oft_checkpoint

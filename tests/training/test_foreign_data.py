@@ -9,7 +9,15 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.demos.foreign import OPTIONS, WRITERS, content, write_lerobot, write_libero, write_ours, write_robomimic
+from tests.demos.other_formats import (
+    OPTIONS,
+    WRITERS,
+    content,
+    write_lerobot,
+    write_libero,
+    write_ours,
+    write_robomimic,
+)
 from tests.demos.test_formats import need_lerobot
 from tests.models.small import INSTRUCTIONS, small_checkpoint
 from tests.training.demonstrations import SELECTION

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.demos.made_up import demonstration, header
+from tests.demos.synthetic import demonstration, header
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ProprioceptionField
 from vla_bench.demos import write_demonstrations

@@ -267,7 +267,7 @@ def _policy_plan(policy: str, checkpoint: Path | None) -> _RecordingPlan:
     source = find_policy(policy, checkpoint)
     needs = source.load().requirements
     spec = DeviceSpec(
-        "policy", source.name, actor=partial(PolicyActor, policy, checkpoint), decisive={"policy": source.describe()}
+        "policy", source.name, actor=partial(PolicyActor, policy, checkpoint), settings={"policy": source.describe()}
     )
     cameras = needs.cameras or _RecordingPlan(spec).cameras
     return _RecordingPlan(spec, cameras, needs.image_size or _DEFAULT_IMAGE_SIZE, needs.depth)
@@ -290,7 +290,7 @@ def _replay_plan(path: Path) -> _RecordingPlan:
     indices: dict[str, tuple[int, ...]] = {}
     for one in sorted(identities):
         indices[one.task_id] = (*indices.get(one.task_id, ()), one.index)
-    spec = DeviceSpec("recording", path.name, path=path, decisive={"recording": fingerprint})
+    spec = DeviceSpec("recording", path.name, path=path, settings={"recording": fingerprint})
     return _RecordingPlan(spec, header.cameras, header.image_size, header.depth, seed, variant, indices)
 
 

@@ -11,7 +11,7 @@ from vla_bench.cli.options import Output, Seed, Workers, worker_count
 from vla_bench.cli.terminal import print_table, show_progress
 
 if TYPE_CHECKING:
-    from vla_bench.demos.replay import Replayed, ReplayReport
+    from vla_bench.demos.replay import ReplayReport, ReplayResult
 
 
 Demos = Annotated[Path, typer.Argument(help="HDF5 file that `vla-bench generate-demos` or `record` wrote.")]
@@ -171,12 +171,12 @@ def export(
     Example: `vla-bench demos export demos.hdf5 --format lerobot --output demos_lerobot/`
     """
     from vla_bench.demos.formats import exporters
-    from vla_bench.demos.sources import SourceOptions, open_source, require_followed
+    from vla_bench.demos.sources import SourceOptions, open_source, require_stated_conventions
 
     write = exporters[to]
     options = SourceOptions(instruction=instruction, gripper=gripper, orientation=orientation)
     with open_source(demos, options) as source:
-        require_followed([source], options)
+        require_stated_conventions([source], options)
         write(source, output)
         _print_line(f"{output}: {len(source.episodes)} demonstrations, format {to}")
 
@@ -187,7 +187,7 @@ def _print_line(text: str) -> None:
 
 def _print_replay(report: "ReplayReport") -> None:
     """Print what differs, row by row, and how many still succeed."""
-    rows = [_replay_row(row) for row in report.rows if not (row.exact and row.as_recorded)]
+    rows = [_replay_row(row) for row in report.results if not (row.exact and row.as_recorded)]
     if rows:
         titles = (
             "demonstration",
@@ -203,20 +203,20 @@ def _print_replay(report: "ReplayReport") -> None:
     console = Console(highlight=False)
     style = "green" if report.passed else "red"
     console.print(f"{report.path}: {report.succeeded} of {report.expected} still succeed.", style=style, soft_wrap=True)
-    console.print(f"{report.exact} of {len(report.rows)} reach every recorded state bit for bit.", soft_wrap=True)
-    for note, count in report.notes_on_exact().items():
+    console.print(f"{report.exact} of {len(report.results)} reach every recorded state bit for bit.", soft_wrap=True)
+    for note, count in report.notes_of_exact_replays().items():
         console.print(f"{count} of those: {note}", style="yellow", soft_wrap=True)
 
 
-def _replay_row(row: "Replayed") -> tuple[str, ...]:
+def _replay_row(row: "ReplayResult") -> tuple[str, ...]:
     outcome = {True: "success", False: "failure"}
     return (
         row.name,
         row.task_id,
         outcome[row.recorded_success],
         outcome[row.success],
-        "never" if row.differs_from is None else f"{row.differs_from} of {row.steps}",
+        "never" if row.first_difference is None else f"{row.first_difference} of {row.steps}",
         f"{row.largest_difference:.1e}",
-        f"{1000 * row.gripper_off_m:.2f} mm",
+        f"{1000 * row.gripper_distance_m:.2f} mm",
         "; ".join(row.notes),
     )

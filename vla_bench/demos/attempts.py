@@ -18,7 +18,7 @@ from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions
 from vla_bench.demos.recording import Recorder
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.writing import Source, write_part
+from vla_bench.demos.writing import StoredDemonstration, write_part
 
 # ~ Finished demonstrations of an unfinished file: a file each, so that nothing finished is ever lost.
 
@@ -28,7 +28,7 @@ class Attempt:
     """One finished attempt at a task."""
 
     success: bool
-    source: Source | None  # where it is kept; failures need not be
+    source: StoredDemonstration | None  # where it is kept; failures need not be
 
 
 @dataclass
@@ -41,12 +41,12 @@ class Attempts:
         """Return index -> success of one task."""
         return {index: attempt.success for index, attempt in self.by_task[task_id].items()}
 
-    def source(self, task_id: str, index: int) -> Source | None:
+    def source(self, task_id: str, index: int) -> StoredDemonstration | None:
         """Return where an attempt is kept."""
         return self.by_task[task_id][index].source
 
 
-class Parts:
+class PartialFiles:
     """The folder `<output>.parts` beside an output."""
 
     def __init__(self, output: Path) -> None:
@@ -58,28 +58,28 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".*.tmp*"):  # of a process that was killed while writing
             leftover.unlink()
-        if self._configuration.is_file() and self._holds_something():
-            check_same(self.folder, json.loads(self._configuration.read_text()), configuration)
+        if self._configuration.is_file() and self._has_attempts():
+            require_same_configuration(self.folder, json.loads(self._configuration.read_text()), configuration)
             return
         with written_whole(self._configuration) as temporary:
             temporary.write_text(json.dumps(configuration, indent=2))
 
-    def _holds_something(self) -> bool:
+    def _has_attempts(self) -> bool:
         """Whether an attempt was finished; a folder without one binds nobody to its options."""
         return any(path.suffix in (".hdf5", ".failed") for path in self.folder.iterdir())
 
-    def keep(self, header: FileHeader, demonstration: Demonstration, name: str = "") -> None:
+    def write(self, header: FileHeader, demonstration: Demonstration, name: str = "") -> None:
         """Write a finished demonstration under a name, by default that of its episode."""
-        write_part(self.folder / f"{name or _name(demonstration.identity)}.hdf5", header, demonstration)
+        write_part(self.folder / f"{name or _part_name(demonstration.identity)}.hdf5", header, demonstration)
 
-    def note_failure(self, identity: EpisodeIdentity) -> None:
+    def write_failure(self, identity: EpisodeIdentity) -> None:
         """Note a failed attempt that is not kept, so that it is not made again."""
-        with written_whole(self.folder / f"{_name(identity)}.failed") as temporary:
+        with written_whole(self.folder / f"{_part_name(identity)}.failed") as temporary:
             temporary.touch()
 
-    def kept(self) -> dict[str, Source]:
+    def finished(self) -> dict[str, StoredDemonstration]:
         """Return name -> where it lies, sorted; a part that cannot be read is deleted, so that it is made again."""
-        found: dict[str, Source] = {}
+        found: dict[str, StoredDemonstration] = {}
         for path in sorted(self.folder.glob("*.hdf5")):
             try:
                 with DemonstrationFile(path) as part:
@@ -87,7 +87,7 @@ class Parts:
             except DemonstrationFileError:
                 path.unlink()
                 continue
-            found[path.stem] = Source(path, "demo_0")
+            found[path.stem] = StoredDemonstration(path, "demo_0")
         return found
 
     def attempts(self) -> Attempts:
@@ -96,7 +96,7 @@ class Parts:
         for path in sorted(self.folder.glob("*.failed")):
             task_id, index = path.stem.rsplit("-", 1)
             found.by_task[task_id][int(index)] = Attempt(False, None)
-        for source in self.kept().values():
+        for source in self.finished().values():
             with DemonstrationFile(source.path) as part:
                 summary = part.summary(source.name)
             found.by_task[summary.identity.task_id][summary.identity.index] = Attempt(summary.success, source)
@@ -107,7 +107,7 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def attempts_in(output: Path, configuration: Mapping[str, Any], wanted: int) -> tuple[Attempts, int]:
+def read_attempts(output: Path, configuration: Mapping[str, Any], wanted: int) -> tuple[Attempts, int]:
     """Return the attempts that a finished file holds, and how many of each task it was made for.
 
     What filters left out counts as done only where as many are `wanted` as then: among more it may stay.
@@ -119,11 +119,13 @@ def attempts_in(output: Path, configuration: Mapping[str, Any], wanted: int) -> 
         collection = file.header.collection
         if "configuration" not in collection:
             raise OutputMismatchError(output, ["it was not collected from experts"])
-        check_same(output, collection["configuration"], configuration)
+        require_same_configuration(output, collection["configuration"], configuration)
         for name in file.names:
             summary = file.summary(name)
             identity = summary.identity
-            found.by_task[identity.task_id][identity.index] = Attempt(summary.success, Source(output, name))
+            found.by_task[identity.task_id][identity.index] = Attempt(
+                summary.success, StoredDemonstration(output, name)
+            )
         for task_id, indices in collection["failed"].items():
             for index in indices:
                 found.by_task[task_id].setdefault(index, Attempt(False, None))
@@ -133,14 +135,14 @@ def attempts_in(output: Path, configuration: Mapping[str, Any], wanted: int) -> 
     return found, int(collection["episodes"])
 
 
-def check_same(path: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def require_same_configuration(path: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Raise `OutputMismatchError` that names every difference between two configurations."""
     names = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
     if names:
         raise OutputMismatchError(path, [f"{name} {there.get(name)}, not {asked.get(name)}" for name in names])
 
 
-def _name(identity: EpisodeIdentity) -> str:
+def _part_name(identity: EpisodeIdentity) -> str:
     return f"{identity.task_id}-{identity.index:06d}"
 
 
@@ -150,7 +152,7 @@ RecorderFactory = Callable[[CollectOptions], Recorder]
 
 
 @dataclass(frozen=True)
-class Attempted:
+class AttemptResult:
     """How an attempt went."""
 
     success: bool
@@ -166,22 +168,22 @@ class RecordingFactory:
     options: CollectOptions
     recorder: RecorderFactory
 
-    def __call__(self) -> Callable[[EpisodeIdentity], Attempted]:
+    def __call__(self) -> Callable[[EpisodeIdentity], AttemptResult]:
         """Return what records and keeps one episode."""
-        record, parts = self.recorder(self.options), Parts(self.options.output)
+        record, parts = self.recorder(self.options), PartialFiles(self.options.output)
 
-        def attempt(identity: EpisodeIdentity) -> Attempted:
+        def attempt(identity: EpisodeIdentity) -> AttemptResult:
             try:
                 demonstration = record(identity)
             except DeviceStoppedError:
-                return Attempted(False, 0, None, stopped=True)
+                return AttemptResult(False, 0, None, stopped=True)
             header = record.header()
             if self.options.filters.noops is not None:
                 demonstration = without_noops(demonstration, self.options.filters.noops)
-            if demonstration.success or self.options.keeps_failures:
-                parts.keep(header, record.complete(demonstration))
+            if demonstration.success or self.options.stores_failures:
+                parts.write(header, record.complete(demonstration))
             else:
-                parts.note_failure(identity)
-            return Attempted(demonstration.success, demonstration.steps, header)
+                parts.write_failure(identity)
+            return AttemptResult(demonstration.success, demonstration.steps, header)
 
         return attempt

@@ -10,15 +10,22 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import claimed
 from vla_bench.core.worker_pool import DEATHS_PER_JOB, Outcome, Worker, Workers
-from vla_bench.demos.attempts import Attempted, Attempts, Parts, RecorderFactory, RecordingFactory, attempts_in
-from vla_bench.demos.filters import filtered
+from vla_bench.demos.attempts import (
+    AttemptResult,
+    Attempts,
+    PartialFiles,
+    RecorderFactory,
+    RecordingFactory,
+    read_attempts,
+)
+from vla_bench.demos.filters import apply_filters
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.options import CollectOptions, CollectOptionsError
 from vla_bench.demos.recording import DeviceRecorder
 from vla_bench.demos.restoring import check_cameras
-from vla_bench.demos.schedule import Schedule
+from vla_bench.demos.schedule import AttemptSchedule
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.writing import Source, merge
+from vla_bench.demos.writing import StoredDemonstration, copy_demonstrations
 
 # ~ How far a collection is, and what it ended with.
 
@@ -59,7 +66,7 @@ class TaskReport:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedDemonstration:
     """A demonstration that a filter left out."""
 
     task: str  # `suite.task`
@@ -78,7 +85,7 @@ class CollectReport:
     elapsed_s: float
     size_bytes: int
     deaths: tuple[str, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
+    dropped: tuple[DroppedDemonstration, ...] = ()
     dropped_steps: int = 0  # without effect, of the demonstrations in the file
 
     @property
@@ -94,21 +101,21 @@ class CollectReport:
 
 # ~ Collect demonstrations: experts act in environments, in parallel, until every task has enough successes.
 
-_PACE_WINDOW = 30  # successes that the rate is measured over; start-up is not in it
+_RATE_WINDOW = 30  # successes that the rate is measured over; start-up is not in it
 
 
 class CollectError(VlaBenchError):
     """A collection that had to stop; what was finished is kept."""
 
     def __init__(self, cause: str, kept: int, folder: Path) -> None:
-        super().__init__(f"{cause.rstrip()}\n{_kept(kept, folder)}" if kept else cause.rstrip())
+        super().__init__(f"{cause.rstrip()}\n{_resume_hint(kept, folder)}" if kept else cause.rstrip())
 
 
 class CollectInterrupted(KeyboardInterrupt):
     """Ctrl-C during a collection; its text says what is kept and how to go on."""
 
     def __init__(self, kept: int, folder: Path) -> None:
-        super().__init__(f"Stopped. {_kept(kept, folder)}")
+        super().__init__(f"Stopped. {_resume_hint(kept, folder)}")
 
 
 OnProgress = Callable[[CollectProgress], None]
@@ -144,13 +151,13 @@ class _Collection:
     on_progress: OnProgress
     attempts: int = 0
     successes: int = 0
-    success_times_s: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_WINDOW))
+    success_times_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_WINDOW))
     deaths: list[str] = field(default_factory=list)
     deaths_of: Counter[EpisodeIdentity] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.began_s = time.monotonic()
-        self.parts = Parts(self.options.output)
+        self.parts = PartialFiles(self.options.output)
         self.configuration = self.options.configuration()
         earlier = self._earlier()
         task_ids = [task.id for task in self.options.chosen_tasks()]
@@ -172,9 +179,9 @@ class _Collection:
         self.parts.remove()
         return self._final_report()
 
-    def _schedule(self, task_id: str, earlier: Attempts) -> Schedule:
+    def _schedule(self, task_id: str, earlier: Attempts) -> AttemptSchedule:
         options = self.options
-        return Schedule(
+        return AttemptSchedule(
             task_id,
             options.episodes,
             earlier.outcomes(task_id),
@@ -186,7 +193,7 @@ class _Collection:
         """Return what earlier runs have finished; raise where the output is something else."""
         found = Attempts()
         if self.options.output.exists():
-            found, episodes = attempts_in(self.options.output, self.configuration, self.options.episodes)
+            found, episodes = read_attempts(self.options.output, self.configuration, self.options.episodes)
             if episodes > self.options.episodes:
                 raise CollectOptionsError(
                     f"{self.options.output} already holds {episodes} episodes of each task, "
@@ -206,15 +213,15 @@ class _Collection:
                 for worker in workers.idle():
                     self._assign(worker)
                 for outcome in workers.outcomes():
-                    self._note(outcome)
+                    self._handle_outcome(outcome)
 
-    def _assign(self, worker: Worker[EpisodeIdentity, Attempted]) -> None:
+    def _assign(self, worker: Worker[EpisodeIdentity, AttemptResult]) -> None:
         """Give a worker its last task again where possible: another one costs it the building of a scene.
 
         Otherwise it gets the task that is furthest behind, so that workers spread over the tasks.
         """
         schedules = self.schedules.values()
-        for schedule in sorted(schedules, key=lambda one: (one.task != worker.last_group, one.counting + one.running)):
+        for schedule in sorted(schedules, key=lambda one: (one.task != worker.last_group, one.counted + one.running)):
             index = schedule.next_index()
             if index is not None:
                 suite, task = schedule.task.split(".", 1)
@@ -222,34 +229,34 @@ class _Collection:
                 worker.give(identity, group=schedule.task)
                 return
 
-    def _note(self, outcome: Outcome[EpisodeIdentity, Attempted]) -> None:
+    def _handle_outcome(self, outcome: Outcome[EpisodeIdentity, AttemptResult]) -> None:
         identity = outcome.job
         schedule = self.schedules[identity.task_id]
         if outcome.error:
             where = f"Recording episode {identity.index} of {identity.task_id} failed: "
             raise CollectError(where + outcome.error, self._finished(), self.parts.folder)
         if outcome.answer is None:
-            self._note_death(identity, outcome.death)
-            schedule.give_back(identity.index)
+            self._record_death(identity, outcome.death)
+            schedule.release(identity.index)
         elif outcome.answer.stopped:
             raise KeyboardInterrupt
         else:
-            self._check_fits(identity, outcome.answer.header)
-            schedule.finished(identity.index, success=outcome.answer.success)
+            self._require_compatible(identity, outcome.answer.header)
+            schedule.record_outcome(identity.index, success=outcome.answer.success)
             self.attempts += 1
             self.successes += outcome.answer.success
             if outcome.answer.success:
                 self.success_times_s.append(time.monotonic())
         self._report(identity.task_id)
 
-    def _note_death(self, identity: EpisodeIdentity, cause: str) -> None:
+    def _record_death(self, identity: EpisodeIdentity, cause: str) -> None:
         death = f"{cause} in episode {identity.index} of {identity.task_id}."
         self.deaths.append(death)
         self.deaths_of[identity] += 1
         if self.deaths_of[identity] >= DEATHS_PER_JOB:
             raise CollectError(f"{death} It is not the first there.", self._finished(), self.parts.folder)
 
-    def _check_fits(self, identity: EpisodeIdentity, header: FileHeader | None) -> None:
+    def _require_compatible(self, identity: EpisodeIdentity, header: FileHeader | None) -> None:
         """Raise where what was recorded of a task cannot stand in one file with the rest."""
         self.header = self.header or header
         if self.header is None or header is None:
@@ -265,7 +272,7 @@ class _Collection:
     def _write(self) -> None:
         """Join the parts, and what an earlier output held, into the output."""
         attempts = self._earlier()
-        sources: list[Source] = []
+        sources: list[StoredDemonstration] = []
         for task_id, schedule in self.schedules.items():
             indices = [*schedule.selected(), *(schedule.failed() if self.options.keep_failures else ())]
             kept = (attempts.source(task_id, index) for index in sorted(indices))
@@ -277,22 +284,24 @@ class _Collection:
         if len(self.schedules) > 1:
             header = header.of_tasks(self.schedules)
         sources, report = self._filtered(sources)
-        merge(self.options.output, replace(header, collection=self._collection(report)), sources)
+        copy_demonstrations(self.options.output, replace(header, collection=self._collection(report)), sources)
 
-    def _filtered(self, sources: list[Source]) -> tuple[list[Source], list[Dropped]]:
+    def _filtered(
+        self, sources: list[StoredDemonstration]
+    ) -> tuple[list[StoredDemonstration], list[DroppedDemonstration]]:
         """Leave out what the filters drop, and say what that is."""
         summaries = {}
         for number, source in enumerate(sources):
             with DemonstrationFile(source.path) as file:
                 summaries[str(number)] = file.summary(source.name)
-        dropped = filtered(summaries, self.options.filters.filters())
+        dropped = apply_filters(summaries, self.options.filters.filters())
         kept = [source for number, source in enumerate(sources) if str(number) not in dropped]
         if not kept:
             raise CollectError("The filters drop every demonstration.", len(sources), self.parts.folder)
         identities = {name: summaries[name].identity for name in dropped}
-        return kept, [Dropped(one.task_id, one.index, *dropped[name]) for name, one in identities.items()]
+        return kept, [DroppedDemonstration(one.task_id, one.index, *dropped[name]) for name, one in identities.items()]
 
-    def _collection(self, dropped: list[Dropped]) -> dict[str, object]:
+    def _collection(self, dropped: list[DroppedDemonstration]) -> dict[str, object]:
         failed = {task_id: list(schedule.failed()) for task_id, schedule in self.schedules.items()}
         return {
             "configuration": self.configuration,
@@ -305,7 +314,7 @@ class _Collection:
         return all(schedule.is_complete() for schedule in self.schedules.values())
 
     def _finished(self) -> int:
-        return sum(schedule.counting for schedule in self.schedules.values())
+        return sum(schedule.counted for schedule in self.schedules.values())
 
     def _wanted(self) -> int:
         return sum(schedule.episodes for schedule in self.schedules.values())
@@ -334,14 +343,12 @@ class _Collection:
 
     def _final_report(self) -> CollectReport:
         tasks = [
-            TaskReport(
-                task_id, len(schedule.selected()), schedule.successes, schedule.counting + len(schedule.failed())
-            )
+            TaskReport(task_id, len(schedule.selected()), schedule.successes, schedule.counted + len(schedule.failed()))
             for task_id, schedule in self.schedules.items()
         ]
         elapsed_s, size = time.monotonic() - self.began_s, self.options.output.stat().st_size
         with DemonstrationFile(self.options.output) as file:
-            dropped = tuple(Dropped(*one) for one in file.header.collection.get("dropped", ()))
+            dropped = tuple(DroppedDemonstration(*one) for one in file.header.collection.get("dropped", ()))
             dropped_steps = sum(file.summary(name).dropped_steps for name in file.names)
         return CollectReport(
             self.options.output,
@@ -355,5 +362,5 @@ class _Collection:
         )
 
 
-def _kept(kept: int, folder: Path) -> str:
+def _resume_hint(kept: int, folder: Path) -> str:
     return f"{kept} finished demonstrations are kept in {folder}; the same command goes on from there."

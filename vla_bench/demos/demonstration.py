@@ -14,8 +14,15 @@ from vla_bench.core.types import FloatArray, ImageArray
 
 NOMINAL, SLIP, RECOVERY = LABELS = ("nominal", "slip", "recovery")  # what may be said of a step
 
-_ROWS = ("proprioception", "actions", "executed_actions", "rewards", "dones", "states")  # arrays with a row a step
-_PICTURES = ("images", "depth", "segmentation")  # camera name -> array with a row a step
+_STEP_ARRAYS = (
+    "proprioception",
+    "actions",
+    "executed_actions",
+    "rewards",
+    "dones",
+    "states",
+)  # arrays with a row a step
+_IMAGE_FIELDS = ("images", "depth", "segmentation")  # camera name -> array with a row a step
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,9 @@ class CameraTrack:
     intrinsics: FloatArray  # (3, 3) [pixels]; (0, 0) is the corner of the image
     pose_world: FloatArray  # camera-to-world transform: (4, 4) of a fixed camera, (T, 4, 4) of one that moves [m]
 
-    def rows(self, kept: NDArray[np.int64]) -> "CameraTrack":
+    def select_steps(self, steps: NDArray[np.int64]) -> "CameraTrack":
         """Return the track at these steps."""
-        return self if self.pose_world.ndim == 2 else replace(self, pose_world=self.pose_world[kept])
+        return self if self.pose_world.ndim == 2 else replace(self, pose_world=self.pose_world[steps])
 
 
 @dataclass(frozen=True)
@@ -135,14 +142,14 @@ class Demonstration:
         """Number of actions."""
         return len(self.actions)
 
-    def rows(self, kept: NDArray[np.int64]) -> "Demonstration":
+    def select_steps(self, steps: NDArray[np.int64]) -> "Demonstration":
         """Return the demonstration with these of its steps, in order; the last one must be among them."""
         numbers = np.arange(self.steps, dtype=np.int32) if self.step_numbers is None else self.step_numbers
-        fields: dict[str, Any] = {name: getattr(self, name)[kept] for name in _ROWS}
-        fields |= {name: tuple(getattr(self, name)[step] for step in kept) for name in ("phases", "labels")}
-        fields |= {kind: {name: of[kept] for name, of in getattr(self, kind).items()} for kind in _PICTURES}
-        cameras = {name: track.rows(kept) for name, track in self.cameras.items()}
-        return replace(self, cameras=cameras, step_numbers=numbers[kept], **fields)
+        fields: dict[str, Any] = {name: getattr(self, name)[steps] for name in _STEP_ARRAYS}
+        fields |= {name: tuple(getattr(self, name)[step] for step in steps) for name in ("phases", "labels")}
+        fields |= {kind: {name: of[steps] for name, of in getattr(self, kind).items()} for kind in _IMAGE_FIELDS}
+        cameras = {name: track.select_steps(steps) for name, track in self.cameras.items()}
+        return replace(self, cameras=cameras, step_numbers=numbers[steps], **fields)
 
     def summary(self) -> DemonstrationSummary:
         """Return everything but the arrays; phase names in the order of their first step."""

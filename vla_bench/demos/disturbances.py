@@ -57,11 +57,11 @@ class Noise(Protocol):
 def make_noise(options: NoiseOptions | None, generator: np.random.Generator) -> Noise:
     """Return the noise of one episode; none for `None`."""
     if options is None:
-        return _Silence()
-    return _KINDS[options.kind](options, generator)
+        return _NoNoise()
+    return _NOISE_CLASSES[options.kind](options, generator)
 
 
-class _Silence:
+class _NoNoise:
     def sample(self) -> NDArray[np.float32]:
         return np.zeros(ACTION_DIM, dtype=np.float32)
 
@@ -100,7 +100,7 @@ class _Drift:
         return self._drift
 
 
-_KINDS: dict[str, type[_Bursts] | type[_Drift]] = {"bursts": _Bursts, "drift": _Drift}
+_NOISE_CLASSES: dict[str, type[_Bursts] | type[_Drift]] = {"bursts": _Bursts, "drift": _Drift}
 
 
 def _gaussian(options: NoiseOptions, generator: np.random.Generator) -> NDArray[np.float32]:
@@ -161,7 +161,7 @@ class Slips:
 
     def __init__(self, options: SlipOptions, generator: np.random.Generator) -> None:
         self._drops = options.kind != "push"
-        self._coming = [_sampled_slip(options, generator) for _ in range(options.most)]
+        self._coming = [_sample_slip(options, generator) for _ in range(options.most)]
         self._closed_steps, self._held_steps, self._left = 0, 0, 0
         self._now: _Slip | None = None
         self._recovery: _Recovery | None = None
@@ -181,7 +181,7 @@ class Slips:
 
     def _holds(self, executed: NDArray[np.float32], world: World) -> bool:
         """Whether the gripper holds something: it has been closing for a while and touches it."""
-        self._closed_steps = self._closed_steps + 1 if (_by_arm(executed)[:, -1] > 0).any() else 0
+        self._closed_steps = self._closed_steps + 1 if (_split_by_arm(executed)[:, -1] > 0).any() else 0
         if self._closed_steps < _CLOSED_STEPS:
             return False
         return any(world.in_contact(item, "gripper") for item in world.items())
@@ -196,7 +196,7 @@ class Slips:
     def _slip(self, executed: NDArray[np.float32], world: World) -> NDArray[np.float32]:
         assert self._now is not None, "no slip now"
         moved = executed.copy()
-        arms = _by_arm(moved)
+        arms = _split_by_arm(moved)
         arms[:, :3] = np.clip(arms[:, :3] + self._now.push, -1.0, 1.0)
         if self._drops:
             arms[:, -1] = _OPEN
@@ -226,12 +226,12 @@ class _Recovery:
         return holding and self._to_go_m <= 0
 
 
-def _by_arm(action: NDArray[np.float32]) -> NDArray[np.float32]:
+def _split_by_arm(action: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a view of an action with a row for each arm, (arms, 7)."""
     return action.reshape(-1, ACTION_DIM)
 
 
-def _sampled_slip(options: SlipOptions, generator: np.random.Generator) -> _Slip:
+def _sample_slip(options: SlipOptions, generator: np.random.Generator) -> _Slip:
     after, steps = generator.geometric(options.per_step), generator.integers(options.steps[0], options.steps[1] + 1)
     push = options.push * generator.normal(size=3)
     pushes = options.kind != "drop"

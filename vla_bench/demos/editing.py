@@ -12,10 +12,10 @@ from vla_bench.core.episode import array_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import claimed
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
-from vla_bench.demos.filters import FilterOptions, FilterReport, filtered, without_noops
+from vla_bench.demos.filters import FilterOptions, FilterReport, apply_filters, without_noops
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.writing import Source, merge, write_demonstrations
+from vla_bench.demos.writing import StoredDemonstration, copy_demonstrations, write_demonstrations
 
 _SPLITS = ("train", "valid")
 
@@ -40,14 +40,14 @@ def merge_files(paths: Sequence[Path], output: Path) -> MergeReport:
         EditingError: their headers differ: other cameras, sizes, robots, ...; or the output is there already.
         DemonstrationFileError: one is no demonstration file of ours.
     """
-    with claimed(_new(output, paths)):
-        headers, sources, masks = _read(paths)
+    with claimed(_require_new_output(output, paths)):
+        headers, sources, masks = _read_files(paths)
         for path, header in zip(paths[1:], headers[1:], strict=True):
             if differences := headers[0].differences(header):
                 raise EditingError(f"{paths[0]} and {path} cannot be one file: {'; '.join(differences)}.")
         chosen = _without_duplicates(sources)
-        header = _joined(headers, chosen, [str(path) for path in paths])
-        merge(output, header, list(chosen), masks=_masks_of(list(chosen), masks))
+        header = _merged_header(headers, chosen, [str(path) for path in paths])
+        copy_demonstrations(output, header, list(chosen), masks=_subset_indices(list(chosen), masks))
         total = sum(map(_count, paths))
     return MergeReport(output, len(chosen), total - len(chosen))
 
@@ -70,34 +70,34 @@ def split_file(path: Path, output: Path, *, valid: float = 0.1, seed: int = 0, s
     if not 0 < valid < 1:
         raise EditingError(f"A share of {valid} for validation: expected one between 0 and 1.")
     with claimed(output):
-        headers, sources, _ = _read([path])
+        headers, sources, _ = _read_files([path])
         if not sources:
             raise EditingError(f"There is no demonstration in {path}.")
-        validates = _chosen_at_random({source.name: one for source, one in sources.items()}, valid, seed)
-        masks: dict[str, list[Source]] = {name: [] for name in _SPLITS}
+        validates = _random_validation_names({source.name: one for source, one in sources.items()}, valid, seed)
+        masks: dict[str, list[StoredDemonstration]] = {name: [] for name in _SPLITS}
         for source, summary in sources.items():
             if summary.success:
                 masks["valid" if source.name in validates else "train"].append(source)
         collection = {**headers[0].collection, "split": {"valid": valid, "seed": seed}}
         header = replace(headers[0], collection=collection)
-        outputs = _write_split(_new(output, [path]), header, list(sources), masks, separate=separate)
+        outputs = _write_split(_require_new_output(output, [path]), header, list(sources), masks, separate=separate)
     return SplitReport(outputs, len(masks["train"]), len(masks["valid"]))
 
 
 def filter_file(path: Path, output: Path, options: FilterOptions) -> FilterReport:
     """Write what filters leave of a file, and say what they dropped and why."""
-    with claimed(_new(output, [path])):
-        headers, sources, masks = _read([path])
+    with claimed(_require_new_output(output, [path])):
+        headers, sources, masks = _read_files([path])
         summaries = {source.name: summary for source, summary in sources.items()}
-        dropped = filtered(summaries, options.filters())
+        dropped = apply_filters(summaries, options.filters())
         chosen = [source for source in sources if source.name not in dropped]
         if not chosen:
             raise EditingError(f"Nothing of {path} would be left: the filters drop every demonstration.")
         history = [*headers[0].collection.get("filtered", ()), options.configuration()]
         header = replace(headers[0], collection={**headers[0].collection, "filtered": history})
-        kept = _masks_of(chosen, masks)
+        kept = _subset_indices(chosen, masks)
         if options.noops is None:
-            merge(output, header, chosen, masks=kept)
+            copy_demonstrations(output, header, chosen, masks=kept)
             return FilterReport(len(sources), dropped)
         return _write_without_noops(path, output, header, chosen, kept, options.noops, (len(sources), dropped))
 
@@ -106,7 +106,7 @@ def _write_without_noops(
     path: Path,
     output: Path,
     header: FileHeader,
-    chosen: Sequence[Source],
+    chosen: Sequence[StoredDemonstration],
     masks: Mapping[str, Sequence[int]],
     size: float,
     found: tuple[int, Mapping[str, tuple[str, str]]],
@@ -127,52 +127,59 @@ def _write_without_noops(
 
 
 def _write_split(
-    output: Path, header: FileHeader, sources: list[Source], masks: Mapping[str, list[Source]], *, separate: bool
+    output: Path,
+    header: FileHeader,
+    sources: list[StoredDemonstration],
+    masks: Mapping[str, list[StoredDemonstration]],
+    *,
+    separate: bool,
 ) -> tuple[Path, ...]:
     if not separate:
-        merge(output, header, sources, masks=_masks_of(sources, masks))
+        copy_demonstrations(output, header, sources, masks=_subset_indices(sources, masks))
         return (output,)
     outputs = []
     for name in _SPLITS:
         path = output.with_name(f"{output.stem}_{name}{output.suffix}")
         if not masks[name]:
             raise EditingError(f"No demonstration would be left for {path}: a task needs two successes to be divided.")
-        _new(path, [])
+        _require_new_output(path, [])
         outputs.append(path)
     for name, path in zip(_SPLITS, outputs, strict=True):
-        merge(path, header, masks[name], masks={name: range(len(masks[name]))})
+        copy_demonstrations(path, header, masks[name], masks={name: range(len(masks[name]))})
     return tuple(outputs)
 
 
-def _read(
+def _read_files(
     paths: Sequence[Path],
-) -> tuple[list[FileHeader], dict[Source, DemonstrationSummary], dict[str, list[Source]]]:
+) -> tuple[list[FileHeader], dict[StoredDemonstration, DemonstrationSummary], dict[str, list[StoredDemonstration]]]:
     """Return headers, what there is, and in which subsets, of several files."""
     headers: list[FileHeader] = []
-    sources: dict[Source, DemonstrationSummary] = {}
-    masks: dict[str, list[Source]] = defaultdict(list)
+    sources: dict[StoredDemonstration, DemonstrationSummary] = {}
+    masks: dict[str, list[StoredDemonstration]] = defaultdict(list)
     for path in paths:
         with DemonstrationFile(path) as file:
             headers.append(file.header)
-            sources |= {Source(path, name): file.summary(name) for name in file.names}
+            sources |= {StoredDemonstration(path, name): file.summary(name) for name in file.names}
             for mask in file.masks():
-                masks[mask].extend(Source(path, name) for name in file.mask(mask))
+                masks[mask].extend(StoredDemonstration(path, name) for name in file.mask(mask))
     return headers, sources, masks
 
 
-def _masks_of(chosen: Sequence[Source], masks: Mapping[str, Sequence[Source]]) -> dict[str, list[int]]:
+def _subset_indices(
+    chosen: Sequence[StoredDemonstration], masks: Mapping[str, Sequence[StoredDemonstration]]
+) -> dict[str, list[int]]:
     """Return the subsets of what is chosen, by place in the new file."""
     place = {source: number for number, source in enumerate(chosen)}
     return {name: [place[source] for source in members if source in place] for name, members in masks.items()}
 
 
 def _without_duplicates(
-    sources: Mapping[Source, DemonstrationSummary],
-) -> dict[Source, DemonstrationSummary]:
+    sources: Mapping[StoredDemonstration, DemonstrationSummary],
+) -> dict[StoredDemonstration, DemonstrationSummary]:
     """Leave out episodes that are there already: the same episode by the same actions."""
     seen: set[Any] = set()
-    chosen: dict[Source, DemonstrationSummary] = {}
-    by_identity: dict[Any, list[Source]] = defaultdict(list)
+    chosen: dict[StoredDemonstration, DemonstrationSummary] = {}
+    by_identity: dict[Any, list[StoredDemonstration]] = defaultdict(list)
     for source, summary in sources.items():
         by_identity[summary.identity].append(source)
     for source, summary in sources.items():
@@ -191,8 +198,8 @@ def _count(path: Path) -> int:
         return len(file)
 
 
-def _joined(
-    headers: Sequence[FileHeader], chosen: Mapping[Source, DemonstrationSummary], names: list[str]
+def _merged_header(
+    headers: Sequence[FileHeader], chosen: Mapping[StoredDemonstration, DemonstrationSummary], names: list[str]
 ) -> FileHeader:
     task_ids = dict.fromkeys(summary.identity.task_id for summary in chosen.values())
     header = headers[0] if len(task_ids) == 1 else headers[0].of_tasks(task_ids)
@@ -200,7 +207,7 @@ def _joined(
     return replace(header, collection={"merged": merged})
 
 
-def _chosen_at_random(summaries: Mapping[str, DemonstrationSummary], share: float, seed: int) -> set[str]:
+def _random_validation_names(summaries: Mapping[str, DemonstrationSummary], share: float, seed: int) -> set[str]:
     """Return the names of the successes that validate."""
     chosen: set[str] = set()
     by_task: dict[str, list[str]] = defaultdict(list)
@@ -215,7 +222,7 @@ def _chosen_at_random(summaries: Mapping[str, DemonstrationSummary], share: floa
     return chosen
 
 
-def _new(output: Path, sources: Sequence[Path]) -> Path:
+def _require_new_output(output: Path, sources: Sequence[Path]) -> Path:
     """Return `output`; raise where it is there already, or is read itself."""
     if output.resolve() in {path.resolve() for path in sources}:
         raise EditingError(f"{output} is what is read. Choose another --output.")

@@ -12,10 +12,12 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
 
-_TO_SIGMA = 0.6745  # of the median absolute deviation of a normal distribution
+_MAD_TO_SIGMA = 0.6745  # of the median absolute deviation of a normal distribution
 _MEAN_TO_SIGMA = 0.7979  # of the mean absolute deviation
-_FEWEST = 5  # demonstrations of a task, under which nothing can be said of outliers
-_KEPT_AT_END = 10  # steps that stay whatever they do: a goal must hold for some, and dropping them would undo it
+_MIN_DEMONSTRATIONS = 5  # demonstrations of a task, under which nothing can be said of outliers
+_PROTECTED_FINAL_STEPS = (
+    10  # steps that stay whatever they do: a goal must hold for some, and dropping them would undo it
+)
 
 
 class FilterOptionsError(VlaBenchError):
@@ -98,7 +100,9 @@ class FilterReport:
         return found
 
 
-def filtered(summaries: Mapping[str, DemonstrationSummary], filters: Sequence[Filter]) -> dict[str, tuple[str, str]]:
+def apply_filters(
+    summaries: Mapping[str, DemonstrationSummary], filters: Sequence[Filter]
+) -> dict[str, tuple[str, str]]:
     """Return which demonstrations filters drop, one after the other, with the filter's name and its reason."""
     dropped: dict[str, tuple[str, str]] = {}
     for one in filters:
@@ -165,12 +169,12 @@ def without_noops(demonstration: Demonstration, size: float) -> Demonstration:
     A step does nothing where neither the action that was wanted nor the one executed moves the arm by more than
     `size`, and the gripper's command is that of the step before. As OpenVLA prepares LIBERO's demonstrations.
     """
-    idle = _idle(demonstration.actions, size) & _idle(demonstration.executed_actions, size)
-    idle[-_KEPT_AT_END:] = False
-    return demonstration if not idle.any() else demonstration.rows(np.flatnonzero(~idle))
+    idle = _is_noop(demonstration.actions, size) & _is_noop(demonstration.executed_actions, size)
+    idle[-_PROTECTED_FINAL_STEPS:] = False
+    return demonstration if not idle.any() else demonstration.select_steps(np.flatnonzero(~idle))
 
 
-def _idle(actions: NDArray[np.float32], size: float) -> NDArray[np.bool_]:
+def _is_noop(actions: NDArray[np.float32], size: float) -> NDArray[np.bool_]:
     arms = actions.reshape(len(actions), -1, ACTION_DIM)  # (T, arms, 7)
     still = (np.linalg.norm(arms[:, :, :-1], axis=2) <= size).all(axis=1)
     gripper = np.sign(arms[:, :, -1])
@@ -189,12 +193,12 @@ def _lengths_by_task(
     return [
         (members, np.array([summaries[name].steps for name in members]))
         for members in names.values()
-        if len(members) >= _FEWEST
+        if len(members) >= _MIN_DEMONSTRATIONS
     ]
 
 
 def _robust_scores(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
     offset = lengths - np.median(lengths)
-    spread = float(np.median(np.abs(offset))) / _TO_SIGMA or float(np.abs(offset).mean()) / _MEAN_TO_SIGMA
+    spread = float(np.median(np.abs(offset))) / _MAD_TO_SIGMA or float(np.abs(offset).mean()) / _MEAN_TO_SIGMA
     scores: NDArray[np.float64] = offset / spread if spread else np.zeros(len(lengths))
     return scores

@@ -42,9 +42,9 @@ def instructions_of(suites: Iterable[str]) -> tuple[str, ...]:
 
 _SCENES_PER_JOB = 100
 _WORKSPACE_M = ((-0.20, 0.22), (-0.36, 0.36), (0.82, 1.10))  # of the end-effector: x, y, z in the world frame
-_LOOSER = {"middle": (0.17, 0.19), "left": (0.10, 0.06), "right": (0.10, 0.06)}  # half sizes [m]
-_HELD_SHARE = 0.3  # of the scenes in which the gripper holds something
-_DELIVERED_SHARE = 0.3  # of the scenes in which something lies in the basket or on the plate already
+_ENLARGED_REGIONS = {"middle": (0.17, 0.19), "left": (0.10, 0.06), "right": (0.10, 0.06)}  # half sizes [m]
+_HELD_FRACTION = 0.3  # of the scenes in which the gripper holds something
+_DELIVERED_FRACTION = 0.3  # of the scenes in which something lies in the basket or on the plate already
 _FORMAT = "vla_bench_scenes"
 _CHUNK = 16  # scenes
 
@@ -80,7 +80,7 @@ class SceneOptions:
     image_size: int = 96
     workers: int = 2
 
-    def decisive(self) -> dict[str, object]:
+    def configuration(self) -> dict[str, object]:
         """Return, as JSON values, what decides the scenes."""
         return {"task": self.task, "count": self.count, "seed": self.seed, "image_size": self.image_size}
 
@@ -93,7 +93,7 @@ def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lamb
         SceneFileError: the output is something else.
     """
     if options.output.exists():
-        _check_made_from(options)
+        _require_same_options(options)
         return
     jobs = [(options, start) for start in range(0, options.count, _SCENES_PER_JOB)]
     context = multiprocessing.get_context("spawn")
@@ -102,14 +102,14 @@ def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lamb
         for part in pool.imap(_render_job, jobs):
             parts.append(part)
             on_progress(sum(len(done.images) for done in parts))
-    write_scenes(_joined(parts), options)
+    write_scenes(_concatenate(parts), options)
 
 
 def write_scenes(scenes: Scenes, options: SceneOptions) -> None:
     """Write what was made from `options` to its output, whole or not at all."""
     with written_whole(options.output) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = _FORMAT
-        file.attrs["options"] = json.dumps(options.decisive())
+        file.attrs["options"] = json.dumps(options.configuration())
         for name in ("items", "nouns", "colours"):
             file.attrs[name] = list(getattr(scenes, name))
         size = (min(_CHUNK, len(scenes.images)), *scenes.images.shape[1:])
@@ -138,10 +138,10 @@ def _opened(path: Path) -> Iterator[Any]:
         raise SceneFileError(path, str(error)) from error
 
 
-def _check_made_from(options: SceneOptions) -> None:
+def _require_same_options(options: SceneOptions) -> None:
     with _opened(options.output) as file:
         there = json.loads(str(file.attrs.get("options", "{}")))
-    wanted = options.decisive().items()
+    wanted = options.configuration().items()
     differences = [f"{name} {there.get(name)}, not {value}" for name, value in wanted if there.get(name) != value]
     if differences:
         raise OutputMismatchError(options.output, differences)
@@ -196,7 +196,7 @@ def _render_job(job: tuple[SceneOptions, int]) -> Scenes:
     scenes = [
         _one_scene(simulation, options, index) for index in range(start, min(start + _SCENES_PER_JOB, options.count))
     ]
-    return _joined(scenes)
+    return _concatenate(scenes)
 
 
 def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: int) -> Scenes:
@@ -208,10 +208,10 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
     graspable = [item for item, description in simulation.compiled.objects.items() if description.grasp]
     receivers = [item for item in task.objects if item not in graspable]
     delivered, held = (str(item) for item in generator.choice(graspable, 2, replace=False))
-    if generator.random() < _DELIVERED_SHARE:
+    if generator.random() < _DELIVERED_FRACTION:
         _deliver(simulation, delivered, str(generator.choice(receivers)), generator)
     low, high = np.array(_WORKSPACE_M).T
-    holds = generator.random() < _HELD_SHARE
+    holds = generator.random() < _HELD_FRACTION
     opening = 0.6 if holds else float(generator.choice([1.0, generator.uniform(0.0, 1.0)]))
     simulation.move_gripper_to(generator.uniform(low, high), np.pi / 2 + generator.uniform(-0.7, 0.7), opening)
     if holds:
@@ -243,10 +243,10 @@ def _deliver(simulation: "TabletopSimulation", item: str, receiver: str, generat
 
 
 def _with_larger_region(name: str, region: "Region") -> "Region":
-    return region.model_copy(update={"half_size_m": _LOOSER[name]}) if name in _LOOSER else region
+    return region.model_copy(update={"half_size_m": _ENLARGED_REGIONS[name]}) if name in _ENLARGED_REGIONS else region
 
 
-def _joined(parts: Sequence[Scenes]) -> Scenes:
+def _concatenate(parts: Sequence[Scenes]) -> Scenes:
     def stacked(field: str) -> Any:
         return np.concatenate([getattr(part, field) for part in parts])
 

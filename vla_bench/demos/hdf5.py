@@ -30,7 +30,7 @@ def open_hdf5(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise DemonstrationFileError(path, _unreadable(path, str(error))) from error
+        raise DemonstrationFileError(path, _open_error_text(path, str(error))) from error
 
 
 def read_rows(path: Path, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -93,7 +93,7 @@ def first_observations(path: Path) -> set[str]:
         return set()
 
 
-def _unreadable(path: Path, reason: str) -> str:
+def _open_error_text(path: Path, reason: str) -> str:
     size = path.stat().st_size
     if truncated := re.search(r"stored_eof = (\d+)", reason):
         whole = int(truncated[1])

@@ -13,7 +13,7 @@ FORMAT = "vla_bench"
 FORMAT_VERSION = 1
 ACTION_CONVENTION = "delta_position_axis_angle_gripper_close_positive"  # core.types says what each number means
 
-_DECISIVE_KWARGS = (
+_MUST_MATCH_KWARGS = (
     "robot",
     "rendering",
     "perturb",
@@ -65,8 +65,12 @@ class FileHeader:
         """Return, in words, why demonstrations with this header and with `other` cannot stand in one file."""
         names = ("cameras", "image_size", "depth", "segmentation", "proprioception_fields", "action_dim", "control_hz")
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "action_convention")]
-        pairs += [(name, self.env_kwargs.get(name), other.env_kwargs.get(name)) for name in _DECISIVE_KWARGS]
-        return [f"{name} {_shown(mine)}, not {_shown(theirs)}" for name, mine, theirs in pairs if mine != theirs]
+        pairs += [(name, self.env_kwargs.get(name), other.env_kwargs.get(name)) for name in _MUST_MATCH_KWARGS]
+        return [
+            f"{name} {_format_value(mine)}, not {_format_value(theirs)}"
+            for name, mine, theirs in pairs
+            if mine != theirs
+        ]
 
     def of_tasks(self, task_ids: Iterable[str]) -> "FileHeader":
         """Return the header for several tasks: robomimic's field names one environment, each demonstration its own."""
@@ -95,7 +99,7 @@ class FileHeader:
     def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> "FileHeader":
         """Read the header of the file at `path`; raise `DemonstrationFileError` when it is not ours."""
         if attributes.get("format") != FORMAT:
-            raise DemonstrationFileError(path, _from_other_project(attributes))
+            raise DemonstrationFileError(path, _origin_error_text(attributes))
         version = int(attributes.get("format_version", 0))
         if version != FORMAT_VERSION:
             problem = f"format version {version} was written by another version of vla_bench"
@@ -124,13 +128,13 @@ class FileHeader:
         )
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, ProprioceptionField):
         return f"{value.name} ({value.size})"
-    return " + ".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
+    return " + ".join(map(_format_value, value)) if isinstance(value, tuple) else str(value)
 
 
-def _from_other_project(attributes: Mapping[str, Any]) -> str:
+def _origin_error_text(attributes: Mapping[str, Any]) -> str:
     """Say whose file this is and what was expected."""
     if "problem_info" in attributes or "bddl_file_name" in attributes:
         origin = "LIBERO"

@@ -20,7 +20,7 @@ _THUMBNAIL = 128  # pixels
 _GAP = 4
 _CAPTION = 22
 _LABEL = 15
-_INK, _SUBDUED, _PAPER = (20, 20, 20), (110, 110, 110), (255, 255, 255)
+_TEXT_COLOR, _SECONDARY_TEXT_COLOR, _BACKGROUND_COLOR = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 _OUTCOMES = {True: "success", False: "FAILURE", None: ""}
 _VIDEO_HEIGHT = 256  # at least, so that a small camera can be watched
 
@@ -34,9 +34,9 @@ def write_contact_sheet(source: DemonstrationSource, output: Path, *, rows: int 
 
     if not source.episodes:
         raise source.fault("there is no demonstration in it")
-    strips = [_strip(source, episode, frames) for episode in _evenly(source.episodes, rows)]
+    strips = [_strip(source, episode, frames) for episode in _sample_evenly(source.episodes, rows)]
     width = max(strip.width for strip in strips)
-    sheet = Image.new("RGB", (width + 2 * _GAP, sum(strip.height for strip in strips) + 2 * _GAP), _PAPER)
+    sheet = Image.new("RGB", (width + 2 * _GAP, sum(strip.height for strip in strips) + 2 * _GAP), _BACKGROUND_COLOR)
     top = _GAP
     for strip in strips:
         sheet.paste(strip, (_GAP, top))
@@ -64,18 +64,18 @@ def _strip(source: DemonstrationSource, episode: EpisodeFacts, frames: int) -> "
     moments = np.unique(np.linspace(0, episode.steps - 1, frames).round().astype(np.int64))
     cell, cameras = _THUMBNAIL + _GAP, tuple(source.facts.cameras)
     size = (frames * cell, _CAPTION + len(cameras) * cell + _LABEL)
-    strip = Image.new("RGB", size, _PAPER)
+    strip = Image.new("RGB", size, _BACKGROUND_COLOR)
     draw = ImageDraw.Draw(strip)
-    draw.text((0, 3), episode.instruction, fill=_INK, font=_font(15))
+    draw.text((0, 3), episode.instruction, fill=_TEXT_COLOR, font=_font(15))
     facts = f"{episode.name}   {episode.task_id}   {episode.steps} steps   {_OUTCOMES[episode.success]}".rstrip()
-    draw.text((size[0] - _GAP, 5), facts, fill=_SUBDUED, font=_font(12), anchor="ra")
+    draw.text((size[0] - _GAP, 5), facts, fill=_SECONDARY_TEXT_COLOR, font=_font(12), anchor="ra")
     for row, camera in enumerate(cameras):
         for column, image in enumerate(source.images(episode.name, camera, moments)):
             strip.paste(_thumbnail(image), (column * cell, _CAPTION + row * cell))
-    words = source.step_words(episode.name)
+    words = source.step_labels(episode.name)
     for column, moment in enumerate(moments):
         label = f"{moment}  {words[moment]}" if words else str(moment)
-        draw.text((column * cell, size[1] - _LABEL - 2), label, fill=_SUBDUED, font=_font(11))
+        draw.text((column * cell, size[1] - _LABEL - 2), label, fill=_SECONDARY_TEXT_COLOR, font=_font(11))
     return strip
 
 
@@ -98,7 +98,7 @@ def _write_demonstration_video(output: Path, source: DemonstrationSource, episod
     steps = np.arange(episode.steps)
     seen = [source.images(episode.name, camera, steps) for camera in source.facts.cameras]  # (T, H, W, 3) each
     tallest = max(images.shape[1] for images in seen)
-    frames: ImageArray = np.concatenate([_padded(images, tallest) for images in seen], axis=2)
+    frames: ImageArray = np.concatenate([_pad_height(images, tallest) for images in seen], axis=2)
     scale = -(-_VIDEO_HEIGHT // frames.shape[1])
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # what the codec takes
@@ -112,12 +112,12 @@ def _write_demonstration_video(output: Path, source: DemonstrationSource, episod
         writer.close()
 
 
-def _padded(images: ImageArray, height: int) -> ImageArray:
+def _pad_height(images: ImageArray, height: int) -> ImageArray:
     """Return images (T, height, W, 3), black below where they were lower."""
     return np.pad(images, ((0, 0), (0, height - images.shape[1]), (0, 0), (0, 0)))
 
 
-def _evenly(episodes: Sequence[EpisodeFacts], count: int) -> list[EpisodeFacts]:
+def _sample_evenly(episodes: Sequence[EpisodeFacts], count: int) -> list[EpisodeFacts]:
     """Return at most `count` of `episodes`, spread over all of them."""
     chosen = np.unique(np.linspace(0, len(episodes) - 1, min(count, len(episodes))).round().astype(int))
     return [episodes[i] for i in chosen]

@@ -57,7 +57,7 @@ class CollectOptions:
             raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
 
     @property
-    def keeps_failures(self) -> bool:
+    def stores_failures(self) -> bool:
         """Whether attempts that failed are kept, too."""
         return self.keep_failures or self.counted == "episodes"
 

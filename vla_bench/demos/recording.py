@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 # ~ What cameras see in the course of an episode, gathered step by step.
 
-_KINDS = ("images", "depth", "segmentation")  # of pictures in an observation
+_IMAGE_KINDS = ("images", "depth", "segmentation")  # of pictures in an observation
 
 
-class RecordedObservations:
+class ObservationRecorder:
     """Pictures and camera poses of one episode in `env`."""
 
     def __init__(self, env: "VlaBenchEnv") -> None:
         self._env = env
-        self._pictures: dict[str, dict[str, list[NDArray[Any]]]] = {kind: defaultdict(list) for kind in _KINDS}
+        self._pictures: dict[str, dict[str, list[NDArray[Any]]]] = {kind: defaultdict(list) for kind in _IMAGE_KINDS}
         self._poses: dict[str, list[NDArray[Any]]] = defaultdict(list)
 
     def observe(self) -> Observation:
         """Return what is seen now."""
         return self._env.observe()
 
-    def look(self, observation: Observation) -> None:
+    def record(self, observation: Observation) -> None:
         """Keep what is seen now; `observation` is of this moment."""
         for kind, of_cameras in self._pictures.items():
             for camera, picture in observation.get(kind, {}).items():  # type: ignore[attr-defined]  # keys are literal
@@ -51,11 +51,11 @@ class RecordedObservations:
         return {
             **{kind: {name: np.stack(all_) for name, all_ in of.items()} for kind, of in self._pictures.items()},
             "segment_names": self._env.segment_names if self._env.options.segmentation else (),
-            "cameras": {name: CameraTrack(intrinsics[name], _track(poses)) for name, poses in self._poses.items()},
+            "cameras": {name: CameraTrack(intrinsics[name], _pose_track(poses)) for name, poses in self._poses.items()},
         }
 
 
-class DeferredObservations(RecordedObservations):
+class DeferredObservationRecorder(ObservationRecorder):
     """An episode that nothing is drawn of while it runs: a device that needs no pictures acts."""
 
     def observe(self) -> Observation:
@@ -63,7 +63,7 @@ class DeferredObservations(RecordedObservations):
         simulation = self._env.simulation
         return {"images": {}, "proprioception": simulation.proprioception(), "instruction": simulation.instruction}
 
-    def look(self, observation: Observation) -> None:
+    def record(self, observation: Observation) -> None:
         """Keep nothing."""
 
     def arrays(self) -> dict[str, Any]:
@@ -71,16 +71,16 @@ class DeferredObservations(RecordedObservations):
         return {"images": {}}
 
 
-def rerendered_observations(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
+def rerender_states(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
     """Return the demonstration with what the cameras of `env`, which is in its episode, see of its states."""
-    seen = RecordedObservations(env)
+    seen = ObservationRecorder(env)
     for state in demonstration.states:
         env.set_state(state)
-        seen.look(seen.observe())
+        seen.record(seen.observe())
     return replace(demonstration, model_xml=env.model_xml(), **seen.arrays())
 
 
-def _track(poses: list[NDArray[Any]]) -> NDArray[Any]:
+def _pose_track(poses: list[NDArray[Any]]) -> NDArray[Any]:
     """Return all poses, (T, 4, 4), or the one of a camera that does not move, (4, 4)."""
     stacked = np.stack(poses)
     first: NDArray[Any] = stacked[0]
@@ -89,7 +89,9 @@ def _track(poses: list[NDArray[Any]]) -> NDArray[Any]:
 
 # ~ Record episodes: a device acts in an environment, and everything a policy could learn from is kept.
 
-_WORTH_RERENDERING = 0.05  # failures among attempts: what is not drawn then makes up for restoring all other states
+_DEFERRED_RENDERING_THRESHOLD = (
+    0.05  # failures among attempts: what is not drawn then makes up for restoring all other states
+)
 
 
 class Recorder(Protocol):
@@ -118,16 +120,16 @@ class DeviceRecorder:
         self._device = options.device.make()
         self._attempts: Counter[str] = Counter()  # by task
         self._failures: Counter[str] = Counter()
-        self._lacks_pictures = False
+        self._images_deferred = False
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         """Record one episode; one that the device discards is begun anew. Pictures may be left to `complete`."""
-        env = self._environments.of(identity.task_id)
-        self._lacks_pictures = self._draws_later(identity.task_id)
-        eyes = DeferredObservations if self._lacks_pictures else RecordedObservations
+        env = self._environments.get(identity.task_id)
+        self._images_deferred = self._defers_rendering(identity.task_id)
+        observation_recorder = DeferredObservationRecorder if self._images_deferred else ObservationRecorder
         while True:
             disturbance = make_disturbance(identity, self._options.noise, self._options.slips)
-            demonstration = record_episode(env, self._device, identity, disturbance, eyes)
+            demonstration = record_episode(env, self._device, identity, disturbance, observation_recorder)
             if demonstration is not None:
                 self._attempts[identity.task_id] += 1
                 self._failures[identity.task_id] += not demonstration.success
@@ -135,21 +137,21 @@ class DeviceRecorder:
 
     def complete(self, demonstration: Demonstration) -> Demonstration:
         """Return what was recorded last, filtered since, with the pictures that it may still lack."""
-        return (
-            rerendered_observations(self._environments.last, demonstration) if self._lacks_pictures else demonstration
-        )
+        return rerender_states(self._environments.current, demonstration) if self._images_deferred else demonstration
 
-    def _draws_later(self, task_id: str) -> bool:
+    def _defers_rendering(self, task_id: str) -> bool:
         """Return whether enough steps will be dropped: of failures, by how many there were here, or without effect."""
         options = self._options
-        if self._device.looks or options.perturb:  # what a perturbation does to pictures may depend on those before
+        if (
+            self._device.needs_images or options.perturb
+        ):  # what a perturbation does to pictures may depend on those before
             return False
-        failures = 0 if options.keeps_failures else self._failures[task_id]
-        return options.filters.noops is not None or failures > _WORTH_RERENDERING * self._attempts[task_id]
+        failures = 0 if options.stores_failures else self._failures[task_id]
+        return options.filters.noops is not None or failures > _DEFERRED_RENDERING_THRESHOLD * self._attempts[task_id]
 
     def header(self) -> FileHeader:
         """Return the header that fits the environment used last."""
-        return header_of(self._environments.last)
+        return header_of(self._environments.current)
 
 
 def record_episode(
@@ -157,7 +159,7 @@ def record_episode(
     device: Device,
     identity: EpisodeIdentity,
     disturbance: Disturbance | None = None,
-    eyes: type[RecordedObservations] = RecordedObservations,
+    observation_recorder: type[ObservationRecorder] = ObservationRecorder,
 ) -> Demonstration | None:
     """Run one episode to its end and return it, or None where the device discards it.
 
@@ -167,7 +169,7 @@ def record_episode(
     observation, info = env.reset(seed=identity.scene_seed())
     scene_hash, success, judged_by = str(info["scene_hash"]), False, "task"
     observation = device.begin(env, identity, observation)
-    seen, steps = eyes(env), _Steps()
+    seen, steps = observation_recorder(env), _StepBuffer()
     over = False
     while not over:
         decision = device.decide(observation)
@@ -181,13 +183,13 @@ def record_episode(
         executed, label = disturbance.disturb(
             decision.action if decision.executed is None else decision.executed, env.simulation.world
         )
-        seen.look(observation)
-        steps.keep(proprioception=observation["proprioception"], states=env.state())
-        steps.keep(actions=decision.action, executed_actions=executed, labels=label)
-        steps.keep(phases=decision.phase or str(info["phase"]))
+        seen.record(observation)
+        steps.append(proprioception=observation["proprioception"], states=env.state())
+        steps.append(actions=decision.action, executed_actions=executed, labels=label)
+        steps.append(phases=decision.phase or str(info["phase"]))
         reward, terminated, truncated, info = env.advance(executed)
         success, over = bool(info["success"]), terminated or truncated
-        steps.keep(rewards=reward, dones=over)
+        steps.append(rewards=reward, dones=over)
         if not over:  # nothing is kept of what is seen after the end
             observation = seen.observe()
     return Demonstration(
@@ -234,7 +236,7 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
     )
 
 
-class _Steps:
+class _StepBuffer:
     """The rows of an episode, by the field that they belong to."""
 
     _TYPES: dict[str, Any] = {"states": np.float64, "dones": bool}  # noqa: RUF012  # the others are float32
@@ -246,7 +248,7 @@ class _Steps:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def keep(self, **values: object) -> None:
+    def append(self, **values: object) -> None:
         """Add a value to each field."""
         for name, value in values.items():
             self._rows[name].append(value)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.worker_pool import work_through
 from vla_bench.demos.demonstration import Demonstration
-from vla_bench.demos.restoring import Environments, RestoringError, begin_again, same_model
+from vla_bench.demos.restoring import Environments, StateRestorationError, restart_episode, same_model
 from vla_bench.demos.store import DemonstrationFile
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """How one demonstration went again."""
 
     name: str
@@ -28,9 +28,9 @@ class Replayed:
     recorded_success: bool
     success: bool
     steps: int  # recorded
-    differs_from: int | None  # first step at which the state is not bit for bit the recorded one; None: never
+    first_difference: int | None  # first step at which the state is not bit for bit the recorded one; None: never
     largest_difference: float  # of any number of the state, at any step
-    gripper_off_m: float  # largest distance of the end-effector from where it was recorded
+    gripper_distance_m: float  # largest distance of the end-effector from where it was recorded
     notes: tuple[str, ...] = ()
 
     @property
@@ -41,7 +41,7 @@ class Replayed:
     @property
     def exact(self) -> bool:
         """Whether every state was bit for bit the recorded one."""
-        return self.differs_from is None
+        return self.first_difference is None
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,31 @@ class ReplayReport:
     """How the demonstrations of a file went again."""
 
     path: Path
-    rows: tuple[Replayed, ...]  # in the order of the file
+    results: tuple[ReplayResult, ...]  # in the order of the file
 
     @property
     def expected(self) -> int:
         """Demonstrations that succeeded when they were recorded."""
-        return sum(row.recorded_success for row in self.rows)
+        return sum(row.recorded_success for row in self.results)
 
     @property
     def succeeded(self) -> int:
         """Of them, those that succeeded again."""
-        return sum(row.recorded_success and row.success for row in self.rows)
+        return sum(row.recorded_success and row.success for row in self.results)
 
     @property
     def exact(self) -> int:
         """Demonstrations whose every state was bit for bit the recorded one."""
-        return sum(row.exact for row in self.rows)
+        return sum(row.exact for row in self.results)
 
-    def notes_on_exact(self) -> dict[str, int]:
+    def notes_of_exact_replays(self) -> dict[str, int]:
         """Return what is to be said of demonstrations that went exactly as they did, and of how many."""
-        return dict(Counter(note for row in self.rows if row.exact for note in row.notes))
+        return dict(Counter(note for row in self.results if row.exact for note in row.notes))
 
     @property
     def passed(self) -> bool:
         """Whether everything that succeeded still does."""
-        return all(row.as_recorded for row in self.rows)
+        return all(row.as_recorded for row in self.results)
 
 
 OnReplayed = Callable[[int, int], None]  # done, of how many
@@ -93,7 +93,7 @@ def replay(
     with DemonstrationFile(path) as file:
         chosen = list(file.names if names is None else names)
         jobs = [(file.summary(name).identity.task_id, name) for name in chosen]
-    rows: dict[str, Replayed] = {}
+    rows: dict[str, ReplayResult] = {}
     on_progress(0, len(jobs))
     for name, row in work_through(jobs, workers, ReplayFactory(Path(path))):
         rows[name] = row
@@ -107,16 +107,16 @@ class ReplayFactory:
 
     path: Path
 
-    def __call__(self) -> Callable[[str], Replayed]:
+    def __call__(self) -> Callable[[str], ReplayResult]:
         """Return what replays one demonstration by its name."""
         file = DemonstrationFile(self.path)
         kwargs = {**file.header.env_kwargs, "cameras": (), "depth": False, "segmentation": False}
         environments = Environments(**kwargs)
-        return lambda name: _replayed(file, environments, name)
+        return lambda name: _replay_one(file, environments, name)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _ReplayedStates:
     """What recorded actions led to; rows belong to the moments before each action, as in a demonstration."""
 
     success: bool
@@ -124,14 +124,14 @@ class _Run:
     hand_world: NDArray[np.float64]  # (t, 3) [m]
 
 
-def _replayed(file: DemonstrationFile, environments: Environments, name: str) -> Replayed:
+def _replay_one(file: DemonstrationFile, environments: Environments, name: str) -> ReplayResult:
     demonstration = file.read(name, cameras=())
     summary = demonstration.summary()
-    row = Replayed(name, summary.identity.task_id, summary.success, False, summary.steps, 0, np.inf, np.inf)
+    row = ReplayResult(name, summary.identity.task_id, summary.success, False, summary.steps, 0, np.inf, np.inf)
     try:
-        env = environments.of(row.task_id)
-        same_scene = begin_again(env, summary, demonstration.states[0])
-    except (RestoringError, UnknownNameError) as error:
+        env = environments.get(row.task_id)
+        same_scene = restart_episode(env, summary, demonstration.states[0])
+    except (StateRestorationError, UnknownNameError) as error:
         return replace(row, notes=(str(error),))
     notes = [] if same_scene else ["its seed leads to another scene today: begun at the stored state"]
     if not same_model(env.model_xml(), demonstration.model_xml):
@@ -146,19 +146,19 @@ def _replayed(file: DemonstrationFile, environments: Environments, name: str) ->
     fields = [field.name for field in file.header.proprioception_fields]
     hand = next(name for name in fields if name.endswith("end_effector_position"))  # of two arms, the right one's
     recorded_hand = demonstration.proprioception[:steps, file.header.columns(hand)]
-    differs_from = int(differs[0]) if len(differs) else None if steps == summary.steps else steps
+    first_difference = int(differs[0]) if len(differs) else None if steps == summary.steps else steps
     judged = summary.judged_by == "person"  # whose verdict no replay can give again: the same states must do
     return replace(
         row,
-        success=summary.success and differs_from is None if judged else run.success,
-        differs_from=differs_from,
+        success=summary.success and first_difference is None if judged else run.success,
+        first_difference=first_difference,
         largest_difference=float(np.abs(run.states - demonstration.states[:steps]).max()),
-        gripper_off_m=float(np.linalg.norm(run.hand_world.astype(np.float32) - recorded_hand, axis=1).max()),
+        gripper_distance_m=float(np.linalg.norm(run.hand_world.astype(np.float32) - recorded_hand, axis=1).max()),
         notes=tuple(notes),
     )
 
 
-def _run(env: "VlaBenchEnv", demonstration: Demonstration) -> _Run:
+def _run(env: "VlaBenchEnv", demonstration: Demonstration) -> _ReplayedStates:
     numbers = np.arange(demonstration.steps) if demonstration.step_numbers is None else demonstration.step_numbers
     states, hand, success = [], [], False
     for step, action in enumerate(demonstration.executed_actions):
@@ -170,4 +170,4 @@ def _run(env: "VlaBenchEnv", demonstration: Demonstration) -> _Run:
         success = bool(info["success"])
         if terminated or truncated:
             break
-    return _Run(success, np.array(states), np.array(hand))
+    return _ReplayedStates(success, np.array(states), np.array(hand))

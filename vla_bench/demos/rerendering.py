@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.files import claimed
 from vla_bench.core.worker_pool import work_through
-from vla_bench.demos.attempts import Parts, check_same
+from vla_bench.demos.attempts import PartialFiles, require_same_configuration
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
-from vla_bench.demos.recording import header_of, rerendered_observations
-from vla_bench.demos.restoring import Environments, begin_again, check_cameras, same_model
+from vla_bench.demos.recording import header_of, rerender_states
+from vla_bench.demos.restoring import Environments, check_cameras, restart_episode, same_model
 from vla_bench.demos.store import DemonstrationFile
-from vla_bench.demos.writing import merge
+from vla_bench.demos.writing import copy_demonstrations
 
 if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
@@ -94,16 +94,16 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
         configuration = {**_as_json(options.env_kwargs(header)), "source": file.fingerprint()}
     with claimed(options.output):
         if options.output.exists():
-            return _made_from(options.output, configuration)
-        parts = Parts(options.output)
+            return _finished_report(options.output, configuration)
+        parts = PartialFiles(options.output)
         parts.begin(configuration)
-        kept = parts.kept()
+        kept = parts.finished()
         on_progress(len(kept), len(names))
         jobs = [(groups[name], name) for name in names if name not in kept]
         for done, _ in enumerate(work_through(jobs, options.workers, RenderFactory(options)), start=len(kept) + 1):
             on_progress(done, len(names))
-        others = _other_models(options.source, parts) if _same_quality(options, header) else 0
-        _write(options.output, header, names, parts, {**configuration, "other_models": others})
+        others = _count_changed_models(options.source, parts) if _same_quality(options, header) else 0
+        _write_output(options.output, header, names, parts, {**configuration, "other_models": others})
         parts.remove()
     return RenderReport(options.output, len(names), others)
 
@@ -116,43 +116,45 @@ class RenderFactory:
 
     def __call__(self) -> Callable[[str], str]:
         """Return what draws and keeps one demonstration, given its name, and returns the name."""
-        file, parts = DemonstrationFile(self.options.source), Parts(self.options.output)
+        file, parts = DemonstrationFile(self.options.source), PartialFiles(self.options.output)
         environments = Environments(**self.options.env_kwargs(file.header))
 
         def draw(name: str) -> str:
             demonstration = file.read(name, cameras=())
-            env = environments.of(demonstration.identity.task_id)
-            parts.keep(header_of(env), rerendered(env, demonstration), name)
+            env = environments.get(demonstration.identity.task_id)
+            parts.write(header_of(env), rerender_episode(env, demonstration), name)
             return name
 
         return draw
 
 
-def rerendered(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
+def rerender_episode(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
     """Return the demonstration with what the cameras of `env` see of its states."""
-    begin_again(env, demonstration.summary(), demonstration.states[0])
-    return rerendered_observations(env, demonstration)
+    restart_episode(env, demonstration.summary(), demonstration.states[0])
+    return rerender_states(env, demonstration)
 
 
-def _write(
-    output: Path, source: FileHeader, names: tuple[str, ...], parts: Parts, configuration: dict[str, Any]
+def _write_output(
+    output: Path, source: FileHeader, names: tuple[str, ...], parts: PartialFiles, configuration: dict[str, Any]
 ) -> None:
-    kept = parts.kept()
+    kept = parts.finished()
     with DemonstrationFile(kept[names[0]].path) as first:
         header = first.header
     env_args = {**header.env_args, "env_name": source.env_args.get("env_name", "")}
     collection = {"rendered": configuration, "source": dict(source.collection)}
-    merge(output, replace(header, env_args=env_args, collection=collection), [kept[name] for name in names])
+    copy_demonstrations(
+        output, replace(header, env_args=env_args, collection=collection), [kept[name] for name in names]
+    )
 
 
-def _made_from(output: Path, configuration: dict[str, Any]) -> RenderReport:
+def _finished_report(output: Path, configuration: dict[str, Any]) -> RenderReport:
     """Return the report of a finished output; raise `OutputMismatchError` where it is another one."""
     with DemonstrationFile(output) as file:
         there = dict(file.header.collection.get("rendered", {}))
         if not there:
             raise OutputMismatchError(output, ["`vla-bench render` did not make it"])
         others = int(there.pop("other_models", 0))
-        check_same(output, there, configuration)
+        require_same_configuration(output, there, configuration)
         return RenderReport(output, len(file), others)
 
 
@@ -160,12 +162,12 @@ def _same_quality(options: RenderOptions, header: FileHeader) -> bool:
     return options.rendering in (None, header.env_kwargs.get("rendering"))
 
 
-def _other_models(source: Path, parts: Parts) -> int:
+def _count_changed_models(source: Path, parts: PartialFiles) -> int:
     """Return how many demonstrations were drawn in another model than they were recorded in."""
     with DemonstrationFile(source) as file:
         recorded = {name: file.model_xml(name) for name in file.names}
     count = 0
-    for name, part in parts.kept().items():
+    for name, part in parts.finished().items():
         with DemonstrationFile(part.path) as file:
             count += not same_model(file.model_xml(part.name), recorded[name])
     return count

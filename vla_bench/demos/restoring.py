@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _MESH_PATH = re.compile(r'file="[^"]*/([^"/]*)"')  # of an installation, which may lie elsewhere
 
 
-class RestoringError(VlaBenchError):
+class StateRestorationError(VlaBenchError):
     """A stored state that the environment of today cannot take."""
 
 
 @runtime_checkable
-class _RecallsEpisode(Protocol):
+class _RecordsInitialState(Protocol):
     """A world that knows where things stood when the episode began."""
 
     def begin_episode(self) -> None:
@@ -36,7 +36,7 @@ class Environments:
         self._options = options
         self._env: VlaBenchEnv | None = None
 
-    def of(self, task_id: str) -> "VlaBenchEnv":
+    def get(self, task_id: str) -> "VlaBenchEnv":
         """Return the environment of `suite.task`."""
         from vla_bench.envs.environment import make
 
@@ -46,7 +46,7 @@ class Environments:
         return self._env
 
     @property
-    def last(self) -> "VlaBenchEnv":
+    def current(self) -> "VlaBenchEnv":
         """The environment that is open."""
         assert self._env is not None, "none was asked for"
         return self._env
@@ -67,7 +67,7 @@ def check_cameras(cameras: Iterable[str]) -> None:
             raise UnknownNameError("camera", camera, CAMERAS)
 
 
-def begin_again(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArray[np.float64]) -> bool:
+def restart_episode(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArray[np.float64]) -> bool:
     """Begin the episode of a demonstration at its stored first state, (D,); return whether its seed still leads there.
 
     The seed comes first because it sets what no state holds, such as where a fixture was mounted.
@@ -75,13 +75,13 @@ def begin_again(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArra
     env.reset(seed=summary.scene_seed)
     there = env.state()
     if there.shape != first.shape:
-        raise RestoringError(
+        raise StateRestorationError(
             f"{summary.identity.task_id} has a state of {there.size} numbers today, the recorded one has {first.size}"
         )
     same = bool(np.array_equal(there, first))
     env.set_state(first)
     world = env.simulation.world
-    if not same and isinstance(world, _RecallsEpisode):
+    if not same and isinstance(world, _RecordsInitialState):
         world.begin_episode()
     return same
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vla_bench.core.errors import VlaBenchError
 
-_HOPELESS_ATTEMPTS = 25  # without a single success
-_ATTEMPTS_PER_EPISODE = 10
+_MAX_ATTEMPTS_WITHOUT_SUCCESS = 25  # without a single success
+_MAX_ATTEMPTS_PER_EPISODE = 10
 
 
 class ExpertUnsuccessfulError(VlaBenchError):
@@ -20,7 +20,7 @@ class ExpertUnsuccessfulError(VlaBenchError):
         )
 
 
-class Schedule:
+class AttemptSchedule:
     """The attempts at one task: the first `episodes` successes in the order of their indices, and no attempt beyond.
 
     An index is handed out only if it is needed even should every running attempt succeed; so what is selected at the
@@ -46,9 +46,9 @@ class Schedule:
         self._running: set[int] = set()
 
     @property
-    def counting(self) -> int:
+    def counted(self) -> int:
         """Attempts so far that count."""
-        return min(self.episodes, sum(map(self._counts, self._outcomes)))
+        return min(self.episodes, sum(map(self._is_counted, self._outcomes)))
 
     @property
     def successes(self) -> int:
@@ -70,23 +70,23 @@ class Schedule:
 
         Raise `ExpertUnsuccessfulError` when too many attempts have failed.
         """
-        hoped = 0
+        expected = 0
         for index in self._candidates():
-            if hoped >= self.episodes:
+            if expected >= self.episodes:
                 return None
             if index not in self._outcomes and index not in self._running:
-                self._check_hope()
+                self._require_prospects()
                 self._running.add(index)
                 return index
-            hoped += self._counts(index)
+            expected += self._is_counted(index)
         return None
 
-    def finished(self, index: int, *, success: bool) -> None:
+    def record_outcome(self, index: int, *, success: bool) -> None:
         """Note the outcome of a running attempt."""
         self._running.discard(index)
         self._outcomes[index] = success
 
-    def give_back(self, index: int) -> None:
+    def release(self, index: int) -> None:
         """Note that a running attempt was lost, so that it is handed out again."""
         self._running.discard(index)
 
@@ -102,23 +102,23 @@ class Schedule:
         for index in self._candidates():
             if index not in self._outcomes or len(chosen) == self.episodes:
                 break
-            if self._counts(index):
+            if self._is_counted(index):
                 chosen.append(index)
         return chosen
 
     def failed(self) -> Sequence[int]:
         """Return the indices of the failures, before the last that counts, that do not count."""
         end = max(self.selected(), default=0)
-        return [index for index in sorted(self._outcomes) if not self._counts(index) and index < end]
+        return [index for index in sorted(self._outcomes) if not self._is_counted(index) and index < end]
 
     def _candidates(self) -> Iterable[int]:
         return itertools.count() if self._indices is None else self._indices
 
-    def _counts(self, index: int) -> bool:
+    def _is_counted(self, index: int) -> bool:
         return self._outcomes.get(index, True) or self._all_count
 
-    def _check_hope(self) -> None:
-        successes = sum(map(self._counts, self._outcomes))
-        limit = _HOPELESS_ATTEMPTS + (_ATTEMPTS_PER_EPISODE * self.episodes if successes else 0)
+    def _require_prospects(self) -> None:
+        successes = sum(map(self._is_counted, self._outcomes))
+        limit = _MAX_ATTEMPTS_WITHOUT_SUCCESS + (_MAX_ATTEMPTS_PER_EPISODE * self.episodes if successes else 0)
         if self.attempts >= limit:
             raise ExpertUnsuccessfulError(self.task, self.attempts, successes)

@@ -22,7 +22,7 @@ from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, Propriocept
 # ~ gripper -1
 # ~ open and +1 close.
 
-_TOLERANCE = 1e-3
+_GRIPPER_TOLERANCE = 1e-3
 
 
 def quats_xyzw_to_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
@@ -61,10 +61,10 @@ def panda_hand_to_grip_site(hand_quats_xyzw: FloatArray) -> FloatArray:
 def panda_hand_to_grip_site_axis_angle(axis_angles: FloatArray) -> NDArray[np.float32]:
     """Return the grip site's rotation vectors (T, 3) [rad], as our environments give them, from the hand's."""
     quats_xyzw = panda_hand_to_grip_site(axis_angles_to_quats_xyzw(axis_angles))
-    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
+    return quats_xyzw_to_axis_angle(with_mujoco_site_sign(quats_xyzw))
 
 
-def signed_as_from_matrix(quats_xyzw: FloatArray) -> FloatArray:
+def with_mujoco_site_sign(quats_xyzw: FloatArray) -> FloatArray:
     """Return unit quaternions (T, 4) with the signs that MuJoCo gives those of a site, which come from its matrix.
 
     The scalar part is positive where it is above one half, otherwise the largest of the others is (`mju_mat2Quat`).
@@ -83,14 +83,14 @@ def gripper_problem(gripper: FloatArray, convention: GripperConvention) -> str |
     low, high = float(gripper.min()), float(gripper.max())
     first, last = (0.0, 1.0) if convention.endswith("_one") else (-1.0, 1.0)
     zero_one = first == -1.0 and low == 0.0 and high == 1.0
-    if low >= first - _TOLERANCE and high <= last + _TOLERANCE and not zero_one:
+    if low >= first - _GRIPPER_TOLERANCE and high <= last + _GRIPPER_TOLERANCE and not zero_one:
         return None
     return f"gripper commands lie in {low:g} to {high:g}, but {convention!r} is {first:g} to {last:g}"
 
 
 # ~ Demonstrations of any known format behind one interface, in our conventions.
 
-_LARGEST_ACTION = 1.0 + 1e-3  # robomimic refuses data beyond it, too
+_MAX_ACTION = 1.0 + 1e-3  # robomimic refuses data beyond it, too
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class DemonstrationSource(Closing):
 
     @classmethod
     @abstractmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         """Return whether `path` is of this format; a fault in the file is no reason to raise here."""
 
     @abstractmethod
@@ -173,7 +173,7 @@ class DemonstrationSource(Closing):
         """Return the episodes of a subset that the source defines; None where it defines no such subset."""
         return None
 
-    def step_words(self, name: str) -> tuple[str, ...] | None:
+    def step_labels(self, name: str) -> tuple[str, ...] | None:
         """Return what is said of each step of an episode, such as its phase; None where nothing is."""
         return None
 
@@ -200,7 +200,7 @@ class DemonstrationSource(Closing):
     def require(self, *, cameras: Iterable[str] = (), proprioception: Iterable[str] = ()) -> None:
         """Raise unless the source has episodes with these cameras and proprioception fields, and says what they are."""
         if missing := [camera for camera in cameras if camera not in self.facts.cameras]:
-            raise self.fault(f"no images of camera {', '.join(missing)}; it has {self._cameras_shown()}")
+            raise self.fault(f"no images of camera {', '.join(missing)}; it has {self._format_cameras()}")
         fields = [field.name for field in self.facts.proprioception_fields]
         if unknown := [field for field in proprioception if field not in fields]:
             raise self.fault(f"no proprioception field {', '.join(unknown)}; it has {', '.join(fields) or 'none'}")
@@ -216,7 +216,7 @@ class DemonstrationSource(Closing):
         if (
             not self.may_exceed_one
             and actions.size
-            and (largest := float(np.abs(actions[:, : ACTION_DIM - 1]).max())) > _LARGEST_ACTION
+            and (largest := float(np.abs(actions[:, : ACTION_DIM - 1]).max())) > _MAX_ACTION
         ):
             raise ConventionError(
                 f"{self.path}: actions reach {largest:g}; expected end-effector deltas scaled to -1..1, "
@@ -242,7 +242,7 @@ class DemonstrationSource(Closing):
         if len(rows):
             raise self.fault(f"{name}: {what} at step {rows[0]} are no finite numbers: {values[rows[0]].tolist()}")
 
-    def _cameras_shown(self) -> str:
+    def _format_cameras(self) -> str:
         return ", ".join(ours if ours == key else f"{ours} ({key})" for ours, key in self.facts.cameras.items())
 
 
@@ -255,12 +255,12 @@ def open_source(path: Path | str, options: SourceOptions | None = None) -> Demon
     if not path.exists():
         raise DemonstrationFileError(path, "there is no such file or folder")
     for name in FORMATS:
-        if FORMATS[name].recognises(path):
+        if FORMATS[name].recognizes(path):
             return FORMATS[name](path, options or SourceOptions())
     return FORMATS["ours"](path, options or SourceOptions())  # whose reader says what is wrong with it
 
 
-def require_followed(sources: Sequence[DemonstrationSource], options: SourceOptions) -> None:
+def require_stated_conventions(sources: Sequence[DemonstrationSource], options: SourceOptions) -> None:
     """Raise `ConventionError` where a convention is stated that no source follows: ours is read as it says itself."""
     for name, stated in (("gripper", options.gripper), ("orientation", options.orientation)):
         found = {getattr(source.facts, name) for source in sources}
@@ -270,7 +270,7 @@ def require_followed(sources: Sequence[DemonstrationSource], options: SourceOpti
             )
 
 
-def cameras_by_our_names(
+def map_camera_names(
     path: Path, keys: Sequence[str], usual: Mapping[str, str], chosen: Mapping[str, str]
 ) -> dict[str, str]:
     """Return our camera names -> a source's keys: as the user chose, else by the usual names, else by their own."""

@@ -60,7 +60,7 @@ class Summary:
     labels: dict[str, int]  # label -> steps with it
     stored_bytes: dict[str, int]  # kind of array -> bytes on disk
     file_bytes: int
-    not_finite: tuple[str, ...] = ()  # lines about demonstrations whose actions are no finite numbers
+    non_finite: tuple[str, ...] = ()  # lines about demonstrations whose actions are no finite numbers
 
     @property
     def demonstrations(self) -> int:
@@ -78,26 +78,28 @@ class Summary:
         fields = ", ".join(f"{field.name} ({field.size})" for field in header.proprioception_fields)
         depth = " with depth" if header.depth else ""
         return [
-            f"{self.path}: {self.demonstrations} demonstrations, {self.steps:,} steps, {_size(self.file_bytes)}",
+            f"{self.path}: {self.demonstrations} demonstrations, {self.steps:,} steps, {_format_size(self.file_bytes)}",
             f"cameras         {', '.join(header.cameras)}, {header.image_size} x {header.image_size} pixels{depth}",
             f"proprioception  {fields}",
             f"actions         {header.action_convention}, {header.control_hz} Hz",
             f"robot           {header.robot}",
             f"made by         {header.env_args.get('env_name')} {header.env_args.get('env_version')}",
             "",
-            *columns(["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()),
+            *format_columns(
+                ["task", "demos", "success", "expert", "steps min/median/max", "instruction"], self._task_rows()
+            ),
             "",
-            *columns(["action", "min", "1 %", "median", "99 %", "max"], self._action_rows()),
+            *format_columns(["action", "min", "1 %", "median", "99 %", "max"], self._action_rows()),
             "",
-            f"disturbed       {self.disturbed:.0%} of the steps{self._slips_shown()}",
-            f"phases          {_shares(self.phases)}",
+            f"disturbed       {self.disturbed:.0%} of the steps{self._format_slips()}",
+            f"phases          {_format_fractions(self.phases)}",
             f"subsets         {', '.join(f'{name} {count}' for name, count in self.subsets.items())}",
-            f"on disk         {', '.join(f'{name} {_size(size)}' for name, size in self._largest())}",
-            *self.not_finite,
+            f"on disk         {', '.join(f'{name} {_format_size(size)}' for name, size in self._largest())}",
+            *self.non_finite,
         ]
 
-    def _slips_shown(self) -> str:
-        return f"; {self.slips} slips: {_shares(self.labels)}" if self.slips else ""
+    def _format_slips(self) -> str:
+        return f"; {self.slips} slips: {_format_fractions(self.labels)}" if self.slips else ""
 
     def _task_rows(self) -> list[list[str]]:
         return [
@@ -133,12 +135,12 @@ def summarize(path: Path | str) -> Summary:
             actions=_actions(demonstrations),
             phases=dict(Counter(phase for demonstration in demonstrations for phase in demonstration.phases)),
             subsets={name: len(file.mask(name)) for name in file.masks() if "." not in name},
-            disturbed=_disturbance_counts(demonstrations),
+            disturbed=_disturbed_fraction(demonstrations),
             slips=sum(demonstration.summary().slips for demonstration in demonstrations),
             labels=dict(Counter(label for demonstration in demonstrations for label in demonstration.labels)),
             stored_bytes=file.stored_bytes(),
             file_bytes=file.path.stat().st_size,
-            not_finite=tuple(not_finite_lines(zip(file.names, (one.actions for one in demonstrations), strict=True))),
+            non_finite=tuple(non_finite_lines(zip(file.names, (one.actions for one in demonstrations), strict=True))),
         )
 
 
@@ -191,7 +193,7 @@ def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
     return quantiles
 
 
-def not_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
+def non_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
     """Return a line for each demonstration with actions that are no finite numbers; training refuses it."""
     lines = []
     for name, actions in names_and_actions:
@@ -208,22 +210,22 @@ def action_names(size: int) -> list[str]:
     return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
 
 
-def _disturbance_counts(demonstrations: Sequence[Demonstration]) -> float:
+def _disturbed_fraction(demonstrations: Sequence[Demonstration]) -> float:
     steps = sum(demonstration.steps for demonstration in demonstrations)
     moved = sum(int((one.actions != one.executed_actions).any(axis=1).sum()) for one in demonstrations)
     return moved / steps if steps else 0.0
 
 
-def _shares(counts: dict[str, int]) -> str:
+def _format_fractions(counts: dict[str, int]) -> str:
     total = sum(counts.values())
     return ", ".join(f"{name} {count / total:.0%}" for name, count in counts.items())
 
 
-def _size(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
 
 
-def columns(titles: list[str], rows: list[list[str]]) -> list[str]:
+def format_columns(titles: list[str], rows: list[list[str]]) -> list[str]:
     """Return rows of text in columns; numbers are set to the right."""
     table = [titles, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
@@ -243,7 +245,7 @@ def _is_number(text: str) -> bool:
 
 # ~ What a source of any format holds, at a glance.
 
-_UNSAID = "(nothing says it)"
+_NOT_STATED = "(nothing says it)"
 
 
 def source_lines(source: DemonstrationSource) -> list[str]:
@@ -258,12 +260,14 @@ def source_lines(source: DemonstrationSource) -> list[str]:
         f"{source.path}: format {facts.format}, {len(source.episodes)} demonstrations, {steps:,} steps",
         f"cameras         {cameras}, {height} x {width} pixels, stored {facts.orientation}",
         f"proprioception  {fields or 'none'}",
-        f"actions         {facts.control_hz} Hz, gripper {facts.gripper or _UNSAID}",
+        f"actions         {facts.control_hz} Hz, gripper {facts.gripper or _NOT_STATED}",
         "",
-        *columns(["task", "demos", "success", "steps min/median/max", "instruction"], _task_rows(source.episodes)),
+        *format_columns(
+            ["task", "demos", "success", "steps min/median/max", "instruction"], _task_rows(source.episodes)
+        ),
         "",
-        *columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(list(actions.values()))),
-        *not_finite_lines(actions.items()),
+        *format_columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(list(actions.values()))),
+        *non_finite_lines(actions.items()),
     ]
 
 
@@ -275,7 +279,7 @@ def _task_rows(episodes: Sequence[EpisodeFacts]) -> list[list[str]]:
         known = [episode.success for episode in of_task if episode.success is not None]
         success = f"{np.mean(known):.0%}" if known else ""
         span = f"{min(lengths)}/{np.median(lengths):.0f}/{max(lengths)}"
-        rows.append([task_id, str(len(of_task)), success, span, of_task[0].instruction or _UNSAID])
+        rows.append([task_id, str(len(of_task)), success, span, of_task[0].instruction or _NOT_STATED])
     return rows
 
 

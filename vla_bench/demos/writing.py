@@ -32,15 +32,15 @@ from vla_bench.demos.header import FileHeader
 def write_chunked(group: Any, name: str, values: NDArray[Any], chunks: tuple[int, ...], *, level: int) -> None:
     """Write `values` as the dataset `name`, in gzip by ISA-L at `level` (0 to 3)."""
     dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip")
-    for start in _starts(values.shape, chunks):
-        dataset.id.write_direct_chunk(start, isal_zlib.compress(_chunk(values, start, chunks), level))
+    for start in _chunk_starts(values.shape, chunks):
+        dataset.id.write_direct_chunk(start, isal_zlib.compress(_padded_chunk(values, start, chunks), level))
 
 
-def _starts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _chunk_starts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     return product(*(range(0, size, step) for size, step in zip(shape, chunks, strict=True)))
 
 
-def _chunk(values: NDArray[Any], start: tuple[int, ...], chunks: tuple[int, ...]) -> NDArray[Any]:
+def _padded_chunk(values: NDArray[Any], start: tuple[int, ...], chunks: tuple[int, ...]) -> NDArray[Any]:
     """Return a whole chunk; what lies beyond the dataset is 0."""
     part = values[tuple(slice(first, first + size) for first, size in zip(start, chunks, strict=True))]
     if part.shape == chunks:
@@ -68,7 +68,7 @@ class DemonstrationWriteError(VlaBenchError):
 
 
 @dataclass(frozen=True)
-class Source:
+class StoredDemonstration:
     """Where a finished demonstration lies."""
 
     path: Path
@@ -82,7 +82,7 @@ def write_demonstrations(
     path: Path | str, header: FileHeader, demonstrations: Iterable[Demonstration], masks: Masks | None = None
 ) -> None:
     """Write a whole file with the subsets `masks`, by default `train` and `valid`; each task is a subset, too."""
-    with _written(Path(path)) as file:
+    with _open_for_writing(Path(path)) as file:
         data = _data_group(file, header)
         for number, demonstration in enumerate(demonstrations):
             _write_one(data.create_group(f"demo_{number}"), demonstration)
@@ -102,10 +102,12 @@ def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> 
         raise DemonstrationWriteError(path, error.strerror or str(error)) from error
 
 
-def merge(output: Path, header: FileHeader, sources: Sequence[Source], masks: Masks | None = None) -> None:
+def copy_demonstrations(
+    output: Path, header: FileHeader, sources: Sequence[StoredDemonstration], masks: Masks | None = None
+) -> None:
     """Copy the demonstrations of `sources` into one file, in order, as they are; subsets as `write_demonstrations`."""
     _check_room(output, sources)
-    with _written(output) as file:
+    with _open_for_writing(output) as file:
         data = _data_group(file, header)
         for path, group in groupby(enumerate(sources), key=lambda numbered: numbered[1].path):
             with h5py.File(path, "r") as part:
@@ -136,7 +138,7 @@ def subsets(summaries: Mapping[str, DemonstrationSummary]) -> dict[str, list[str
 def _write_one(group: Any, demonstration: Demonstration) -> None:
     summary = demonstration.summary()
     group.attrs.update(summary.to_attributes())
-    group.attrs["model_file"] = _keep_model(group.file, demonstration.model_xml)
+    group.attrs["model_file"] = _store_model(group.file, demonstration.model_xml)
     group.create_dataset("obs/proprioception", data=demonstration.proprioception.astype(np.float32))
     for camera, images in demonstration.images.items():
         write_chunked(group, f"obs/{camera}_image", images, _chunks(images), level=_IMAGE_LEVEL)
@@ -160,7 +162,7 @@ def _write_one(group: Any, demonstration: Demonstration) -> None:
         group.create_dataset("step_numbers", data=demonstration.step_numbers.astype(np.int32))
 
 
-def _keep_model(file: Any, xml: str) -> str:
+def _store_model(file: Any, xml: str) -> str:
     """Store a model once, however many demonstrations share it, and return the name of its dataset.
 
     robomimic's own files repeat the XML in every demonstration; here that would double the size of a file.
@@ -172,7 +174,7 @@ def _keep_model(file: Any, xml: str) -> str:
     return name
 
 
-def _copy_model(part: Any, target: Any, source: Source) -> None:
+def _copy_model(part: Any, target: Any, source: StoredDemonstration) -> None:
     name = str(part[f"data/{source.name}"].attrs.get("model_file", ""))
     if name not in part:
         raise DemonstrationFileError(source.path, f"{source.name} lacks its model {name!r}")
@@ -211,7 +213,7 @@ def _finish(file: Any, masks: Masks | None = None) -> None:
         file.create_dataset(f"mask/{subset}", data=np.array([name.encode() for name in members], dtype="S"))
 
 
-def _check_room(output: Path, sources: Sequence[Source]) -> None:
+def _check_room(output: Path, sources: Sequence[StoredDemonstration]) -> None:
     needed = sum(path.stat().st_size for path in {source.path for source in sources})
     output.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(output.parent).free
@@ -220,7 +222,7 @@ def _check_room(output: Path, sources: Sequence[Source]) -> None:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Any]:
+def _open_for_writing(path: Path) -> Iterator[Any]:
     """Yield an HDF5 file that appears at `path` when it is whole."""
     try:
         with written_whole(path) as temporary, h5py.File(temporary, "w", libver=_LIBRARY_VERSIONS) as file:

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ACTION_DIM, ImageArray
-from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOptions, open_source, require_followed
+from vla_bench.demos.sources import (
+    DemonstrationSource,
+    EpisodeFacts,
+    SourceOptions,
+    open_source,
+    require_stated_conventions,
+)
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
 from vla_bench.training.images import CachedImages, ImageStore, LazyImages
 
@@ -158,7 +164,7 @@ def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset
     """Return the episodes of one subset of all sources, of any format. Raises where a source does not fit."""
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(path, selection.options)) for path in paths]
-        require_followed(sources, selection.options)
+        require_stated_conventions(sources, selection.options)
         for source in sources:
             _check_source(source, selection)
         chosen = [

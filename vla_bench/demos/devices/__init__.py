@@ -51,7 +51,7 @@ class Device(Protocol):
         """What acts, as the file says it."""
 
     @property
-    def looks(self) -> bool:
+    def needs_images(self) -> bool:
         """Whether it needs the pictures of what it acts on."""
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
@@ -82,7 +82,7 @@ class DeviceSpec:
     detail: str = ""  # shown after the name, such as which policy
     path: Path | None = None  # of a recording
     actor: Callable[[], Actor] | None = None  # makes what acts, for the device `policy`
-    decisive: dict[str, Any] = field(default_factory=dict)  # JSON values that decide its actions, such as a card
+    settings: dict[str, Any] = field(default_factory=dict)  # JSON values that decide its actions, such as a card
 
     def make(self) -> "Device":
         """Return the device; raise `UnknownNameError` where there is none of that name."""
@@ -90,7 +90,7 @@ class DeviceSpec:
 
     def configuration(self) -> dict[str, Any]:
         """Return, as JSON values, everything that decides how it acts."""
-        return {"name": self.name, "detail": self.detail, **self.decisive}
+        return {"name": self.name, "detail": self.detail, **self.settings}
 
 
 devices: Registry[Callable[[DeviceSpec], Device]] = Registry("device", package="vla_bench.demos.devices")

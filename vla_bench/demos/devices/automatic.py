@@ -6,7 +6,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import Observation, World
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.devices import Decision, DeviceError, DeviceSpec, Verdict, devices
-from vla_bench.demos.restoring import begin_again
+from vla_bench.demos.restoring import restart_episode
 from vla_bench.demos.store import DemonstrationFile
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class ExpertDevice:
     """Acts by the simulator's state."""
 
     name = "expert"
-    looks = False
+    needs_images = False
 
     def __init__(self, spec: DeviceSpec) -> None:
         self._expert: Expert | None = None
@@ -54,7 +54,7 @@ class ExpertDevice:
 class PolicyDevice:
     """Acts as a policy does in an evaluation; its phases are those that the environment sees."""
 
-    looks = True
+    needs_images = True
 
     def __init__(self, spec: DeviceSpec) -> None:
         if spec.actor is None:
@@ -79,10 +79,10 @@ class PolicyDevice:
 
 
 @devices.named("recording")
-class RecordingDevice:
+class ReplayDevice:
     """Acts as a demonstration of the same episode did, from its stored first state."""
 
-    looks = True  # its first state may lie elsewhere, and so what is seen
+    needs_images = True  # its first state may lie elsewhere, and so what is seen
 
     def __init__(self, spec: DeviceSpec) -> None:
         if spec.path is None:
@@ -99,7 +99,7 @@ class RecordingDevice:
             raise DeviceError(f"{self._file.path} holds no episode {identity.index} of {identity.task_id}.")
         self._demonstration = self._file.read(self._names[identity], cameras=())
         self._step = 0
-        begin_again(env, self._demonstration.summary(), self._demonstration.states[0])
+        restart_episode(env, self._demonstration.summary(), self._demonstration.states[0])
         return env.observe()
 
     def decide(self, observation: Observation) -> Decision:

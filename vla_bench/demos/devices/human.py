@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 # ~ A window that shows a person what the cameras see, and hears the keys that judge an episode.
 
-_TITLE = "vla-bench record"
-_HEIGHT = 384  # pixels of a camera, at least
-_BAND = 22  # pixels of a line of text
-_INK, _PAPER = (235, 235, 235), (24, 24, 24)
+_WINDOW_TITLE = "vla-bench record"
+_MIN_IMAGE_HEIGHT = 384  # pixels of a camera, at least
+_LINE_HEIGHT = 22  # pixels of a line of text
+_TEXT_COLOR, _BACKGROUND_COLOR = (235, 235, 235), (24, 24, 24)
 
-KEYS = {  # of OpenCV's `waitKeyEx`, on its different desktops -> name
+KEY_NAMES = {  # of OpenCV's `waitKeyEx`, on its different desktops -> name
     13: "enter",
     10: "enter",
     8: "backspace",
@@ -42,8 +42,8 @@ class Window(Protocol):
     def show(self, observation: Observation, lines: Sequence[str]) -> None:
         """Show what is seen now, with lines of text under it."""
 
-    def pressed(self) -> list[str]:
-        """Return the names of the keys pressed since the last call: enter, backspace, delete, escape, closed."""
+    def pressed_keys(self) -> list[str]:
+        """Return the names of the keys pressed_keys since the last call: enter, backspace, delete, escape, closed."""
 
     def close(self) -> None:
         """Close the window."""
@@ -60,23 +60,23 @@ class OpenCvWindow:
         self._cv2: Any = cv2
         self._shown = False
         try:
-            cv2.namedWindow(_TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+            cv2.namedWindow(_WINDOW_TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise DeviceError(f"No window can be opened: {str(error).strip().splitlines()[0]}.") from error
 
     def show(self, observation: Observation, lines: Sequence[str]) -> None:
         """Draw the cameras and the text."""
-        picture = framed(list(observation["images"].values()), lines, self._cv2)
-        self._cv2.imshow(_TITLE, picture[:, :, ::-1])
+        picture = compose_frame(list(observation["images"].values()), lines, self._cv2)
+        self._cv2.imshow(_WINDOW_TITLE, picture[:, :, ::-1])
         self._shown = True
 
-    def pressed(self) -> list[str]:
-        """Let the window live for a moment and return what was pressed."""
+    def pressed_keys(self) -> list[str]:
+        """Let the window live for a moment and return what was pressed_keys."""
         names = []
         while (code := self._cv2.waitKeyEx(1)) != -1:
-            if code in KEYS:
-                names.append(KEYS[code])
-        if self._shown and self._cv2.getWindowProperty(_TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
+            if code in KEY_NAMES:
+                names.append(KEY_NAMES[code])
+        if self._shown and self._cv2.getWindowProperty(_WINDOW_TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
             names.append("closed")
         return names
 
@@ -86,26 +86,26 @@ class OpenCvWindow:
         self._cv2.waitKey(1)
 
 
-def framed(images: Sequence[ImageArray], lines: Sequence[str], cv2: Any) -> ImageArray:
+def compose_frame(images: Sequence[ImageArray], lines: Sequence[str], cv2: Any) -> ImageArray:
     """Return images side by side, large enough to act by, over lines of text."""
     row = np.concatenate(images, axis=1)
-    scale = -(-_HEIGHT // row.shape[0])
+    scale = -(-_MIN_IMAGE_HEIGHT // row.shape[0])
     row = row.repeat(scale, axis=0).repeat(scale, axis=1)
-    band = np.full((_BAND * len(lines) + 8, row.shape[1], 3), _PAPER, dtype=np.uint8)
+    band = np.full((_LINE_HEIGHT * len(lines) + 8, row.shape[1], 3), _BACKGROUND_COLOR, dtype=np.uint8)
     for number, line in enumerate(lines):
-        at = (8, _BAND * (number + 1) - 4)
-        cv2.putText(band, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
+        at = (8, _LINE_HEIGHT * (number + 1) - 4)
+        cv2.putText(band, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _TEXT_COLOR, 1, cv2.LINE_AA)
     return np.concatenate([row, band], axis=0)
 
 
 # ~ A person who acts, in real time, by what a window shows; keys say how the episode went.
 
-VERDICTS: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}  # by key
-_STOPS = ("escape", "closed")
-_HELP = "Enter: success   Backspace: failure   Delete: discard, begin again   Esc: stop"
+VERDICT_BY_KEY: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}  # by key
+_STOP_KEYS = ("escape", "closed")
+_KEY_HELP = "Enter: success   Backspace: failure   Delete: discard, begin again   Esc: stop"
 
 
-class Controller(Protocol):
+class MotionInput(Protocol):
     """A person's hand; see `vla_bench.envs.robosuite.input_devices`."""
 
     def start(self) -> None:
@@ -122,12 +122,12 @@ class HumanDevice:
     hand first moves, nothing is recorded.
     """
 
-    looks = True
+    needs_images = True
 
     def __init__(
         self,
         name: str,
-        controller: Controller,
+        controller: MotionInput,
         motions: str,
         window: Callable[[], Window] = OpenCvWindow,
         clock: Callable[[], float] = time.monotonic,
@@ -154,12 +154,12 @@ class HumanDevice:
     def decide(self, observation: Observation) -> Decision:
         """Return the hand's motion, or what the person says of the episode."""
         while True:
-            self._window.show(observation, (self._title, self._state(), self._motions, _HELP))
-            for key in self._window.pressed():
-                if key in _STOPS:
+            self._window.show(observation, (self._title, self._state(), self._motions, _KEY_HELP))
+            for key in self._window.pressed_keys():
+                if key in _STOP_KEYS:
                     raise DeviceStoppedError
-                if key in VERDICTS:
-                    return Decision(np.zeros(7, dtype=np.float32), verdict=VERDICTS[key])
+                if key in VERDICT_BY_KEY:
+                    return Decision(np.zeros(7, dtype=np.float32), verdict=VERDICT_BY_KEY[key])
             self._wait()
             action = np.clip(self._controller.action(), -1.0, 1.0)
             self._gripper = "closed" if action[-1] > 0 else "open"

@@ -20,13 +20,13 @@ from vla_bench.demos.sources import (
     EpisodeFacts,
     SourceFacts,
     SourceOptions,
-    cameras_by_our_names,
+    map_camera_names,
     panda_hand_to_grip_site_axis_angle,
 )
 
 # ~ Frames of a video by time, exactly: what LeRobot's data sets keep images in.
 
-_CHEAPER_TO_GO_ON = 12  # frames ahead of the last one that are decoded on the way rather than sought
+_MAX_FRAMES_TO_DECODE_AHEAD = 12  # frames ahead of the last one that are decoded on the way rather than sought
 
 
 class VideoReader:
@@ -61,7 +61,7 @@ class VideoReader:
     def _frame(self, number: int) -> NDArray[np.uint8]:
         """Return a frame by its number, counted from time 0."""
         at = None if self._last is None else self._number(self._last)
-        if at is None or not at <= number <= at + _CHEAPER_TO_GO_ON:
+        if at is None or not at <= number <= at + _MAX_FRAMES_TO_DECODE_AHEAD:
             self._seek(number)
         while self._last is None or self._number(self._last) < number:
             self._last = next(self._decoded, None)
@@ -95,8 +95,8 @@ _USUAL_CAMERAS = {"image": "agentview", "image2": "wrist", "wrist_image": "wrist
 _ACTION_KEYS, _STATE_KEYS = ("action", "actions"), ("observation.state", "state")
 _TABLES_IN_MEMORY = 4
 # The state of LeRobot's LIBERO environment and data sets; the orientation is the hand's.
-_HAND, _GRIP_SITE = "hand_axis_angle", "end_effector_axis_angle"
-_LIBERO_STATE = (("end_effector_position", 3), (_HAND, 3), ("gripper_position", 2))
+_HAND_FIELD, _GRIP_SITE_FIELD = "hand_axis_angle", "end_effector_axis_angle"
+_LIBERO_STATE = (("end_effector_position", 3), (_HAND_FIELD, 3), ("gripper_position", 2))
 _LIBERO_NAMES = ("x", "y", "z")
 _JOINT_NAME = re.compile(r"joint|shoulder|elbow|wrist_(flex|roll)|waist|motor_\d", re.IGNORECASE)
 
@@ -120,7 +120,7 @@ class LerobotSource(DemonstrationSource):
         self.episodes = tuple(self._episode(row) for row in self._rows.values())
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         """Return whether the folder has LeRobot's `meta/info.json`."""
         return (path / "meta" / "info.json").is_file()
 
@@ -134,7 +134,7 @@ class LerobotSource(DemonstrationSource):
         state = self._column(name, self._state_key)
         if field in self._state:
             return state[:, self._state[field]]
-        return panda_hand_to_grip_site_axis_angle(state[:, self._state[_HAND]])
+        return panda_hand_to_grip_site_axis_angle(state[:, self._state[_HAND_FIELD]])
 
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return frames out of the video, or images out of the table."""
@@ -187,16 +187,16 @@ class LerobotSource(DemonstrationSource):
         keys = [key for key, feature in self._features.items() if feature.get("dtype") in ("image", "video")]
         if not keys:
             raise self.fault(f"there are no images in it; its features are {', '.join(self._features)}")
-        usual = {key: _USUAL_CAMERAS.get(_short(key), _short(key)) for key in keys}
+        usual = {key: _USUAL_CAMERAS.get(_short_camera_name(key), _short_camera_name(key)) for key in keys}
         fields = tuple(
             ProprioceptionField(name, span.stop - span.start, "as the dataset states it")
             for name, span in self._state.items()
         )
-        if _HAND in self._state and _GRIP_SITE not in self._state:
-            fields += (ProprioceptionField(_GRIP_SITE, 3, "of the hand's, for a Panda"),)
+        if _HAND_FIELD in self._state and _GRIP_SITE_FIELD not in self._state:
+            fields += (ProprioceptionField(_GRIP_SITE_FIELD, 3, "of the hand's, for a Panda"),)
         return SourceFacts(
             format="lerobot",
-            cameras=cameras_by_our_names(self.path, keys, usual, self._options.cameras),
+            cameras=map_camera_names(self.path, keys, usual, self._options.cameras),
             image_size=_height_and_width(self._features[keys[0]]),
             proprioception_fields=fields,
             control_hz=self._options.control_hz or int(self._info["fps"]),
@@ -219,7 +219,7 @@ class LerobotSource(DemonstrationSource):
             return {}
         feature = self._features[self._state_key]
         size, names = int(feature["shape"][0]), _names_of(feature)
-        fields = self._options.state or _fields_named(names, size)
+        fields = self._options.state or _fields_from_names(names, size)
         if sum(length for _, length in fields) > size:
             raise self.fault(f"{self._state_key} has {size} numbers, the fields stated for it have more")
         spans, start = {}, 0
@@ -295,7 +295,7 @@ def _read_parquet(path: Path) -> Any:
         raise DemonstrationFileError(path, f"cannot be read as parquet ({error})") from error
 
 
-def _short(key: str) -> str:
+def _short_camera_name(key: str) -> str:
     prefix = next((prefix for prefix in _IMAGE_PREFIXES if key.startswith(prefix)), "")
     return key.removeprefix(prefix)
 
@@ -308,7 +308,7 @@ def _names_of(feature: dict[str, Any]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _fields_named(names: list[str], size: int) -> tuple[tuple[str, int], ...]:
+def _fields_from_names(names: list[str], size: int) -> tuple[tuple[str, int], ...]:
     """Return the fields that the names say: `field.0, field.1, ...` as our exporter writes, or LIBERO's state."""
     if size == sum(length for _, length in _LIBERO_STATE) and tuple(names[:3]) == _LIBERO_NAMES:
         return _LIBERO_STATE

@@ -16,7 +16,7 @@ from vla_bench.core.types import ImageArray
 from vla_bench.demos.formats import exporters
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 
-_SUCCESS = "next.success"
+_SUCCESS_KEY = "next.success"
 _FILE = "chunk-000/file-000"
 _ACTION_NAMES = ["x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "gripper"]
 _ENCODING = {"g": "2", "crf": "18"}  # a key frame every other frame, as LeRobot has it: frames are read at random
@@ -58,7 +58,7 @@ def _write_tables(source: DemonstrationSource, folder: Path) -> None:
         (folder / part).mkdir(parents=True)
     data = {name: list(values) for name, values in columns.items()}
     parquet.write_table(arrow.Table.from_pydict(data), folder / f"data/{_FILE}.parquet")
-    parquet.write_table(arrow.Table.from_pylist(_about_episodes(source)), folder / f"meta/episodes/{_FILE}.parquet")
+    parquet.write_table(arrow.Table.from_pylist(_episode_records(source)), folder / f"meta/episodes/{_FILE}.parquet")
     _write_tasks(tasks, folder / "meta" / "tasks.parquet")
     statistics = {name: _statistics(values) for name, values in columns.items()}
     (folder / "meta" / "stats.json").write_text(json.dumps(statistics, indent=4) + "\n")
@@ -77,18 +77,18 @@ def _columns(source: DemonstrationSource, tasks: Sequence[str]) -> dict[str, NDA
         "index": np.arange(len(frame)),
         "task_index": np.repeat([tasks.index(one.instruction) for one in source.episodes], lengths),
     }
-    if _says_success(source):  # true at the last step of an episode that succeeded
+    if _has_success_labels(source):  # true at the last step of an episode that succeeded
         last = np.cumsum(lengths) - 1
-        columns[_SUCCESS] = np.zeros(len(frame), dtype=bool)
-        columns[_SUCCESS][last] = [one.success for one in source.episodes]
+        columns[_SUCCESS_KEY] = np.zeros(len(frame), dtype=bool)
+        columns[_SUCCESS_KEY][last] = [one.success for one in source.episodes]
     return columns
 
 
-def _says_success(source: DemonstrationSource) -> bool:
+def _has_success_labels(source: DemonstrationSource) -> bool:
     return all(one.success is not None for one in source.episodes)
 
 
-def _about_episodes(source: DemonstrationSource) -> list[dict[str, Any]]:
+def _episode_records(source: DemonstrationSource) -> list[dict[str, Any]]:
     rows, start = [], 0
     for number, episode in enumerate(source.episodes):
         end = start + episode.steps
@@ -134,17 +134,17 @@ def _info(source: DemonstrationSource) -> dict[str, Any]:
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
         "features": {
-            **{f"observation.images.{camera}": _about_video(source, camera) for camera in facts.cameras},
+            **{f"observation.images.{camera}": _video_feature(source, camera) for camera in facts.cameras},
             "observation.state": {"dtype": "float32", "shape": [len(names)], "names": names},
             "action": {"dtype": "float32", "shape": [len(_ACTION_NAMES)], "names": _ACTION_NAMES},
             "timestamp": {"dtype": "float32", "shape": [1], "names": None},
             **{name: {"dtype": kind, "shape": [1], "names": None} for name, kind in scalars.items()},
-            **({_SUCCESS: {"dtype": "bool", "shape": [1], "names": None}} if _says_success(source) else {}),
+            **({_SUCCESS_KEY: {"dtype": "bool", "shape": [1], "names": None}} if _has_success_labels(source) else {}),
         },
     }
 
 
-def _about_video(source: DemonstrationSource, camera: str) -> dict[str, Any]:
+def _video_feature(source: DemonstrationSource, camera: str) -> dict[str, Any]:
     size = _size(source, camera)
     video = {"video.fps": source.facts.control_hz, "video.codec": "h264", "has_audio": False}
     video["video.pix_fmt"] = _pixel_format(size)

@@ -4,7 +4,12 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from vla_bench.demos.formats.robomimic import GRIP_SITE, HAND, ObservationField, RobosuiteHdf5Source
+from vla_bench.demos.formats.robomimic import (
+    GRIP_SITE_DESCRIPTION,
+    HAND_DESCRIPTION,
+    ObservationField,
+    RobosuiteHdf5Source,
+)
 from vla_bench.demos.hdf5 import data_attributes, first_observations
 from vla_bench.demos.sources import FORMATS, panda_hand_to_grip_site_axis_angle
 
@@ -20,9 +25,9 @@ from vla_bench.demos.sources import FORMATS, panda_hand_to_grip_site_axis_angle
 # ~ point
 # ~ between the fingertips, as our environments give it; as stored it is `hand_axis_angle`.
 
-_SCENE = re.compile(r"^[A-Z_]+_SCENE\d+_")
-_LANGUAGE = re.compile(r"\(:language\s+([^)]*)\)")
-_FILE_END = "_demo"
+_SCENE_PREFIX = re.compile(r"^[A-Z_]+_SCENE\d+_")
+_LANGUAGE_PATTERN = re.compile(r"\(:language\s+([^)]*)\)")
+_FILE_SUFFIX = "_demo"
 
 
 @FORMATS.named("libero")
@@ -34,14 +39,16 @@ class LiberoSource(RobosuiteHdf5Source):
     usual_cameras: ClassVar = {"agentview_rgb": "agentview", "eye_in_hand_rgb": "wrist"}
     fields = (
         ObservationField("end_effector_position", "ee_pos", "m, world frame, point between the fingertips"),
-        ObservationField("end_effector_axis_angle", "ee_ori", GRIP_SITE, panda_hand_to_grip_site_axis_angle),
+        ObservationField(
+            "end_effector_axis_angle", "ee_ori", GRIP_SITE_DESCRIPTION, panda_hand_to_grip_site_axis_angle
+        ),
         ObservationField("gripper_position", "gripper_states", "m, finger joints"),
         ObservationField("joint_positions", "joint_states", "rad"),
-        ObservationField("hand_axis_angle", "ee_ori", HAND),
+        ObservationField("hand_axis_angle", "ee_ori", HAND_DESCRIPTION),
     )
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         """Return whether the file has LIBERO's attributes or observations."""
         observations = first_observations(path)
         return "problem_info" in data_attributes(path) or bool(observations & {"agentview_rgb", "eye_in_hand_rgb"})
@@ -51,10 +58,10 @@ class LiberoSource(RobosuiteHdf5Source):
         said = self._json("problem_info").get("language_instruction")
         if isinstance(said, list):
             said = "".join(said)
-        if not said and (found := _LANGUAGE.search(str(self._data.attrs.get("bddl_file_content", "")))):
+        if not said and (found := _LANGUAGE_PATTERN.search(str(self._data.attrs.get("bddl_file_content", "")))):
             said = found[1]
-        if not said and self.path.stem.endswith(_FILE_END):
-            said = _SCENE.sub("", self.path.stem.removesuffix(_FILE_END)).replace("_", " ")
+        if not said and self.path.stem.endswith(_FILE_SUFFIX):
+            said = _SCENE_PREFIX.sub("", self.path.stem.removesuffix(_FILE_SUFFIX)).replace("_", " ")
         return str(said).strip().strip('"') or None if said else None
 
     def suite_and_task(self) -> tuple[str, str]:
@@ -62,8 +69,8 @@ class LiberoSource(RobosuiteHdf5Source):
         bddl = PurePosixPath(str(self._data.attrs.get("bddl_file_name", "")))
         if bddl.name:
             return bddl.parent.name or "libero", bddl.stem
-        return "libero", self.path.stem.removesuffix(_FILE_END)
+        return "libero", self.path.stem.removesuffix(_FILE_SUFFIX)
 
-    def without_images(self) -> str:
+    def missing_images_hint(self) -> str:
         """Name LIBERO's own way to images."""
         return "Make it again with LIBERO's `scripts/create_dataset.py --use-camera-obs`."

@@ -15,7 +15,7 @@ from vla_bench.demos.sources import (
     EpisodeFacts,
     SourceFacts,
     SourceOptions,
-    cameras_by_our_names,
+    map_camera_names,
 )
 from vla_bench.demos.store import DemonstrationFile
 
@@ -32,7 +32,7 @@ class NativeSource(DemonstrationSource):
         header = self._file.header
         self.facts = SourceFacts(
             format="ours",
-            cameras=cameras_by_our_names(path, header.cameras, {}, options.cameras),
+            cameras=map_camera_names(path, header.cameras, {}, options.cameras),
             image_size=(header.image_size, header.image_size),
             proprioception_fields=header.proprioception_fields,
             control_hz=options.control_hz or header.control_hz,
@@ -49,7 +49,7 @@ class NativeSource(DemonstrationSource):
         }
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         """Return whether the file says that it is ours."""
         return data_attributes(path).get("format") == FORMAT
 
@@ -69,7 +69,7 @@ class NativeSource(DemonstrationSource):
         """Return a subset of the file's masks."""
         return self._file.mask(subset) if subset in self._file.masks() else ()
 
-    def step_words(self, name: str) -> tuple[str, ...]:
+    def step_labels(self, name: str) -> tuple[str, ...]:
         """Return the phase of each step, and whether it was disturbed or makes good for it."""
         one = self._file.read(name, cameras=())
         pairs = zip(one.phases, one.labels, strict=True)

@@ -28,17 +28,17 @@ from vla_bench.demos.sources import (
     EpisodeFacts,
     SourceFacts,
     SourceOptions,
-    cameras_by_our_names,
+    map_camera_names,
     panda_hand_to_grip_site,
     quats_xyzw_to_axis_angle,
-    signed_as_from_matrix,
+    with_mujoco_site_sign,
 )
 
 # ~ What robomimic's and LIBERO's HDF5 files share: robosuite's controllers, observations by key, masks.
 
 _DELTA_SCALES = [MAX_DELTA_POSITION_M] * 3 + [MAX_DELTA_ROTATION_RAD] * 3
-GRIP_SITE = "rad, world frame, point between the fingertips, robosuite's sign convention"
-HAND = "rad, world frame, the hand's body as robosuite observes it, robosuite's sign convention"
+GRIP_SITE_DESCRIPTION = "rad, world frame, point between the fingertips, robosuite's sign convention"
+HAND_DESCRIPTION = "rad, world frame, the hand's body as robosuite observes it, robosuite's sign convention"
 _SUCCESS_REWARD = 1.0  # robosuite's reward of a reached goal, sparse or shaped
 
 
@@ -84,7 +84,7 @@ class RobosuiteHdf5Source(DemonstrationSource):
         """Return what the file's episodes are of."""
         raise NotImplementedError
 
-    def without_images(self) -> str:
+    def missing_images_hint(self) -> str:
         """Say what to do about a file that has no images."""
         raise NotImplementedError
 
@@ -127,12 +127,12 @@ class RobosuiteHdf5Source(DemonstrationSource):
         observations = self._data[self._names[0]].get("obs", {})
         images = [key for key, found in observations.items() if found.ndim == 4 and found.dtype == np.uint8]
         if not images:
-            raise self.fault(f"there are no images in it. {self.without_images()}")
+            raise self.fault(f"there are no images in it. {self.missing_images_hint()}")
         self._require_delta_controller()
         self._fields = self._fields_in(observations)
         return SourceFacts(
             format=self.format,
-            cameras=cameras_by_our_names(self.path, images, self.usual_cameras, self._options.cameras),
+            cameras=map_camera_names(self.path, images, self.usual_cameras, self._options.cameras),
             image_size=observations[images[0]].shape[1:3],
             proprioception_fields=tuple(
                 ProprioceptionField(one.name, one.size or int(observations[one.key].shape[1]), one.description)
@@ -218,12 +218,12 @@ class RobosuiteHdf5Source(DemonstrationSource):
 # ~ robomimic's HDF5 files with images, as its `dataset_states_to_obs.py` writes them (robomimic 0.3 to 0.5).
 
 
-def _of_site(quats_xyzw: FloatArray) -> NDArray[np.float32]:
-    return quats_xyzw_to_axis_angle(signed_as_from_matrix(quats_xyzw))
+def _site_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
+    return quats_xyzw_to_axis_angle(with_mujoco_site_sign(quats_xyzw))
 
 
-def _of_hand(quats_xyzw: FloatArray) -> NDArray[np.float32]:
-    return _of_site(panda_hand_to_grip_site(quats_xyzw))
+def _hand_to_site_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
+    return _site_axis_angle(panda_hand_to_grip_site(quats_xyzw))
 
 
 @FORMATS.named("robomimic")
@@ -235,16 +235,25 @@ class RobomimicSource(RobosuiteHdf5Source):
     usual_cameras: ClassVar = {"agentview_image": "agentview", "robot0_eye_in_hand_image": "wrist"}
     fields = (
         ObservationField("end_effector_position", "robot0_eef_pos", "m, world frame, point between the fingertips"),
-        ObservationField("end_effector_axis_angle", "robot0_eef_quat_site", GRIP_SITE, _of_site, size=3),
-        ObservationField("end_effector_axis_angle", "robot0_eef_quat", GRIP_SITE, _of_hand, size=3, robot="Panda"),
+        ObservationField(
+            "end_effector_axis_angle", "robot0_eef_quat_site", GRIP_SITE_DESCRIPTION, _site_axis_angle, size=3
+        ),
+        ObservationField(
+            "end_effector_axis_angle",
+            "robot0_eef_quat",
+            GRIP_SITE_DESCRIPTION,
+            _hand_to_site_axis_angle,
+            size=3,
+            robot="Panda",
+        ),
         ObservationField("gripper_position", "robot0_gripper_qpos", "m, finger joints"),
         ObservationField("joint_positions", "robot0_joint_pos", "rad"),
         ObservationField("joint_velocities", "robot0_joint_vel", "rad/s"),
-        ObservationField("hand_axis_angle", "robot0_eef_quat", HAND, quats_xyzw_to_axis_angle, size=3),
+        ObservationField("hand_axis_angle", "robot0_eef_quat", HAND_DESCRIPTION, quats_xyzw_to_axis_angle, size=3),
     )
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
+    def recognizes(cls, path: Path) -> bool:
         """Return whether the file has robomimic's attributes or robosuite's observations, and is not ours."""
         attributes = data_attributes(path)
         if attributes.get("format") == FORMAT or "problem_info" in attributes:
@@ -265,7 +274,7 @@ class RobomimicSource(RobosuiteHdf5Source):
         """Return `robomimic` and the environment's name."""
         return "robomimic", str(self._env_args.get("env_name", self.path.stem))
 
-    def without_images(self) -> str:
+    def missing_images_hint(self) -> str:
         """Name robomimic's own way to images."""
         return (
             "Render them with robomimic: `python robomimic/scripts/dataset_states_to_obs.py --done_mode 2 "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demos.made_up import demonstration, header
+from tests.demos.synthetic import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.demos import open_source, summarize, write_contact_sheet, write_demonstrations, write_videos
 

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.demos.foreign import WRITERS, content
+from tests.demos.other_formats import WRITERS, content
 from vla_bench.core.errors import ConventionError, DemonstrationFileError, VlaBenchError
 from vla_bench.demos.editing import merge_files, split_file
-from vla_bench.demos.sources import SourceOptions, open_source, require_followed
+from vla_bench.demos.sources import SourceOptions, open_source, require_stated_conventions
 from vla_bench.demos.summary import source_lines, summarize
 
 EPISODES = (content(0), content(1, steps=9))
@@ -151,4 +151,4 @@ def test_actions_that_are_no_numbers_are_told_and_do_not_hide_the_rest(tmp_path:
 def test_a_convention_that_ours_contradicts_is_refused(ours: Path, option: str, stated: str) -> None:
     options = SourceOptions(**{option: stated})  # type: ignore[arg-type]
     with open_source(ours, options) as source, pytest.raises(ConventionError, match=f"--{option} {stated}"):
-        require_followed([source], options)
+        require_stated_conventions([source], options)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from tests.demos.made_up import demonstration, header
+from tests.demos.synthetic import demonstration, header
 from vla_bench.core.geometry import quat_wxyz_to_axis_angle
 from vla_bench.core.types import ProprioceptionField
 from vla_bench.demos import write_demonstrations

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.demos.made_up import demonstration, header
+from tests.demos.synthetic import demonstration, header
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import RenderingError
 from vla_bench.demos import CollectOptions, Demonstration, FileHeader

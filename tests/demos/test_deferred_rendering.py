@@ -11,7 +11,7 @@ import pytest
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import ACTION_DIM, Observation
 from vla_bench.demos import CollectOptions, DemonstrationFile
-from vla_bench.demos.attempts import Parts, RecordingFactory
+from vla_bench.demos.attempts import PartialFiles, RecordingFactory
 from vla_bench.demos.devices import Decision
 from vla_bench.demos.devices.automatic import ExpertDevice
 from vla_bench.demos.filters import FilterOptions
@@ -39,7 +39,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def attempts(tmp_path: Path, **options: Any) -> tuple[CollectOptions, Callable[[EpisodeIdentity], Any]]:
     made = CollectOptions((IDENTITY.suite,), tmp_path / "demos.hdf5", image_size=48, **options)
-    Parts(made.output).begin(made.configuration())
+    PartialFiles(made.output).begin(made.configuration())
     return made, RecordingFactory(made, DeviceRecorder)()
 
 
@@ -56,7 +56,7 @@ def test_steps_that_are_filtered_out_are_not_drawn(tmp_path: Path, drawn: list[i
     identity = replace(IDENTITY, suite=suite, task=task)
     options, attempt = attempts(tmp_path, filters=OFTEN_IDLE, depth=True)
     attempted = attempt(identity)
-    with DemonstrationFile(next(Parts(options.output).folder.glob("*.hdf5"))) as file:
+    with DemonstrationFile(next(PartialFiles(options.output).folder.glob("*.hdf5"))) as file:
         kept, dropped = file.read("demo_0"), file.summary("demo_0").dropped_steps
     assert dropped > 0
     assert len(drawn) == attempted.steps + 1 == kept.steps + 1  # one more at the reset
@@ -66,7 +66,7 @@ def test_steps_that_are_filtered_out_are_not_drawn(tmp_path: Path, drawn: list[i
     for camera in options.cameras:
         np.testing.assert_array_equal(kept.images[camera], whole.images[camera][numbers])
         np.testing.assert_array_equal(kept.depth[camera], whole.depth[camera][numbers])
-        track = whole.cameras[camera].rows(numbers)
+        track = whole.cameras[camera].select_steps(numbers)
         np.testing.assert_array_equal(kept.cameras[camera].pose_world, track.pose_world)
     np.testing.assert_array_equal(kept.proprioception, whole.proprioception[numbers])
 

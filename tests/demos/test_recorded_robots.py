@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import vla_bench
-from tests.demos.made_up import header
+from tests.demos.synthetic import header
 from vla_bench.demos import CollectOptions, DemonstrationFile, collect
 from vla_bench.demos.header import FileHeader
 from vla_bench.training.dataset import robot_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.demos import made_up_recorders as recorders
+from tests.demos import synthetic_recorders as recorders
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputInUseError, OutputMismatchError, UnknownNameError
 from vla_bench.core.files import claimed
@@ -119,7 +119,7 @@ def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
     """Begin collecting slowly."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from tests.demos.made_up_recorders import SlowRecorder\n"
+        "from tests.demos.synthetic_recorders import SlowRecorder\n"
         "from vla_bench.demos import CollectOptions, collect\n"
         "if __name__ == '__main__':\n"
         f"    collect(CollectOptions(('robosuite',), Path(sys.argv[1]), {TASKS!r}, episodes={options.episodes},"
