@@ -131,7 +131,7 @@ def test_an_episode_is_found_by_as_much_of_its_name_as_it_takes(text: str, index
         ("lift", "Expected task/index"),
         ("lift/x", "Expected task/index"),
         ("lif/0", "Did you mean 'lift'"),
-        ("lift/1", "names several episodes: s.lift/clean/0/1, s.lift/clean/5/1"),
+        ("lift/1", "matches several episodes: s.lift/clean/0/1, s.lift/clean/5/1"),
         ("lift/9", "The indices of lift are 0 to 2"),
     ],
 )

@@ -116,7 +116,7 @@ def test_a_peer_imports_nothing_of_ours_and_no_peer_outside_make(name: str) -> N
 
 
 def test_the_script_of_a_process_is_for_old_pythons_too() -> None:
-    script = Path(peers["robosuite"].module).parents[1] / "serving.py"
+    script = Path(peers["robosuite"].module).parents[1] / "workload_server.py"
     ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 8))
 
 

@@ -52,12 +52,12 @@ def benchmark(
         bool, typer.Option("--measures/--no-measures", help="Take the measures, or profile and growth alone.")
     ] = True,
     check: Annotated[
-        bool, typer.Option("--check_regressions", help="Compare with the record; exit status 1 if worse.")
+        bool, typer.Option("--check", help="Compare with the record; exit status 1 if worse.")
     ] = False,
-    record: Annotated[Path, typer.Option(help="BenchmarkRecord that --check_regressions compares with.")] = _RESULTS
+    record: Annotated[Path, typer.Option(help="Record that --check compares with.")] = _RESULTS
     / "performance.json",
     tolerance: Annotated[
-        float, typer.Option(min=1, max=90, help="Percent by which --check_regressions lets a median be worse.")
+        float, typer.Option(min=1, max=90, help="Percent by which --check lets a median be worse.")
     ] = 25.0,
     turns: Annotated[int | None, typer.Option(min=1, help="Turns of what takes turns. [default: 5]")] = None,
     workers: Workers = None,

@@ -1,32 +1,31 @@
-"""A size-bounded cache of shared values."""
+"""A size-bounded cache of shared values.
+
+The bound is in bytes because the models of different suites differ in size by a factor of five.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
-# ~ What is made once for all that use it, and kept for a while afterwards: up to so many bytes, not so many things.
-# ~
-# ~ A model of one suite fills five times what one of another does, so that a number of them bounds no memory.
-
 Value = TypeVar("Value")
 
 
 class SizedCache(Generic[Value]):
-    """Values by the arguments that they are made from.
+    """A cache of shared values with a limit in bytes.
 
-    As long as somebody holds a value, the same arguments give the same one. Those asked for last are kept besides:
-    the very last one, and those before it while all together fill `most_bytes`.
+    Values in use are never dropped: while a value is referenced, the same arguments return it. Unused values are dropped
+    least recently used first, as soon as all cached values exceed `most_bytes`; the most recent value always stays.
     """
 
     def __init__(self, make: Callable[..., Value], bytes_of: Callable[[Value], int], most_bytes: int) -> None:
         self._make, self._bytes_of, self._most_bytes = make, bytes_of, most_bytes
-        self.made = 0  # values so far
+        self.made = 0  # number of values created
         self._alive: WeakValueDictionary[Hashable, Value] = WeakValueDictionary()
-        self._last: OrderedDict[Hashable, Value] = OrderedDict()  # the one asked for longest ago first
+        self._last: OrderedDict[Hashable, Value] = OrderedDict()  # least recently used first
 
     def __call__(self, *arguments: Hashable) -> Value:
-        """Return the value that is made from these arguments."""
+        """Return the value for these arguments, creating it if needed."""
         value = self._alive.get(arguments)
         if value is None:
             value = self._alive[arguments] = self._make(*arguments)
@@ -39,5 +38,5 @@ class SizedCache(Generic[Value]):
         return value
 
     def alive(self) -> tuple[Value, ...]:
-        """Return the values that there are now, kept or held by somebody else."""
+        """Return the values that exist now, cached or referenced elsewhere."""
         return tuple(self._alive.values())

@@ -12,14 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from vla_bench.core.errors import ConfigurationError
 
-# ~ Plain data as TOML text.
-
 
 def to_toml(content: Mapping[str, Any], within: str = "") -> str:
-    """Return plain data (mappings, sequences, text, numbers, truth values) as TOML; entries that are None are left out.
-
-    JSON's text, numbers and truth values are TOML's too.
-    """
+    """Return plain data (mappings, sequences, text, numbers, booleans) as TOML; entries that are None are omitted."""
     plain = [f"{key} = {_value(value)}" for key, value in content.items() if _is_plain(value)]
     tables = [(key, value) for key, value in content.items() if isinstance(value, Mapping)]
     parts = ["\n".join(plain)] if plain else []
@@ -45,16 +40,13 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-# ~ TOML files and options checked against a pydantic model: a mistake names the file, the field and what is
-# ~ expected.
-
 Model = TypeVar("Model", bound=BaseModel)
 
-_SHOWN = 60  # characters of a wrong value
+_SHOWN = 60  # characters shown of a wrong value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return a TOML file's content; raise `ConfigurationError` when it cannot be read as one."""
+    """Return the content of a TOML file; raise `ConfigurationError` if it is not valid TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -66,7 +58,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def validated(model: type[Model], content: Mapping[str, Any], source: Path | str, within: str = "") -> Model:
     """Return `content` as a `model`; raise `ConfigurationError` for the first mistake.
 
-    `source` is the file or command that the content comes from, `within` the table of it that `content` is.
+    `source` is the file or command that the content comes from, `within` the table that `content` belongs to.
     """
     try:
         return model.model_validate(content)
@@ -78,10 +70,10 @@ def validated(model: type[Model], content: Mapping[str, Any], source: Path | str
 def salvaged(
     model: type[Model], content: dict[str, Any], source: Path | str, substitutes: Mapping[str, Any]
 ) -> tuple[Model | None, list[ConfigurationError]]:
-    """Return all mistakes in `content`, and a `model` of what is left without them, so that the rest can be checked.
+    """Return all mistakes in `content`, and a `model` of the valid rest, so that the rest can be checked further.
 
-    A wrong field is left out, and so is an entry of a list that lacks a field; `substitutes` are values for fields of
-    the outermost table that must be there. None where nothing is left.
+    Invalid fields and list entries with missing fields are removed; `substitutes` are values for required fields of the
+    outermost table. The model is None if nothing valid remains.
     """
     rest = copy.deepcopy(content)
     found: list[ConfigurationError] | None = None
@@ -98,7 +90,7 @@ def salvaged(
 
 
 def _innermost_problems(error: ValidationError) -> list[Mapping[str, Any]]:
-    """Leave out of what pydantic found what only follows: a list is too short where all its entries are wrong."""
+    """Remove errors that only follow from others: a list is too short because all its entries are invalid."""
     problems = error.errors(include_url=False)
     above = {problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))}
     return [problem for problem in problems if problem["loc"] not in above]
@@ -107,7 +99,7 @@ def _innermost_problems(error: ValidationError) -> list[Mapping[str, Any]]:
 def _take_out(
     content: dict[str, Any], locations: Iterable[Sequence[int | str]], substitutes: Mapping[str, Any]
 ) -> bool:
-    """Take out what is at each location, or the entry that lacks it, and say whether that could be done."""
+    """Remove the value at each location, or the entry that lacks it; return whether anything was removed."""
     entries: dict[tuple[int, int | str], tuple[Any, int | str]] = {}
     for location in locations:
         holder, key = _innermost(content, location)
@@ -118,12 +110,12 @@ def _take_out(
         else:
             entries[id(holder), key] = holder, key
     for holder, key in sorted(entries.values(), key=lambda entry: str(entry[1]).zfill(9), reverse=True):
-        del holder[key]  # of one list the last first, so that the others keep their numbers
+        del holder[key]  # last list entry first, so that the other indices stay valid
     return True
 
 
 def _innermost(content: dict[str, Any], location: Sequence[int | str]) -> tuple[Any, int | str]:
-    """Return the innermost table or list with an entry on the way to `location`, and the entry's key."""
+    """Return the innermost existing table or list on the path to `location`, and the key of its entry."""
     holder, key, current = None, location[0], content
     for part in location:
         in_table = isinstance(current, dict) and part in current
@@ -135,7 +127,7 @@ def _innermost(content: dict[str, Any], location: Sequence[int | str]) -> tuple[
 
 
 def _without_unknown_fields(problems: list[Mapping[str, Any]], model: type[BaseModel]) -> list[Mapping[str, Any]]:
-    """Leave out what is missing only because its name is misspelt."""
+    """Remove errors of missing fields whose name is only misspelled."""
     misspelt = {
         (*problem["loc"][:-1], near)
         for problem in problems
@@ -146,7 +138,7 @@ def _without_unknown_fields(problems: list[Mapping[str, Any]], model: type[BaseM
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str, str, str]:
-    """Return field, problem and what is expected; of a misspelt field and the one missing for it, the misspelt."""
+    """Return field, problem and expected value; prefer a misspelled field to the one missing because of it."""
     problems = error.errors(include_url=False)
     return _problem_text(
         next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0]), model
@@ -168,7 +160,7 @@ def _problem_text(details: Mapping[str, Any], model: type[BaseModel]) -> tuple[s
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Return the names of the fields of the table at `location`, none where that is not a plain table."""
+    """Return the field names of the table at `location`, or none if it is not a plain table."""
     current: Any = model
     for part in location:
         if isinstance(part, int):

@@ -13,23 +13,23 @@ from vla_bench.core.errors import UnknownNameError, VlaBenchError
 
 CLEAN = "clean"  # the variant without perturbation
 
-_SCENE_DECIMALS = 5  # of m, rad, m/s: processors differ by 1e-15 or so in what a reset computes, scenes by far more
-_ROUNDED = f"r{_SCENE_DECIMALS}:"  # begins a hash of rounded numbers; earlier hashes were of every bit
+_SCENE_DECIMALS = 5  # of m, rad, m/s: resets differ by about 1e-15 between CPUs, different scenes by far more
+_ROUNDED = f"r{_SCENE_DECIMALS}:"  # prefix of hashes of rounded numbers; earlier hashes covered every bit
 
 
 @dataclass(frozen=True, order=True)
 class EpisodeIdentity:
-    """Which episode of which task: the scene is a pure function of these five fields."""
+    """Identity of an episode: the scene is a pure function of these five fields."""
 
     suite: str
     task: str
     index: int
     seed: int = 0  # base seed of the run
-    variant: str = CLEAN  # or a perturbation, as `axis=severity,...`, of the clean episode
+    variant: str = CLEAN  # or a perturbation of the clean episode, as `axis=severity,...`
 
     @property
     def perturbation(self) -> str:
-        """The perturbation that the variant is; "" for none."""
+        """The perturbation of the variant; "" for none."""
         return self.variant if "=" in self.variant else ""
 
     @property
@@ -48,19 +48,21 @@ class EpisodeIdentity:
         return np.random.default_rng(np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype=np.uint32))
 
     def scene_seed(self) -> int:
-        """Return the seed to give to `env.reset(seed=...)`; a perturbed episode has the scene of the clean one."""
+        """Return the seed for `env.reset(seed=...)`; a perturbed episode has the scene of the clean one."""
         scene = replace(self, variant=CLEAN) if self.perturbation else self
         return int(scene.generator("scene").integers(2**31))
 
 
 def find_episode(text: str, known: Iterable[EpisodeIdentity]) -> EpisodeIdentity:
-    """Return the episode that `text` names: `suite.task/variant/seed/index`, of which all but task and index may be
-    left out as long as only one of the `known` episodes is meant. Raise `VlaBenchError` otherwise.
+    """Return the episode named by `text`, as `suite.task/variant/seed/index`.
+
+    All parts but task and index may be omitted if exactly one of the `known` episodes matches. Raise `VlaBenchError`
+    otherwise.
     """
     known = sorted(known)
     parts = text.split("/")
     if not 2 <= len(parts) <= 4 or not parts[-1].isdecimal():
-        raise VlaBenchError(f"{text!r} names no episode. Expected task/index, or suite.task/variant/seed/index.")
+        raise VlaBenchError(f"{text!r} is not an episode name. Expected task/index, or suite.task/variant/seed/index.")
     task, between, index = parts[0], parts[1:-1], int(parts[-1])
     of_task = [episode for episode in known if task in (episode.task, episode.task_id)]
     if not of_task:
@@ -73,24 +75,24 @@ def find_episode(text: str, known: Iterable[EpisodeIdentity]) -> EpisodeIdentity
     if len(found) == 1:
         return found[0]
     if found:
-        raise VlaBenchError(f"{text!r} names several episodes: {', '.join(episode.name for episode in found)}.")
+        raise VlaBenchError(f"{text!r} matches several episodes: {', '.join(episode.name for episode in found)}.")
     others = sorted({episode.index for episode in of_task})
     raise VlaBenchError(f"No recorded episode {text!r}. The indices of {task} are {others[0]} to {others[-1]}.")
 
 
 def scene_hash(*arrays: NDArray[np.generic]) -> str:
-    """Return the hash of a scene's numbers, as `r5:` and a digest: floats rounded to 5 decimals, all else as it is.
+    """Return the hash of the numbers of a scene, `r5:` and a digest; floats are rounded to 5 decimals.
 
-    So the same episode has the same hash on processors that round differently.
+    Rounding makes the hash of an episode equal on CPUs that round differently.
     """
     return _ROUNDED + array_hash(*map(_rounded, arrays))
 
 
 def other_kind_of_scene_hash(first: str, second: str) -> str:
-    """Say why two scene hashes cannot be compared; "" where they can."""
+    """Return why two scene hashes cannot be compared, or "" if they can."""
     if first.startswith(_ROUNDED) == second.startswith(_ROUNDED):
         return ""
-    return f"only one is of rounded numbers ({_ROUNDED}...), the other was recorded before scene hashes were rounded"
+    return f"only one covers rounded numbers ({_ROUNDED}...), the other was recorded before scene hashes were rounded"
 
 
 def array_hash(*arrays: NDArray[np.generic]) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-_LISTED = ("task", "suite", "policy")  # what `vla-bench list` shows
+_LISTED = ("task", "suite", "policy")  # kinds that `vla-bench list` shows
 
 
 class VlaBenchError(Exception):
     """Root of every error that the package raises on purpose; the command line prints it without a traceback."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Unpickled from its text, not through an __init__ that wants the facts: a pool waits for ever when that fails.
+        # Unpickled from its text, because __init__ takes other arguments: a process pool would wait forever on a failure.
         return _with_text, (type(self), self.args)
 
 
@@ -58,7 +58,7 @@ class CheckpointError(VlaBenchError):
 
 
 class ConventionError(VlaBenchError):
-    """A policy card, an environment and a demonstration file that do not speak the same conventions."""
+    """A policy card, an environment and a demonstration file with different conventions."""
 
 
 class RenderingError(VlaBenchError):
@@ -81,14 +81,14 @@ class OutputInUseError(VlaBenchError):
 
 
 class OutputPathError(VlaBenchError):
-    """An output path that cannot be one, because it names the working folder or the root."""
+    """An output path that names the working folder or the root."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"--output {path}: expected the name of a file or folder to make, such as {path / 'output'}.")
+        super().__init__(f"--output {path}: expected the name of a file or folder to create, such as {path / 'output'}.")
 
 
 class OutputMismatchError(VlaBenchError):
-    """An existing output made with another configuration than the one asked for now."""
+    """An existing output that was made with another configuration than the requested one."""
 
     def __init__(self, path: Path, differences: Iterable[str]) -> None:
         super().__init__(

@@ -11,15 +11,13 @@ from typing import IO, Self
 
 from vla_bench.core.errors import OutputInUseError, OutputPathError
 
-# ~ Things that hold a file or a process until they are closed, at the latest at the end of a `with` block.
-
 
 class Closing(ABC):
-    """Base of what a `with` block closes."""
+    """Base of resources that are closed at the end of a `with` block at the latest."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release the resource."""
 
     def __enter__(self) -> Self:
         return self
@@ -30,40 +28,38 @@ class Closing(ABC):
         self.close()
 
 
-# ~ Where the data folders, caches and temporary files lie.
-
-TASKS_VARIABLE = "VLA_BENCH_TASKS"  # a user's task files and folders of them, separated as in PATH
+TASKS_VARIABLE = "VLA_BENCH_TASKS"  # task files of the user and folders of them, separated as in PATH
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def data_folder(name: str) -> Path:
-    """Return the data folder `envs`, `tasks`, `policies` or `baselines`: the clone's, or the wheel's copy of it."""
+    """Return the data folder `envs`, `tasks`, `policies` or `baselines` of the clone, or its copy in the wheel."""
     root = _PACKAGE.parent
     is_clone = (root / "pyproject.toml").is_file() and (root / name).is_dir()
     return root / name if is_clone else _PACKAGE / "data" / name
 
 
 def user_tasks() -> tuple[Path, ...]:
-    """Return the task files, and folders of task files, that `VLA_BENCH_TASKS` names. Worker processes inherit it."""
+    """Return the task files, and folders of task files, in `VLA_BENCH_TASKS`, which worker processes inherit."""
     named = os.environ.get(TASKS_VARIABLE, "").split(os.pathsep)
     return tuple(dict.fromkeys(Path(name).expanduser().resolve() for name in named if name))
 
 
 def add_user_tasks(*paths: Path | str) -> None:
-    """Add task files, or folders of them, to `VLA_BENCH_TASKS` of this process and of those that it starts."""
+    """Add task files, or folders of them, to `VLA_BENCH_TASKS` of this process and its child processes."""
     together = dict.fromkeys([*user_tasks(), *(Path(path).expanduser().resolve() for path in paths)])
     os.environ[TASKS_VARIABLE] = os.pathsep.join(map(str, together))
 
 
 def user_env_folders() -> tuple[Path, ...]:
-    """Return the folders named `envs` that lie beside a user's task files: objects, robots and scenes of their own."""
+    """Return the folders `envs` next to the task files of the user: their own objects, robots and scenes."""
     homes = (path if path.is_dir() else path.parent for path in user_tasks())
     return tuple(dict.fromkeys(home / "envs" for home in homes if (home / "envs").is_dir()))
 
 
 def cache_folder() -> Path:
-    """Return the folder for derived files that can be made again; `VLA_BENCH_CACHE` moves it."""
+    """Return the folder for derived files that can be regenerated; `VLA_BENCH_CACHE` overrides it."""
     root = os.environ.get("VLA_BENCH_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "vla_bench"
     folder = Path(root).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +68,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on failure."""
+    """Yield a temporary path in the same folder; rename it to `path` on success, delete it on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -82,14 +78,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-# ~ An exclusive claim on an output path, released by the system when its holder ends, however it ends.
-
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Hold `path` for this process, without leaving a trace.
+    """Lock the output `path` for this process; the system releases the lock when the process ends, however it ends.
 
-    Raises `OutputInUseError` when another process holds it, `OutputPathError` when it has no name, such as `.`.
+    Raises `OutputInUseError` if another process holds the lock, `OutputPathError` if the path has no name, such as `.`.
     """
     if not path.name:
         raise OutputPathError(path)
@@ -117,7 +111,7 @@ def _locked(path: Path, lock: Path) -> IO[str]:
                 raise OutputInUseError(path, handle.read().strip() or "unknown process") from None
         if _is(handle, lock):
             return handle
-        handle.close()  # its last holder deleted it between our opening and our locking it
+        handle.close()  # the last holder deleted the file between opening and locking
 
 
 def _is(handle: IO[str], lock: Path) -> bool:

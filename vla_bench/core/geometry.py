@@ -1,4 +1,9 @@
-"""Rotations and camera geometry."""
+"""Rotations and camera geometry.
+
+Quaternions are wxyz, as in MuJoCo; every name states the order. Rotations use plain floats because they run several times per
+control step on a few numbers, where floats are faster than arrays and equal bit for bit. Sines and cosines are NumPy's, which differ
+from the C library in the last bit. Cameras look along their -z axis with +y up in the image (MuJoCo's convention).
+"""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -7,12 +12,6 @@ from math import sqrt
 import numpy as np
 
 from vla_bench.core.types import FloatArray
-
-# ~ Rotation conversions. MuJoCo's quaternions are wxyz; the order stands in every name.
-# ~
-# ~ They are asked several times in every control step, for a few numbers each: plain floats are faster than arrays
-# ~ here,
-# ~ and the same to the bit. Sines and cosines stay numpy's, which differ from the C library's in the last bit.
 
 
 def quat_wxyz_to_matrix(quat_wxyz: FloatArray) -> FloatArray:
@@ -31,8 +30,8 @@ def quat_wxyz_to_matrix(quat_wxyz: FloatArray) -> FloatArray:
 def quat_wxyz_to_axis_angle(quat_wxyz: FloatArray) -> FloatArray:
     """Return axis times angle, (3,) [rad].
 
-    The quaternion's sign is kept, so the angle lies in 0..2 pi: robosuite's and LIBERO's convention. A converter
-    that flips w < 0 first gives other numbers, which policies trained on their data do not know.
+    The sign of the quaternion is kept, so the angle is in 0..2 pi, as in robosuite and LIBERO. A converter that flips
+    w < 0 first returns other numbers, which policies trained on their data have never seen.
     """
     w, x, y, z = np.asarray(quat_wxyz, dtype=np.float64).tolist()
     w = min(max(w, -1.0), 1.0)
@@ -78,18 +77,15 @@ def _norm(vector: FloatArray) -> float:
     return sqrt(float(vector.dot(vector)))
 
 
-# ~ Where cameras stand, as plain data. MuJoCo's convention: a camera looks along its -z axis, +y is up in the
-# ~ image.
-
 
 @dataclass(frozen=True)
 class CameraGeometry:
-    """One perspective camera with square pixels, whose optical axis meets the middle of the image."""
+    """A perspective camera with square pixels whose optical axis passes through the image center."""
 
     position_world: tuple[float, float, float]  # m
     quat_wxyz_world: tuple[float, float, float, float]
-    fovy_deg: float = 45.0  # of the image's whole height
-    moves_with: str | None = None  # the body that carries it, None where it stands still in the world
+    fovy_deg: float = 45.0  # of the whole image height
+    moves_with: str | None = None  # body that carries the camera, None if it is fixed in the world
 
     @cached_property
     def _axes(self) -> FloatArray:
@@ -104,31 +100,31 @@ class CameraGeometry:
 
     @property
     def right_world(self) -> FloatArray:
-        """Direction of the image's columns, to the right, (3,)."""
+        """Image x direction (right) in the world, (3,)."""
         return self._axes[:, 0]
 
     @property
     def up_world(self) -> FloatArray:
-        """Direction of the image's rows, upwards, (3,)."""
+        """Image up direction in the world, (3,)."""
         return self._axes[:, 1]
 
     @property
     def view_world(self) -> FloatArray:
-        """Direction that the camera looks in, (3,)."""
+        """Viewing direction in the world, (3,)."""
         return -self._axes[:, 2]
 
     @property
     def pose_world(self) -> FloatArray:
-        """Camera-to-world transform, (4, 4), in OpenCV's convention: x to the right, y down, z into the scene."""
+        """Camera-to-world transform, (4, 4), in the OpenCV convention: x right, y down, z into the scene."""
         return self._pose_world.copy()
 
     def intrinsics(self, image_size: int) -> FloatArray:
-        """Return the (3, 3) pinhole matrix of a square image [pixels]; (0, 0) is its corner, as for `project`."""
+        """Return the (3, 3) pinhole matrix of a square image [pixels]; (0, 0) is the image corner, as in `project`."""
         focal, middle = _focal(self.fovy_deg, image_size), 0.5 * image_size
         return np.array([[focal, 0.0, middle], [0.0, focal, middle], [0.0, 0.0, 1.0]])
 
     def project(self, points_world: FloatArray, image_size: int) -> FloatArray:
-        """Return columns and rows (..., 2) [pixels] of points (..., 3) in a square image; (0, 0) is its corner."""
+        """Return columns and rows (..., 2) [pixels] of points (..., 3) in a square image; (0, 0) is the image corner."""
         offset = np.asarray(points_world) - np.array(self.position_world)
         scale = _focal(self.fovy_deg, image_size)
         depth = offset @ self.view_world

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Map names to things of one kind; an unknown name raises `UnknownNameError` with the nearest ones.
+    """Map names to objects of one kind; an unknown name raises `UnknownNameError` with the nearest names.
 
     `package` names a Python package and `modules` name single modules that register members: they are imported on first
     look-up, so a new member is one new file in the package.
@@ -23,7 +23,7 @@ class Registry(Mapping[str, T]):
         self._members: dict[str, T] = {}
 
     def register(self, member: T, *, name: str | None = None) -> T:
-        """Add `member` under `name` (default: its `__name__`) and return it, so this serves as a decorator."""
+        """Add `member` under `name` (default: its `__name__`) and return it; also a decorator."""
         key = name or str(getattr(member, "__name__", ""))
         if not key:
             raise VlaBenchError(f"A {self.kind} needs a name to be registered.")
