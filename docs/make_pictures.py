@@ -1,9 +1,6 @@
 """Draw the README's picture of the tasks: `python docs/make_pictures.py`."""
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import matplotlib.pyplot as plt
 import numpy as np

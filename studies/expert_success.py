@@ -12,9 +12,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from provenance import command, hardware, software, today
@@ -25,6 +24,7 @@ from vla_bench.authoring.trials import Subject, Trial, TrialStore, mean_steps, t
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import written_whole
+from vla_bench.core.worker_pool import run_jobs
 from vla_bench.demos import CollectOptions, CollectProgress, collect
 from vla_bench.envs.environment import VlaBenchEnv, make
 from vla_bench.experts.catalogue import experts_by_name
@@ -85,20 +85,22 @@ def _run_trials(store: TrialStore, subjects: Sequence[Subject], options: argpars
     if not jobs:
         return
     began = time.monotonic()
-    with get_context("spawn").Pool(min(options.workers, len(jobs))) as pool:
-        for number, (subject, trial, seconds) in enumerate(pool.imap_unordered(_run_job, jobs), start=1):
-            if isinstance(trial, Trial):
-                store.add(subject, trial, seconds, today())
-            else:
-                print(f"\n{subject.task} {subject.expert}: {trial}")
-            left_min = (time.monotonic() - began) / number * (len(jobs) - number) / 60
-            print(
-                f"\r{number}/{len(jobs)} {subject.task} {subject.expert}, {left_min:.0f} min left  ", end="", flush=True
-            )
+    results = run_jobs([(job[0].task, job) for job in jobs], options.workers, _trial_work)
+    for number, ((subject, _), (trial, seconds)) in enumerate(results, start=1):
+        if isinstance(trial, Trial):
+            store.add(subject, trial, seconds, today())
+        else:
+            print(f"\n{subject.task} {subject.expert}: {trial}")
+        left_min = (time.monotonic() - began) / number * (len(jobs) - number) / 60
+        print(f"\r{number}/{len(jobs)} {subject.task} {subject.expert}, {left_min:.0f} min left  ", end="", flush=True)
     print()
 
 
-def _run_job(job: Job) -> tuple[Subject, Trial | str, float]:
+def _trial_work() -> Callable[[Job], tuple[Trial | str, float]]:
+    return _run_job
+
+
+def _run_job(job: Job) -> tuple[Trial | str, float]:
     """Return the outcome, or what went wrong, so that one bad task does not stop the others."""
     subject, index = job
     try:
@@ -106,9 +108,9 @@ def _run_job(job: Job) -> tuple[Subject, Trial | str, float]:
         identity = EpisodeIdentity(environment.task.suite, environment.task.name, index, variant=_VARIANT)
         began = time.perf_counter()
         trial = try_expert(environment, experts_by_name[subject.expert](environment.task), identity)
-        return subject, trial, time.perf_counter() - began
+        return trial, time.perf_counter() - began
     except Exception:
-        return subject, f"episode {index} was not run: {traceback.format_exc()}", 0.0
+        return f"episode {index} was not run: {traceback.format_exc()}", 0.0
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from provenance import command, hardware, software, today
 from training_step import BATCH_SIZES, Case, TrainingStep, estimated
 
 from vla_bench.core.files import written_whole
+from vla_bench.core.worker_pool import run_jobs
 from vla_bench.models.openvla.config import openvla_7b_config
 from vla_bench.training.memory import MemoryEstimate, StepShape, estimate_memory
 from vla_bench.training.methods import MethodOptions, TrainableNetwork
@@ -77,8 +78,12 @@ def main() -> None:
 
 
 def _in_own_process(function: Callable[[Any], Any], argument: Any) -> Any:
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, (argument,))
+    [(_, answer)] = run_jobs([(None, "")], 1, partial(_job_calling, function, argument))
+    return answer
+
+
+def _job_calling(function: Callable[[Any], Any], argument: Any) -> Callable[[str], Any]:
+    return lambda _: function(argument)
 
 
 def _measured_memory(case: Case) -> tuple[int, int, int]:

@@ -4,7 +4,10 @@ import os
 
 import pytest
 
-os.environ.setdefault("MUJOCO_GL", "egl")
+from vla_bench.core.process_environment import opengl_backend
+
+if backend := opengl_backend():
+    os.environ["MUJOCO_GL"] = backend  # for tests that import MuJoCo directly
 os.environ["OMP_NUM_THREADS"] = "1"  # small matrices gain nothing from more: the others wait in a loop
 os.environ.pop("VLA_BENCH_TASKS", None)  # a developer's own tasks are not the package's
 

@@ -18,8 +18,6 @@ import numpy as np
 import pytest
 from PIL import ImageGrab
 
-os.environ.setdefault("MUJOCO_GL", "egl")
-
 import vla_bench
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError

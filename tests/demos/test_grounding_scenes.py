@@ -12,10 +12,10 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError, UnknownNameError
 from vla_bench.demos import write_demonstrations
 from vla_bench.demos.grounding_scenes import (
+    SceneFactory,
     SceneFileError,
     SceneOptions,
     Scenes,
-    _render_job,
     make_scenes,
     positions_in_demonstrations,
     read_scenes,
@@ -91,12 +91,12 @@ def test_things_lie_in_the_basket_or_on_the_plate_at_times(scenes: Scenes) -> No
 
 
 def test_seed_and_number_alone_decide_a_scene(options: SceneOptions, scenes: Scenes) -> None:
-    again = _render_job((options, _COUNT - 2))  # in this process, without the scenes before it
+    again = SceneFactory(options)()(_COUNT - 2)  # in this process, without the scenes before it
     assert np.array_equal(again.images, scenes.images[-2:])
     assert np.array_equal(again.segments, scenes.segments[-2:])
     assert np.array_equal(again.positions_world, scenes.positions_world[-2:])
     assert np.array_equal(again.proprioception, scenes.proprioception[-2:])
-    other = _render_job((replace(options, seed=4), _COUNT - 2))
+    other = SceneFactory(replace(options, seed=4))()(_COUNT - 2)
     assert not np.array_equal(other.positions_world, again.positions_world)
 
 

@@ -1,14 +1,11 @@
 """Recording with the real environments and experts."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import vla_bench
 from vla_bench.core.episode import EpisodeIdentity

@@ -1,6 +1,5 @@
 """Recorded actions again, and recorded states drawn again, in the real environments of both engines."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +7,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 from tests.demos.synthetic import demonstration, header
 from tests.demos.synthetic_recorders import CrampedRenderFactory

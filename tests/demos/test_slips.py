@@ -1,13 +1,10 @@
 """Injected slips: while something is held it is lost, and the recovery is told from the rest."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-
-os.environ.setdefault("MUJOCO_GL", "egl")
 
 import vla_bench
 from vla_bench.core.episode import EpisodeIdentity

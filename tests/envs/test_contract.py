@@ -134,7 +134,7 @@ def test_same_seed_same_episode_whatever_came_before(environment: VlaBenchEnv) -
 def hashes_of_another_process() -> dict[str, list[list[str]]]:
     """The same of the first task of each suite, in a process of its own."""
     program = (
-        "import json, os; os.environ.setdefault('MUJOCO_GL', 'egl')\n"
+        "import json\n"
         "import vla_bench; from tests.envs.test_contract import hashes\n"
         f"made = [(name, vla_bench.make(name, image_size={_SIZE})) for name in {_FIRST_OF_EACH_SUITE}]\n"
         "print(json.dumps({name: hashes(environment, 4) for name, environment in made}))"

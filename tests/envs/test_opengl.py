@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from vla_bench.envs.rendering import backend as egl
-from vla_bench.envs.rendering.backend import has_osmesa, opengl_variables
+from vla_bench.core import egl_devices as egl
+from vla_bench.core.process_environment import has_osmesa, opengl_variables
 
 _LOAD = "from vla_bench.envs.rendering.backend import load_mujoco; load_mujoco()\n"
 _DRAW = """
@@ -76,7 +76,7 @@ print(environment.reset(seed=0)[0]["images"]["wrist"].std() > 5, os.environ["MUJ
 def test_osmesa_draws_where_egl_does_not_work() -> None:
     done = _run(_ENVIRONMENT, backend=None, MUJOCO_EGL_DEVICE_ID="9")
     assert done.stdout.split() == ["True", "osmesa"], done.stderr
-    assert "EGL does not work on this machine: OSMesa draws instead" in done.stderr
+    assert "EGL does not work on this machine. OSMesa renders on the CPU instead" in done.stderr
 
 
 @pytest.mark.skipif(has_osmesa(), reason="OSMesa is installed here")

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from tests.evaluation.tiny_environment import FIELDS, PicturedSpec, TinySpec, episodes
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.envs.vector.worker import process_variables, send_quickly
+from vla_bench.core.worker_process import WorkerProcess, send_message
 from vla_bench.evaluation.environment_slots import EnvironmentFacts
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.evaluation.worker_pool import WorkerPool, WorkerStartError
@@ -124,9 +123,9 @@ def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch
     sizes: list[int] = []
     answers: list[int] = []
 
-    def sent(connection: Connection, message: object) -> None:
+    def sent(process: WorkerProcess, message: object) -> None:
         sizes.append(len(pickle.dumps(message)))
-        send_quickly(connection, message)
+        send_message(process.connection, message)
 
     class Counted(WorkerPool):
         def start(self) -> EnvironmentFacts:
@@ -141,7 +140,7 @@ def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch
                 worker.received = count  # type: ignore[method-assign]
             return facts
 
-    monkeypatch.setattr("vla_bench.evaluation.worker_pool.send_quickly", sent)
+    monkeypatch.setattr(WorkerProcess, "send", sent)
     pool = Counted(PicturedSpec(), "tiny.reach", workers=1, rows_per_worker=8)
     try:
         pool.start()
@@ -217,17 +216,5 @@ def test_workers_end_with_the_main_process() -> None:
     pool.start()
     process = pool._workers[0].process
     pool._workers[0].connection.close()
-    process.join(20)
-    assert process.exitcode == 0
-
-
-def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
-    for name in ("LP_NUM_THREADS", "OMP_NUM_THREADS", "MUJOCO_GL"):
-        monkeypatch.delenv(name, raising=False)
-    assert process_variables(3)["LP_NUM_THREADS"] == "2"
-    assert process_variables(16)["OMP_NUM_THREADS"] == "1"
-    assert process_variables(8)["LP_NUM_THREADS"] == "0"
-    assert "MUJOCO_GL" not in process_variables(1), "each process finds out which OpenGL works"
-    monkeypatch.setenv("LP_NUM_THREADS", "5")
-    assert process_variables(8)["LP_NUM_THREADS"] == "5"
+    process.join()
+    assert process.exit_code == 0

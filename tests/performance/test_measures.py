@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vla_bench.core import egl_devices
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.envs.rendering import backend
 from vla_bench.performance import registry
 from vla_bench.performance.benchmark import BenchmarkOptions, run_benchmark, run_measure
 from vla_bench.performance.hardware import gpu_name
@@ -74,7 +74,7 @@ def test_a_gpu_that_torch_or_opengl_does_not_see_is_told(monkeypatch: pytest.Mon
     monkeypatch.setattr(registry, "gpu_name", lambda: "1 x A GPU")
     for name in ("gpu-episodes", "gpu-inference"):
         assert "sees no GPU, nvidia-smi does: install a build of torch for CUDA" in run_measure(name, TINY).not_run
-    monkeypatch.setattr(backend, "egl_devices", lambda: ())
+    monkeypatch.setattr(egl_devices, "egl_devices", lambda: ())
     assert "in a container, set NVIDIA_DRIVER_CAPABILITIES=all" in run_measure("gpu-environments", TINY).not_run
 
 

@@ -128,6 +128,9 @@ def tabletop_problems(path: Path, task: Task, robot: str) -> list[Problem]:
 @scenery_checks.named("robosuite")
 def robosuite_problems(path: Path, task: Task, robot: str) -> list[Problem]:
     """Look up robosuite's environment and the options that go to it."""
+    from vla_bench.envs.rendering.backend import load_mujoco
+
+    load_mujoco()  # before robosuite imports MuJoCo with another OpenGL backend
     from vla_bench.envs.robosuite.factory import check_options
 
     return _attempted(path, f"{task.name}.options", partial(check_options, **task.engine_options))

@@ -1,199 +1,176 @@
-"""Worker processes that carry out jobs and report their outcomes."""
+"""A pool of worker processes that run jobs and report their outcomes."""
 
-import multiprocessing
-import os
-import signal
-import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.machine import usable_cores
+from vla_bench.core.process_environment import process_variables
+from vla_bench.core.worker_process import WorkerDiedError, WorkerProcess, send_message
 
 Job = TypeVar("Job", bound=Hashable)
 Answer = TypeVar("Answer")
-Work = Callable[[Job], Answer]  # lives in a worker process
-WorkFactory = Callable[[], Work[Job, Answer]]  # goes to the worker process, which makes its `Work` from it
+Work = Callable[[Job], Answer]  # exists in the worker process only
+WorkFactory = Callable[[], Work[Job, Answer]]  # is sent to the worker process and called there once
 
-DEATHS_PER_JOB = 2  # then it is the job's fault, not the machine's
+MAX_DEATHS_PER_JOB = 2  # if as many workers die of one job, the job is the cause and not the machine
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[Job, Answer]):
-    """What became of one job."""
+    """The outcome of one job: an answer, an error, or the death of the worker."""
 
     job: Job
     answer: Answer | None = None
-    error: str = ""  # the job could not be done: a message, or a traceback where that was not foreseen
-    exit_code: int | None = None  # the worker died, and this is what of
+    error: str = ""  # a message, or a traceback if the error is not a `VlaBenchError`
+    exit_code: int | None = None  # of a worker that died
 
     @property
     def death(self) -> str:
-        """What the worker died of, in words."""
+        """A description of the worker's death; empty if it did not die."""
         if self.exit_code is None:
             return ""
         cause = f"signal {-self.exit_code}" if self.exit_code < 0 else f"exit status {self.exit_code}"
         return f"A worker died of {cause}{' (often: out of memory)' if self.exit_code == -9 else ''}"
 
 
-class Worker(Generic[Job, Answer]):
-    """One process."""
+class JobWorker(Generic[Job, Answer]):
+    """A worker process that runs one job at a time."""
 
-    def __init__(self, factory: WorkFactory[Job, Answer], threads: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a forked OpenGL or numba does not work
-        self.connection, theirs = context.Pipe()
+    def __init__(self, factory: WorkFactory[Job, Answer], number: int, workers: int) -> None:
+        self.number = number
         self.job: Job | None = None
         self.last_group: Hashable = None
-        self.process = context.Process(target=_serve, args=(theirs, factory, threads), daemon=True)
-        self.process.start()
-        theirs.close()  # so that its end is noticed here
+        self._process = WorkerProcess(_serve_jobs, (factory,), process_variables(workers, number))
 
-    def give(self, job: Job, group: Hashable = None) -> None:
-        """Hand the worker a job; a worker that has died is noticed at the next `outcome`.
+    @property
+    def connection(self) -> Connection:
+        """The pipe, for `multiprocessing.connection.wait`."""
+        return self._process.connection
 
-        What jobs of one `group` have in common is costly to set up.
+    def assign(self, job: Job, group: Hashable = None) -> None:
+        """Start a job. If the worker has died, its next `outcome` reports it.
+
+        Jobs of one `group` share a costly preparation, such as the compilation of a scene.
         """
         self.job, self.last_group = job, group
-        try:
-            self.connection.send(job)
-        except (BrokenPipeError, ConnectionResetError):
-            return
+        self._process.send(job)
 
     def outcome(self) -> Outcome[Job, Answer]:
-        """Return what became of the job; to be called when the connection has something to say."""
-        assert self.job is not None, "nothing was asked of this worker"
+        """Wait for the current job and return its outcome."""
+        assert self.job is not None, "the worker has no job"
         job, self.job = self.job, None
         try:
-            answer, error = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            return Outcome(job, exit_code=self.process.exitcode)
+            answer, error = self._process.receive()
+        except WorkerDiedError as death:
+            return Outcome(job, exit_code=death.exit_code)
         return Outcome(job, answer, error)
 
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.close()
+        self._process.kill()
 
 
-class Workers(Generic[Job, Answer]):
-    """A fixed number of processes; one that dies is replaced."""
+class JobPool(Generic[Job, Answer]):
+    """A context manager with a fixed number of workers. One that dies is replaced."""
 
     def __init__(self, count: int, factory: WorkFactory[Job, Answer]) -> None:
         self._count, self._factory = count, factory
-        self._workers: list[Worker[Job, Answer]] = []
+        self._workers: list[JobWorker[Job, Answer]] = []
 
-    def __enter__(self) -> "Workers[Job, Answer]":
-        self._workers = [self._new() for _ in range(self._count)]
+    def __enter__(self) -> Self:
+        self._workers = [JobWorker(self._factory, number, self._count) for number in range(self._count)]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.stop()
+            worker.kill()
 
-    def idle(self) -> list[Worker[Job, Answer]]:
-        """Return the workers that have nothing to do."""
+    def idle(self) -> list[JobWorker[Job, Answer]]:
+        """Return the workers without a job."""
         return [worker for worker in self._workers if worker.job is None]
 
     def outcomes(self) -> list[Outcome[Job, Answer]]:
-        """Wait until at least one worker has something to say, and return it; no worker busy gives nothing."""
+        """Wait until at least one job has ended and return the outcomes; return none if no worker has a job."""
         busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
         outcomes = [busy[connection].outcome() for connection in wait(list(busy))] if busy else []  # type: ignore[index]
-        dead = [worker for worker in self._workers if not worker.process.is_alive() and worker.job is None]
-        for worker in dead:
-            worker.stop()
-            self._workers[self._workers.index(worker)] = self._new()
+        for worker in [worker for worker in self._workers if worker.job is None and not worker.is_alive()]:
+            worker.kill()
+            self._workers[worker.number] = JobWorker(self._factory, worker.number, self._count)
         return outcomes
 
-    def _new(self) -> Worker[Job, Answer]:
-        return Worker(self._factory, rendering_threads(self._count))
+    def run(self, jobs: Iterable[tuple[Hashable, Job]]) -> Iterator[tuple[Job, Answer]]:
+        """Run all jobs, given as (group, job), and yield each job with its answer as it finishes.
 
+        A job whose worker died is run again once.
 
-def work_through(
-    jobs: Iterable[tuple[Hashable, Job]], count: int, factory: WorkFactory[Job, Answer]
-) -> Iterator[tuple[Job, Answer]]:
-    """Do all jobs, given as (group, job), in `count` processes and yield each with its answer, as they finish.
-
-    A job whose worker died is done again once. Raise `VlaBenchError` where one cannot be done.
-    """
-    waiting = deque(jobs)
-    group_of = {job: group for group, job in waiting}
-    deaths: Counter[Job] = Counter()
-    with Workers(min(count, max(1, len(waiting))), factory) as workers:
+        Raises:
+            VlaBenchError: if a job fails, with the job's message or traceback.
+        """
+        waiting = deque(jobs)
+        group_of = {job: group for group, job in waiting}
+        deaths: Counter[Job] = Counter()
         while True:
-            for worker in workers.idle():
+            for worker in self.idle():
                 if waiting:
-                    worker.give(*_next(waiting, worker.last_group))
-            outcomes = workers.outcomes()
+                    worker.assign(*_take_next_job(waiting, worker.last_group))
+            outcomes = self.outcomes()
             if not outcomes:
                 return
             for outcome in outcomes:
                 if outcome.exit_code is not None:
                     deaths[outcome.job] += 1
-                    if deaths[outcome.job] >= DEATHS_PER_JOB:
+                    if deaths[outcome.job] >= MAX_DEATHS_PER_JOB:
                         raise VlaBenchError(f"{outcome.death} at {outcome.job}. It is not the first there.")
                     waiting.appendleft((group_of[outcome.job], outcome.job))
                 elif outcome.error:
                     raise VlaBenchError(outcome.error)
                 else:
-                    yield outcome.job, outcome.answer  # type: ignore[misc]  # there is one where there is no error
+                    yield outcome.job, outcome.answer  # type: ignore[misc]  # without an error there is an answer
 
 
-def rendering_threads(workers: int) -> int:
-    """Return how many threads a worker's software OpenGL gets; with 0 it draws in the worker's own thread.
+def run_jobs(
+    jobs: Iterable[tuple[Hashable, Job]], count: int, factory: WorkFactory[Job, Answer]
+) -> Iterator[tuple[Job, Answer]]:
+    """Run all jobs in at most `count` new worker processes, as `JobPool.run` does."""
+    waiting = list(jobs)
+    with JobPool(min(count, max(1, len(waiting))), factory) as pool:
+        yield from pool.run(waiting)
 
-    With a worker on each core, 0 threads made half as many demonstrations again as 1 did, and more on a busy machine.
-    """
-    cores = usable_cores()
-    return 0 if workers >= cores else cores // workers
 
-
-def _next(waiting: "deque[tuple[Hashable, Job]]", last_group: Hashable) -> tuple[Job, Hashable]:
-    """Take the next job, of the worker's last group where there is one left."""
+def _take_next_job(waiting: "deque[tuple[Hashable, Job]]", last_group: Hashable) -> tuple[Job, Hashable]:
+    """Remove and return the next job, of the worker's last group if one is left."""
     found = next((entry for entry in waiting if entry[0] == last_group), waiting[0])
     waiting.remove(found)
     return found[1], found[0]
 
 
-def _serve(connection: Connection, factory: WorkFactory[Any, Any], threads: int) -> None:
-    """Do what is asked until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
-    os.environ.setdefault("LP_NUM_THREADS", str(threads))  # software OpenGL reads it once, when it starts
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _serve_jobs(connection: Connection, factory: WorkFactory[Any, Any]) -> None:
     try:
         work = factory()
-    except Exception as error:  # reported as the outcome of whatever is asked for
+    except Exception as error:  # reported as the outcome of the first job
         connection.recv()
-        connection.send((None, _described(error)))
+        send_message(connection, (None, _error_text(error)))
         return
     while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
+        job = connection.recv()
         try:
             answer = work(job), ""
-        except Exception as error:  # reported in the main process, which stops
-            answer = None, _described(error)
-        connection.send(answer)
+        except Exception as error:  # reported to the main process, which stops
+            answer = None, _error_text(error)
+        send_message(connection, answer)
 
 
-def _described(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, VlaBenchError) else "".join(traceback.format_exception(error))
-
-
-def _end_with_parent() -> None:
-    """Leave no worker behind when the main process was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

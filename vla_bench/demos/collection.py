@@ -9,7 +9,7 @@ from pathlib import Path
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import claimed
-from vla_bench.core.worker_pool import DEATHS_PER_JOB, Outcome, Worker, Workers
+from vla_bench.core.worker_pool import MAX_DEATHS_PER_JOB, JobPool, JobWorker, Outcome
 from vla_bench.demos.attempts import (
     AttemptResult,
     Attempts,
@@ -208,14 +208,14 @@ class _Collection:
     def _record(self) -> None:
         self.parts.begin(self.configuration)
         missing = max(1, self._wanted() - self._finished())
-        with Workers(min(self.options.workers, missing), RecordingFactory(self.options, self.recorder)) as workers:
+        with JobPool(min(self.options.workers, missing), RecordingFactory(self.options, self.recorder)) as workers:
             while not self._is_complete():
                 for worker in workers.idle():
                     self._assign(worker)
                 for outcome in workers.outcomes():
                     self._handle_outcome(outcome)
 
-    def _assign(self, worker: Worker[EpisodeIdentity, AttemptResult]) -> None:
+    def _assign(self, worker: JobWorker[EpisodeIdentity, AttemptResult]) -> None:
         """Give a worker its last task again where possible: another one costs it the building of a scene.
 
         Otherwise it gets the task that is furthest behind, so that workers spread over the tasks.
@@ -226,7 +226,7 @@ class _Collection:
             if index is not None:
                 suite, task = schedule.task.split(".", 1)
                 identity = EpisodeIdentity(suite, task, index, self.options.seed, self.options.variant)
-                worker.give(identity, group=schedule.task)
+                worker.assign(identity, group=schedule.task)
                 return
 
     def _handle_outcome(self, outcome: Outcome[EpisodeIdentity, AttemptResult]) -> None:
@@ -253,7 +253,7 @@ class _Collection:
         death = f"{cause} in episode {identity.index} of {identity.task_id}."
         self.deaths.append(death)
         self.deaths_of[identity] += 1
-        if self.deaths_of[identity] >= DEATHS_PER_JOB:
+        if self.deaths_of[identity] >= MAX_DEATHS_PER_JOB:
             raise CollectError(f"{death} It is not the first there.", self._finished(), self.parts.folder)
 
     def _require_compatible(self, identity: EpisodeIdentity, header: FileHeader | None) -> None:

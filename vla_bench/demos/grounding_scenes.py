@@ -1,8 +1,6 @@
 """Static scenes with object positions, for visual grounding."""
 
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.files import written_whole
 from vla_bench.core.types import ImageArray
+from vla_bench.core.worker_pool import run_jobs
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.tasks import get_task, tasks_of
 from vla_bench.tasks.task import Task
@@ -95,14 +94,29 @@ def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lamb
     if options.output.exists():
         _require_same_options(options)
         return
-    jobs = [(options, start) for start in range(0, options.count, _SCENES_PER_JOB)]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(options.workers, _one_thread_rendering) as pool:
-        parts = []
-        for part in pool.imap(_render_job, jobs):
-            parts.append(part)
-            on_progress(sum(len(done.images) for done in parts))
-    write_scenes(_concatenate(parts), options)
+    starts = range(0, options.count, _SCENES_PER_JOB)
+    parts: dict[int, Scenes] = {}
+    for start, part in run_jobs([(None, start) for start in starts], options.workers, SceneFactory(options)):
+        parts[start] = part
+        on_progress(sum(len(done.images) for done in parts.values()))
+    write_scenes(_concatenate([parts[start] for start in starts]), options)
+
+
+@dataclass(frozen=True)
+class SceneFactory:
+    """Is sent to a worker process, which renders scenes."""
+
+    options: SceneOptions
+
+    def __call__(self) -> Callable[[int], Scenes]:
+        """Return a function that renders up to `_SCENES_PER_JOB` scenes, beginning with the given index."""
+
+        def render(start: int) -> Scenes:
+            simulation = _simulation(get_task(self.options.task), self.options.image_size)
+            end = min(start + _SCENES_PER_JOB, self.options.count)
+            return _concatenate([_one_scene(simulation, self.options, index) for index in range(start, end)])
+
+        return render
 
 
 def write_scenes(scenes: Scenes, options: SceneOptions) -> None:
@@ -184,19 +198,6 @@ def _simulation(task: Task, image_size: int, *, draws: bool = True) -> "Tabletop
     from vla_bench.envs.tabletop.simulation import TabletopSimulation
 
     return TabletopSimulation(task, EnvOptions(image_size))
-
-
-def _one_thread_rendering() -> None:
-    os.environ["LP_NUM_THREADS"] = "1"
-
-
-def _render_job(job: tuple[SceneOptions, int]) -> Scenes:
-    options, start = job
-    simulation = _simulation(get_task(options.task), options.image_size)
-    scenes = [
-        _one_scene(simulation, options, index) for index in range(start, min(start + _SCENES_PER_JOB, options.count))
-    ]
-    return _concatenate(scenes)
 
 
 def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: int) -> Scenes:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.core.worker_pool import work_through
+from vla_bench.core.worker_pool import run_jobs
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.restoring import Environments, StateRestorationError, restart_episode, same_model
 from vla_bench.demos.store import DemonstrationFile
@@ -95,7 +95,7 @@ def replay(
         jobs = [(file.summary(name).identity.task_id, name) for name in chosen]
     rows: dict[str, ReplayResult] = {}
     on_progress(0, len(jobs))
-    for name, row in work_through(jobs, workers, ReplayFactory(Path(path))):
+    for name, row in run_jobs(jobs, workers, ReplayFactory(Path(path))):
         rows[name] = row
         on_progress(len(rows), len(jobs))
     return ReplayReport(Path(path), tuple(rows[name] for name in chosen))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vla_bench.core.errors import OutputMismatchError, VlaBenchError
 from vla_bench.core.files import claimed
-from vla_bench.core.worker_pool import work_through
+from vla_bench.core.worker_pool import run_jobs
 from vla_bench.demos.attempts import PartialFiles, require_same_configuration
 from vla_bench.demos.demonstration import Demonstration
 from vla_bench.demos.header import FileHeader
@@ -100,7 +100,7 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
         kept = parts.finished()
         on_progress(len(kept), len(names))
         jobs = [(groups[name], name) for name in names if name not in kept]
-        for done, _ in enumerate(work_through(jobs, options.workers, RenderFactory(options)), start=len(kept) + 1):
+        for done, _ in enumerate(run_jobs(jobs, options.workers, RenderFactory(options)), start=len(kept) + 1):
             on_progress(done, len(names))
         others = _count_changed_models(options.source, parts) if _same_quality(options, header) else 0
         _write_output(options.output, header, names, parts, {**configuration, "other_models": others})

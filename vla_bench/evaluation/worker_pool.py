@@ -2,23 +2,19 @@
 
 import ctypes
 import multiprocessing
-import os
 import select
 import selectors
-import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.process_environment import process_variables
+from vla_bench.core.worker_process import WorkerDiedError, WorkerProcess, send_message
 from vla_bench.envs.vector.shared_images import SharedImages, image_arrays
-from vla_bench.envs.vector.worker import process_variables, send_quickly
 from vla_bench.evaluation.environment_slots import EnvironmentFacts, EnvironmentSlots, EnvironmentSpec
 from vla_bench.evaluation.messages import Command, Event, Lost, Ready
 
@@ -55,11 +51,8 @@ def serve_commands(
     spec: EnvironmentSpec,
     rows: int,
     task_id: str,
-    variables: Mapping[str, str],
 ) -> None:
     """Try out `task_id`, then serve commands until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle: it closes the pipe
-    os.environ.update(variables)  # before anything loads OpenGL or a maths library
     simulated, answers = EnvironmentSlots(spec, rows), _EventSender(connection, most_held=rows // 2)
     try:
         try:
@@ -77,8 +70,6 @@ def serve_commands(
             if isinstance(event, Ready):
                 event = Ready(event.row, shared.pictures.put(event.row, event.observation))
             answers.add(event)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the main process closed the pipe or is gone
     finally:
         simulated.close()
 
@@ -103,7 +94,7 @@ class _EventSender:
         self._held.append(event)
         waits = len(self._held) < self._most_held and time.monotonic() < self._send_by_s and self._commands.poll(0)
         if not waits:
-            send_quickly(self._connection, self._held)
+            send_message(self._connection, self._held)
             self._held = []
 
 
@@ -112,7 +103,6 @@ class _EventSender:
 _STALL_TIMEOUT_S = 600.0  # a worker that is silent for so long over one command hangs
 _START_TIMEOUT_S = 600.0  # the same while it starts: the first environment may have to be compiled
 _START_ATTEMPTS = 3
-_JOIN_TIMEOUT_S = 5.0
 _NO_SLOT = -1
 
 
@@ -152,7 +142,7 @@ class WorkerPool:
         self._rows_per_worker = rows_per_worker
         pictures = SharedImages(image_arrays(spec.cameras, spec.image_size, depth=spec.depth), self.rows)
         self._workers = [
-            _Worker(pictures, (spec, rows_per_worker, task_id, process_variables(workers, worker)), stall_s)
+            _Worker(pictures, (spec, rows_per_worker, task_id), process_variables(workers, worker), stall_s)
             for worker in range(workers)
         ]
         self._selector = selectors.DefaultSelector()
@@ -162,7 +152,7 @@ class WorkerPool:
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers."""
-        return tuple(worker.process.pid or 0 for worker in self._workers)
+        return tuple(worker.process.pid for worker in self._workers)
 
     def start(self) -> EnvironmentFacts:
         """Wait until every worker has tried out an environment; return what a policy must know of it."""
@@ -195,9 +185,9 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers."""
         for worker in self._workers:
-            worker.close()
+            worker.process.close()
         for worker in self._workers:
-            worker.join()
+            worker.process.join()
         self._selector.close()
 
     def _started(self, worker: "_Worker") -> EnvironmentFacts:
@@ -222,37 +212,42 @@ class WorkerPool:
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
 
 
-_WorkerArguments = tuple[EnvironmentSpec, int, str, dict[str, str]]
+_WorkerArguments = tuple[EnvironmentSpec, int, str]
 
 
 class _Worker:
     """One process and the commands that it has not answered yet."""
 
-    def __init__(self, pictures: SharedImages, arguments: _WorkerArguments, stall_s: float) -> None:
+    process: WorkerProcess
+
+    def __init__(
+        self, pictures: SharedImages, arguments: _WorkerArguments, variables: dict[str, str], stall_s: float
+    ) -> None:
         self._shared = SharedWorkerMemory(
             pictures, multiprocessing.get_context("spawn").RawValue(ctypes.c_int, _NO_SLOT)
         )
-        self._arguments, self._stall_s = arguments, stall_s
+        self._arguments, self._variables, self._stall_s = arguments, variables, stall_s
         self._failed_starts = 0
         self._spawn()
 
-    process: BaseProcess
-    connection: Connection
+    @property
+    def connection(self) -> Connection:
+        """The pipe to the process."""
+        return self.process.connection
 
     def send(self, command: Command) -> None:
         """Queue a command."""
         if not self._unanswered and self.facts is not None:
             self._since = time.monotonic()
         self._unanswered.append(command.row)
-        with suppress(BrokenPipeError, ConnectionResetError):  # its end is noticed where answers are read
-            send_quickly(self.connection, command)
+        self.process.send(command)
 
     def received(self) -> list[Event]:
         """Return the answers of one message; there must be something to read."""
         try:
-            message = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.gone = True
+            message = self.process.receive()
+        except WorkerDiedError as death:
+            self.gone = str(death)
             return []
         self._since = time.monotonic()
         if isinstance(message, Started | StartFailed):
@@ -269,11 +264,10 @@ class _Worker:
     def death(self) -> str:
         """Return why the worker is of no more use, or nothing; a worker that hangs is killed."""
         if self.gone:
-            self.process.join(_JOIN_TIMEOUT_S)
-            return f"The worker process ended with exit code {self.process.exitcode}."
+            return self.gone
         if self.patience_s() == 0.0:
-            self.process.kill()
             silent_s = time.monotonic() - self._since
+            self.process.kill()
             return f"The worker process hung: no answer for {silent_s:.0f} s."
         return ""
 
@@ -292,33 +286,16 @@ class _Worker:
                 f"The worker process died {self._failed_starts} times while it started; its output above says why. "
                 "A script that runs an evaluation must be a file and do so under `if __name__ == '__main__':`."
             )
-        self.close()
-        self.join()
+        self.process.close()
+        self.process.join()
         self._spawn()
-
-    def close(self) -> None:
-        """Ask the process to end."""
-        self.connection.close()
-
-    def join(self) -> None:
-        """Wait for the process to end, and end it if it does not."""
-        self.process.join(_JOIN_TIMEOUT_S)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
 
     def _spawn(self) -> None:
         self._shared.busy_with.value = _NO_SLOT
-        context = multiprocessing.get_context("spawn")  # a fork would share OpenGL and torch threads
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=serve_commands, args=(theirs, self._shared, *self._arguments), daemon=True
-        )
-        self.process.start()
-        theirs.close()  # or the end of the process would not close the pipe
+        self.process = WorkerProcess(serve_commands, (self._shared, *self._arguments), self._variables)
         self._unanswered: deque[int] = deque()
         self.facts: EnvironmentFacts | None = None
-        self.gone = False
+        self.gone = ""  # why the process has ended
         self._since = time.monotonic()
 
     def _answered(self, event: Event) -> Event:

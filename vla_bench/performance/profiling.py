@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from vla_bench.core.machine import usable_cores
-from vla_bench.envs.vector.worker import process_variables
+from vla_bench.core.process_environment import process_variables
 from vla_bench.performance.record import ProfilePart, StepProfile
 from vla_bench.performance.registry import MeasureSettings
 from vla_bench.performance.timed_runs import timed_run

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vla_bench.core import egl_devices
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.registry import Registry
-from vla_bench.envs.rendering import backend
 from vla_bench.performance.hardware import gpu_name
 from vla_bench.performance.record import Metric
 
@@ -112,7 +112,7 @@ def require_gpu(setting: MeasureSettings) -> None:
 def require_rendering_gpu(setting: MeasureSettings) -> None:
     """Raise `NotRunError` where software would draw, and nobody asked for a rehearsal."""
     require_gpu(setting)
-    if not setting.rehearse and not backend.egl_gpus():
+    if not setting.rehearse and not egl_devices.egl_gpus():
         raise NotRunError(
             "nvidia-smi shows a GPU, EGL has none, so software would draw. Install libegl1 and the OpenGL part of the "
             "driver (libnvidia-gl of its version); in a container, set NVIDIA_DRIVER_CAPABILITIES=all."

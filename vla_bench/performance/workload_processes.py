@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.process_environment import BACKEND_VARIABLE, opengl_backend
 
 _SERVER_SCRIPT = Path(__file__).with_name("workload_server.py")
 _ROOT = Path(__file__).resolve().parents[2]  # of the package
@@ -194,7 +195,8 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[f
 
 def _process_environment(subject: Workload) -> dict[str, str]:
     variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    variables.setdefault("MUJOCO_GL", "egl")
+    if backend := opengl_backend():
+        variables[BACKEND_VARIABLE] = backend  # some workloads import MuJoCo themselves
     if subject.is_ours:
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     else:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.machine import usable_cores
+from vla_bench.core.process_environment import process_variables
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import CAMERAS
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.vector.shared_images import RecycledBuffers, SharedImages, image_arrays
-from vla_bench.envs.vector.worker import Infos, WorkerProcess, WorkerSpec, process_variables, require_same_spaces
+from vla_bench.envs.vector.worker import Infos, VectorWorker, WorkerSpec, require_same_spaces
 from vla_bench.tasks import get_task
 
 # ~ The Gymnasium vector environment: many environments of one or several tasks in worker processes.
@@ -143,10 +144,10 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
 
     def close_extras(self, **keywords: Any) -> None:
         """End the processes."""
-        for process in self._processes:
-            process.close()
-        for process in self._processes:
-            process.join()
+        for worker in self._processes:
+            worker.process.close()
+        for worker in self._processes:
+            worker.process.join()
 
     def _everywhere(self, name: str, *arguments: Any, **keywords: Any) -> tuple[Any, ...]:
         self._require_idle()
@@ -190,7 +191,7 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
 
 def _start_workers(
     task_ids: Sequence[str], workers: int, autoreset_mode: AutoresetMode, options: dict[str, Any]
-) -> tuple[SharedImages, list[WorkerProcess]]:
+) -> tuple[SharedImages, list[VectorWorker]]:
     """Start the processes, each with as many environments as the next or one more."""
     pictures = SharedImages(
         image_arrays(
@@ -208,7 +209,7 @@ def _start_workers(
         for first, size in zip(firsts, sizes, strict=False)
     ]
     processes = [
-        WorkerProcess(share, pictures, process_variables(workers, worker)) for worker, share in enumerate(shares)
+        VectorWorker(share, pictures, process_variables(workers, worker)) for worker, share in enumerate(shares)
     ]
     return pictures, processes
 

@@ -1,12 +1,7 @@
 """Worker processes of a vector environment: their variables, their environments and the messages to them."""
 
-import multiprocessing
-import os
-import pickle
-import signal
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -15,30 +10,9 @@ from gymnasium import Space
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from vla_bench.core.errors import ConventionError, VlaBenchError
-from vla_bench.core.machine import usable_cores
+from vla_bench.core.worker_process import WorkerDiedError, WorkerProcess, send_message
 from vla_bench.envs.environment import VlaBenchEnv, make
-from vla_bench.envs.rendering.backend import opengl_variables
 from vla_bench.envs.vector.shared_images import SharedImages
-
-# ~ What processes that simulate have in common: their share of the machine, and quick messages.
-
-
-def process_variables(workers: int, worker: int = 0) -> dict[str, str]:
-    """Return environment variables for worker number `worker` of `workers`, which share the machine's cores and GPUs.
-
-    What the user has set stays as it is. Threads of software OpenGL, by measurement: on two cores, one worker made 116,
-    113 and 145 control steps a second with 0, 1 and 2 threads, two workers 210, 193 and 201.
-    """
-    threads = str(max(1, usable_cores() // workers))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    defaults = {**dict.fromkeys(names, threads), **opengl_variables(workers, worker)}
-    return {name: os.environ.get(name, default) for name, default in defaults.items()}
-
-
-def send_quickly(connection: Connection, message: object) -> None:
-    """Do as `connection.send` without a pickler of its own for every message; `recv` understands it."""
-    connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-
 
 # ~ A worker's share of a vector environment: some of its environments, in a process that does what it is told.
 
@@ -115,27 +89,20 @@ class WorkerVectorEnv(SyncVectorEnv):
         return {key: value for key, value in observations.items() if key not in self._pictures}
 
 
-def serve_worker(
-    connection: Connection, spec: WorkerSpec, pictures: SharedImages, variables: Mapping[str, str]
-) -> None:
-    """Make the environments and tell what they are like, then call what is asked for until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle: it closes the pipe
-    os.environ.update(variables)  # before anything loads OpenGL or a maths library
+def serve_vector_worker(connection: Connection, spec: WorkerSpec, pictures: SharedImages) -> None:
+    """Make the environments and send their facts, then call the requested methods until the pipe is closed."""
     try:
-        try:
-            share = WorkerVectorEnv(spec, pictures)
-            send_quickly(connection, share.facts)
-        except Exception as error:
-            send_quickly(connection, _failed(error))
-            return
-        try:
-            while True:
-                name, arguments, keywords = connection.recv()
-                _answer(connection, share, name, arguments, keywords)
-        finally:
-            share.close()
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the main process closed the pipe or is gone
+        share = WorkerVectorEnv(spec, pictures)
+        send_message(connection, share.facts)
+    except Exception as error:
+        send_message(connection, _failed(error))
+        return
+    try:
+        while True:
+            name, arguments, keywords = connection.recv()
+            _answer(connection, share, name, arguments, keywords)
+    finally:
+        share.close()
 
 
 def require_same_spaces(
@@ -156,11 +123,11 @@ def _spaces(environment: VlaBenchEnv) -> tuple[Space[Any], Space[Any]]:
 
 def _answer(connection: Connection, share: WorkerVectorEnv, name: str, arguments: Any, keywords: Any) -> None:
     try:
-        send_quickly(connection, getattr(share, name)(*arguments, **keywords))
+        send_message(connection, getattr(share, name)(*arguments, **keywords))
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # of an environment, or an answer that no pipe can carry
-        send_quickly(connection, _failed(error))
+        send_message(connection, _failed(error))
 
 
 def _failed(error: Exception) -> WorkerFailure:
@@ -169,56 +136,37 @@ def _failed(error: Exception) -> WorkerFailure:
 
 # ~ A worker process as the main process sees it: asked one thing at a time, it answers.
 
-_JOIN_S = 5.0
-
 
 class EnvironmentProcessError(VlaBenchError):
-    """A process of a vector environment that broke, with all environments in it."""
+    """A worker process of a vector environment that failed, with all environments in it."""
 
 
-class WorkerProcess:
-    """One process and its environments."""
+class VectorWorker:
+    """One worker process and its environments. It is asked one thing at a time and answers each."""
 
     def __init__(self, spec: WorkerSpec, pictures: SharedImages, variables: Mapping[str, str]) -> None:
         self.spec = spec
         self.places = slice(spec.first, spec.first + len(spec.task_ids))  # in the vector environment
-        context = multiprocessing.get_context("spawn")  # a fork would share OpenGL and torch threads
-        self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve_worker, args=(theirs, spec, pictures, variables), daemon=True)
-        self.process.start()
-        theirs.close()  # or the end of the process would not close the pipe
+        self.process = WorkerProcess(serve_vector_worker, (spec, pictures), variables)
 
     def facts(self) -> WorkerFacts:
-        """Return the first answer: what the environments are like."""
+        """Return the first answer: the properties of the environments."""
         return cast(WorkerFacts, self.answer())
 
     def ask(self, name: str, *arguments: Any, **keywords: Any) -> None:
-        """Have a method of the worker's `Share` called."""
-        with suppress(BrokenPipeError, ConnectionResetError):  # `answer` tells
-            send_quickly(self._connection, (name, arguments, keywords))
+        """Call a method of the worker's `WorkerVectorEnv`; `answer` returns the result."""
+        self.process.send((name, arguments, keywords))
 
     def answer(self) -> Any:
-        """Wait for the answer; raise what went wrong in its place."""
+        """Wait for the answer and return it; raise the error if the call failed."""
         try:
-            answer = self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join(_JOIN_S)
+            answer = self.process.receive()
+        except WorkerDiedError as death:
             first, last = self.places.start, self.places.stop - 1
             raise EnvironmentProcessError(
-                f"The process of environments {first} to {last} ended with exit code {self.process.exitcode}. A script "
+                f"The process of environments {first} to {last} ended with exit code {death.exit_code}. A script "
                 "that makes a vector environment must be a file and do so under `if __name__ == '__main__':`."
             ) from None
         if isinstance(answer, WorkerFailure):
             raise EnvironmentProcessError(answer.error) if isinstance(answer.error, str) else answer.error
         return answer
-
-    def close(self) -> None:
-        """Ask the process to end."""
-        self._connection.close()
-
-    def join(self) -> None:
-        """Wait for the process to end, and end it if it does not."""
-        self.process.join(_JOIN_S)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()

@@ -1,20 +1,18 @@
 """Certification: expert trials in several processes until each task variant has enough solvable episodes."""
 
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from multiprocessing import get_context
-from multiprocessing.pool import Pool
 from typing import TYPE_CHECKING
 
 from vla_bench.authoring.fingerprint import fingerprint
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.files import Closing
-from vla_bench.envs.vector.worker import process_variables
+from vla_bench.core.worker_pool import JobPool
 from vla_bench.evaluation.certificates.store import CertificateStore, CertificateSubject
 from vla_bench.results.certificates import Certificate
 from vla_bench.tasks import get_task
@@ -88,7 +86,7 @@ class EpisodeQuota:
 _IMAGE_SIZE = 16  # pixels; nothing is drawn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrialJob:
     """Episodes of one task under one perturbation."""
 
@@ -250,29 +248,30 @@ def _clean_variants(cells: Sequence[TaskVariant]) -> dict[TaskVariant, None]:
 
 
 class _TrialProcesses(Closing):
-    """Runs jobs in processes that are started for the first of them; a single one is this process."""
+    """Runs jobs in worker processes, which are started for the first job; a single one is this process."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._pool: Pool | None = None
+        self._exit_stack = ExitStack()
+        self._pool: JobPool[TrialJob, TrialResult] | None = None
 
     def run(self, jobs: Sequence[TrialJob]) -> Iterator[TrialResult]:
-        """Yield the results as they come."""
+        """Yield the results as the jobs finish."""
         if self._count == 1:
-            return map(run_trials, jobs)
+            yield from map(run_trials, jobs)
+            return
         if self._pool is None:
-            self._pool = get_context("spawn").Pool(self._count, _initialize_process, (process_variables(self._count),))
-        return self._pool.imap_unordered(run_trials, jobs)
+            self._pool = self._exit_stack.enter_context(JobPool(self._count, _trial_work))
+        for _, result in self._pool.run((job.episodes[0].task_id, job) for job in jobs):
+            yield result
 
     def close(self) -> None:
-        """End them."""
-        if self._pool is not None:
-            self._pool.terminate()
+        """End the processes."""
+        self._exit_stack.close()
 
 
-def _initialize_process(variables: Mapping[str, str]) -> None:
-    """Set up a process before it loads anything."""
-    os.environ.update(variables)
+def _trial_work() -> Callable[[TrialJob], TrialResult]:
+    return run_trials
 
 
 def _today() -> str:

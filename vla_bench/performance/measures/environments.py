@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 
 from vla_bench.core.machine import usable_cores
-from vla_bench.envs.vector.worker import process_variables
+from vla_bench.core.process_environment import process_variables
 from vla_bench.performance.peers import peers
 from vla_bench.performance.record import Metric, Target
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure, require_rendering_gpu

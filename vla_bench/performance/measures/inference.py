@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vla_bench.envs.rendering import backend
+from vla_bench.core import egl_devices
 from vla_bench.performance.record import Metric, format_number
 from vla_bench.performance.registry import MeasureSettings, device_setup, measure
 from vla_bench.performance.workload_processes import WorkloadTurns, ratios
@@ -128,7 +128,7 @@ def gpu_episodes(setting: MeasureSettings) -> list[Metric]:
     del policy
     release_gpu_memory()
     chosen = best()
-    if not setting.rehearse and not backend.egl_gpus():
+    if not setting.rehearse and not egl_devices.egl_gpus():
         setting.note("gpu-episodes: EGL has no GPU here, so software drew.")
     setting.note(
         f"gpu-episodes: {on.title}, through the whole evaluation of `{TABLETOP}`; it solves nothing, so an episode has "

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.machine import usable_cores
+from vla_bench.core.process_environment import process_variables
 from vla_bench.core.types import CONTROL_HZ, MAX_DELTA_POSITION_M, MAX_DELTA_ROTATION_RAD
 from vla_bench.envs.environment import make
-from vla_bench.envs.vector.worker import process_variables
 from vla_bench.performance.hardware import gpu_name
 from vla_bench.performance.peers import peers
 from vla_bench.performance.record import Metric, format_number

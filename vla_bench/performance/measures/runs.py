@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from vla_bench.core.machine import usable_cores
+from vla_bench.core.process_environment import process_variables
 from vla_bench.demos import CollectOptions, CollectProgress, collect
-from vla_bench.envs.vector.worker import process_variables
 from vla_bench.performance.hardware import process_memory_mb
 from vla_bench.performance.record import Metric, Target
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure
