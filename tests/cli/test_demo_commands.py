@@ -159,8 +159,8 @@ def test_inspect_draws_foreign_demonstrations_too(tmp_path: Path) -> None:
         (["generate-demos", "-t", TASK, "-o", "."], "--output .: expected the name of a file or folder"),
         (["generate-demos", "-t", TASK, "-o", "/proc/x.hdf5"], "No such file or directory: /proc/"),
         (["generate-demos", "-t", TASK, "-o", "/"], "--output /: expected the name of a file or folder"),
-        (["inspect", "/proc"], "/proc: a folder, where an HDF5 file of demonstrations was expected"),
-        (["demos", "export", "{made}", "--gripper", "open_one", "-o", "{output}"], "itself says 'close_positive'"),
+        (["inspect", "/proc"], "/proc: this is a folder; expected an HDF5 file of demonstrations"),
+        (["demos", "export", "{made}", "--gripper", "open_one", "-o", "{output}"], "itself states 'close_positive'"),
         (
             ["generate-demos", "-t", TASK, "--slip-chance", "2", "--slips", "drop", "-o", "{output}"],
             "Slips out of range",

@@ -106,7 +106,7 @@ def test_reading_loads_no_simulator_and_no_torch(path: Path) -> None:
 def test_truncated_file_says_how_much_is_there(path: Path) -> None:
     size = path.stat().st_size
     os.truncate(path, size // 2)
-    with pytest.raises(DemonstrationFileError, match=rf"truncated, {size // 2:,} of {size:,} bytes"):
+    with pytest.raises(DemonstrationFileError, match=rf"truncated \({size // 2:,} of {size:,} bytes"):
         DemonstrationFile(path)
 
 

@@ -21,6 +21,7 @@ from tests.demos.other_formats import (
 )
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
 from vla_bench.core.types import CONTROL_HZ
+from vla_bench.demos.hdf5 import SourceCandidate
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import FORMATS, SourceOptions, open_source
 
@@ -54,7 +55,7 @@ def test_every_format_is_told_apart(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         path = write(folder, EPISODES)
-        assert [other for other in FORMATS if FORMATS[other].recognizes(path)] == [name]
+        assert [other for other in FORMATS if FORMATS[other].recognizes(SourceCandidate(path))] == [name]
 
 
 def test_facts(source):
@@ -147,10 +148,10 @@ def test_a_camera_can_be_renamed(tmp_path, write, key):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_type": "absolute"}, r"of absolute actions \(`control_delta` is false\)"),
-        ({"control_delta": False}, "of absolute actions"),
-        ({"type": "JOINT_POSITION"}, "made with the controller JOINT_POSITION"),
-        ({"output_max": [1.0] * 6}, "scaled otherwise"),
+        ({"input_type": "absolute"}, r"has absolute actions \(`control_delta` is false\)"),
+        ({"control_delta": False}, "has absolute actions"),
+        ({"type": "JOINT_POSITION"}, "was recorded with the controller JOINT_POSITION"),
+        ({"output_max": [1.0] * 6}, "has another action scale"),
     ],
 )
 def test_other_actions_are_refused(tmp_path, changes, message):
@@ -172,7 +173,7 @@ def test_a_missing_instruction_is_asked_for(tmp_path):
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
             del demo.attrs["ep_meta"]
-    message = r"in demo_0: give the instruction \(`--instruction`\)"
+    message = r"demo_0 has no instruction, and nothing in the source states one: state it \(`--instruction`\)"
     with open_source(path) as source, pytest.raises(DemonstrationFileError, match=message):
         source.require()
     with open_source(path, SourceOptions(instruction="lift the cube")) as source:
@@ -248,7 +249,7 @@ def test_older_lerobot_versions_name_the_converter(tmp_path):
 
 
 def test_lerobot_s_gripper_must_be_stated(tmp_path):
-    message = r"nothing says which way the gripper closes\. State it"
+    message = r"does not state which gripper command closes\. State it"
     with open_source(lerobot_with(tmp_path)) as source, pytest.raises(ConventionError, match=message):
         source.require()
 
@@ -258,7 +259,7 @@ def test_joint_actions_are_refused(tmp_path):
     info = json.loads((path / "meta/info.json").read_text())
     info["features"]["action"]["names"] = {"motors": ["shoulder_pan", "elbow_flex", "a", "b", "c", "d", "e"]}
     (path / "meta/info.json").write_text(json.dumps(info))
-    with pytest.raises(ConventionError, match=r"actions are of joints \(shoulder_pan, elbow_flex"):
+    with pytest.raises(ConventionError, match=r"actions are joint commands \(shoulder_pan, elbow_flex"):
         open_source(path, OPTIONS["lerobot"])
 
 
@@ -272,7 +273,7 @@ def test_a_state_without_names_can_be_told_its_fields(tmp_path):
     stated = replace(OPTIONS["lerobot"], state=(("end_effector_position", 3), ("rest", 12)))
     with open_source(path, stated) as source:
         assert np.array_equal(source.proprioception("episode_0", ("end_effector_position",)), EPISODES[0].position)
-    with pytest.raises(DemonstrationFileError, match="has 15 numbers, the fields stated for it have more"):
+    with pytest.raises(DemonstrationFileError, match="has 15 numbers, but the fields stated for it have more"):
         open_source(path, replace(OPTIONS["lerobot"], state=(("end_effector_position", 16),)))
 
 

@@ -30,11 +30,11 @@ def put(group: Any, key: str, values: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda images: np.concatenate([images[:2], images]), "has 11 pictures, but there are 9 actions"),
-        (lambda images: images[:-2], "has 7 pictures, but there are 9 actions"),
-        (lambda images: images.astype(np.float32) / 255, "is float32 of shape (9, 24, 24, 3), expected uint8 pictures"),
-        (lambda images: images.transpose(0, 3, 1, 2), "is uint8 of shape (9, 3, 24, 24), expected uint8 pictures"),
-        (lambda images: images[..., :1], "is uint8 of shape (9, 24, 24, 1), expected uint8 pictures"),
+        (lambda images: np.concatenate([images[:2], images]), "has 11 images, but there are 9 actions"),
+        (lambda images: images[:-2], "has 7 images, but there are 9 actions"),
+        (lambda images: images.astype(np.float32) / 255, "is float32 of shape (9, 24, 24, 3), expected uint8 images"),
+        (lambda images: images.transpose(0, 3, 1, 2), "is uint8 of shape (9, 3, 24, 24), expected uint8 images"),
+        (lambda images: images[..., :1], "is uint8 of shape (9, 24, 24, 1), expected uint8 images"),
     ],
 )
 def test_pictures_that_are_not_those_of_the_actions_are_refused(

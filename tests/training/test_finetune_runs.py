@@ -157,15 +157,15 @@ def test_what_is_only_told_may_differ_when_a_run_goes_on(tmp_path):
 
 def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
     """Files with such numbers are refused when they are read, so it is put in afterwards."""
-    load = runs.load_demonstrations
+    load = runs.load_subset
 
-    def damaged(paths, selection, subset):
-        dataset = load(paths, selection, subset)
+    def damaged(sources, selection, subset):
+        dataset = load(sources, selection, subset)
         if subset == "train":
             dataset.proprioception[4, 1] = np.nan  # the fifth step of the first episode
         return dataset
 
-    monkeypatch.setattr(runs, "load_demonstrations", damaged)
+    monkeypatch.setattr(runs, "load_subset", damaged)
     config = finetune_config(
         tmp_path, statistics="base", optimiser=OptimizerConfig(epochs=1, batch_size=8, accumulate=2)
     )

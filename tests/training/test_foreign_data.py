@@ -144,7 +144,7 @@ def test_noops_leave_the_data_set_with_their_images(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (SourceOptions(gripper="open_one"), "gripper commands lie in -1 to 1, but 'open_one' is 0 to 1"),
+        (SourceOptions(gripper="open_one"), "gripper commands range from -1 to 1, but 'open_one' means 0 to 1"),
         (SourceOptions(control_hz=10), "recorded at 10 Hz, the policy acts at 20 Hz"),
     ],
 )
@@ -156,7 +156,7 @@ def test_conventions_that_do_not_fit_are_refused(tmp_path, options, message):
 
 def test_a_gripper_of_zero_and_one_is_no_minus_one_and_one(tmp_path):
     zero_one = [replace(one, actions=np.maximum(one.actions, 0)) for one in EPISODES]
-    with pytest.raises(ConventionError, match="gripper commands lie in 0 to 1, but 'close_positive' is -1 to 1"):
+    with pytest.raises(ConventionError, match="gripper commands range from 0 to 1, but 'close_positive' means -1 to 1"):
         load_demonstrations([write_libero(tmp_path, zero_one)], PLAIN, "train")
 
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.demos.other_formats import content, write_libero
 from tests.demos.synthetic import demonstration, header
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ProprioceptionField
 from vla_bench.demos import write_demonstrations
+from vla_bench.demos.sources import SourceOptions, open_sources
 from vla_bench.training.augmentation.pipeline import Pipeline
 from vla_bench.training.augmentation.recorded_scene import scene_geometry_of
 from vla_bench.training.augmentation.scene import AugmentationRefusedError
@@ -26,40 +28,45 @@ def demos(folder, *places):
     return path
 
 
+def scene_of(config, paths, *rest):
+    with open_sources(paths, SourceOptions()) as sources:
+        return scene_geometry_of(config, sources, *rest)
+
+
 def test_cameras_and_robot_stand_where_the_files_say(tmp_path):
-    scene = scene_geometry_of(FLIP, [demos(tmp_path, 0.0, 0.0)], ["agentview"], [])
+    scene = scene_of(FLIP, [demos(tmp_path, 0.0, 0.0)], ["agentview"], [])
     assert scene.cameras["agentview"].position_world == (0.54, 0.0, 1.4)
     assert scene.robot_base_position_world == (-0.56, 0.0, 0.9)
     assert Pipeline.of(FLIP, scene).geometric
 
 
 def test_the_wrist_camera_is_known_to_move(tmp_path):
-    scene = scene_geometry_of(FLIP, [demos(tmp_path, 0.0)], ["agentview", "wrist"], [])
+    scene = scene_of(FLIP, [demos(tmp_path, 0.0)], ["agentview", "wrist"], [])
     with pytest.raises(AugmentationRefusedError, match="camera 'wrist': it moves with robot_link7"):
         Pipeline.of(FLIP, scene)
 
 
 def test_scenes_that_do_not_agree_are_refused(tmp_path):
     with pytest.raises(ConventionError, match=r"agentview is not at the same place in .* demo_0 and in .* demo_1"):
-        scene_geometry_of(FLIP, [demos(tmp_path, 0.0, 0.1)], ["agentview"], [])
+        scene_of(FLIP, [demos(tmp_path, 0.0, 0.1)], ["agentview"], [])
 
 
 def test_without_a_scene_it_has_to_be_declared(tmp_path):
-    (tmp_path / "folder").mkdir()
+    path = write_libero(tmp_path, [content()])
     with pytest.raises(ConventionError, match="the demonstrations hold no scene; declare it under"):
-        scene_geometry_of(FLIP, [tmp_path / "folder"], ["agentview"], [])
+        scene_of(FLIP, [path], ["agentview"], [])
 
 
 def test_the_symmetry_of_another_robot_is_not_theirs(tmp_path):
     fields = [ProprioceptionField("joint_positions", 6, "rad")]
     path = demos(tmp_path, 0.0)
-    Pipeline.of(FLIP, scene_geometry_of(FLIP, [path], ["agentview"], fields, "panda"))
+    Pipeline.of(FLIP, scene_of(FLIP, [path], ["agentview"], fields, "panda"))
     with pytest.raises(AugmentationRefusedError, match="'joint_positions': the robot is not known to be its own mirro"):
-        Pipeline.of(FLIP, scene_geometry_of(FLIP, [path], ["agentview"], fields, "ur5e"))
+        Pipeline.of(FLIP, scene_of(FLIP, [path], ["agentview"], fields, "ur5e"))
 
 
 def test_what_is_declared_counts(tmp_path):
     camera = {"position_world": (1.0, 0.0, 1.0), "quat_wxyz_world": (0.5, 0.5, 0.5, 0.5)}
     config = AugmentationConfig(flip=0.5, cameras={"agentview": camera}, robot_base_position_world=(0.0, 0.0, 0.0))
-    scene = scene_geometry_of(config, [tmp_path / "nowhere.hdf5"], ["agentview"], [])
+    scene = scene_geometry_of(config, [], ["agentview"], [])
     assert scene.cameras["agentview"].position_world == (1.0, 0.0, 1.0)

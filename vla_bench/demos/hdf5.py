@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,44 @@ from vla_bench.core.types import ImageArray
 _CHANNELS = 3
 
 
+class SourceCandidate:
+    """A file or folder whose format is to be recognized; an HDF5 file is opened once for all formats."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the group `data`; empty where the file cannot be read."""
+        return self._signature[0]
+
+    @property
+    def observations(self) -> set[str]:
+        """Names of the observations of the first demonstration; empty where the file cannot be read."""
+        return self._signature[1]
+
+    @cached_property
+    def _signature(self) -> tuple[Mapping[str, Any], set[str]]:
+        try:
+            with h5py.File(self.path, "r") as file:
+                data = file.get("data")
+                if not isinstance(data, h5py.Group):
+                    return {}, set()
+                return dict(data.attrs), _first_observations(data)
+        except OSError:
+            return {}, set()
+
+
 def episode_number(name: str) -> tuple[int, str]:
-    """Return a key that sorts demo_2 before demo_10."""
+    """Return a sorting key that puts demo_2 before demo_10."""
     digits = re.search(r"(\d+)$", name)
     return (int(digits[1]) if digits else -1, name)
 
 
 def open_hdf5(path: Path) -> Any:
-    """Open a file for reading; raise `DemonstrationFileError` that says what is wrong with it."""
+    """Open a file for reading; raise `DemonstrationFileError` with the reason where that fails."""
     if path.is_dir():
-        raise DemonstrationFileError(path, "a folder, where an HDF5 file of demonstrations was expected")
+        raise DemonstrationFileError(path, "this is a folder; expected an HDF5 file of demonstrations")
     if not path.is_file():
         raise DemonstrationFileError(path, "there is no such file")
     try:
@@ -34,7 +63,7 @@ def open_hdf5(path: Path) -> Any:
 
 
 def read_rows(path: Path, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return `dataset[rows]` for rows in any order, decompressing neighbouring rows once."""
+    """Return `dataset[rows]` for rows in any order; adjacent rows are decompressed once."""
     order = np.unique(rows)
     found = np.empty((len(order), *dataset.shape[1:]), dtype=dataset.dtype)
     runs = np.split(np.arange(len(order)), np.flatnonzero(np.diff(order) != 1) + 1)
@@ -56,48 +85,31 @@ def read_all(path: Path, dataset: Any) -> NDArray[Any]:
 
 
 def read_images(path: Path, dataset: Any, rows: NDArray[np.int64], steps: int) -> ImageArray:
-    """Return `dataset[rows]` of an episode of `steps` steps; raise unless it holds an RGB picture for each of them.
+    """Return `dataset[rows]`; raise unless the dataset holds exactly one RGB image for each of the `steps` steps.
 
-    One that is longer is no less wrong than one that is shorter: which picture belongs to which action is not known.
+    A dataset with too many images is refused like one with too few: the image that belongs to an action is unknown.
     """
     shape, name = dataset.shape, dataset.name.removeprefix("/data/")
     if len(shape) != 4 or shape[3] != _CHANNELS or dataset.dtype != np.uint8:
         found = f"{dataset.dtype} of shape {shape}"
-        raise DemonstrationFileError(
-            path, f"{name} is {found}, expected uint8 pictures (T, height, width, {_CHANNELS})"
-        )
+        raise DemonstrationFileError(path, f"{name} is {found}, expected uint8 images (T, height, width, {_CHANNELS})")
     if shape[0] != steps:
-        raise DemonstrationFileError(path, f"{name} has {shape[0]} pictures, but there are {steps} actions")
+        raise DemonstrationFileError(path, f"{name} has {shape[0]} images, but there are {steps} actions")
     images: ImageArray = read_rows(path, dataset, rows)
     return images
 
 
-def data_attributes(path: Path) -> Mapping[str, Any]:
-    """Return the attributes of the group `data`; none where there is no such thing to read."""
-    try:
-        with h5py.File(path, "r") as file:
-            return dict(file["data"].attrs) if isinstance(file.get("data"), h5py.Group) else {}
-    except OSError:
-        return {}
-
-
-def first_observations(path: Path) -> set[str]:
-    """Return the names of what the first demonstration observed; none where there is no such thing to read."""
-    try:
-        with h5py.File(path, "r") as file:
-            data = file.get("data")
-            first = next(iter(data.values()), None) if isinstance(data, h5py.Group) else None
-            observations = first.get("obs") if isinstance(first, h5py.Group) else None
-            return set(observations) if isinstance(observations, h5py.Group) else set()
-    except OSError:
-        return set()
+def _first_observations(data: Any) -> set[str]:
+    first = next(iter(data.values()), None)
+    observations = first.get("obs") if isinstance(first, h5py.Group) else None
+    return set(observations) if isinstance(observations, h5py.Group) else set()
 
 
 def _open_error_text(path: Path, reason: str) -> str:
     size = path.stat().st_size
     if truncated := re.search(r"stored_eof = (\d+)", reason):
         whole = int(truncated[1])
-        return f"it is truncated, {size:,} of {whole:,} bytes are there: copy it again, or make it again"
+        return f"the file is truncated ({size:,} of {whole:,} bytes are present): copy or generate it again"
     if "signature not found" in reason:
         return f"not an HDF5 file ({size:,} bytes): expected a file that `vla-bench generate-demos` wrote"
     return f"cannot be opened as HDF5 ({reason})"

@@ -3,7 +3,6 @@
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -13,13 +12,7 @@ from numpy.typing import NDArray
 
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import ACTION_DIM, ImageArray
-from vla_bench.demos.sources import (
-    DemonstrationSource,
-    EpisodeFacts,
-    SourceOptions,
-    open_source,
-    require_stated_conventions,
-)
+from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOptions, open_sources
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
 from vla_bench.training.images import CachedImages, ImageStore, LazyImages
 
@@ -161,44 +154,43 @@ class DemonstrationDataset:
 
 
 def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset: Subset) -> DemonstrationDataset:
-    """Return the episodes of one subset of all sources, of any format. Raises where a source does not fit."""
-    with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(path, selection.options)) for path in paths]
-        require_stated_conventions(sources, selection.options)
-        for source in sources:
-            _check_source(source, selection)
-        chosen = [
-            (number, episode)
-            for number, source in enumerate(sources)
-            for episode in subset_episodes(
-                source,
-                subset,
-                tasks=selection.tasks,
-                success_only=selection.success_only,
-                validation_share=selection.validation_share,
-                seed=selection.split_seed,
-            )
-        ]
-        if not chosen and subset == "train":
-            raise ConventionError(f"{', '.join(map(str, paths))}: {_explain_empty_selection(sources, selection)}.")
-        return _build_dataset(sources, chosen, selection)
+    """Open sources of any format, load one subset of them and close them; see `load_subset`."""
+    with open_sources(paths, selection.options) as sources:
+        return load_subset(sources, selection, subset)
 
 
-def suites_of(paths: Sequence[Path], options: SourceOptions | None = None) -> tuple[str, ...]:
-    """Return the suites that the demonstrations come from."""
-    suites: set[str] = set()
-    for path in paths:
-        with open_source(path, options) as source:
-            suites |= {episode.suite for episode in source.episodes}
-    return tuple(sorted(suites))
+def load_subset(
+    sources: Sequence[DemonstrationSource], selection: FrameSelection, subset: Subset
+) -> DemonstrationDataset:
+    """Return the episodes of one subset of all open sources; raise where a source does not fit the selection."""
+    for source in sources:
+        _check_source(source, selection)
+    chosen = [
+        (number, episode)
+        for number, source in enumerate(sources)
+        for episode in subset_episodes(
+            source,
+            subset,
+            tasks=selection.tasks,
+            success_only=selection.success_only,
+            validation_share=selection.validation_share,
+            seed=selection.split_seed,
+        )
+    ]
+    if not chosen and subset == "train":
+        paths = ", ".join(str(source.path) for source in sources)
+        raise ConventionError(f"{paths}: {_explain_empty_selection(sources, selection)}.")
+    return _build_dataset(sources, chosen, selection)
 
 
-def robot_of(paths: Sequence[Path], options: SourceOptions | None = None) -> str | None:
-    """Return whose actions the demonstrations show; None where one does not say, or they are several robots'."""
-    robots: set[str | None] = set()
-    for path in paths:
-        with open_source(path, options) as source:
-            robots.add(source.facts.robot)
+def suites_of(sources: Sequence[DemonstrationSource]) -> tuple[str, ...]:
+    """Return the suites of all demonstrations, sorted."""
+    return tuple(sorted({episode.suite for source in sources for episode in source.episodes}))
+
+
+def robot_of(sources: Sequence[DemonstrationSource]) -> str | None:
+    """Return the robot of all demonstrations; None where a source does not state it or the robots differ."""
+    robots = {source.facts.robot for source in sources}
     return robots.pop() if len(robots) == 1 else None
 
 
@@ -256,7 +248,7 @@ def _build_dataset(
         step_of_frame=_concatenate(kept, np.empty(0, dtype=np.int64)),
     )
     return DemonstrationDataset(
-        image_store=lazy.cached() if lazy.size_bytes <= selection.cache_bytes else lazy,
+        image_store=lazy.cached(sources) if lazy.size_bytes <= selection.cache_bytes else lazy,
         proprioception=_concatenate(fields, np.empty((0, selection.proprioception_dim), dtype=np.float32)),
         actions=_concatenate(
             [rows[steps] for rows, steps in zip(actions, kept, strict=True)], np.empty((0, ACTION_DIM), np.float32)

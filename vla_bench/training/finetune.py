@@ -11,7 +11,7 @@ import torch
 
 from vla_bench.core.errors import CheckpointError, ConventionError, OutputMismatchError
 from vla_bench.core.files import claimed
-from vla_bench.demos.sources import open_source
+from vla_bench.demos.sources import DemonstrationSource, open_sources
 from vla_bench.models.adapters import BaseReference
 from vla_bench.models.network_record import Conventions
 from vla_bench.models.networks.network import NetworkCheckpoint, NetworkRequest, NetworkShape, kind_of
@@ -28,7 +28,7 @@ from vla_bench.training.dataset import (
     DemonstrationDataset,
     FrameSelection,
     dataset_statistics,
-    load_demonstrations,
+    load_subset,
     robot_of,
     suites_of,
 )
@@ -45,37 +45,37 @@ from vla_bench.training.validation import Validation, Validator, require_disjoin
 _DEFAULT_PROPRIOCEPTION_DIM = 8  # numbers of LIBERO's state, where demonstrations do not say how many a field has
 
 
-def planned_shape(config: FinetuneConfig, folder: Path | None, vla: OpenVLAConfig) -> NetworkShape:
+def planned_shape(
+    config: FinetuneConfig, folder: Path | None, vla: OpenVLAConfig, sources: Sequence[DemonstrationSource]
+) -> NetworkShape:
     """Return the shape of the network that `load_base` would give, without weights and perhaps without demonstrations.
 
     `folder` is that of the `config.json` that describes `vla`; None: there is none.
     """
-    return kind_of(folder, config.action_head).shape(folder, vla, _network_request(config))
+    return kind_of(folder, config.action_head).shape(folder, vla, _network_request(config, sources))
 
 
-def load_base(config: FinetuneConfig, folder: Path) -> NetworkCheckpoint:
+def load_base(config: FinetuneConfig, folder: Path, sources: Sequence[DemonstrationSource]) -> NetworkCheckpoint:
     """Return the network in `folder`, with the head that `config` asks for.
 
     Raises `CheckpointError` where it is damaged or contradicts `config`, `ModelConfigError` where a base cannot have
     that head.
     """
-    return kind_of(folder, config.action_head).load(folder, _network_request(config))
+    return kind_of(folder, config.action_head).load(folder, _network_request(config, sources))
 
 
-def _network_request(config: FinetuneConfig) -> NetworkRequest:
-    return NetworkRequest(len(config.cameras), config.chunk_size, _proprioception_dim(config), config.seed)
+def _network_request(config: FinetuneConfig, sources: Sequence[DemonstrationSource]) -> NetworkRequest:
+    return NetworkRequest(len(config.cameras), config.chunk_size, _proprioception_dim(config, sources), config.seed)
 
 
-def _proprioception_dim(config: FinetuneConfig) -> int:
+def _proprioception_dim(config: FinetuneConfig, sources: Sequence[DemonstrationSource]) -> int:
     """Return how many numbers the chosen fields are in the demonstrations; 0 where none was chosen."""
     if not config.proprioception:
         return 0
-    if not config.demos:  # only planned
+    if not sources:  # only planned
         return _DEFAULT_PROPRIOCEPTION_DIM
-    path = config.demos[0]
-    with open_source(path, config.source_options()) as source:
-        source.require(cameras=config.cameras, proprioception=config.proprioception)
-        return sum(field.size for field in source.facts.proprioception_fields if field.name in config.proprioception)
+    sources[0].require(cameras=config.cameras, proprioception=config.proprioception)
+    return sum(field.size for field in sources[0].facts.proprioception_fields if field.name in config.proprioception)
 
 
 # ~ Fine-tune a base checkpoint on demonstrations: the whole of `vla-bench finetune`.
@@ -134,15 +134,15 @@ class _Run:
     def __init__(self, config: FinetuneConfig, processes: ProcessGroup) -> None:
         self._config, self._processes = config, processes
         base_folder = find_base(config.base)
-        base = load_base(config, base_folder)
-        selection = frame_selection(config, base.config)
-        train = load_demonstrations(config.demos, selection, "train")
-        valid = load_demonstrations(config.demos, selection, "valid")
-        require_disjoint(train, valid)
-        pipeline = _pipeline(config, selection, train)
+        with open_sources(config.demos, config.source_options()) as sources:
+            base = load_base(config, base_folder, sources)
+            selection = frame_selection(config, base.config)
+            train, valid = (load_subset(sources, selection, subset) for subset in ("train", "valid"))
+            require_disjoint(train, valid)
+            pipeline = _pipeline(config, selection, train, sources)
+            key = config.unnorm_key or "+".join(suites_of(sources))
+            robot = robot_of(sources)
         statistics = _statistics(config, base, train, pipeline)
-        key = config.unnorm_key or "+".join(suites_of(config.demos, config.source_options()))
-        robot = robot_of(config.demos, config.source_options())
         shown = Conventions(config.cameras, selection.image_size, selection.proprioception, robot)
         self._checkpoint = base.learned({key: statistics}, shown)
         quantisation = METHODS[config.method].quantisation
@@ -298,13 +298,17 @@ def _check_prompts(config: FinetuneConfig, base: NetworkCheckpoint, instructions
             )
 
 
-def _pipeline(config: FinetuneConfig, selection: FrameSelection, train: DemonstrationDataset) -> Pipeline:
+def _pipeline(
+    config: FinetuneConfig,
+    selection: FrameSelection,
+    train: DemonstrationDataset,
+    sources: Sequence[DemonstrationSource],
+) -> Pipeline:
     """Return the augmentations; raise where one could not be true to the action."""
     scene = None
     if config.augmentation.needs_scene_geometry:
-        fields = proprioception_fields_of(config.demos[0], selection)
-        robot = robot_of(config.demos, config.source_options())
-        scene = scene_geometry_of(config.augmentation, config.demos, selection.cameras, fields, robot)
+        fields = proprioception_fields_of(sources[0], selection)
+        scene = scene_geometry_of(config.augmentation, sources, selection.cameras, fields, robot_of(sources))
     pipeline = Pipeline.of(config.augmentation, scene)
     pipeline.check(train.proprioception)
     return pipeline

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,25 +63,18 @@ class LazyImages:
 
     def of(self, frames: NDArray[np.int64]) -> ImageArray:
         """Read these images, episode by episode, and resize them."""
-        images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
-        episodes = self.episode_of_frame[frames]
         self._reset_after_fork()
         with self._lock:
-            for episode in np.unique(episodes):
-                rows = np.flatnonzero(episodes == episode)
-                path, name = self.episodes[episode]
-                steps = self.step_of_frame[frames[rows]]
-                for number, camera in enumerate(self.cameras):
-                    images[rows, number] = resize_images(self._source(path).images(name, camera, steps), self.side)
-        return images
+            return self._read(frames, self._source)
 
-    def cached(self) -> CachedImages:
-        """Read all images into memory."""
+    def cached(self, sources: Sequence[DemonstrationSource]) -> CachedImages:
+        """Return all images in memory, read from the open sources at `paths`."""
         frames = np.arange(len(self.step_of_frame))
         images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
         for start in range(0, len(frames), _BLOCK_FRAMES):
-            images[start : start + _BLOCK_FRAMES] = self.of(frames[start : start + _BLOCK_FRAMES])
-        self.close()
+            images[start : start + _BLOCK_FRAMES] = self._read(
+                frames[start : start + _BLOCK_FRAMES], sources.__getitem__
+            )
         return CachedImages(images)
 
     def close(self) -> None:
@@ -96,6 +89,17 @@ class LazyImages:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+    def _read(self, frames: NDArray[np.int64], source: Callable[[int], DemonstrationSource]) -> ImageArray:
+        images = np.empty((len(frames), len(self.cameras), self.side, self.side, _CHANNELS), dtype=np.uint8)
+        episodes = self.episode_of_frame[frames]
+        for episode in np.unique(episodes):
+            rows = np.flatnonzero(episodes == episode)
+            number, name = self.episodes[episode]
+            steps = self.step_of_frame[frames[rows]]
+            for column, camera in enumerate(self.cameras):
+                images[rows, column] = resize_images(source(number).images(name, camera, steps), self.side)
+        return images
 
     def _source(self, number: int) -> DemonstrationSource:
         if number not in self._opened:

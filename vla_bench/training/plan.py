@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +10,13 @@ from typing import Annotated
 from pydantic import Field
 
 from vla_bench.core.errors import CheckpointError, UnknownNameError
+from vla_bench.demos.sources import DemonstrationSource, open_sources
 from vla_bench.models.networks.network import NetworkShape
 from vla_bench.models.openvla.checkpoint import CONFIG_FILE, find_base
 from vla_bench.models.openvla.config import ARCHITECTURES, ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.config_file import config_from_json
 from vla_bench.training.config import FinetuneConfig
-from vla_bench.training.dataset import load_demonstrations
+from vla_bench.training.dataset import load_subset
 from vla_bench.training.finetune import frame_selection, planned_shape
 from vla_bench.training.memory import MemoryEstimate, StepShape, estimate_memory
 
@@ -53,11 +55,12 @@ def plan(config: PlannedRun) -> FinetunePlan:
 
     Raises `UnknownNameError` for a base that is neither, `CheckpointError` for one without a readable configuration.
     """
-    network = planned_shape(config, _checkpoint_folder(config.base), network_config(config.base))
+    with open_sources(config.demos, config.source_options()) as sources:
+        network = planned_shape(config, _checkpoint_folder(config.base), network_config(config.base), sources)
+        epochs = _plan_epochs(config, network, sources) if sources else None
     options = config.optimiser
     step = StepShape(options.batch_size, config.precision, config.gradient_checkpointing)
     trained, memory = estimate_memory(network, config, step)
-    epochs = _plan_epochs(config, network) if config.demos else None
     known = epochs is not None or options.epochs is None
     return FinetunePlan(
         trainable_parameters=trained.trainable_parameters,
@@ -94,8 +97,8 @@ def _checkpoint_folder(base: str) -> Path | None:
         return None
 
 
-def _plan_epochs(config: FinetuneConfig, network: NetworkShape) -> Epochs:
-    frames = len(load_demonstrations(config.demos, frame_selection(config, network), "train"))
+def _plan_epochs(config: FinetuneConfig, network: NetworkShape, sources: Sequence[DemonstrationSource]) -> Epochs:
+    frames = len(load_subset(sources, frame_selection(config, network), "train"))
     options = config.optimiser
     steps_per_epoch = math.ceil(frames / (options.batch_size * options.accumulate))
     return Epochs(frames, steps_per_epoch, options.total_steps(steps_per_epoch) / max(1, steps_per_epoch))

@@ -1,4 +1,8 @@
-"""Reader of LeRobot dataset folders (version 3), with exact video frame access."""
+"""Reader of LeRobot dataset folders (version 3), with exact video frame access.
+
+A parquet file and a video hold many episodes each. LeRobot states neither the meaning of an action nor the direction of
+the gripper, so the user must: `gripper` always, and the fields of the state vector unless their names state them.
+"""
 
 import io
 import json
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 from vla_bench.core.conventions import turned
 from vla_bench.core.errors import ConventionError, DemonstrationFileError, MissingExtraError
 from vla_bench.core.types import ImageArray, ProprioceptionField
+from vla_bench.demos.hdf5 import SourceCandidate
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import (
     FORMATS,
@@ -24,13 +29,11 @@ from vla_bench.demos.sources import (
     panda_hand_to_grip_site_axis_angle,
 )
 
-# ~ Frames of a video by time, exactly: what LeRobot's data sets keep images in.
-
-_MAX_FRAMES_TO_DECODE_AHEAD = 12  # frames ahead of the last one that are decoded on the way rather than sought
+_MAX_FRAMES_TO_DECODE_AHEAD = 12  # a frame at most this far ahead is decoded up to, a later one is sought
 
 
 class VideoReader:
-    """An open video. Not safe in several threads at once."""
+    """An open video whose frames are read by time. Not thread-safe."""
 
     def __init__(self, path: Path, fps: float) -> None:
         try:
@@ -66,7 +69,7 @@ class VideoReader:
         while self._last is None or self._number(self._last) < number:
             self._last = next(self._decoded, None)
             if self._last is None:
-                raise DemonstrationFileError(self._path, f"it ends before {number / self._fps:.3f} s")
+                raise DemonstrationFileError(self._path, f"the video ends before {number / self._fps:.3f} s")
         if (there := self._number(self._last)) != number:
             problem = f"no frame at {number / self._fps:.3f} s (the next is at {there / self._fps:.3f} s)"
             raise DemonstrationFileError(self._path, problem)
@@ -74,7 +77,7 @@ class VideoReader:
         return image
 
     def _seek(self, number: int) -> None:
-        """Go to the key frame at or before a frame."""
+        """Seek to the last key frame at or before a frame."""
         time_base = float(self._stream.time_base)
         self._container.seek(int(number / self._fps / time_base), stream=self._stream, backward=True)
         self._decoded, self._last = self._container.decode(self._stream), None
@@ -83,18 +86,12 @@ class VideoReader:
         return round(float(frame.pts * frame.time_base) * self._fps)
 
 
-# ~ LeRobot's dataset folders, version 3: many episodes to a parquet file and to a video.
-# ~
-# ~ LeRobot states neither what an action means nor which way a gripper closes, so the user must: `gripper` always,
-# ~ and the
-# ~ fields of the state vector unless their names say them.
-
 _MAJOR_VERSION = "v3"
 _IMAGE_PREFIXES = ("observation.images.", "observation.")
 _USUAL_CAMERAS = {"image": "agentview", "image2": "wrist", "wrist_image": "wrist", "top": "agentview"}
 _ACTION_KEYS, _STATE_KEYS = ("action", "actions"), ("observation.state", "state")
 _TABLES_IN_MEMORY = 4
-# The state of LeRobot's LIBERO environment and data sets; the orientation is the hand's.
+# The state of LeRobot's LIBERO environment and datasets; the orientation is that of the hand body.
 _HAND_FIELD, _GRIP_SITE_FIELD = "hand_axis_angle", "end_effector_axis_angle"
 _LIBERO_STATE = (("end_effector_position", 3), (_HAND_FIELD, 3), ("gripper_position", 2))
 _LIBERO_NAMES = ("x", "y", "z")
@@ -103,7 +100,7 @@ _JOINT_NAME = re.compile(r"joint|shoulder|elbow|wrist_(flex|roll)|waist|motor_\d
 
 @FORMATS.named("lerobot")
 class LerobotSource(DemonstrationSource):
-    """A folder with `meta`, `data` and, where images are videos, `videos`."""
+    """Source of a dataset folder with `meta`, `data` and, where images are videos, `videos`."""
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self.path = path
@@ -120,9 +117,9 @@ class LerobotSource(DemonstrationSource):
         self.episodes = tuple(self._episode(row) for row in self._rows.values())
 
     @classmethod
-    def recognizes(cls, path: Path) -> bool:
+    def recognizes(cls, candidate: SourceCandidate) -> bool:
         """Return whether the folder has LeRobot's `meta/info.json`."""
-        return (path / "meta" / "info.json").is_file()
+        return (candidate.path / "meta" / "info.json").is_file()
 
     def stored_actions(self, name: str) -> NDArray[np.float32]:
         """Return the column of actions."""
@@ -137,7 +134,7 @@ class LerobotSource(DemonstrationSource):
         return panda_hand_to_grip_site_axis_angle(state[:, self._state[_HAND_FIELD]])
 
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
-        """Return frames out of the video, or images out of the table."""
+        """Return frames of the video, or images of the table."""
         key = self.facts.cameras[camera]
         row = self._rows[name]
         if self._features[key]["dtype"] == "image":
@@ -173,7 +170,7 @@ class LerobotSource(DemonstrationSource):
     def _read_episodes(self) -> dict[str, dict[str, Any]]:
         files = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
         if not files:
-            raise self.fault("it lacks meta/episodes/chunk-000/file-000.parquet")
+            raise self.fault("the folder lacks meta/episodes/chunk-000/file-000.parquet")
         rows = []
         for file in files:
             table = _read_parquet(file)
@@ -189,11 +186,11 @@ class LerobotSource(DemonstrationSource):
             raise self.fault(f"there are no images in it; its features are {', '.join(self._features)}")
         usual = {key: _USUAL_CAMERAS.get(_short_camera_name(key), _short_camera_name(key)) for key in keys}
         fields = tuple(
-            ProprioceptionField(name, span.stop - span.start, "as the dataset states it")
+            ProprioceptionField(name, span.stop - span.start, "as stated by the dataset")
             for name, span in self._state.items()
         )
         if _HAND_FIELD in self._state and _GRIP_SITE_FIELD not in self._state:
-            fields += (ProprioceptionField(_GRIP_SITE_FIELD, 3, "of the hand's, for a Panda"),)
+            fields += (ProprioceptionField(_GRIP_SITE_FIELD, 3, "converted from the hand body, for a Panda"),)
         return SourceFacts(
             format="lerobot",
             cameras=map_camera_names(self.path, keys, usual, self._options.cameras),
@@ -209,19 +206,19 @@ class LerobotSource(DemonstrationSource):
         joints = [name for name in _names_of(self._features[self._action_key]) if _JOINT_NAME.search(name)]
         if joints:
             raise ConventionError(
-                f"{self.path}: actions are of joints ({', '.join(joints[:3])}, ...); "
+                f"{self.path}: actions are joint commands ({', '.join(joints[:3])}, ...); "
                 "expected end-effector deltas: position (3), axis-angle (3), gripper."
             )
 
     def _state_fields(self) -> dict[str, slice]:
-        """Return our fields -> columns of the state vector."""
+        """Return field -> columns of the state vector."""
         if self._state_key is None:
             return {}
         feature = self._features[self._state_key]
         size, names = int(feature["shape"][0]), _names_of(feature)
         fields = self._options.state or _fields_from_names(names, size)
         if sum(length for _, length in fields) > size:
-            raise self.fault(f"{self._state_key} has {size} numbers, the fields stated for it have more")
+            raise self.fault(f"{self._state_key} has {size} numbers, but the fields stated for it have more")
         spans, start = {}, 0
         for name, length in fields:
             spans[name] = slice(start, start + length)
@@ -247,7 +244,7 @@ class LerobotSource(DemonstrationSource):
         return values.reshape(len(table), -1)
 
     def _episode_table(self, name: str) -> Any:
-        """Return the rows of one episode; the indices in `meta/episodes` count over the whole data set."""
+        """Return the rows of one episode, found by its index: `meta/episodes` counts rows over the whole dataset."""
         row = self._rows[name]
         table = self._table(int(row["data/chunk_index"]), int(row["data/file_index"]))
         numbers = np.asarray(table.column("episode_index").to_numpy())
@@ -301,7 +298,7 @@ def _short_camera_name(key: str) -> str:
 
 
 def _names_of(feature: dict[str, Any]) -> list[str]:
-    """Return the names of a vector's parts, which LeRobot keeps as a list or in a dictionary of lists."""
+    """Return the names of a vector's components, which LeRobot stores as a list or as a dictionary of lists."""
     names = feature.get("names") or []
     if isinstance(names, dict):
         names = [name for part in names.values() for name in (part if isinstance(part, list) else [part])]
@@ -309,7 +306,7 @@ def _names_of(feature: dict[str, Any]) -> list[str]:
 
 
 def _fields_from_names(names: list[str], size: int) -> tuple[tuple[str, int], ...]:
-    """Return the fields that the names say: `field.0, field.1, ...` as our exporter writes, or LIBERO's state."""
+    """Return (field, size) by the names `field.0, field.1, ...` that our exporter writes, or of LIBERO's state."""
     if size == sum(length for _, length in _LIBERO_STATE) and tuple(names[:3]) == _LIBERO_NAMES:
         return _LIBERO_STATE
     fields: dict[str, int] = {}

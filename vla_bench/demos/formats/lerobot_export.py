@@ -19,7 +19,10 @@ from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 _SUCCESS_KEY = "next.success"
 _FILE = "chunk-000/file-000"
 _ACTION_NAMES = ["x", "y", "z", "axis_angle_x", "axis_angle_y", "axis_angle_z", "gripper"]
-_ENCODING = {"g": "2", "crf": "18"}  # a key frame every other frame, as LeRobot has it: frames are read at random
+_ENCODING = {
+    "g": "2",
+    "crf": "18",
+}  # every second frame is a key frame, as in LeRobot, for random access
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
@@ -27,12 +30,12 @@ _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 def export_lerobot(source: DemonstrationSource, folder: Path) -> Path:
     """Write all episodes into `folder`, which must not exist, and return it.
 
-    Actions keep our gripper (-1 open, +1 close: `close_positive` when it is read again), the parts of the state are
-    named `field.number`, `next.success` says which episodes succeeded where the source does, and each camera's images
-    are one H.264 video.
+    The gripper keeps our convention (-1 open, +1 close: `close_positive` when the folder is read again). The components
+    of the state are named `field.number`. `next.success` is written where the source knows which episodes succeeded.
+    The images of each camera are one H.264 video.
     """
     if folder.exists():
-        raise VlaBenchError(f"{folder} exists already. Choose another folder.")
+        raise VlaBenchError(f"The folder {folder} exists already. Choose another one.")
     source.require()
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -114,7 +117,7 @@ def _write_tasks(tasks: Sequence[str], path: Path) -> None:
 def _statistics(values: NDArray[Any]) -> Mapping[str, list[float]]:
     data = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     found = {"min": data.min(0), "max": data.max(0), "mean": data.mean(0), "std": data.std(0)}
-    found |= {name: np.quantile(data, share, axis=0) for name, share in _QUANTILES.items()}
+    found |= {name: np.quantile(data, quantile, axis=0) for name, quantile in _QUANTILES.items()}
     return {**{name: row.tolist() for name, row in found.items()}, "count": [len(data)]}
 
 
@@ -152,13 +155,13 @@ def _video_feature(source: DemonstrationSource, camera: str) -> dict[str, Any]:
 
 
 def _size(source: DemonstrationSource, camera: str) -> tuple[int, int]:
-    """Return height and width [pixels]: each camera's are its own."""
+    """Return height and width of one camera's images [pixels]; cameras may differ."""
     _, height, width, _ = source.images(source.episodes[0].name, camera, np.zeros(1, dtype=np.int64)).shape
     return height, width
 
 
 def _pixel_format(size: tuple[int, int]) -> str:
-    """Return LeRobot's usual format, or, as that halves the colours' sides, one with whole ones for an odd side."""
+    """Return LeRobot's usual pixel format; for odd sizes one without chroma subsampling, which needs even sizes."""
     return "yuv444p" if any(side % 2 for side in size) else "yuv420p"
 
 

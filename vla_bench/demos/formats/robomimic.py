@@ -1,4 +1,7 @@
-"""Reader of robomimic HDF5 files with images, and the base of HDF5 readers for robosuite data."""
+"""Reader of robomimic HDF5 files with images, and the base class of HDF5 readers for robosuite data.
+
+The robomimic files are those that its `dataset_states_to_obs.py` writes (robomimic 0.3 to 0.5).
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,7 +23,7 @@ from vla_bench.core.types import (
     ImageArray,
     ProprioceptionField,
 )
-from vla_bench.demos.hdf5 import data_attributes, episode_number, first_observations, open_hdf5, read_all, read_images
+from vla_bench.demos.hdf5 import SourceCandidate, episode_number, open_hdf5, read_all, read_images
 from vla_bench.demos.header import ACTION_CONVENTION, FORMAT
 from vla_bench.demos.sources import (
     FORMATS,
@@ -34,8 +37,6 @@ from vla_bench.demos.sources import (
     with_mujoco_site_sign,
 )
 
-# ~ What robomimic's and LIBERO's HDF5 files share: robosuite's controllers, observations by key, masks.
-
 _DELTA_SCALES = [MAX_DELTA_POSITION_M] * 3 + [MAX_DELTA_ROTATION_RAD] * 3
 GRIP_SITE_DESCRIPTION = "rad, world frame, point between the fingertips, robosuite's sign convention"
 HAND_DESCRIPTION = "rad, world frame, the hand's body as robosuite observes it, robosuite's sign convention"
@@ -44,23 +45,23 @@ _SUCCESS_REWARD = 1.0  # robosuite's reward of a reached goal, sparse or shaped
 
 @dataclass(frozen=True)
 class ObservationField:
-    """Where one of our proprioception fields lies in an `obs` group, and how it becomes ours."""
+    """Key of one of our proprioception fields in an `obs` group, and its conversion to our convention."""
 
     name: str
     key: str
     description: str
     convert: Callable[[NDArray[Any]], NDArray[np.float32]] = lambda values: np.asarray(values, dtype=np.float32)
-    size: int | None = None  # as stored, where None
-    robot: str | None = None  # the only one of which the conversion is true
+    size: int | None = None  # None: as stored
+    robot: str | None = None  # the only robot for which the conversion is valid; None: every robot
 
 
 class RobosuiteHdf5Source(DemonstrationSource):
-    """Base of the readers of robosuite's descendants. A subclass says what things are called and what is what."""
+    """Base class of the readers of robosuite data; a subclass states its names and conventions."""
 
     format: ClassVar[str]
     orientation: ClassVar[Orientation]
     usual_cameras: ClassVar[Mapping[str, str]]  # the file's key -> our name
-    fields: ClassVar[tuple[ObservationField, ...]]  # of one name, the first that the file has counts
+    fields: ClassVar[tuple[ObservationField, ...]]  # of several with one name, the first that the file has is used
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self.path = path
@@ -81,11 +82,11 @@ class RobosuiteHdf5Source(DemonstrationSource):
         raise NotImplementedError
 
     def suite_and_task(self) -> tuple[str, str]:
-        """Return what the file's episodes are of."""
+        """Return suite and task of the file's episodes."""
         raise NotImplementedError
 
     def missing_images_hint(self) -> str:
-        """Say what to do about a file that has no images."""
+        """Return what to do about a file without images, as a sentence."""
         raise NotImplementedError
 
     def stored_actions(self, name: str) -> NDArray[np.float32]:
@@ -102,7 +103,7 @@ class RobosuiteHdf5Source(DemonstrationSource):
         return values
 
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
-        """Return images, turned right side up."""
+        """Return images, right side up."""
         dataset = self._dataset(name, f"obs/{self.facts.cameras[camera]}")
         actions = self._dataset(name, "actions").shape[0]
         return turned(read_images(self.path, dataset, steps, actions), self.facts.orientation)
@@ -159,7 +160,7 @@ class RobosuiteHdf5Source(DemonstrationSource):
         return [robots] if isinstance(robots, str) else list(robots)
 
     def _robot(self) -> str | None:
-        """Return whose actions these are, in our names; LIBERO mounts its Panda and calls it MountedPanda."""
+        """Return the robot by our name; LIBERO's Panda on a mount is called MountedPanda."""
         robots = {"panda" if robot.endswith("Panda") else robot.lower() for robot in self._robots()}
         return robots.pop() if len(robots) == 1 else None
 
@@ -175,21 +176,21 @@ class RobosuiteHdf5Source(DemonstrationSource):
 
     def _control_hz(self) -> int:
         kwargs = self._env_args.get("env_kwargs", {})
-        return int(kwargs.get("control_freq", CONTROL_HZ))  # 20 is robosuite's default, too
+        return int(kwargs.get("control_freq", CONTROL_HZ))  # robosuite's default is 20 Hz, too
 
     def _require_delta_controller(self) -> None:
-        """Raise where actions are no scaled end-effector deltas; a file that names no controller is believed."""
+        """Raise where actions are not scaled end-effector deltas; a file without a controller is accepted."""
         controller = self._controller()
         problem = ""
         if controller.get("type", "OSC_POSE") != "OSC_POSE":
-            problem = f"made with the controller {controller['type']}"
+            problem = f"was recorded with the controller {controller['type']}"
         elif controller.get("control_delta") is False or controller.get("input_type", "delta") != "delta":
-            problem = "of absolute actions (`control_delta` is false)"
+            problem = "has absolute actions (`control_delta` is false)"
         elif "output_max" in controller and not np.allclose(controller["output_max"], _DELTA_SCALES):
-            problem = f"scaled otherwise (`output_max` is {controller['output_max']})"
+            problem = f"has another action scale (`output_max` is {controller['output_max']})"
         if problem:
             raise ConventionError(
-                f"{self.path} is {problem}; expected end-effector deltas of OSC_POSE, where 1 means "
+                f"{self.path} {problem}; expected end-effector deltas of OSC_POSE, where 1 means "
                 f"{MAX_DELTA_POSITION_M} m or {MAX_DELTA_ROTATION_RAD} rad. Use the dataset's delta-action version."
             )
 
@@ -215,9 +216,6 @@ class RobosuiteHdf5Source(DemonstrationSource):
         return found
 
 
-# ~ robomimic's HDF5 files with images, as its `dataset_states_to_obs.py` writes them (robomimic 0.3 to 0.5).
-
-
 def _site_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
     return quats_xyzw_to_axis_angle(with_mujoco_site_sign(quats_xyzw))
 
@@ -228,7 +226,7 @@ def _hand_to_site_axis_angle(quats_xyzw: FloatArray) -> NDArray[np.float32]:
 
 @FORMATS.named("robomimic")
 class RobomimicSource(RobosuiteHdf5Source):
-    """Images are right side up: robomimic's robosuite wrapper turns them before they are stored."""
+    """Source of one robomimic file; its images are right side up, since robomimic flips them before storing."""
 
     format = "robomimic"
     orientation = "upright"
@@ -253,21 +251,21 @@ class RobomimicSource(RobosuiteHdf5Source):
     )
 
     @classmethod
-    def recognizes(cls, path: Path) -> bool:
+    def recognizes(cls, candidate: SourceCandidate) -> bool:
         """Return whether the file has robomimic's attributes or robosuite's observations, and is not ours."""
-        attributes = data_attributes(path)
+        attributes = candidate.attributes
         if attributes.get("format") == FORMAT or "problem_info" in attributes:
             return False
-        return "env_args" in attributes or any(key.startswith("robot0_") for key in first_observations(path))
+        return "env_args" in attributes or any(key.startswith("robot0_") for key in candidate.observations)
 
     def instruction(self, name: str) -> str | None:
-        """Return what the episode's `ep_meta` says (`lang`), or else the group's own attribute."""
+        """Return `lang` of the episode's `ep_meta`, else the attribute `instruction` of the episode or of `data`."""
         attributes = self._data[name].attrs
         try:
-            said = json.loads(attributes.get("ep_meta", "{}")).get("lang")
+            language = json.loads(attributes.get("ep_meta", "{}")).get("lang")
         except (TypeError, ValueError, AttributeError):
-            said = None
-        text = said or attributes.get("instruction") or self._data.attrs.get("instruction")
+            language = None
+        text = language or attributes.get("instruction") or self._data.attrs.get("instruction")
         return str(text) if text else None
 
     def suite_and_task(self) -> tuple[str, str]:
@@ -275,7 +273,7 @@ class RobomimicSource(RobosuiteHdf5Source):
         return "robomimic", str(self._env_args.get("env_name", self.path.stem))
 
     def missing_images_hint(self) -> str:
-        """Name robomimic's own way to images."""
+        """Name robomimic's script that renders images."""
         return (
             "Render them with robomimic: `python robomimic/scripts/dataset_states_to_obs.py --done_mode 2 "
             "--dataset low_dim.hdf5 --output_name image.hdf5 --camera_names agentview robot0_eye_in_hand "

@@ -6,18 +6,16 @@ Needs no simulator.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_bench.core.errors import ConventionError, DemonstrationFileError, UnknownNameError, VlaBenchError
+from vla_bench.core.errors import ConventionError, UnknownNameError, VlaBenchError
 from vla_bench.core.geometry import CameraGeometry, quat_wxyz_multiply, quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, ProprioceptionField
-from vla_bench.demos.sources import open_source
-from vla_bench.demos.store import DemonstrationFile
+from vla_bench.demos.sources import DemonstrationSource
 from vla_bench.training.augmentation.scene import SceneGeometry, robot_symmetries
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import FrameSelection
@@ -130,18 +128,18 @@ T = TypeVar("T")
 
 def scene_geometry_of(
     config: AugmentationConfig,
-    paths: Sequence[Path],
+    sources: Sequence[DemonstrationSource],
     cameras: Sequence[str],
     proprioception: Sequence[ProprioceptionField],
     shown_robot: str | None = None,
 ) -> SceneGeometry:
-    """Return the scene that all demonstrations in `paths` share.
+    """Return the scene that all demonstrations of `sources` share.
 
     `shown_robot` is whose they are, where they say so: the symmetry of another robot is not theirs.
     Raises `ConventionError` where they do not share one, or hold none and something is not declared.
     """
     undeclared = [name for name in cameras if name not in config.cameras]
-    models = _scene_models(paths) if undeclared or config.robot_base_position_world is None else {}
+    models = _scene_models(sources) if undeclared or config.robot_base_position_world is None else {}
     declared = {name: CameraGeometry(**camera.model_dump()) for name, camera in config.cameras.items()}
     found = {name: _common_value(name, models, [camera_in_mjcf(xml, name) for xml in models]) for name in undeclared}
     position = config.robot_base_position_world
@@ -158,27 +156,21 @@ def scene_geometry_of(
     )
 
 
-def proprioception_fields_of(path: Path, selection: FrameSelection) -> tuple[ProprioceptionField, ...]:
-    """Return the selected fields as the demonstrations at `path` describe them, in their order."""
-    with open_source(path, selection.options) as source:
-        fields = {field.name: field for field in source.facts.proprioception_fields}
+def proprioception_fields_of(source: DemonstrationSource, selection: FrameSelection) -> tuple[ProprioceptionField, ...]:
+    """Return the selected fields as `source` describes them, in the order of the selection."""
+    fields = {field.name: field for field in source.facts.proprioception_fields}
     return tuple(fields[name] for name in selection.proprioception)
 
 
-def _scene_models(paths: Iterable[Path]) -> dict[str, str]:
-    """Return every different scene in the files, and the demonstration it was first seen in; none where one has none.
-
-    Only our own files hold scenes.
-    """
+def _scene_models(sources: Iterable[DemonstrationSource]) -> dict[str, str]:
+    """Return each distinct scene (MJCF) with the demonstration that has it first; empty where a source holds none."""
     models: dict[str, str] = {}
-    for path in paths:
-        try:
-            file = DemonstrationFile(path)
-        except DemonstrationFileError:  # of another format: what is damaged was refused when the data was loaded
-            return {}
-        with file:
-            for name in file.names:
-                models.setdefault(file.read(name, ()).model_xml, f"{path} {name}")
+    for source in sources:
+        for episode in source.episodes:
+            xml = source.model_xml(episode.name)
+            if xml is None:
+                return {}
+            models.setdefault(xml, f"{source.path} {episode.name}")
     return models
 
 
