@@ -41,10 +41,11 @@ def test_ten_lines_are_enough_but_language_should_matter(tmp_path: Path) -> None
     assert report.errors == ()
     path = tmp_path / "kitchen.toml"
     assert _told(report) == [
-        f"warning: {path}: field `mug_on_plate.paraphrases`: there are 0 different ones. Expected at least 5 that "
+        f"warning: {path}: field `mug_on_plate.paraphrases`: it has 0 different paraphrases. Expected at least 5 that "
         "differ from each other and from the instruction.",
-        f"warning: {path}: field `mug_on_plate.instruction`: no other task of the suite begins alike and wants "
-        "something else, so a policy need not read to succeed. Expected distractors, and tasks that want them instead.",
+        f"warning: {path}: field `mug_on_plate.instruction`: no other task of the suite has the same start scenes "
+        "and other goals, so a policy can succeed without the instruction. Expected distractor objects, and tasks with them "
+        "as goal objects.",
     ]
 
 
@@ -109,15 +110,15 @@ MISTAKES = [
         "no object is named 'dish'. Expected one of can, mug,",
     ),
     ("horizon = 160", "horizon = 1", "mug_on_plate.horizon", "1 control steps end before the goal can hold for 1."),
-    ('"on(mug, plate)", ', "", "mug_on_plate.goal", "`released(mug)` is true already at the start in 1 of 1 scenes."),
-    ("goal = [", 'must_not = ["released(can)"]\ngoal = [', "mug_on_plate.must_not", "`released(can)` is true already"),
+    ('"on(mug, plate)", ', "", "mug_on_plate.goal", "`released(mug)` is already true at the start in 1 of 1 scenes."),
+    ("goal = [", 'must_not = ["released(can)"]\ngoal = [', "mug_on_plate.must_not", "`released(can)` is already true"),
     (
         "goal = [",
         "ordered = true\ngoal = [",
         "mug_on_plate.ordered",
-        "true, but on(mug, plate) is the only thing to do.",
+        "true, but on(mug, plate) is the only goal.",
     ),
-    ('suite = "kitchen"', 'suite = "robosuite"', "suite", "'robosuite' is the name of the suite in "),
+    ('suite = "kitchen"', 'suite = "robosuite"', "suite", "'robosuite' is already the name of the suite in "),
     (
         'suite = "kitchen"',
         'suite = "kitchen"\nscene = "tabel"',
@@ -153,7 +154,7 @@ def test_all_mistakes_of_a_file_are_told_each_once(tmp_path: Path) -> None:
     assert [(problem.field, problem.problem) for problem in report.errors] == [
         ("task.0.horizon", "0: Input should be greater than or equal to 1"),
         ("colour", "is not a known field"),
-        ("task.1.name", "'mug_on_plate' is there twice"),
+        ("task.1.name", "'mug_on_plate' occurs twice"),
         ("mug_on_plate.initial", "no object is named 'dish'"),
         ("mug_on_plate.goal", "no predicate is named 'onn'"),
         ("mug_on_plate.goal", "no object is named 'mgu'"),
@@ -200,7 +201,7 @@ def test_little_room_for_slower_policies_is_a_warning(tmp_path: Path) -> None:
     report = _check(tmp_path, TWO_TASKS.replace("160", "85"), CheckOptions(seeds=2))
     assert report.errors == ()
     assert [problem.field for problem in report.problems] == ["mug_on_plate.horizon", "can_on_plate.horizon"]
-    assert "85 control steps, where the expert takes " in report.problems[0].problem
+    assert "85 control steps, but the expert takes " in report.problems[0].problem
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_little_room_for_slower_policies_is_a_warning(tmp_path: Path) -> None:
             '"put the can on the plate"',
             '"Put the mug on the plate."',
             "can_on_plate.instruction",
-            "begins alike and want",
+            "has the same start scenes and other goals",
         ),
         (
             '"one fashion"',
@@ -288,7 +289,7 @@ def test_a_thing_that_does_not_lie_still_is_a_warning(tmp_path: Path, monkeypatc
     report = check_suite(path, TEXT_ALONE)
     assert report.errors == ()
     assert {problem.problem for problem in report.problems} == {
-        "'can' moves more than 1 cm in the first half second, though nothing touches it, in 1 of 1 scenes"
+        "'can' moves more than 1 cm in the first half second without contact in 1 of 1 scenes"
     }
 
 
@@ -312,4 +313,4 @@ def test_a_copy_of_a_suite_is_not_taken_for_it(tmp_path: Path) -> None:
 def test_few_paraphrases_are_counted_without_repetitions(tmp_path: Path) -> None:
     twice = PARAPHRASES.replace("another way", "One way.").replace("fifth", "fourth")
     report = _check(tmp_path, TEN_LINES + twice)
-    assert report.problems[0].problem == "there are 3 different ones"
+    assert report.problems[0].problem == "it has 3 different paraphrases"

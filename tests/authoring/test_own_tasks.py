@@ -90,7 +90,8 @@ def test_registering_twice_is_registering_once(folder: Path, recwarn: pytest.War
 
 def test_a_file_that_is_not_there_is_told_with_the_variable(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"none\.toml: .* no such file\. Expected what {TASKS_VARIABLE} names"
+        ConfigurationError,
+        match=rf"none\.toml: .* does not exist\. Expected an existing file or folder in {TASKS_VARIABLE}",
     ):
         vla_bench.register_tasks(tmp_path / "none.toml")
     assert suites()  # the others are as usable as before
@@ -98,7 +99,9 @@ def test_a_file_that_is_not_there_is_told_with_the_variable(tmp_path: Path) -> N
 
 def test_the_name_of_a_suite_that_there_is_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TEN_LINES.replace("kitchen", "robosuite"))
-    with pytest.raises(ConfigurationError, match=r"kitchen\.toml: field `suite`: 'robosuite' is the name of another"):
+    with pytest.raises(
+        ConfigurationError, match=r"kitchen\.toml: field `suite`: another file has a suite named 'robosuite'"
+    ):
         vla_bench.register_tasks(path)
 
 

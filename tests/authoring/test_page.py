@@ -44,9 +44,9 @@ def test_a_page_says_what_a_task_is_and_what_was_measured(tmp_path: Path, monkey
         "- Objects: mug, can, plate",
         "- Start: `in_region(plate, right)`, `in_region(mug, middle)`, `in_region(can, middle)`",
         "- Horizon: 99 steps",
-        "- Begins like: 2 tasks",
+        "- Same start: 2 tasks",
         "- panda: expert 99.5 % of 200 (interval 97.2 to 99.9); 64 steps on average, 90 at most; blind 49.0 %, chance "
-        "50.0 %; 42 demonstrations a minute",
+        "50.0 %; 42 demonstrations per minute",
         "- Paraphrases: “one fashion”; ",
     ):
         assert said in section

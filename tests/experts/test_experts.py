@@ -168,5 +168,5 @@ def test_a_goal_without_a_skill_is_told(goal: tuple[Goal, ...], named: str) -> N
     )
     known = ", ".join(skills)
     assert {"in", "lifted", "open", "pressed"} <= set(skills)
-    with pytest.raises(ConfigurationError, match=rf"{message}one: {known}\.$"):
+    with pytest.raises(ConfigurationError, match=rf"{message}a skill: {known}\.$"):
         make_expert(task)

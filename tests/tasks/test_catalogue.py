@@ -120,7 +120,12 @@ MISTAKES = [
         "cube_on_plate.goal",
         "`on(cube)` has the wrong number of arguments. Expected `on(item, support)`.",
     ),
-    ("on(cube, plate)", "on cube plate", "cube_on_plate.goal", "does not read as `name(argument, ...)`. Expected such"),
+    (
+        "on(cube, plate)",
+        "on cube plate",
+        "cube_on_plate.goal",
+        "is not of the form `name(argument, ...)`. Expected such",
+    ),
     (
         "in_region(cube, middle)",
         "in_regoin(cube, middle)",
@@ -136,7 +141,7 @@ MISTAKES = [
         "in_region(cube, middle)",
         "on(cube, cube)",
         "cube_on_plate.initial",
-        "`on(cube, cube)`: cube would have to be placed before. Expected references that are placed by something else.",
+        "`on(cube, cube)`: cube must be placed first. Expected references that another relation places.",
     ),
     ("in_region(plate, right)", "opened(plate_door)", "cube_on_plate.initial", "no object is named 'plate_door'."),
     ("horizon = 100", "horizon = = 100", "(whole file)", "is not valid TOML"),
@@ -181,7 +186,7 @@ def test_a_part_cannot_be_placed(tmp_path: Path) -> None:
 
 def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
     table = GOOD[GOOD.index("[[task]]") :]
-    with pytest.raises(ConfigurationError, match=r"field `task\.1\.name`: 'cube_on_plate' is there twice\. Expected"):
+    with pytest.raises(ConfigurationError, match=r"field `task\.1\.name`: 'cube_on_plate' occurs twice\. Expected"):
         load_suite(_suite(tmp_path, GOOD + table))
 
 
@@ -209,7 +214,7 @@ def test_two_files_may_not_hold_the_same_suite(tmp_path: Path, monkeypatch: pyte
     for name in ("a.toml", "b.toml"):
         _suite(tmp_path, GOOD, name)
     monkeypatch.setattr(catalogue, "data_folder", lambda name: tmp_path)
-    with pytest.raises(ConfigurationError, match=r"b\.toml: field `suite`: 'mine' is the name of another file's suite"):
+    with pytest.raises(ConfigurationError, match=r"b\.toml: field `suite`: another file has a suite named 'mine'"):
         catalogue.suites()
 
 
@@ -229,5 +234,5 @@ def test_a_relation_reads_in_any_spacing(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["on", "on(cube", "on(cube) plate", "on(cube-1)", "not on(cube)", ""])
 def test_what_is_no_relation_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"does not read as `name\(argument, \.\.\.\)`"):
+    with pytest.raises(ValueError, match=r"is not of the form `name\(argument, \.\.\.\)`"):
         Relation.parse(text)

@@ -113,7 +113,7 @@ ordered = true
     path = tmp_path / "mine.toml"
     path.write_text(text, encoding="utf-8")
     message = (
-        r"field `cube_on_plate\.ordered`: true, but on\(cube, plate\) is the only thing to do\. Expected two goals"
+        r"field `cube_on_plate\.ordered`: true, but on\(cube, plate\) is the only goal\. Expected two or more goals"
     )
     with pytest.raises(ConfigurationError, match=message):
         load_suite(path)

@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from vla_bench.authoring.trials import Trial
 
 
-# ~ How episodes begin: everything has its place, nothing is reached or lost yet, and things lie still.
-
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
+_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # one arm without motion, gripper open
 _STILL_STEPS = 10  # control steps without motion
-_STILL_M = 0.01  # what moves further by itself in that time was placed badly
+_STILL_M = 0.01  # objects that move further without contact were placed badly
 
 
 def start_problems(path: Path, environment: VlaBenchEnv, seeds: int) -> list[Problem]:
-    """Reset over `seeds` scenes and return what is wrong with any of them, each finding once."""
+    """Return the problems of the start states of `seeds` scenes, each problem once."""
     task = environment.task
     times: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
     for index in range(seeds):
@@ -70,22 +68,22 @@ def _reached(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
     field = f"{task.name}.goal"
     found = []
     if len(met) == len(aims) or environment.simulation.succeeded():
-        which = " and ".join(f"`{goal}`" for goal in met) or "the engine's own success"
+        which = " and ".join(f"`{goal}`" for goal in met) or "the success criterion of the engine"
         found.append(
-            ("error", field, f"{which} is true already at the start", "a start from which there is work to do")
+            ("error", field, f"{which} is already true at the start", "a start state in which the task is not done")
         )
     else:
-        expected = "a goal that is not, unless others must undo it on the way"
-        found += [("warning", field, f"`{goal}` is true already at the start", expected) for goal in met]
+        expected = "a goal that is false at the start, unless other goals must undo it"
+        found += [("warning", field, f"`{goal}` is already true at the start", expected) for goal in met]
     for goal in task.must_not:
         if goal.holds(world):
-            problem = f"`{goal}` is true already at the start, so the episode is lost"
-            found.append(("error", f"{task.name}.must_not", problem, "what is false until the robot does it"))
+            problem = f"`{goal}` is already true at the start, so every episode fails"
+            found.append(("error", f"{task.name}.must_not", problem, "an event that only the robot can cause"))
     return found
 
 
 def _unsteady(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
-    """Find what moves by itself, of what the task places; changes the episode."""
+    """Yield placed objects that move without contact; steps the environment."""
     world, task = environment.simulation.world, environment.task
     placed = {relation.arguments[0] for relation in task.initial} & set(world.items())
     before = {item: world.position_world(item).copy() for item in sorted(placed)}
@@ -93,20 +91,17 @@ def _unsteady(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
     for _ in range(_STILL_STEPS):
         environment.simulation.step(still)
     moved = [item for item, place in before.items() if np.linalg.norm(world.position_world(item) - place) > _STILL_M]
-    expected = "a place where it rests"
-    problem = f"more than {100 * _STILL_M:.0f} cm in the first half second, though nothing touches it,"
+    expected = "a position at which it rests"
+    problem = f"more than {100 * _STILL_M:.0f} cm in the first half second without contact"
     return [("warning", f"{task.name}.initial", f"{item!r} moves {problem}", expected) for item in moved]
 
 
-# ~ What the engine of a task must know before it can build its world: assets, scene and regions. One check an
-# ~ engine.
-
-SceneryCheck = Callable[[Path, Task, str], list[Problem]]  # of a file, a task in it and a robot
-scenery_checks: Registry[SceneryCheck] = Registry("scenery check")
+SceneryCheck = Callable[[Path, Task, str], list[Problem]]  # takes the file, a task of it and a robot
+scenery_checks: Registry[SceneryCheck] = Registry("asset check")
 
 
 def scenery_problems(path: Path, task: Task, robot: str) -> list[Problem]:
-    """Return what a task names and its engine does not have."""
+    """Return the names of a task that its engine does not have."""
     from vla_bench.envs.engines import engines  # loads mujoco
 
     if task.engine not in engines:
@@ -127,7 +122,7 @@ def tabletop_problems(path: Path, task: Task, robot: str) -> list[Problem]:
 
 @scenery_checks.named("robosuite")
 def robosuite_problems(path: Path, task: Task, robot: str) -> list[Problem]:
-    """Look up robosuite's environment and the options that go to it."""
+    """Look up the robosuite environment and its options."""
     from vla_bench.envs.rendering.backend import load_mujoco
 
     load_mujoco()  # before robosuite imports MuJoCo with another OpenGL backend
@@ -155,41 +150,39 @@ def _attempted(path: Path, field: str, look_up: Callable[[], object]) -> list[Pr
     return []
 
 
-# ~ The check of a task file: its text, its worlds, the starts of its episodes, and whether the expert solves it.
-
 OnProgress = Callable[[int, int, str], None]
 
-_LEAST_SUCCESS = 0.8  # of an expert; below, the task counts as unsolved
-_ROOM = 1.5  # the horizon over the expert's mean length, for a policy that is slower than the expert
+_LEAST_SUCCESS = 0.8  # success rate of the expert below which the task counts as unsolved
+_ROOM = 1.5  # horizon divided by the expert's mean length, for policies slower than the expert
 _SMALL_IMAGE = 16
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """How thoroughly to check."""
+    """Options of the check."""
 
-    seeds: int = 10  # scenes of each task
-    expert: bool = True  # whether to try the expert
+    seeds: int = 10  # scenes per task
+    expert: bool = True  # run the expert
     robot: str = "panda"
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What was found out about a task that could be run."""
+    """Findings for a task that could be run."""
 
     task: Task
     begins_alike: int  # tasks, this one included
-    trials: tuple["Trial", ...] = ()  # of the expert, none where it was not tried
+    trials: tuple["Trial", ...] = ()  # of the expert; empty if it was not run
 
     @property
     def chance(self) -> float:
-        """How often a policy is right that solves one of the tasks that begin alike without reading which."""
+        """The chance of success of a policy that solves a random task with the same start scenes."""
         return 1.0 / self.begins_alike
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All that was found in one file."""
+    """All findings in one file."""
 
     path: Path
     problems: tuple[Problem, ...]
@@ -197,7 +190,7 @@ class CheckReport:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """What must be mended."""
+        """The findings that must be fixed."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
@@ -206,8 +199,8 @@ def check_suite(
 ) -> CheckReport:
     """Check a task file, or a registered suite by its name.
 
-    `on_progress` hears how many tasks are done, of how many, and which is next. Every mistake is reported, not the
-    first alone. Raise `UnknownNameError` for a suite that does not exist.
+    `on_progress` receives the number of finished tasks, the total and the next task. Every mistake is reported, not
+    only the first. Raise `UnknownNameError` for a suite that does not exist.
     """
     path = _file(file_or_suite)
     try:
@@ -263,7 +256,7 @@ def _tried(path: Path, environment: "VlaBenchEnv", seeds: int) -> tuple[tuple["T
     task = environment.task
     try:
         expert = make_expert(task)
-    except ConfigurationError as raised:  # which knows the task, and not the file that it stands in
+    except ConfigurationError as raised:  # it names the task but not its file
         return (), [error(path, f"{task.name}.{raised.field}", raised.problem, raised.expected)]
     identities = [EpisodeIdentity(task.suite, task.name, index, variant="check") for index in range(seeds)]
     trials = tuple(try_expert(environment, expert, identity) for identity in identities)
@@ -278,12 +271,17 @@ def _unsolved(path: Path, task: Task, trials: tuple["Trial", ...]) -> list[Probl
     make = error if rate < _LEAST_SUCCESS else warning
     problem = f"the expert fails in {len(failures)} of {len(trials)} scenes (episodes {', '.join(map(str, failures))})"
     return [
-        make(path, f"{task.name}.goal", problem, "a task that the expert solves: goals in order, reachable, with room")
+        make(
+            path,
+            f"{task.name}.goal",
+            problem,
+            "a task that the expert solves: ordered and reachable goals with enough room",
+        )
     ]
 
 
 def _tight(path: Path, task: Task, mean: float | None) -> list[Problem]:
     if mean is None or task.horizon >= _ROOM * mean:
         return []
-    problem = f"{task.horizon} control steps, where the expert takes {mean:.0f} on average"
+    problem = f"{task.horizon} control steps, but the expert takes {mean:.0f} on average"
     return [warning(path, f"{task.name}.horizon", problem, f"at least {_ROOM * mean:.0f}, which is {_ROOM} times that")]

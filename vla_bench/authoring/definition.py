@@ -10,14 +10,12 @@ from vla_bench.core.errors import ConfigurationError, VlaBenchError
 from vla_bench.tasks.catalogue import SuiteFile, TaskTable, build_task, read_suite_file, sharing_start, suite_files
 from vla_bench.tasks.task import Task
 
-# ~ What is wrong with a task file, or worth a second look: one message each, with file and field.
-
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding. An error keeps a task from being used, a warning does not."""
+    """A finding. A task with an error cannot be used; a warning is advice."""
 
     severity: Severity
     source: str  # the file
@@ -30,30 +28,28 @@ class Problem:
 
 
 def error(path: Path, field: str, problem: str, expected: str = "") -> Problem:
-    """Return something that must be mended."""
+    """Return a finding that must be fixed."""
     return Problem("error", str(path), field, problem, expected)
 
 
 def warning(path: Path, field: str, problem: str, expected: str = "") -> Problem:
-    """Return something worth a second look."""
+    """Return a finding that should be checked."""
     return Problem("warning", str(path), field, problem, expected)
 
 
 def of_exception(path: Path, field: str, raised: VlaBenchError) -> Problem:
-    """Return what an error says; one that names its own file and field keeps them."""
+    """Return the finding for an exception, with its own file and field if it names them."""
     if isinstance(raised, ConfigurationError):
         return Problem("error", raised.source, raised.field, raised.problem, raised.expected)
     return error(path, field, str(raised))
 
-
-# ~ Whether the language of a suite does its work: every task says what only it wants, in several ways.
 
 _FEWEST_PARAPHRASES = 5
 _LONGEST_HORIZON = 2000  # control steps, 100 s
 
 
 def word_problems(path: Path, tasks: Sequence[Task]) -> list[Problem]:
-    """Return what is wrong with instructions, paraphrases and horizons."""
+    """Return the problems of instructions, paraphrases and horizons."""
     found: list[Problem] = []
     for number, task in enumerate(tasks):
         found += _instruction(path, task, tasks[:number])
@@ -67,9 +63,9 @@ def _instruction(path: Path, task: Task, earlier: Iterable[Task]) -> list[Proble
     twin = next((other for other in earlier if _spoken(other.instruction) == _spoken(task.instruction)), None)
     if twin is None:
         return []
-    field, problem = f"{task.name}.instruction", f"{task.instruction!r} is the instruction of {twin.name} too"
+    field, problem = f"{task.name}.instruction", f"{task.instruction!r} is also the instruction of {twin.name}"
     if twin in sharing_start(task, (twin,)) and frozenset(twin.goal) != frozenset(task.goal):
-        return [error(path, field, f"{problem}, which begins alike and wants something else", "words of its own")]
+        return [error(path, field, f"{problem}, which has the same start scenes and other goals", "words of its own")]
     return [warning(path, field, problem, "words of its own")]
 
 
@@ -79,11 +75,11 @@ def _paraphrases(path: Path, task: Task, tasks: Iterable[Task]) -> list[Problem]
     different = set(spoken) - {_spoken(task.instruction)}
     if len(different) < _FEWEST_PARAPHRASES:
         wanted = f"at least {_FEWEST_PARAPHRASES} that differ from each other and from the instruction"
-        found.append(warning(path, field, f"there are {len(different)} different ones", wanted))
+        found.append(warning(path, field, f"it has {len(different)} different paraphrases", wanted))
     for other in tasks:
         if other is not task and _spoken(other.instruction) in different and other in sharing_start(task, (other,)):
-            problem = f"{other.instruction!r} is the instruction of {other.name}, which begins alike"
-            found.append(error(path, field, problem, "words that only this task answers to"))
+            problem = f"{other.instruction!r} is the instruction of {other.name}, which has the same start scenes"
+            found.append(error(path, field, problem, "words that only describe this task"))
     return found
 
 
@@ -91,7 +87,7 @@ def _horizon(path: Path, task: Task) -> list[Problem]:
     field = f"{task.name}.horizon"
     if task.horizon <= task.success_steps:
         problem = f"{task.horizon} control steps end before the goal can hold for {task.success_steps}"
-        return [error(path, field, problem, "about twice the steps that an expert needs")]
+        return [error(path, field, problem, "about twice the steps of the expert")]
     if task.horizon > _LONGEST_HORIZON:
         problem = f"{task.horizon} control steps of 50 ms are {task.horizon / 20:.0f} s"
         return [
@@ -103,32 +99,35 @@ def _horizon(path: Path, task: Task) -> list[Problem]:
 def _need_of_language(path: Path, task: Task, tasks: Iterable[Task]) -> list[Problem]:
     if len(sharing_start(task, tasks)) > 1:
         return []
-    problem = "no other task of the suite begins alike and wants something else, so a policy need not read to succeed"
-    return [warning(path, f"{task.name}.instruction", problem, "distractors, and tasks that want them instead")]
+    problem = (
+        "no other task of the suite has the same start scenes and other goals, so a policy can succeed without the "
+        "instruction"
+    )
+    return [
+        warning(path, f"{task.name}.instruction", problem, "distractor objects, and tasks with them as goal objects")
+    ]
 
 
 def _spoken(text: str) -> str:
     return " ".join(text.lower().replace(",", " ").rstrip(".!").split())
 
 
-# ~ All mistakes in the text of a task file, found without a simulator: one does not hide the next.
-
-_RELATIONS = ("initial", "goal", "must_not")  # fields of a task that hold them
-_STAND_INS = {"suite": "unnamed", "horizon": 1000}  # for a suite that lacks them; nothing is told about these
+_RELATIONS = ("initial", "goal", "must_not")  # fields of a task with relations
+_STAND_INS = {"suite": "unnamed", "horizon": 1000}  # substitutes for missing required fields; they cause no findings
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What a task file says, as far as it can be understood."""
+    """The valid parts of a task file and its problems."""
 
     path: Path
-    tasks: tuple[Task, ...]  # all that can be read, without what is wrong about them
-    runnable: tuple[Task, ...]  # those of them that nothing is wrong with
+    tasks: tuple[Task, ...]  # all readable tasks, without their invalid parts
+    runnable: tuple[Task, ...]  # the tasks without problems
     problems: tuple[Problem, ...]
 
 
 def read_definition(path: Path) -> Definition:
-    """Read a task file as far as it goes; raise `ConfigurationError` only where it is no TOML at all."""
+    """Read a task file as far as possible; raise `ConfigurationError` only if it is not TOML."""
     content = read_toml(path)
     suite, mistakes = salvaged(SuiteFile, content, path, _STAND_INS)
     problems = [of_exception(path, "", mistake) for mistake in mistakes]
@@ -149,7 +148,7 @@ def read_definition(path: Path) -> Definition:
 
 
 def _task_of(content: Mapping[str, Any], field: str) -> str | None:
-    """Return the name of the task that a field such as `task.3.goal` is of; None where it is the whole suite's."""
+    """Return the name of the task of a field such as `task.3.goal`; None for a field of the suite."""
     table, _, rest = field.partition(".")
     number = rest.partition(".")[0]
     return str(content["task"][int(number)].get("name")) if table == "task" and number.isdigit() else None
@@ -159,24 +158,25 @@ def _names_taken(path: Path, suite: SuiteFile) -> list[Problem]:
     names = [table.name for table in suite.task]
     twice = [number for number, name in enumerate(names) if name in names[:number]]
     found = [
-        error(path, f"task.{number}.name", f"{names[number]!r} is there twice", "one task of each name")
-        for number in twice
+        error(path, f"task.{number}.name", f"{names[number]!r} occurs twice", "unique task names") for number in twice
     ]
     for other in suite_files():
         if other != path.resolve() and _suite_name(other) == suite.suite:
-            found.append(error(path, "suite", f"{suite.suite!r} is the name of the suite in {other}", "another name"))
+            found.append(
+                error(path, "suite", f"{suite.suite!r} is already the name of the suite in {other}", "another name")
+            )
     return found
 
 
 def _suite_name(path: Path) -> str | None:
     try:
         return read_suite_file(path).suite
-    except ConfigurationError:  # is told where that file is checked
+    except ConfigurationError:  # reported by the check of that file
         return None
 
 
 def _readable_part(path: Path, suite: SuiteFile, table: TaskTable) -> tuple[Task | None, list[Problem]]:
-    """Build the task from those relations that can be read, taking in one after the other; the others are problems."""
+    """Build the task from its readable relations, one after the other; the others are problems."""
     found: list[Problem] = []
     bare = suite.model_copy(update={"initial": ()})
     without = table.model_copy(update=dict.fromkeys(_RELATIONS, ()))
@@ -185,7 +185,8 @@ def _readable_part(path: Path, suite: SuiteFile, table: TaskTable) -> tuple[Task
         kept: tuple[str, ...] = ()
         for text in texts:
             mistake = _mistake(path, bare, without.model_copy(update={field: (*kept, text)}))
-            if mistake is not None and mistake.field == f"{table.name}.{field}":  # what is about the whole comes later
+            # problems of the whole task come later
+            if mistake is not None and mistake.field == f"{table.name}.{field}":
                 found.append(of_exception(path, "", mistake))
             else:
                 kept = (*kept, text)
@@ -196,7 +197,7 @@ def _readable_part(path: Path, suite: SuiteFile, table: TaskTable) -> tuple[Task
     mistake = _mistake(path, bare, readable)
     if mistake is None:
         return build_task(path, bare, readable), found
-    if not found:  # else it may only follow from what was left out
+    if not found:  # otherwise the problem may only follow from a removed relation
         found.append(of_exception(path, "", mistake))
     return None, found
 
@@ -210,7 +211,7 @@ def _mistake(path: Path, suite: SuiteFile, table: TaskTable) -> ConfigurationErr
 
 
 def _each_once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Leave out repetitions: a mistake in what the suite says for all tasks is found in each of them."""
+    """Remove repetitions: a mistake in the shared part of a suite is found in each of its tasks."""
     first: dict[tuple[str, str, str, str], Problem] = {}
     for problem in problems:
         last_field = problem.field.rpartition(".")[2]

@@ -1,4 +1,9 @@
-"""Fingerprint of everything that decides an expert's success on a task."""
+"""Fingerprint of everything that decides an expert's success on a task.
+
+Equal fingerprints mean comparable episodes. A fingerprint covers the task, the objects of its scene, the robot, the
+code that simulates, evaluates and acts, and the versions of the libraries below; it excludes texts, comments and
+rendering, which experts do not use.
+"""
 
 import ast
 import hashlib
@@ -15,32 +20,26 @@ from vla_bench.envs.descriptions import describe_object, describe_robot, describ
 from vla_bench.tasks import Task, predicates
 from vla_bench.tasks.initial_conditions import initial_relations
 
-# ~ What an expert's success on a task depends on, as a short hash: equal hashes, comparable episodes.
-# ~
-# ~ It covers the task, the things in its scene, the robot, the code that simulates, judges and acts, and the
-# ~ versions of
-# ~ the libraries below. Words, comments and how things are drawn do not count: no expert reads or sees.
-
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("mujoco", "numpy", "robosuite")
 _WORDS = {"instruction", "paraphrases"}
-_NO_MATTER = (  # modules whose work is in the hash by its outcome, or that only draw or word things
+_NO_MATTER = (  # modules whose results are in the hash themselves, or that only render or hold texts
     *(f"vla_bench.core.{name}" for name in ("cache", "configuration", "errors", "files", "registry")),
     *(f"vla_bench.envs.{name}" for name in ("descriptions", "rendering")),
     "vla_bench.tasks.catalogue",
     "vla_bench.envs.perturbations",
 )
-_CHOSEN_BY_NAME = {  # packages of registries of which an episode runs those that its task names, and no others
+_CHOSEN_BY_NAME = {  # registry packages of which an episode only uses the entries named by its task
     *(f"vla_bench.{name}" for name in ("experts.skills", "tasks.initial_conditions", "tasks.predicates")),
     "vla_bench.envs.perturbations.axes",
 }
-_PERTURBED = "vla_bench.envs.perturbations.simulation"  # what runs under every perturbation
+_PERTURBED = "vla_bench.envs.perturbations.simulation"  # code of every perturbation
 
 
 def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = (), *, perturbation: str = "") -> str:
-    """Return the hash for the task's expert, or for the blind one where `alternatives` are what it draws from.
+    """Return the fingerprint for the expert of the task, or for the blind expert that chooses among `alternatives`.
 
-    Under a `perturbation`, as `axis=severity,...`, it covers the axes' own code too.
+    Under a `perturbation`, as `axis=severity,...`, it also covers the code of the axes.
     """
     parts = [
         *(_definition(each) for each in (task, *alternatives)),
@@ -53,7 +52,7 @@ def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = (), *, pe
 
 
 def scene_fingerprint(task: Task, robot: str) -> str:
-    """Return the hash of the task and what stands in its scene alone: equal hashes, the same picture."""
+    """Return the hash of the task and its scene alone: equal hashes mean equal images."""
     return _hash([_definition(task), *_assets(task, robot)])
 
 
@@ -66,7 +65,7 @@ def _definition(task: Task) -> str:
 
 
 def _assets(task: Task, robot: str) -> Iterator[str]:
-    """Descriptions and geometry of what our own engine builds; robosuite's own things follow from its version."""
+    """Yield descriptions and geometry of tabletop scenes; those of robosuite follow from its version."""
     with suppress(UnknownNameError):
         scene = describe_scene(task.scene)
         yield scene.model_dump_json() + mjcf_path("scenes", scene.mjcf).read_text(encoding="utf-8")
@@ -78,7 +77,7 @@ def _assets(task: Task, robot: str) -> Iterator[str]:
 
 
 def _code(task: Task) -> tuple[str, ...]:
-    """Return the modules of ours that run in an episode of the task's expert, sorted."""
+    """Return the modules of this package that run in an episode of the task's expert, sorted."""
     from vla_bench.envs.engines import engines
     from vla_bench.experts import make_expert
     from vla_bench.experts.skills import skills
@@ -103,7 +102,7 @@ def _perturbed(perturbation: str) -> Iterator[str]:
 
 @cache
 def _closure(modules: tuple[str, ...], without: tuple[str, ...] = _NO_MATTER) -> tuple[str, ...]:
-    """Return `modules` and all of ours that they import, directly or not, but those that do not matter."""
+    """Return `modules` and all modules of this package that they import, except those in `without`."""
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -129,10 +128,10 @@ def _imported(module: str) -> tuple[str, ...]:
 
 
 def _members(package: str) -> set[str]:
-    """Return the modules that a registry finds in its package."""
+    """Return the modules that a registry discovers in its package."""
     if package in _CHOSEN_BY_NAME:
         return set()
-    return {f"{package}.{path.stem}" for path in _file(package).parent.glob("*.py")}
+    return {f"{package}.{path.stem}" for path in _file(package).parent.glob("*.py") if path.stem != "__init__"}
 
 
 def _file(module: str) -> Path:
@@ -142,7 +141,7 @@ def _file(module: str) -> Path:
 
 @cache
 def _meaning(path: Path) -> str:
-    """Return a module's syntax tree as text, without comments, layout and docstrings."""
+    """Return the syntax tree of a module as text, without comments, layout and docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:

@@ -1,4 +1,7 @@
-"""Images of tasks for the documentation page."""
+"""Images of tasks for the documentation page.
+
+Every image stores the fingerprint of its scene as a comment.
+"""
 
 from pathlib import Path
 
@@ -15,35 +18,31 @@ from vla_bench.envs.options import EnvOptions
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Task
 
-# ~ A picture of a task: how an episode begins, and how it looks when the expert has succeeded.
-# ~
-# ~ Each keeps the fingerprint of the scene that it was drawn from, as a comment.
-
-_SIZE = 224  # pixels, each of the two halves
+_SIZE = 224  # pixels of each half
 _QUALITY = 80
-_COMMENT = "vla_bench task "  # before the fingerprint
-_EPISODES = 5  # tried for one in which the expert succeeds
+_COMMENT = "vla_bench task "  # followed by the fingerprint
+_EPISODES = 5  # tried until the expert succeeds
 
 
 class NoTaskImageError(VlaBenchError):
-    """A task whose expert does not show how it ends."""
+    """A task whose expert succeeded in no tried episode."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(f"The expert of {task.id} succeeded in none of {_EPISODES} episodes: see `vla-bench check`.")
 
 
 def is_current(task: Task, path: Path) -> bool:
-    """Whether there is a picture at `path` that shows the task as it is now."""
+    """Return whether `path` is an image of the current version of the task."""
     return path.is_file() and _comment(path) == _COMMENT + scene_fingerprint(task, EnvOptions.robot)
 
 
 def is_ours(path: Path) -> bool:
-    """Whether the picture at `path` was drawn here."""
+    """Return whether this module rendered the image at `path`."""
     return _comment(path).startswith(_COMMENT)
 
 
 def render_task_image(task: Task, path: Path) -> None:
-    """Write a JPEG of the first episode in which the expert succeeds; raise `NoTaskImageError` where there is none."""
+    """Write a JPEG of the first episode in which the expert succeeds; raise `NoTaskImageError` if there is none."""
     environment = VlaBenchEnv(task, EnvOptions(_SIZE, "faithful", cameras=("agentview",)))
     try:
         halves = next(filter(None, (_halves(environment, index) for index in range(_EPISODES))), None)

@@ -11,18 +11,16 @@ from vla_bench.results.statistics import wilson
 from vla_bench.tasks import Task, suite_path, tasks_of
 from vla_bench.tasks.catalogue import read_suite_file, sharing_start
 
-# ~ The table of tasks, one row a task and robot: how often experts succeed, in how many steps, and at what speed.
-
 
 @dataclass(frozen=True)
 class TaskRow:
-    """What was measured of one task with one robot."""
+    """Measurements of one task with one robot."""
 
     task: str  # id
     robot: str
     episodes: int
     successes: int
-    failed_episodes: tuple[int, ...]  # by index
+    failed_episodes: tuple[int, ...]  # episode indices
     mean_steps: float | None  # of successful episodes
     longest_steps: int | None  # of successful episodes
     horizon: int
@@ -30,19 +28,19 @@ class TaskRow:
     blind_episodes: int
     blind_successes: int
     demonstrations_per_minute: float | None
-    fingerprint: str  # of what the success depends on
-    date: str  # of the last episode
+    fingerprint: str  # fingerprint of the code and data
+    date: str  # day of the last episode
 
     @property
     def chance(self) -> float:
-        """How often a policy is right that knows the tasks which begin alike and cannot read."""
+        """The chance of success of a policy that knows the tasks with the same start scenes but not the instruction."""
         return 1.0 / self.begin_alike
 
 
 def read_rows(path: Path) -> dict[tuple[str, str], TaskRow]:
-    """Return the rows of a table by task and robot, none where there is no file.
+    """Return the rows of a table by task and robot, none if the file does not exist.
 
-    Raise `ConfigurationError` for a file that is no such table.
+    Raise `ConfigurationError` for a file that is not such a table.
     """
     if not path.is_file():
         return {}
@@ -55,7 +53,7 @@ def read_rows(path: Path) -> dict[tuple[str, str], TaskRow]:
 
 
 def write_rows(path: Path, rows: Sequence[TaskRow], facts: Mapping[str, str]) -> None:
-    """Write a table as CSV, under comment lines with `facts` such as the command and the hardware."""
+    """Write a table as CSV, with `facts` such as command and hardware as comment lines above."""
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {name}: {fact}\n" for name, fact in facts.items())
         writer = csv.DictWriter(file, [field.name for field in fields(TaskRow)], lineterminator="\n")
@@ -90,22 +88,20 @@ def _row(cells: Mapping[str, str]) -> TaskRow:
     )
 
 
-# ~ The page that shows every task, made from the registry and the table of what was measured.
-
-IMAGES_FOLDER = Path("images") / "tasks"  # beside the page
+IMAGES_FOLDER = Path("images") / "tasks"  # folder next to the page
 _HEAD = """\
 # Tasks
 
-Made from the task files and `results/tasks.csv` by `vla-bench docs tasks`; a test holds it to them.
-A control step is 50 ms. *Begins like* counts the tasks of the suite that start from the same scene, objects and
-relations, this one included: only the instruction tells them apart. *Blind* is the success of an expert that solves one
-of those at random, because it cannot read. Pictures show a start and the same episode when the expert has succeeded.
+Generated from the task files and `results/tasks.csv` by `vla-bench docs tasks`; a test compares the page with them.
+A control step is 50 ms. *Same start* counts the tasks of the suite with the same scene, objects and initial relations,
+including this one: they differ only in the instruction. *Blind* is the success rate of an expert that does not know the
+instruction and solves a random one of them. Images show a start state and the same episode after the expert's success.
 """
 
 
 def tasks_page(suites: Sequence[str], rows: Mapping[tuple[str, str], TaskRow]) -> str:
-    """Return the page of these suites as Markdown; `rows` as `read_rows` gives them, by task and robot."""
-    lines = [_HEAD, "| suite | tasks | engine | what |", "|---|--:|---|---|"]
+    """Return the page of these suites as Markdown; `rows` are those of `read_rows`, by task and robot."""
+    lines = [_HEAD, "| suite | tasks | engine | description |", "|---|--:|---|---|"]
     for suite in suites:
         what, engine = read_suite_file(suite_path(suite)).description, tasks_of(suite)[0].engine
         lines.append(f"| [{suite}](#{suite}) | {len(tasks_of(suite))} | {engine} | {what} |")
@@ -117,7 +113,7 @@ def tasks_page(suites: Sequence[str], rows: Mapping[tuple[str, str], TaskRow]) -
 
 
 def image_name(task: Task) -> str:
-    """Return the file name of a task's picture."""
+    """Return the file name of the image of a task."""
     return f"{task.id}.jpg"
 
 
@@ -147,7 +143,7 @@ def _facts(task: Task) -> dict[str, str]:
         "Objects": ", ".join(task.objects),
         "Start": ", ".join(f"`{relation}`" for relation in task.initial),
         "Horizon": f"{task.horizon} steps",
-        "Begins like": f"{alike} task{'s' if alike > 1 else ''}",
+        "Same start": f"{alike} task{'s' if alike > 1 else ''}",
     }
 
 
@@ -161,5 +157,5 @@ def _measured(row: TaskRow) -> str:
     if row.blind_episodes and row.begin_alike > 1:
         parts.append(f"blind {100 * row.blind_successes / row.blind_episodes:.1f} %, chance {100 * row.chance:.1f} %")
     if row.demonstrations_per_minute is not None:
-        parts.append(f"{row.demonstrations_per_minute:.0f} demonstrations a minute")
+        parts.append(f"{row.demonstrations_per_minute:.0f} demonstrations per minute")
     return "; ".join(parts)

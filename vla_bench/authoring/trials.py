@@ -10,20 +10,18 @@ from vla_bench.core.files import Closing
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.experts import Expert
 
-# ~ Trials of experts on fresh scenes, without rendering.
-
 
 @dataclass(frozen=True)
 class Trial:
-    """How one episode of an expert went."""
+    """Result of one episode of an expert."""
 
-    index: int  # of the episode
+    index: int  # episode index
     success: bool
     steps: int  # control steps
 
 
 def try_expert(environment: VlaBenchEnv, expert: Expert, identity: EpisodeIdentity) -> Trial:
-    """Run one episode to its end."""
+    """Run one episode of an expert to its end."""
     environment.reset(seed=identity.scene_seed())
     world = environment.simulation.world
     expert.reset(world, identity.generator("expert"))
@@ -35,12 +33,10 @@ def try_expert(environment: VlaBenchEnv, expert: Expert, identity: EpisodeIdenti
 
 
 def mean_steps(trials: Sequence[Trial]) -> float | None:
-    """Return the mean length of the successful episodes, None where there is none."""
+    """Return the mean length of the successful episodes, or None without any."""
     lengths = [trial.steps for trial in trials if trial.success]
     return sum(lengths) / len(lengths) if lengths else None
 
-
-# ~ Outcomes of trials as they happen, so that an hour of them can be stopped and goes on later: one SQLite file.
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials (
@@ -58,7 +54,7 @@ CREATE TABLE IF NOT EXISTS rates (
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose trials: an expert on a task with a robot. Those of another fingerprint are another subject's."""
+    """The subject of trials: an expert on a task with a robot, with one fingerprint."""
 
     task: str  # id
     robot: str
@@ -67,7 +63,9 @@ class Subject:
 
 
 class TrialStore(Closing):
-    """The file at `path`, made where it is not there; one process writes to it."""
+    """A SQLite file of trial outcomes, created if needed; long measurements can be interrupted. One process writes
+    to it.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +73,13 @@ class TrialStore(Closing):
         self._connection.executescript(_SCHEMA)
 
     def add(self, subject: Subject, trial: Trial, seconds: float, date: str) -> None:
-        """Keep one outcome, for good from here on."""
+        """Store one outcome durably."""
         identity = (subject.fingerprint, subject.task, subject.robot, subject.expert, trial.index)
         outcome = (int(trial.success), trial.steps, seconds, date)
         self._connection.execute("INSERT OR REPLACE INTO trials VALUES (?,?,?,?,?,?,?,?,?)", identity + outcome)
 
     def trials(self, subject: Subject, episodes: int) -> tuple[Trial, ...]:
-        """Return what is known of the first `episodes` episodes, in order."""
+        """Return the stored outcomes of the first `episodes` episodes, in order."""
         rows = self._connection.execute(
             "SELECT episode, success, steps FROM trials WHERE subject=? AND task=? AND robot=? AND expert=? "
             "AND episode<? ORDER BY episode",
@@ -90,7 +88,7 @@ class TrialStore(Closing):
         return tuple(Trial(index, bool(success), steps) for index, success, steps in rows)
 
     def last_date(self, subjects: Sequence[Subject]) -> str:
-        """Return the day of the latest trial of any of them, "" where there is none."""
+        """Return the day of the latest trial of any of them, or "" without any."""
         dates = []
         for subject in subjects:
             identity = (subject.fingerprint, subject.task, subject.robot, subject.expert)
@@ -99,17 +97,17 @@ class TrialStore(Closing):
         return max(dates, default="")
 
     def set_rate(self, subject: Subject, per_minute: float, demonstrations: int, date: str) -> None:
-        """Keep how many demonstrations a minute were made."""
+        """Store the number of demonstrations per minute."""
         row = (subject.fingerprint, subject.task, subject.robot, per_minute, demonstrations, date)
         self._connection.execute("INSERT OR REPLACE INTO rates VALUES (?,?,?,?,?,?)", row)
 
     def rate(self, subject: Subject) -> float | None:
-        """Return how many demonstrations a minute were made, None where that was not measured."""
+        """Return the number of demonstrations per minute, or None if not measured."""
         identity = (subject.fingerprint, subject.task, subject.robot)
         query = "SELECT per_minute FROM rates WHERE subject=? AND task=? AND robot=?"
         row = self._connection.execute(query, identity).fetchone()
         return None if row is None else float(row[0])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()

@@ -51,11 +51,8 @@ def benchmark(
     measured: Annotated[
         bool, typer.Option("--measures/--no-measures", help="Take the measures, or profile and growth alone.")
     ] = True,
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare with the record; exit status 1 if worse.")
-    ] = False,
-    record: Annotated[Path, typer.Option(help="Record that --check compares with.")] = _RESULTS
-    / "performance.json",
+    check: Annotated[bool, typer.Option("--check", help="Compare with the record; exit status 1 if worse.")] = False,
+    record: Annotated[Path, typer.Option(help="Record that --check compares with.")] = _RESULTS / "performance.json",
     tolerance: Annotated[
         float, typer.Option(min=1, max=90, help="Percent by which --check lets a median be worse.")
     ] = 25.0,

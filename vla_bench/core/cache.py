@@ -14,8 +14,9 @@ Value = TypeVar("Value")
 class SizedCache(Generic[Value]):
     """A cache of shared values with a limit in bytes.
 
-    Values in use are never dropped: while a value is referenced, the same arguments return it. Unused values are dropped
-    least recently used first, as soon as all cached values exceed `most_bytes`; the most recent value always stays.
+    Values in use are never dropped: while a value is referenced, the same arguments return it. Unused values are
+    dropped least recently used first, as soon as all cached values exceed `most_bytes`; the most recent value always
+    stays.
     """
 
     def __init__(self, make: Callable[..., Value], bytes_of: Callable[[Value], int], most_bytes: int) -> None:

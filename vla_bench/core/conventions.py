@@ -28,7 +28,9 @@ _FLIPS: dict[Orientation, tuple[slice, slice]] = {
 
 
 def turned(images: ImageArray, orientation: Orientation) -> ImageArray:
-    """Return images (..., H, W, 3) converted from right side up to `orientation`, or back: each flip is its own inverse."""
+    """Return images (..., H, W, 3) converted from right side up to `orientation`, or back: each flip is its own
+    inverse.
+    """
     rows, columns = _FLIPS[orientation]
     return np.ascontiguousarray(images[..., rows, columns, :])
 

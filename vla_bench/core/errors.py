@@ -11,7 +11,8 @@ class VlaBenchError(Exception):
     """Root of every error that the package raises on purpose; the command line prints it without a traceback."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Unpickled from its text, because __init__ takes other arguments: a process pool would wait forever on a failure.
+        # Unpickled from its text, because __init__ takes other arguments: a process pool would wait forever on a
+        # failure.
         return _with_text, (type(self), self.args)
 
 
@@ -84,7 +85,9 @@ class OutputPathError(VlaBenchError):
     """An output path that names the working folder or the root."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"--output {path}: expected the name of a file or folder to create, such as {path / 'output'}.")
+        super().__init__(
+            f"--output {path}: expected the name of a file or folder to create, such as {path / 'output'}."
+        )
 
 
 class OutputMismatchError(VlaBenchError):

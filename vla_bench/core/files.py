@@ -78,7 +78,6 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
     """Lock the output `path` for this process; the system releases the lock when the process ends, however it ends.

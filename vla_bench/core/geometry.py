@@ -1,8 +1,9 @@
 """Rotations and camera geometry.
 
-Quaternions are wxyz, as in MuJoCo; every name states the order. Rotations use plain floats because they run several times per
-control step on a few numbers, where floats are faster than arrays and equal bit for bit. Sines and cosines are NumPy's, which differ
-from the C library in the last bit. Cameras look along their -z axis with +y up in the image (MuJoCo's convention).
+Quaternions are wxyz, as in MuJoCo; every name states the order. Rotations use plain floats because they run several
+times per control step on a few numbers, where floats are faster than arrays and equal bit for bit. Sines and cosines
+are NumPy's, which differ from the C library in the last bit. Cameras look along their -z axis with +y up in the image
+(MuJoCo's convention).
 """
 
 from dataclasses import dataclass
@@ -77,7 +78,6 @@ def _norm(vector: FloatArray) -> float:
     return sqrt(float(vector.dot(vector)))
 
 
-
 @dataclass(frozen=True)
 class CameraGeometry:
     """A perspective camera with square pixels whose optical axis passes through the image center."""
@@ -124,7 +124,9 @@ class CameraGeometry:
         return np.array([[focal, 0.0, middle], [0.0, focal, middle], [0.0, 0.0, 1.0]])
 
     def project(self, points_world: FloatArray, image_size: int) -> FloatArray:
-        """Return columns and rows (..., 2) [pixels] of points (..., 3) in a square image; (0, 0) is the image corner."""
+        """Return columns and rows (..., 2) [pixels] of points (..., 3) in a square image; (0, 0) is the image
+        corner.
+        """
         offset = np.asarray(points_world) - np.array(self.position_world)
         scale = _focal(self.fovy_deg, image_size)
         depth = offset @ self.view_world

@@ -11,8 +11,6 @@ from vla_bench.experts import Expert, make_expert
 from vla_bench.tasks import Task, tasks_of
 from vla_bench.tasks.catalogue import sharing_start
 
-# ~ An expert that cannot read: the control which shows how much of a task's success takes its instruction.
-
 
 def make_blind_expert(task: Task) -> "BlindExpert":
     """Return the language-blind expert of a registered task."""
@@ -20,10 +18,10 @@ def make_blind_expert(task: Task) -> "BlindExpert":
 
 
 class BlindExpert:
-    """Draw one of the tasks that begin alike in each episode, from the episode's generator, and solve that one.
+    """An expert without the instruction: it solves a random one of the tasks with the same start scenes.
 
-    It sees and acts as well as the expert does and lacks the instruction alone. Where it succeeds much more often than
-    one time in `len(tasks)`, the scene gives the task away.
+    The task is sampled from the generator of the episode. If this expert succeeds much more often than one time in
+    `len(tasks)`, the scene reveals the task.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -34,21 +32,19 @@ class BlindExpert:
 
     @property
     def phase(self) -> str:
-        """What the last action was for."""
+        """The phase of the last action."""
         return self._expert.phase
 
     def reset(self, world: World, generator: np.random.Generator) -> None:
-        """Begin an episode with a task drawn anew."""
+        """Start an episode with a newly sampled task."""
         number = int(generator.integers(len(self.tasks)))
         self.drawn, self._expert = self.tasks[number], self._experts[number]
         self._expert.reset(world, generator)
 
     def act(self, world: World) -> NDArray[np.float32]:
-        """Return the next action of the drawn task's expert."""
+        """Return the next action of the expert of the sampled task."""
         return self._expert.act(world)
 
-
-# ~ The experts that a worker can offer to a policy, by name.
 
 experts_by_name: Registry[Callable[[Task], Expert]] = Registry("expert")
 experts_by_name.register(make_expert, name="expert")

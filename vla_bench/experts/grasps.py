@@ -1,4 +1,8 @@
-"""Grasp poses and clearances."""
+"""Grasp poses and clearances.
+
+Items are grasped from above, at a yaw that their shape allows and where neighbors leave room for the fingers. For
+clearances, objects are upright cylinders with their largest radius.
+"""
 
 import numpy as np
 
@@ -6,28 +10,26 @@ from vla_bench.core.geometry import quat_wxyz_to_matrix, yaw_of
 from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.motion import Pose, nearest_equal_yaw, opening_yaw
 
-# ~ Where the fingers take an item: from above, at a yaw that the item allows and its neighbours leave room for.
-
-NEUTRAL_YAW_RAD = np.pi / 2  # the fingers open along the world's y axis when the arm is at its start
-_ASIDE_M = 0.012  # how far off the item's middle the open fingers may go down, along the way they close
-_LEAST_HOLD_M = 0.003  # how far below an item's top the grasp must be at least, where walls keep the hand up
-_HAND_EXTRA_M = 0.018  # that half the hand is thicker than half a finger
-_YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # for a round item, from the neutral yaw
-_RIM_TRIES_RAD = np.radians(30)  # between the places tried on a rim that is round
-_ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more is no better
-_TURN_COST_M = 0.06  # of way that a radian of turning is worth, in the choice of a place on a rim
-_TILTED_COST_M = 1.0  # of way that a wall is worth which lies instead of standing
-_FAR_COST_M = 0.12  # of way that the side away from the robot, +x, is worth: a stretched arm is slow to come back
-_CROWDED_COST = 8.0  # metres of way that a missing metre of room is worth
+NEUTRAL_YAW_RAD = np.pi / 2  # at the start posture the fingers open along the y axis of the world
+_ASIDE_M = 0.012  # allowed offset of the open fingers from the item center, along their closing direction
+_LEAST_HOLD_M = 0.003  # smallest depth of the grasp below the top of the item, if walls hold the hand up
+_HAND_EXTRA_M = 0.018  # difference between half the thickness of the hand and of a finger
+_YAW_TRIES_RAD = np.radians([0, 30, -30, 60, -60, 90])  # offsets from the neutral yaw, tried for a round item
+_RIM_TRIES_RAD = np.radians(30)  # between the positions tried on a round rim
+_ENOUGH_ROOM_M = 0.05  # for a finger outside a rim; more room is no better
+_TURN_COST_M = 0.06  # path length equivalent to one radian of rotation, in the choice of a rim position
+_TILTED_COST_M = 1.0  # path length equivalent to a horizontal instead of a vertical wall
+_FAR_COST_M = 0.12  # path length equivalent to the far side (+x): a stretched arm returns slowly
+_CROWDED_COST = 8.0  # meters of path equivalent to a missing meter of room
 
 
 def grasp_pose(world: World, item: str) -> Pose:
-    """Return where the fingers should close on `item`, as it lies now."""
+    """Return the grasp pose for `item` in its current pose."""
     geometry = world.geometry(item)
     position = world.position_world(item) + np.array([0.0, 0.0, geometry.grasp_height_m])
     if geometry.grasp_offset_m > 0:
         return _rim_pose(world, item)
-    closing_yaw = yaw_of(world.quat_wxyz_world(item)) + np.pi / 2  # the fingers close along the item's y axis
+    closing_yaw = yaw_of(world.quat_wxyz_world(item)) + np.pi / 2  # the fingers close along the y axis of the item
     nearest = nearest_equal_yaw(closing_yaw, geometry.grasp_yaw_symmetry_rad, NEUTRAL_YAW_RAD)
     poses = [Pose(position, yaw) for yaw in _equal_yaws(geometry.grasp_yaw_symmetry_rad, nearest)]
     for aside_m in (0.0, _ASIDE_M, -_ASIDE_M):
@@ -38,7 +40,7 @@ def grasp_pose(world: World, item: str) -> Pose:
 
 
 def carried_yaw(world: World, item: str) -> float:
-    """Return the yaw at which to carry `item`: that of the grip on a rim, or the neutral one."""
+    """Return the yaw at which to carry `item`: that of a rim grasp, or the neutral yaw."""
     if world.geometry(item).grasp_offset_m > 0:
         return nearest_equal_yaw(opening_yaw(world), np.pi, NEUTRAL_YAW_RAD)
     return NEUTRAL_YAW_RAD
@@ -50,9 +52,9 @@ def upright(world: World, item: str) -> float:
 
 
 def _rim_pose(world: World, item: str) -> Pose:
-    """Return the place on the rim that is soonest reached and leaves room for the finger outside.
+    """Return the rim position that is reached soonest and leaves room for the outer finger.
 
-    Of a thing that lies tilted, that is a place where the wall still stands upright.
+    On a tilted item this is a position where the wall is still vertical.
     """
     geometry, turn = world.geometry(item), quat_wxyz_to_matrix(world.quat_wxyz_world(item))
     step = geometry.grasp_yaw_symmetry_rad or _RIM_TRIES_RAD
@@ -82,13 +84,13 @@ def _aside(pose: Pose, distance_m: float) -> Pose:
 
 
 def _with_room(world: World, item: str, poses: list[Pose]) -> Pose:
-    """Return the first pose, or the one with the most room for the fingers if a neighbour stands in their way."""
+    """Return the first pose, or the pose with the most room for the fingers if a neighbor blocks them."""
     rooms = [_room_for_fingers(world, item, pose.position_world, pose.yaw_rad) for pose in poses]
     return poses[0] if rooms[0] > world.gripper().finger_clearance_m else poses[int(np.argmax(rooms))]
 
 
 def _above_walls(world: World, item: str, grasp: Pose) -> Pose:
-    """Return the grasp, raised as far as the hand must be to stay above the walls around the item."""
+    """Return the grasp, raised so that the hand stays above the walls around the item."""
     rims_m = _walls_in_the_way(world, item, grasp)
     top_m = world.position_world(item)[2] + world.geometry(item).top_m
     height = min(max(rims_m) - world.gripper().palm_m, top_m - _LEAST_HOLD_M)
@@ -96,7 +98,7 @@ def _above_walls(world: World, item: str, grasp: Pose) -> Pose:
 
 
 def _walls_in_the_way(world: World, item: str, grasp: Pose) -> list[float]:
-    """Return the heights of the walls that the hand would meet at this grasp [m], of the containers the item is in."""
+    """Return the heights of container walls around the item that the hand would touch at this grasp [m]."""
     return [
         rim_m
         for container in world.items()
@@ -108,7 +110,7 @@ def _walls_in_the_way(world: World, item: str, grasp: Pose) -> list[float]:
 
 
 def _hand_leaves(world: World, container: str, grasp: Pose) -> bool:
-    """Whether a part of the hand would be outside the container's opening."""
+    """Return whether part of the hand would be outside the opening of the container."""
     turn = grasp.yaw_rad - yaw_of(world.quat_wxyz_world(container))
     center = quat_wxyz_to_matrix(world.quat_wxyz_world(container)).T @ (
         grasp.position_world - world.position_world(container)
@@ -119,9 +121,9 @@ def _hand_leaves(world: World, container: str, grasp: Pose) -> bool:
 
 
 def _room_for_fingers(world: World, item: str, position: FloatArray, yaw: float) -> float:
-    """Return the least horizontal distance between an open finger and a neighbour's body [m].
+    """Return the smallest horizontal distance between an open finger and the body of a neighbor [m].
 
-    Where a neighbour is so tall that it meets the hand, the hand's distance counts, less what it is thicker.
+    For a neighbor tall enough to touch the hand it is the distance of the hand, minus its additional thickness.
     """
     along = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     fingers = (_room_at(world, item, position + side * world.gripper().finger_offset_m * along) for side in (-1.0, 1.0))
@@ -142,7 +144,7 @@ def _room_for_hand(world: World, item: str, position: FloatArray, along: FloatAr
 
 
 def _room_at(world: World, item: str, finger: FloatArray) -> float:
-    """Return the horizontal distance between a finger at the height of a grasp and the nearest neighbour [m]."""
+    """Return the horizontal distance between a finger at grasp height and the nearest neighbor [m]."""
     distances = [np.inf]
     for other in world.items():
         geometry, place = world.geometry(other), world.position_world(other)
@@ -151,20 +153,16 @@ def _room_at(world: World, item: str, finger: FloatArray) -> float:
     return min(distances)
 
 
-# ~ How high to travel, and where to put down, so that nothing which stands is touched.
-# ~
-# ~ Things are upright cylinders here, as wide as they are at their widest.
-
-_HALF_WIDTH_M = 0.05  # of the gripper's fingers and what they carry, beside the way
-_SPOT_GAP_M = 0.012  # between things put down in one place
-_RINGS = ((0.0, 1), (0.55, 8), (0.85, 12))  # shares of the support's radius at which spots are tried, and how many
+_HALF_WIDTH_M = 0.05  # of the fingers and their load, to either side of the path
+_SPOT_GAP_M = 0.012  # between objects placed on one support
+_RINGS = ((0.0, 1), (0.55, 8), (0.85, 12))  # fractions of the support radius at which spots are tried, and their number
 
 
 def height_over(world: World, start: FloatArray, end: FloatArray, but: frozenset[str]) -> float:
-    """Return the height [m] that the fingertips must keep on the straight way between two positions.
+    """Return the height [m] that the fingertips must keep on the straight path between two positions.
 
-    It is that of the tallest thing which they or their load pass over, or that from which the hand above them passes
-    over what is beside the way; minus infinity where there is nothing.
+    It clears the tallest object below fingers and load, and objects to the side that the hand would touch; minus
+    infinity without obstacles.
     """
     hand, heights = world.gripper(), [-np.inf]
     for item in set(world.items()) - but:
@@ -173,13 +171,13 @@ def height_over(world: World, start: FloatArray, end: FloatArray, but: frozenset
         beside_m = _distance_to_path(place[:2], start[:2], end[:2]) - max(geometry.radius_m, geometry.support_radius_m)
         if beside_m < _HALF_WIDTH_M:
             heights.append(top_m)
-        elif beside_m < hand.palm_half_size_m[0]:  # whichever way the fingers open
+        elif beside_m < hand.palm_half_size_m[0]:  # independent of the opening direction of the fingers
             heights.append(top_m - hand.palm_m)
     return max(heights)
 
 
 def free_spot(world: World, item: str, support: str) -> FloatArray:
-    """Return where `item` finds room on or in `support`, near its middle: (2,), horizontal, world frame."""
+    """Return a free position for `item` on or in `support`, near its center: (2,), horizontal, world frame."""
     center, radius_m = world.position_world(support)[:2], world.geometry(support).support_radius_m
     others = [other for other in world.items() if other not in (item, support) and _lies_on(world, other, support)]
     best, most = center, -np.inf
@@ -195,7 +193,7 @@ def free_spot(world: World, item: str, support: str) -> FloatArray:
 
 
 def _lies_on(world: World, other: str, support: str) -> bool:
-    above = world.position_world(other)[2] > world.position_world(support)[2]  # not what the support itself lies on
+    above = world.position_world(other)[2] > world.position_world(support)[2]  # without the object below the support
     return world.inside(other, support) or (bool(above) and world.in_contact(other, support))
 
 

@@ -9,17 +9,17 @@ from vla_bench.core.geometry import quat_wxyz_to_matrix
 from vla_bench.core.types import MAX_DELTA_POSITION_M, MAX_DELTA_ROTATION_RAD, FloatArray, World
 
 OPEN, CLOSE = -1.0, 1.0
-_POSITION_GAIN = 1.4  # of the distance left that one action asks for; the controller achieves about a third of it
+_POSITION_GAIN = 1.4  # fraction of the remaining distance per action; the controller achieves about a third of it
 _ROTATION_GAIN = 1.2
 _LARGEST_ACTION = 0.9  # leaves room for noise on top
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the gripper should be: pointing down, its fingers opening along `yaw_rad` in the horizontal plane.
+    """A gripper pose: pointing down, with the fingers opening along `yaw_rad` in the horizontal plane.
 
-    A tilt turns it about the line along which the fingers open, so that they point down and forward: at a right angle
-    to that line, which lies to the right of where they point.
+    A tilt rotates the gripper about the opening direction of the fingers, so that they point down and forward,
+    perpendicular to it.
     """
 
     position_world: FloatArray  # (3,) [m]
@@ -37,7 +37,7 @@ def action_towards_frame(
 ) -> NDArray[np.float32]:
     """Return the (7,) action that moves the end-effector towards a position (3,) and an orientation (3, 3).
 
-    The gripper's fingers open along its x axis and point along its z axis.
+    The fingers open along the x axis of the gripper and point along its z axis.
     """
     distance = position_world - world.end_effector_position_world()
     move = _limited(_POSITION_GAIN * distance / MAX_DELTA_POSITION_M)
@@ -46,7 +46,7 @@ def action_towards_frame(
 
 
 def rotation_error_rad(world: World, pose: Pose) -> float:
-    """Return the angle between the gripper's orientation and that of `pose`."""
+    """Return the angle between the orientations of the gripper and of `pose`."""
     return float(np.linalg.norm(rotation_left(world, _orientation(pose))))
 
 

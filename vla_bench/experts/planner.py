@@ -11,34 +11,30 @@ from vla_bench.experts.motion import OPEN, Pose, action_towards, nearest_equal_y
 from vla_bench.experts.skills import Action, Skill, skills
 from vla_bench.tasks.task import Goal, Task
 
-# ~ What an expert is.
-
 
 class Expert(Protocol):
-    """Something that solves a task from the simulator's state."""
+    """A controller that solves a task from the simulator state."""
 
     @property
     def phase(self) -> str:
-        """What the last action was for."""
+        """The phase of the last action."""
 
     def reset(self, world: World, generator: np.random.Generator) -> None:
-        """Begin an episode."""
+        """Start an episode."""
 
     def act(self, world: World) -> NDArray[np.float32]:
-        """Return the next action in [-1, 1]: 7 numbers for each arm, the right one's first."""
+        """Return the next action in [-1, 1]: 7 numbers per arm, right arm first."""
 
 
-# ~ Motion of bounded acceleration: a wrapper that limits how fast an expert's wish may change.
-
-_LARGEST_POSITION_CHANGE = 0.4  # of an action's translation from one control step to the next; 1 is 5 cm
-_LARGEST_ROTATION_CHANGE = 0.4  # of its rotation; 1 is 0.5 rad
+_LARGEST_POSITION_CHANGE = 0.4  # largest change of translation between control steps; 1 is 5 cm
+_LARGEST_ROTATION_CHANGE = 0.4  # largest change of rotation; 1 is 0.5 rad
 
 
 class SmoothMotion:
-    """Follow an expert, moving each arm's translation and rotation by no more than a limit a step.
+    """A wrapper that limits the acceleration of an expert: the change of translation and rotation per step of each arm.
 
-    The limit binds the length of the change, so a turn stays in the plane of the old and the new direction. It starts
-    from rest. Grippers answer at once: a grip that comes late is a grip that fails.
+    The norm of the change is limited, so a turn stays in the plane of the old and the new direction. Motion starts from
+    rest. Gripper commands are not delayed, because late grasps fail.
     """
 
     def __init__(self, expert: Expert) -> None:
@@ -47,19 +43,19 @@ class SmoothMotion:
 
     @property
     def phase(self) -> str:
-        """What the last action was for."""
+        """The phase of the last action."""
         return self._expert.phase
 
     def reset(self, world: World, generator: np.random.Generator) -> None:
-        """Begin an episode, at rest."""
+        """Start an episode at rest."""
         self._expert.reset(world, generator)
         self._last = None
 
     def act(self, world: World) -> Action:
-        """Return the expert's next action, or the nearest to it that the last one allows."""
+        """Return the next action of the expert, limited in its change from the last one."""
         action = self._expert.act(world).copy()
         last = np.zeros_like(action) if self._last is None else self._last
-        for arm in range(0, len(action), 7):  # two arms act in one vector, 7 numbers each
+        for arm in range(0, len(action), 7):  # one vector for all arms, 7 numbers each
             _follow(action, last, slice(arm, arm + 3), _LARGEST_POSITION_CHANGE)
             _follow(action, last, slice(arm + 3, arm + 6), _LARGEST_ROTATION_CHANGE)
         self._last = action
@@ -73,15 +69,13 @@ def _follow(action: FloatArray, last: FloatArray, part: slice, largest: float) -
         action[part] = last[part] + change * (largest / length)
 
 
-# ~ Leave what has been done: open the gripper and rise over everything near it.
-
-_RISE_M = 0.09  # at least
-_STEPS = 15  # after which the way up is given up, whatever is in the way
+_RISE_M = 0.09  # smallest rise
+_STEPS = 15  # after which the retreat ends, whatever blocks it
 _REFERENCE_YAW_RAD = np.pi / 2
 
 
 class Retreat:
-    """Straight up from where the gripper is, at the yaw that it has."""
+    """Open the gripper and rise straight up at its current yaw."""
 
     def __init__(self, world: World) -> None:
         tip = world.end_effector_position_world()
@@ -90,7 +84,7 @@ class Retreat:
         self._steps_left = _STEPS
 
     def is_over(self, world: World) -> bool:
-        """Whether the gripper is high enough."""
+        """Return whether the gripper is above everything near it."""
         risen = world.end_effector_position_world()[2] > self._target.position_world[2] - 0.02
         return bool(risen) or self._steps_left == 0
 
@@ -100,30 +94,27 @@ class Retreat:
         return action_towards(world, self._target, OPEN), "release"
 
 
-# ~ The expert of a task: its goals in order, each reached by the skill that is registered for the predicate.
-
-
 def make_expert(task: Task) -> Expert:
     """Return the expert that follows from the task's goals; raise `ConfigurationError` for a goal without a skill."""
     return SmoothMotion(make_planner(task))
 
 
 def make_planner(task: Task) -> Expert:
-    """Return what plans for that expert, whose motion nothing limits."""
+    """Return the planner of that expert, without acceleration limits."""
     for goal in task.aims:
         if goal.name not in skills:
             known = ", ".join(skills)
             raise ConfigurationError(
-                task.id, "goal", f"no expert skill reaches {goal}", f"predicates with one: {known}"
+                task.id, "goal", f"no expert skill reaches {goal}", f"predicates with a skill: {known}"
             )
     return PlannedExpert(task)
 
 
 class PlannedExpert:
-    """Work on the first goal that is not done; when all are, finish the last one's motion.
+    """Pursue the first unmet goal; when all are met, finish the motion of the last.
 
-    A goal is done when it holds with its by-products, so an item is let go before the next is sought. What the gripper
-    holds is brought to its end first. Between two goals the gripper leaves upwards, so that nothing is undone.
+    A goal is met when it holds with its by-products, so an item is released before the next is approached. A held item
+    is delivered first. Between two goals the gripper retreats upwards, so that it disturbs nothing.
     """
 
     def __init__(self, task: Task) -> None:
@@ -135,11 +126,11 @@ class PlannedExpert:
 
     @property
     def phase(self) -> str:
-        """What the last action was for."""
+        """The phase of the last action."""
         return self._phase
 
     def reset(self, world: World, generator: np.random.Generator) -> None:
-        """Begin an episode; the planner itself draws nothing at random."""
+        """Start an episode; the planner itself is deterministic."""
         self._skills = {goal: skills[goal.name](goal) for goal in self._parts}
         self._current, self._retreat = None, None
         self._phase = ""
@@ -165,7 +156,7 @@ class PlannedExpert:
 
 
 def _at_hand(world: World, goal: Goal | None) -> bool:
-    """Whether the gripper touches what the goal is about."""
+    """Return whether the gripper touches the object of the goal."""
     if goal is None:
         return False
     thing = goal.arguments[0]

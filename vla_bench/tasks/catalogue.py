@@ -15,11 +15,9 @@ from vla_bench.tasks.initial_conditions import in_order, initial_relations
 from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.task import Goal, Relation, Task
 
-# ~ Parts of objects that a task may speak of, such as a drawer of a cabinet, by the objects' descriptions.
-
 
 def parts_of(objects: Mapping[str, str]) -> tuple[str, ...]:
-    """Return `<object>_<part>` for every part of the objects, given as name -> asset; assets unknown here have none."""
+    """Return `<object>_<part>` for every part of the objects, given as name -> asset; unknown assets have no parts."""
     return tuple(f"{name}_{part}" for name, asset in objects.items() for part in _declared(asset))
 
 
@@ -31,18 +29,15 @@ def _declared(asset: str) -> tuple[str, ...]:
     return ()
 
 
-# ~ The shape of a suite's TOML file, checked field by field.
-
-
 class SuccessRule(BaseModel):
-    """When the goal counts as reached."""
+    """Rule for counting the goal as reached."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     held_steps: Annotated[int, Field(ge=1)] = 1
 
 
 class TaskTable(BaseModel):
-    """One `[[task]]` table. What it leaves out, the suite's value holds."""
+    """One `[[task]]` table; omitted fields have the value of the suite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -58,7 +53,7 @@ class TaskTable(BaseModel):
 
 
 class SuiteFile(BaseModel):
-    """A whole suite."""
+    """The content of a suite file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     suite: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -74,11 +69,8 @@ class SuiteFile(BaseModel):
 
 
 def read_suite_file(path: Path) -> SuiteFile:
-    """Read and check one suite; raise `ConfigurationError` that names file and field."""
+    """Read and validate one suite; raise `ConfigurationError` with file and field."""
     return validated(SuiteFile, read_toml(path), path)
-
-
-# ~ All suites, by name: those of the `tasks` folder and those that a user added.
 
 
 def suites() -> tuple[str, ...]:
@@ -94,7 +86,7 @@ def tasks_of(suite: str) -> tuple[Task, ...]:
 
 
 def task_ids(suite: str | None = None) -> tuple[str, ...]:
-    """Return `suite.task` of every task, or of one suite's."""
+    """Return `suite.task` of every task, or of the tasks of one suite."""
     names = suites() if suite is None else (suite,)
     return tuple(task.id for name in names for task in tasks_of(name))
 
@@ -108,28 +100,32 @@ def get_task(task_id: str) -> Task:
 
 
 def suite_path(suite: str) -> Path:
-    """Return the file that a suite stands in."""
+    """Return the file of a suite."""
     tasks_of(suite)
     return next(path for path in suite_files() if read_suite_file(path).suite == suite)
 
 
 def suite_files() -> tuple[Path, ...]:
-    """Return the files of all suites: the package's, then the user's; raise `ConfigurationError` for one not there."""
+    """Return the files of all suites: those of the package, then those of the user; raise `ConfigurationError` for a
+    missing file.
+    """
     found = dict.fromkeys(sorted(data_folder("tasks").glob("*.toml")))
     for path in user_tasks():
         if not path.exists():
-            raise ConfigurationError(path, "(whole file)", "there is no such file", f"what {TASKS_VARIABLE} names")
+            raise ConfigurationError(
+                path, "(whole file)", "does not exist", f"an existing file or folder in {TASKS_VARIABLE}"
+            )
         found.update(dict.fromkeys(sorted(path.glob("*.toml")) if path.is_dir() else [path]))
     return tuple(found)
 
 
 def load_suite(path: Path) -> tuple[Task, ...]:
-    """Read the tasks of one TOML file; raise `ConfigurationError` that names file and field."""
+    """Read the tasks of one TOML file; raise `ConfigurationError` with file and field."""
     suite = read_suite_file(path)
     names = [table.name for table in suite.task]
     for number, name in enumerate(names):
         if name in names[:number]:
-            raise ConfigurationError(path, f"task.{number}.name", f"{name!r} is there twice", "one task of each name")
+            raise ConfigurationError(path, f"task.{number}.name", f"{name!r} occurs twice", "unique task names")
     return tuple(build_task(path, suite, table) for table in suite.task)
 
 
@@ -144,9 +140,7 @@ def _read(paths: tuple[Path, ...]) -> dict[str, tuple[Task, ...]]:
         tasks = load_suite(path)
         suite = tasks[0].suite
         if suite in found:
-            raise ConfigurationError(
-                path, "suite", f"{suite!r} is the name of another file's suite", "a name of its own"
-            )
+            raise ConfigurationError(path, "suite", f"another file has a suite named {suite!r}", "a unique name")
         found[suite] = tasks
     return found
 
@@ -172,8 +166,8 @@ def build_task(path: Path, suite: SuiteFile, table: TaskTable) -> Task:
         ordered=table.ordered,
     )
     if task.ordered and len(task.aims) < 2:
-        problem = f"true, but {', '.join(map(str, task.aims))} is the only thing to do"
-        raise ConfigurationError(path, f"{table.name}.ordered", problem, "two goals or more, in their order")
+        problem = f"true, but {', '.join(map(str, task.aims))} is the only goal"
+        raise ConfigurationError(path, f"{table.name}.ordered", problem, "two or more goals in order")
     return task
 
 
@@ -187,15 +181,15 @@ def _initial(path: Path, table: TaskTable, texts: Iterable[str], objects: dict[s
         joint = initial_relations[relation.name].arranges_joint
         _check_known(path, where, "object", item, (*objects, *parts_of(objects)) if joint else objects)
         if (joint, item) in found:
-            raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation for each object")
+            raise ConfigurationError(path, where, f"{item!r} is placed twice", "one relation per object")
         for name, argument in zip(initial_relations[relation.name].parameters[1:], relation.arguments[1:], strict=True):
-            if name != "region":  # which the scene knows, not the task
+            if name != "region":  # the scene defines regions, not the task
                 _check_known(path, where, "object", argument, objects)
         found[joint, item] = relation
     try:
         in_order(list(found.values()))
     except ValueError as error:
-        raise ConfigurationError(path, where, str(error), "references that are placed by something else") from None
+        raise ConfigurationError(path, where, str(error), "references that another relation places") from None
     return tuple(found.values())
 
 
@@ -234,17 +228,13 @@ def _check_known(path: Path, where: str, kind: str, name: str, known: Iterable[s
         raise ConfigurationError(path, where, f"no {kind} is named {name!r}", expected)
 
 
-# ~ Which tasks begin alike, so that only the instruction tells them apart.
-
-
 def sharing_start(task: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """Return those of `tasks` of the same suite that begin in the same scenes as `task` but want something else.
+    """Return the tasks of the same suite with the start scenes of `task` but other goals, and `task` itself.
 
-    `task` itself is always among them. One over their number is how often a policy that cannot read, but knows the
-    suite, is right.
+    One over their number is the chance of success of a policy that knows the suite but ignores the instruction.
     """
     others = [other for other in tasks if other.suite == task.suite and _start(other) == _start(task)]
-    goals = {frozenset(other.goal): other for other in others}  # of several with the same goals, one
+    goals = {frozenset(other.goal): other for other in others}  # one of several with the same goals
     goals[frozenset(task.goal)] = task
     return tuple(goals.values())
 

@@ -1,4 +1,9 @@
-"""Phases, sub-goals and progress of an episode."""
+"""Phases, sub-goals and progress of an episode.
+
+The sub-goals of a task are its goals without by-products such as `released`. A sub-goal is reached at the step from
+which it holds until now; short lapses are ignored because contacts flicker. A task with `ordered = true` succeeds
+only while its sub-goals have been reached in the order of the file; a wrong order can be undone and repeated.
+"""
 
 from dataclasses import dataclass
 
@@ -6,16 +11,14 @@ from vla_bench.core.types import World
 from vla_bench.tasks.predicates.items import grasped
 from vla_bench.tasks.task import Goal, Task
 
-# ~ How far a task has come: the phase that the first unmet goal is in, from contacts and positions alone.
-
 PHASES = ("reach", "grasp", "carry", "push", "operate", "release", "done")
 
 _PUSHES = frozenset({"at"})
-_OPERATES = frozenset({"open", "closed", "turned_on", "turned_off", "pressed"})  # they speak of joints
+_OPERATES = frozenset({"open", "closed", "turned_on", "turned_off", "pressed"})  # predicates of joints
 
 
 def phase_of(task: Task, world: World) -> str:
-    """Return the phase that any policy, not only the expert, is in."""
+    """Return the phase of the first unmet goal, from contacts and positions alone, for any policy."""
     goal = next((goal for goal in task.goal if not goal.holds(world)), None)
     if goal is None:
         return "done"
@@ -33,38 +36,29 @@ def _phase_in_contact(goal: Goal, world: World) -> str:
 
 
 def _touched(world: World, item: str) -> bool:
-    """Whether the gripper touches an item or, of a fixture, one of the parts that move."""
+    """Return whether the gripper touches an item or a moving part of a fixture."""
     parts = {joint.name for joint in world.joints(item)} & set(world.items())
     return any(world.in_contact(part, "gripper") for part in (item, *sorted(parts)))
 
 
-# ~ Sub-goals of an episode: which hold, since when, and whether they came in the order that the task names.
-# ~
-# ~ A task's sub-goals are its goals without by-products such as `released`. One is reached at the step from which
-# ~ it holds
-# ~ until now; a short lapse does not count, since contacts flicker. A task with `ordered = true` succeeds only
-# ~ while its
-# ~ sub-goals have been reached in the order of the file. Who does the second thing first may undo it and do it
-# ~ again.
-
-_LAPSE_STEPS = 10  # for which a sub-goal may fail to hold without being lost
+_LAPSE_STEPS = 10  # steps for which a sub-goal may fail to hold without being lost
 
 
 @dataclass
 class _State:
-    since: int | None = None  # step at which it was reached
-    missed: int = 0  # steps since it last held
+    since: int | None = None  # step at which the sub-goal was reached
+    missed: int = 0  # steps since the sub-goal last held
 
 
 class SubgoalRecord:
-    """Watches one episode, step by step."""
+    """Tracks the sub-goals of one episode, step by step."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._states = {goal: _State() for goal in task.aims}
 
     def update(self, world: World, step: int) -> None:
-        """Look at the world after `step` steps; 0 is the start."""
+        """Update from the world after `step` steps; 0 is the start."""
         for goal, state in self._states.items():
             if goal.holds(world):
                 state.since, state.missed = step if state.since is None else state.since, 0
@@ -74,12 +68,12 @@ class SubgoalRecord:
                     state.since = None
 
     def reached(self) -> list[tuple[str, int]]:
-        """Return the sub-goals that are reached now and the steps at which they were, in the order of reaching."""
+        """Return the sub-goals reached now and the steps at which they were reached, in that order."""
         reached = [(str(goal), state.since) for goal, state in self._states.items() if state.since is not None]
         return sorted(reached, key=lambda entry: entry[1])
 
     def in_order(self) -> bool:
-        """Whether what is reached was reached as the task demands; always so for a task without order."""
+        """Return whether the sub-goals were reached in the required order; always true for a task without order."""
         if not self._task.ordered:
             return True
         steps = [state.since for state in self._states.values()]

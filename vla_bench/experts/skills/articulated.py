@@ -19,25 +19,23 @@ from vla_bench.experts.skills import Action, skills
 from vla_bench.experts.skills.pick_and_place import Hold
 from vla_bench.tasks.task import Goal
 
-# ~ Which joint to move, and whether the fingers hold its handle: a part of many skills.
-
-_STILL_M = 0.0006  # change of the fingers' distance in a step under which they have closed on something
+_STILL_M = 0.0006  # change of the finger distance per step below which the fingers have closed on something
 _NEAR_M = 0.03
-_ABOUT_M = 0.055  # less than from one handle to the next
+_ABOUT_M = 0.055  # less than the distance between two handles
 
 
 def joint_to_move(world: World, fixture: str, direction: float) -> Joint:
     """Return the joint of `fixture` to move next, `direction` 1 open or on, -1 closed or off.
 
-    It is the first that is not there yet, lower handles first to open and higher ones first to close, so that open
-    drawers never lie over a handle that is still to be taken.
+    It is the first that is not in position yet, lower handles first to open and higher ones first to close, so that
+    open drawers never cover a handle that is still needed.
     """
     joints = sorted(world.joints(fixture), key=lambda joint: direction * float(joint.handle_position_world[2]))
     return next((joint for joint in joints if not _is_there(joint, direction)), joints[-1])
 
 
 def handle_to_leave(world: World, but: Joint) -> Joint | None:
-    """Return another drawer whose handle the fingers are still about: on the way elsewhere they would move it."""
+    """Return another drawer whose handle is still between the fingers, which would move it on their way."""
     tip = world.end_effector_position_world()
     for item in world.items():
         for joint in world.joints(item):
@@ -48,15 +46,15 @@ def handle_to_leave(world: World, but: Joint) -> Joint | None:
 
 
 class HandleGrip:
-    """Whether the fingers have closed on a joint's handle, which takes two looks to know."""
+    """Detector of fingers closed on the handle of a joint, from two consecutive steps."""
 
     def __init__(self) -> None:
         self._last_opening_m, self._held = np.inf, False
 
     def holds(self, world: World, joint: Joint) -> bool:
-        """Whether the handle is between fingers that have stopped closing, and has not been lost since.
+        """Return whether the handle is between stopped fingers and has not been lost since.
 
-        To be asked once a step.
+        Call once per step.
         """
         opening = world.gripper_opening_m()
         still = abs(opening - self._last_opening_m) < _STILL_M
@@ -70,18 +68,16 @@ def _is_there(joint: Joint, direction: float) -> bool:
     return joint.position >= joint.open_from if direction > 0 else joint.position < joint.closed_below
 
 
-# ~ Open and close drawers by their handles.
-
-_TILT_RAD = np.radians(55.0)  # forward from straight down: below the handles of higher drawers, over the table
-_STANDOFF_M = 0.09  # before the handle, while the fingers turn towards it
+_TILT_RAD = np.radians(55.0)  # forward tilt from straight down: below the handles of higher drawers, above the table
+_STANDOFF_M = 0.09  # distance before the handle while the fingers turn towards it
 _STANDOFF_UP_M = 0.03
-_ALIGNED_M, _ALIGNED_RAD = 0.012, 0.2  # beside the way to the handle, and of the orientation
+_ALIGNED_M, _ALIGNED_RAD = 0.012, 0.2  # tolerance of position and orientation on the way to the handle
 _AT_HANDLE_M = 0.012
-_LEAD_M = 0.07  # how far ahead the handle is drawn
+_LEAD_M = 0.07  # lead of the target ahead of the handle
 
 
 class MoveDrawer:
-    """Take a drawer's handle and draw it along the drawer's axis, `direction` 1 out, -1 in."""
+    """Grasp the handle of a drawer and move it along the drawer axis, `direction` 1 out, -1 in."""
 
     direction = 1.0
 
@@ -90,7 +86,7 @@ class MoveDrawer:
         self._grip = HandleGrip()
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Turn towards the handle, take it, draw."""
+        """Turn towards the handle, grasp it and pull or push."""
         joint = joint_to_move(world, self._fixture, self.direction)
         handle, out = joint.handle_position_world, joint.axis_world
         pose = Pose(handle, float(np.arctan2(out[0], -out[1])), _TILT_RAD)
@@ -106,7 +102,7 @@ class MoveDrawer:
         return action_towards(world, self._approach(world, pose, out), OPEN), "reach"
 
     def _approach(self, world: World, pose: Pose, out: FloatArray) -> Pose:
-        """Return where to go next: in front of the handle while not yet in line with it, then along the line."""
+        """Return the next target: in front of the handle until aligned with it, then along the line."""
         offset = world.end_effector_position_world() - pose.position_world
         along_m = float(offset @ out)
         beside_m = float(np.linalg.norm(offset - along_m * out))
@@ -129,11 +125,9 @@ class CloseDrawer(MoveDrawer):
     direction = -1.0
 
 
-# ~ Press buttons from above with closed fingers.
-
-_HOVER_M = 0.05  # of the fingertips over the button, while they are not yet above it
-_CENTRED_M = 0.016  # off the button's centre, where closed fingers still press it
-_DEPTH_M = 0.03  # below the button's top, where the fingers are drawn to while they press
+_HOVER_M = 0.05  # height of the fingertips above the button until they are over it
+_CENTRED_M = 0.016  # offset from the button center at which closed fingers still press it
+_DEPTH_M = 0.03  # target depth below the button top while pressing
 
 
 @skills.named("pressed")
@@ -144,7 +138,7 @@ class Press:
         (self._fixture,) = goal.arguments
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Go over the button with closed fingers, then down."""
+        """Move above the button with closed fingers, then down."""
         button = joint_to_move(world, self._fixture, direction=1.0)
         target = button.handle_position_world + np.array([0.0, 0.0, world.gripper().fingertip_m])
         lateral = float(np.linalg.norm((world.end_effector_position_world() - target)[:2]))
@@ -153,16 +147,14 @@ class Press:
         return action_towards(world, Pose(target, NEUTRAL_YAW_RAD), CLOSE), "operate" if presses else "reach"
 
 
-# ~ Turn knobs whose axis is vertical.
-
 _TURN_HOVER_M = 0.06
-_FUNNEL_SLOPE = 4.0  # metres of height kept for each metre of horizontal distance beyond the centre
+_FUNNEL_SLOPE = 4.0  # meters of height per meter of horizontal distance from the center
 _TURN_CENTRED_M, _TURN_AT_HANDLE_M, _AT_HANDLE_RAD = 0.006, 0.012, 0.25
-_LEAD_RAD = 0.5  # how far ahead the knob is turned
+_LEAD_RAD = 0.5  # lead of the target angle
 
 
 class TurnKnob:
-    """Take a knob from above and turn it, `direction` 1 on, -1 off."""
+    """Grasp a knob from above and turn it, `direction` 1 on, -1 off."""
 
     direction = 1.0
 
@@ -171,7 +163,7 @@ class TurnKnob:
         self._grip = HandleGrip()
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Descend over the knob, take it, turn."""
+        """Descend over the knob, grasp it and turn."""
         joint = joint_to_move(world, self._fixture, self.direction)
         handle = joint.handle_position_world
         pose = Pose(handle, _yaw_across(joint))
@@ -204,29 +196,27 @@ def _yaw_across(joint: Joint) -> float:
     return nearest_equal_yaw(float(np.arctan2(along[1], along[0])) + np.pi / 2, np.pi, NEUTRAL_YAW_RAD)
 
 
-# ~ Turn the handle of a latched door and pull the door open.
-
-_STAND_OFF_M = 0.10  # before the handle, while the fingers are not yet in line with it
-_UNLATCH_FUNNEL_SLOPE = 4.0  # metres kept before the handle for each metre beside it
+_STAND_OFF_M = 0.10  # distance before the handle until the fingers are aligned with it
+_UNLATCH_FUNNEL_SLOPE = 4.0  # meters before the handle per meter of lateral offset
 _IN_LINE_M = 0.006
 _IN_LINE_RAD = 0.10
 _AT_GRASP_M = 0.015
 _AT_GRASP_RAD = 0.2
-_UNLATCHED_RAD = 1.3  # the latch's tip is clear of the frame
-_AJAR_RAD = 0.06  # the latch's tip is past the frame, and the handle may come up again
-_UNLATCH_LEAD_RAD = 0.35  # how far ahead of a joint's position its hand is drawn
+_UNLATCHED_RAD = 1.3  # the latch tip is clear of the frame
+_AJAR_RAD = 0.06  # the latch tip is past the frame and the handle may return
+_UNLATCH_LEAD_RAD = 0.35  # lead of the target ahead of the joint position
 
 
 @skills.named("unlatched_open")
 class Unlatch:
-    """Take the handle of `door` from the front, turn it, pull. The handle's bar is the item `<door>_handle`."""
+    """Grasp the handle of `door` from the front, turn it and pull. The handle bar is the item `<door>_handle`."""
 
     def __init__(self, goal: Goal) -> None:
         (self._door,) = goal.arguments
         self._hold = Hold(f"{self._door}_handle")
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Reach, close, turn the handle down, then pull along the door's arc."""
+        """Reach, close, turn the handle down, then pull along the arc of the door."""
         joints = {joint.name: joint for joint in world.joints(self._door)}
         hinge, latch = joints["hinge"], joints["latch"]
         if not self._hold.holds(world):
@@ -255,7 +245,7 @@ class Unlatch:
 
 
 def _grasp_frame(latch: Joint) -> FloatArray:
-    """Return the hand's orientation (3, 3) with the fingers pointing at the door and closing across the bar."""
+    """Return the gripper orientation (3, 3) with the fingers pointing at the door and closing across the bar."""
     ahead = latch.axis_world
     across = np.cross(ahead, latch.handle_along_world)
     across /= np.linalg.norm(across)
@@ -263,6 +253,6 @@ def _grasp_frame(latch: Joint) -> FloatArray:
 
 
 def _carried(joint: Joint, position: FloatArray, frame: FloatArray, angle_rad: float) -> tuple[FloatArray, FloatArray]:
-    """Return where position and orientation come to when the joint turns on by `angle_rad`."""
+    """Return position and orientation after the joint turns by another `angle_rad`."""
     turn = quat_wxyz_to_matrix(axis_angle_to_quat_wxyz(angle_rad * joint.axis_world))
     return joint.anchor_world + turn @ (position - joint.anchor_world), turn @ frame

@@ -10,21 +10,21 @@ from vla_bench.experts.skills import Action, skills
 from vla_bench.experts.skills.pick_and_place import Pick
 from vla_bench.tasks.task import Goal
 
-_HOVER_M = 0.035  # of the ring over the peg's top, while it is not yet in place over it
-_CENTRED_M = 0.005  # over a peg with edges
-_CENTRED_OVER_ROUND_M = 0.009  # the arm is nearly stretched there, and stops short by some millimetres
-_SLACK_ONCE_LOWER = 1.5  # of these, while the ring is already on its way down
+_HOVER_M = 0.035  # height of the ring above the peg top until it is aligned
+_CENTRED_M = 0.005  # for a peg with edges
+_CENTRED_OVER_ROUND_M = 0.009  # the arm is nearly stretched there and stops a few millimeters short
+_SLACK_ONCE_LOWER = 1.5  # factor of these tolerances while the ring is moving down
 _ALIGNED_RAD = 0.06
-_THREADED_M = 0.012  # below the top, the peg guides the ring
-_LET_GO_M = 0.045  # below the top, the ring falls the rest of the way by itself
-_WIDE_TURN_RAD = np.pi / 2  # beyond it from the neutral yaw, the wrist nears its end
+_THREADED_M = 0.012  # depth below the top at which the peg guides the ring
+_LET_GO_M = 0.045  # depth below the top at which the released ring falls into place
+_WIDE_TURN_RAD = np.pi / 2  # yaw from neutral beyond which the wrist is near its limit
 
 
 @skills.named("around")
 class Thread:
-    """Take a ring by its handle and lower it over a peg.
+    """Grasp a ring by its handle and lower it over a peg.
 
-    The handle is the item `<ring>_handle`, its bar along the ring's x axis.
+    The handle is the item `<ring>_handle`, its bar along the x axis of the ring.
     """
 
     def __init__(self, goal: Goal) -> None:
@@ -32,7 +32,7 @@ class Thread:
         self._pick = Pick(f"{self._ring}_handle")
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Pick, carry over the peg, turn the ring as the peg stands, lower, let go."""
+        """Pick, carry above the peg, align the yaw with the peg, lower and release."""
         holds = self._pick.holds(world)
         offset = world.position_world(self._ring) - world.position_world(self._peg)
         lateral = float(np.linalg.norm(offset[:2]))
@@ -55,7 +55,7 @@ class Thread:
         return _CENTRED_OVER_ROUND_M if round_peg else _CENTRED_M
 
     def _gripper_pose(self, world: World, lateral_m: FloatArray, height_m: float, turn_rad: float) -> Pose:
-        """Return where the gripper is when the ring is at this offset from the peg's top, turned by so much."""
+        """Return the gripper pose for a ring at this offset from the peg top and this rotation."""
         grip = world.end_effector_position_world() - world.position_world(self._ring)
         cosine, sine = np.cos(turn_rad), np.sin(turn_rad)
         grip = np.array([cosine * grip[0] - sine * grip[1], sine * grip[0] + cosine * grip[1], grip[2]])
@@ -63,7 +63,7 @@ class Thread:
         return Pose(ring + grip, _gripper_yaw(world) + turn_rad)
 
     def _turn(self, world: World) -> float:
-        """Return how far the ring must turn for the peg, and for the wrist to stay far from its ends [rad]."""
+        """Return the rotation of the ring that fits the peg and keeps the wrist away from its limits [rad]."""
         ring, gripper = yaw_of(world.quat_wxyz_world(self._ring)), _gripper_yaw(world)
         symmetry = world.geometry(self._peg).grasp_yaw_symmetry_rad
         wanted = ring + _modulo(np.pi - ring, 2 * np.pi)  # the handle towards the robot

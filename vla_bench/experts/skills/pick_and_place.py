@@ -8,29 +8,27 @@ from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, nearest_
 from vla_bench.experts.skills import Action, skills
 from vla_bench.tasks.task import Goal
 
-# ~ Take an item from above: the first part of many skills.
-
-_HOVER_M = 0.10  # above the grasp, while the fingers are not yet over the item
-_FUNNEL_SLOPE = 4.0  # metres of height kept for each metre of horizontal distance beyond the centre
+_HOVER_M = 0.10  # height above the grasp until the fingers are over the item
+_FUNNEL_SLOPE = 4.0  # meters of height per meter of horizontal distance from the center
 _CENTRED_M = 0.006
 _AT_GRASP_M = 0.012
 _AT_GRASP_YAW_RAD = 0.15
-_TRAVEL_M = 0.06  # of horizontal distance, beyond which the fingers stay over everything on the way
-_FINGER_CLEARANCE_M = 0.03  # between the grasp's height and what it passes over
-_RISE_BLEND_M = 0.03  # of height missing, at which nothing is travelled yet
-_EMPTY_M = 0.003  # between the fingers: thinner things are not picked up
-_OPEN_AGAIN_SHARE = 0.75  # of the opening, after the fingers closed on nothing
-_STILL_M = 0.0006  # change of the fingers' distance in a step under which they have closed on something
+_TRAVEL_M = 0.06  # horizontal distance beyond which the fingers stay above all obstacles
+_FINGER_CLEARANCE_M = 0.03  # clearance above obstacles at grasp height
+_RISE_BLEND_M = 0.03  # missing height above which the gripper does not move horizontally
+_EMPTY_M = 0.003  # finger distance below which nothing is held: thinner items are not picked up
+_OPEN_AGAIN_SHARE = 0.75  # fraction of the opening, after the fingers closed on nothing
+_STILL_M = 0.0006  # change of the finger distance per step below which the fingers have closed on something
 
 
 class Grip:
-    """Whether the fingers have closed on an item, which takes two looks to know."""
+    """Detector of fingers closed on an item, from two consecutive steps."""
 
     def __init__(self) -> None:
         self._last_opening_m = np.inf
 
     def holds(self, world: World, item: str) -> bool:
-        """Whether the item is between fingers that have stopped closing."""
+        """Return whether the item is between fingers that have stopped closing."""
         opening = world.gripper_opening_m()
         still = abs(opening - self._last_opening_m) < _STILL_M
         self._last_opening_m = opening
@@ -39,7 +37,7 @@ class Grip:
 
 
 class Pick:
-    """Take an item from above."""
+    """Grasp an item from above."""
 
     def __init__(self, item: str) -> None:
         self.item = item
@@ -47,11 +45,11 @@ class Pick:
         self._missed = False
 
     def holds(self, world: World) -> bool:
-        """Whether the item is in the gripper; to be asked once a step."""
+        """Return whether the item is in the gripper; call once per step."""
         return self._grip.holds(world, self.item)
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Approach through a funnel over the item, then close."""
+        """Approach through a funnel above the item, then close."""
         grasp = grasp_pose(world, self.item)
         offset = world.end_effector_position_world() - grasp.position_world
         lateral = float(np.linalg.norm(offset[:2]))
@@ -68,14 +66,14 @@ class Pick:
         return action_towards(world, Pose(above, grasp.yaw_rad), OPEN), "reach"
 
     def _has_missed(self, world: World) -> bool:
-        """Whether the fingers closed on nothing, and are not open again since."""
+        """Return whether the fingers closed on nothing and have not reopened since."""
         opening = world.gripper_opening_m()
         empty = opening < _EMPTY_M and not world.in_contact(self.item, "gripper")
         self._missed = empty or (self._missed and opening < _OPEN_AGAIN_SHARE * world.gripper().opening_m)
         return self._missed
 
     def _over_what_stands(self, world: World, target: FloatArray) -> FloatArray:
-        """Return where to go next on the way to `target`: up first, where something taller stands between."""
+        """Return the next target on the path to `target`: up first if a taller object is in between."""
         tip = world.end_effector_position_world()
         safe_m = height_over(world, tip, target, frozenset({self.item})) + _FINGER_CLEARANCE_M
         height = max(target[2], safe_m)
@@ -87,7 +85,8 @@ def _around(world: World, item: str) -> bool:
     geometry = world.geometry(item)
     offset = world.end_effector_position_world() - world.position_world(item)
     off_grasp_m = abs(float(np.linalg.norm(offset[:2])) - geometry.grasp_offset_m)
-    tilted_m = geometry.grasp_offset_m * np.sqrt(max(0.0, 1.0 - upright(world, item) ** 2))  # by which a rim is raised
+    # height by which a rim is raised
+    tilted_m = geometry.grasp_offset_m * np.sqrt(max(0.0, 1.0 - upright(world, item) ** 2))
     return bool(off_grasp_m < 0.03 and geometry.bottom_m - 0.02 < offset[2] < geometry.top_m + 0.01 + tilted_m)
 
 
@@ -95,27 +94,23 @@ def _yaw_error(world: World, yaw_rad: float) -> float:
     return nearest_equal_yaw(opening_yaw(world), np.pi, yaw_rad) - yaw_rad
 
 
-# ~ A grip that, once firm, lasts for as long as the fingers are where the item is.
-
-_HELD_M = 0.03  # between the fingers and the item's origin, while the fingers slip along it
+_HELD_M = 0.03  # distance between fingers and item origin while the fingers slip along it
 
 
 class Hold:
-    """Whether the fingers have a handle: they may be pushed apart or slip along it, and still have it."""
+    """Detector of a held handle: fingers may be pushed apart or slip along it without losing it."""
 
     def __init__(self, item: str) -> None:
         self._item, self._grip, self._held = item, Grip(), False
 
     def holds(self, world: World) -> bool:
-        """Whether the item is held; to be asked once a step."""
+        """Return whether the item is held; call once per step."""
         firm = self._grip.holds(world, self._item)
         distance = np.linalg.norm(world.end_effector_position_world() - world.position_world(self._item))
         still_there = world.in_contact(self._item, "gripper") and distance < _HELD_M
         self._held = firm or bool(self._held and still_there)
         return self._held
 
-
-# ~ Pick an item up and hold it.
 
 _LIFT_M = 0.12
 
@@ -138,27 +133,25 @@ class Lift:
         return action_towards(world, Pose(target, carried_yaw(world, self._pick.item)), CLOSE), "lift"
 
 
-# ~ Lift one thing with two arms, by a handle each.
-
 _SIDES: tuple[Side, Side] = ("right", "left")  # in the order of the action
-_RISE_M = 0.04  # how far above the lower hand both are drawn
-_LIFT_LEVEL_LIFT_M = 0.16  # above where the handle stood
-_CLOSING_M = 0.07  # a gripper open less than this is already closing
+_RISE_M = 0.04  # target height of both grippers above the lower one
+_LIFT_LEVEL_LIFT_M = 0.16  # above the start position of the handle
+_CLOSING_M = 0.07  # a gripper with a smaller opening is already closing
 
 
 @skills.named("lifted_level")
 class LiftLevel:
-    """Take `<item>_right_handle` with the right hand and `<item>_left_handle` with the left one, then rise together."""
+    """Grasp `<item>_right_handle` and `<item>_left_handle` with the right and left gripper, then rise together."""
 
     def __init__(self, goal: Goal) -> None:
         (item,) = goal.arguments
         self._picks = {side: Pick(f"{item}_{side}_handle") for side in _SIDES}
         self._holds = {side: Hold(f"{item}_{side}_handle") for side in _SIDES}
-        self._anchors: dict[Side, FloatArray] = {}  # where a hand was when it got hold of its handle
+        self._anchors: dict[Side, FloatArray] = {}  # gripper positions at the time of the grasp
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Pick with both hands at once; a hand that has its handle waits for the other."""
-        assert isinstance(world, TwoArmWorld), "a suite with this goal has two arms"
+        """Pick with both grippers at once; the first one holds until the other has its handle."""
+        assert isinstance(world, TwoArmWorld), "this goal needs a suite with two arms"
         arms = {side: world.arm(side) for side in _SIDES}
         held = [side for side, hold in self._holds.items() if hold.holds(arms[side])]
         tips = {side: arms[side].end_effector_position_world().copy() for side in held}
@@ -170,7 +163,7 @@ class LiftLevel:
         return np.concatenate([action for action, _ in moves.values()]), phase
 
     def _pick(self, arms: dict[Side, World], side: Side) -> tuple[Action, str]:
-        """Take the handle, but not before the other hand is ready: one hand alone would drag the thing away."""
+        """Grasp the handle, but only when the other gripper is ready: one alone would drag the item away."""
         action, phase = self._picks[side].act(arms[side])
         other = next(one for one in _SIDES if one != side)
         ready = other in self._anchors or self._picks[other].act(arms[other])[1] == "grasp"
@@ -188,22 +181,20 @@ class LiftLevel:
         return np.concatenate(actions)
 
     def _wait(self, arm: World, side: Side) -> tuple[Action, str]:
-        """Hold the handle where it stood: one that is up in the air, as after a slip of the other hand, comes down."""
+        """Hold the handle at its start height: a raised handle, as after a slip of the other gripper, is lowered."""
         anchor = self._anchors[side]
         height = min(anchor[2], arm.initial_position_world(self._picks[side].item)[2])
         return action_towards(arm, Pose(np.array([*anchor[:2], height]), opening_yaw(arm)), CLOSE), "grasp"
 
 
-# ~ Pick an item up and put it on or in something.
-
-_CLEARANCE_M = 0.05  # between a carried item and what it is carried over
+_CLEARANCE_M = 0.05  # between a carried item and the objects below its path
 _RELEASE_HEIGHT_M = 0.012
-_LEFT_M = 0.1  # over an item that was let go: far enough to judge whether it lies where it should
-_RISING_REACH_M = 0.04  # how far ahead a carried item is drawn while it still rises
+_LEFT_M = 0.1  # height above a released item at which its final position can be judged
+_RISING_REACH_M = 0.04  # lead of the target while a carried item still rises
 
 
 class Transfer:
-    """Pick an item up and put it on or in something."""
+    """Pick up an item and place it on or in a support."""
 
     def __init__(self, goal: Goal) -> None:
         self._goal = goal
@@ -211,7 +202,7 @@ class Transfer:
         self._pick = Pick(item)
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Pick, carry over the support, lower, let go."""
+        """Pick, carry above the support, lower and release."""
         item = self._pick.item
         holds, lateral = self._pick.holds(world), self._lateral_distance(world)
         tip = world.end_effector_position_world()
@@ -234,12 +225,12 @@ class Transfer:
         height = release[2] + (carry_m - release[2]) * still_high
         target = np.array([release[0], release[1], height])
         lifted = float(np.clip(1.0 - (carry_m - tip[2] - 0.02) / 0.03, 0.0, 1.0))
-        if lateral > 0.06 and lifted < 1.0:  # rise before travelling, so that nothing on the way is knocked over
+        if lateral > 0.06 and lifted < 1.0:  # rise before moving horizontally, so that nothing is knocked over
             target[:2] = tip[:2] + lifted * _shortened(target[:2] - tip[:2], _RISING_REACH_M)
         return action_towards(world, Pose(target, self._yaw(world)), CLOSE), "lift" if lifted < 0.5 else "place"
 
     def _yaw(self, world: World) -> float:
-        """Return the yaw to carry at; over a drawer the hand is across it, clear of the fronts of those above."""
+        """Return the carrying yaw; above a drawer the hand is across it, clear of the fronts of higher drawers."""
         slides = [joint.axis_world for joint in world.joints(self._support) if not joint.turns]
         if not slides:
             return carried_yaw(world, self._pick.item)
@@ -251,7 +242,7 @@ class Transfer:
         return float(np.linalg.norm(world.position_world(self._pick.item)[:2] - spot))
 
     def _release_position(self, world: World) -> FloatArray:
-        """End-effector position from which the item is let go."""
+        """Return the end-effector position for releasing the item."""
         item, support = world.geometry(self._pick.item), world.geometry(self._support)
         base = world.position_world(self._support)
         grip_m = world.end_effector_position_world()[2] - world.position_world(self._pick.item)[2] - item.bottom_m
@@ -262,20 +253,20 @@ class Transfer:
         return np.array([across[0], across[1], max(low, rim)])
 
     def _grip_offset(self, world: World) -> FloatArray:
-        """Horizontal way from the item's centre to a grip on its rim, (2,)."""
+        """Return the horizontal vector from the item center to a rim grasp, (2,)."""
         if world.geometry(self._pick.item).grasp_offset_m == 0:
             return np.zeros(2)
         offset: FloatArray = world.end_effector_position_world()[:2] - world.position_world(self._pick.item)[:2]
         return offset
 
     def _arrived(self, world: World) -> bool:
-        """Whether the item lies where it should, so that only letting go and leaving remain."""
+        """Return whether the item is in place, so that only release and retreat remain."""
         item = self._pick.item
         placed = world.inside(item, self._support) or world.in_contact(item, self._support)
         offset = world.position_world(item) - world.position_world(self._support)
         near = bool(np.linalg.norm(offset[:2]) < world.geometry(self._support).support_radius_m)
         left_m = world.end_effector_position_world()[2] - world.position_world(item)[2]
-        failed = left_m > _LEFT_M and not self._goal.holds(world)  # it hangs on a rim, say: to be taken again
+        failed = left_m > _LEFT_M and not self._goal.holds(world)  # for example hanging on a rim: grasp it again
         return placed and near and not failed and self._lowered(world)
 
     def _lowered(self, world: World) -> bool:
@@ -284,7 +275,7 @@ class Transfer:
         return bool(bottom < base[2] + max(world.geometry(self._support).support_m, 0.0) + 0.03)
 
     def _tallest_m(self, world: World, release: FloatArray) -> float:
-        """Height that the end-effector must keep for the item to pass over what stands on the way."""
+        """Return the end-effector height at which the item clears all obstacles on its path."""
         item = self._pick.item
         top_m = height_over(world, world.end_effector_position_world(), release, frozenset({item}))
         geometry = world.geometry(item)

@@ -16,29 +16,27 @@ from vla_bench.experts.motion import (
 from vla_bench.experts.skills import Action, skills
 from vla_bench.tasks.task import Goal
 
-# ~ Push things over the table with two fingers.
-
-_REFERENCE_YAW_RAD = np.pi / 4  # between two equal yaws, the one nearer to this
-_TIP_HEIGHT_M = 0.002  # of the fingertips over what item and place stand on
-_GAP_M = 0.035  # behind the item, where the fingers come down
+_REFERENCE_YAW_RAD = np.pi / 4  # of two equivalent yaws the one nearer to this is used
+_TIP_HEIGHT_M = 0.002  # height of the fingertips above the surface
+_GAP_M = 0.035  # distance behind the item at which the fingers descend
 _HOVER_M = 0.07
-_LOW_M = 0.02  # over the height for pushing, up to where the fingers may go on from where they are
-_SLIPPING_M = 0.006  # the same, from where they would slip over a thin item
-_RETREAT_M, _RISE_M = 0.04, 0.003  # how far back and up they are drawn then
-_LEAD_M = 0.03  # how far ahead the item is pushed
-_NEXT_TO_M = 0.03  # off the line of the push, from where the fingers would slip past it
-_OVERLAP_M = 0.02  # how far between the fingers a round item may come, at least
+_LOW_M = 0.02  # above the pushing height, up to which the fingers may continue from their position
+_SLIPPING_M = 0.006  # the same for a thin item that the fingers would slip over
+_RETREAT_M, _RISE_M = 0.04, 0.003  # distance back and up of the target in this case
+_LEAD_M = 0.03  # lead of the target ahead of the item
+_NEXT_TO_M = 0.03  # offset from the pushing line at which the fingers would slip past the item
+_OVERLAP_M = 0.02  # smallest depth of a round item between the fingers
 
 
 @skills.named("at")
 class Push:
-    """Push an item over the table to a place, the fingers apart so that it cannot slip to the side."""
+    """Push an item across the table to a place, with open fingers so that it cannot slip sideways."""
 
     def __init__(self, goal: Goal) -> None:
         self._item, self._place = goal.arguments
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Come down behind the item, then push it along the line to the place."""
+        """Descend behind the item, then push it along the line to the place."""
         center, tip = world.position_world(self._item), world.end_effector_position_world()
         way = (world.position_world(self._place) - center)[:2]
         distance_m = float(np.linalg.norm(way))
@@ -53,13 +51,13 @@ class Push:
         return action_towards(world, self._over(world, Pose(behind, yaw)), OPEN), "reach"
 
     def _over(self, world: World, pose: Pose) -> Pose:
-        """Return where to go next on the way down to `pose`: high while not yet above it."""
+        """Return the next target on the way down to `pose`: high until above it."""
         tip = world.end_effector_position_world()
         lateral = float(np.linalg.norm((tip - pose.position_world)[:2]))
         turn = rotation_error_rad(world, pose)
         height = min(_HOVER_M, 4.0 * max(0.0, lateral - 0.01) + 0.3 * max(0.0, turn - 0.15))
         target = pose.position_world + np.array([0.0, 0.0, height])
-        if tip[2] < pose.position_world[2] + 0.5 * height:  # rise before travelling, not through the item
+        if tip[2] < pose.position_world[2] + 0.5 * height:  # rise before moving horizontally, not through the item
             target[:2] = tip[:2]
         return Pose(target, pose.yaw_rad)
 
@@ -71,7 +69,7 @@ class Push:
     def _along(
         self, world: World, offset: FloatArray, ahead: FloatArray, distance_m: float, height_m: float
     ) -> FloatArray:
-        """Return where to push next; where the fingers have slipped onto the item, back and then down."""
+        """Return the next pushing target; back and down if the fingers have slipped onto the item."""
         tip = world.end_effector_position_world()
         slipped = tip[2] - height_m > _SLIPPING_M
         over = slipped and float(offset @ ahead) > -self._reach_m(world) - _OVERLAP_M
@@ -81,7 +79,7 @@ class Push:
         return target
 
     def _sideways(self, offset: FloatArray, ahead: FloatArray) -> FloatArray:
-        """Return the way back to the line of the push."""
+        """Return the target that leads back to the pushing line."""
         along = float(offset @ ahead)
         back: FloatArray = (along * ahead - offset) * np.array([1.0, 1.0, 0.0])
         return back
@@ -90,25 +88,23 @@ class Push:
         return world.geometry(self._item).support_radius_m
 
 
-# ~ Wipe dirt away with a flat tool, from one remaining spot to the next nearest.
-
-_PRESS_M = 0.015  # how far below the surface the tool is drawn: the arm gives way
+_PRESS_M = 0.015  # target depth below the surface: the arm is compliant
 _WIPE_HOVER_M = 0.05
-_NEAR_M = 0.04  # a spot at this distance is reached by sliding, a farther one only once the tool is down
-_OVERSHOOT_M = 0.02  # beyond the spot, so that the tool does not creep up to it
+_NEAR_M = 0.04  # a spot at this distance is reached by sliding; a farther one is approached from above
+_OVERSHOOT_M = 0.02  # target distance beyond the spot, so that the tool does not slow down before it
 
 
 @skills.named("wiped")
 class Wipe:
-    """Press the tool flat onto the surface and draw it over the dirt."""
+    """Press the tool flat onto the surface and slide it over the dirt."""
 
     def __init__(self, goal: Goal) -> None:
         (self._dirt,) = goal.arguments
         self._flat: FloatArray | None = None
 
     def act(self, world: World) -> tuple[Action, str]:
-        """Go to the nearest spot that is left, pressing once there."""
-        assert isinstance(world, DirtyWorld), "the goal's predicate has seen to it"
+        """Move to the nearest remaining spot, pressing once there."""
+        assert isinstance(world, DirtyWorld), "the predicate of the goal checks it"
         tool = world.end_effector_position_world()
         if self._flat is None:
             self._flat = _flattened(quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world()))

@@ -6,23 +6,21 @@ from vla_bench.core.types import FloatArray
 from vla_bench.tasks.initial_conditions import InitialRelation, Placing, initial_relations
 from vla_bench.tasks.initial_conditions.layout import Layout, Spot
 
-# ~ Somewhere in a named rectangle.
-
 
 class InRegion(Placing):
-    """The centre of `item` is anywhere in the region, which also says how `item` may be turned."""
+    """The center of `item` is anywhere in the region, which also limits the yaw of `item`."""
 
     parameters = ("item", "region")
 
     def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot:
-        """Draw from the whole region."""
+        """Sample a position in the region."""
         (region,) = others
         area = layout.region(region)
         position = np.asarray(area.centre_m) + generator.uniform(-1, 1, 2) * np.asarray(area.half_size_m)
         return Spot(position, area.yaw_range_deg, area.clearance_m)
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
-        """Compare the centre with the rectangle."""
+        """Return whether the center is in the rectangle."""
         (region,) = others
         area = layout.region(region)
         offset = np.abs(layout.position(item) - np.asarray(area.centre_m))
@@ -32,11 +30,8 @@ class InRegion(Placing):
 initial_relations.register(InRegion(), name="in_region")
 
 
-# ~ Things that a perturbation brings: they stand wherever there is room.
-
-
 class Guest(InitialRelation):
-    """An object that is put beside the others after these have been placed, without changing where they stand."""
+    """An object added by a perturbation wherever there is room, after all others and without moving them."""
 
     parameters = ("item",)
 
@@ -44,11 +39,8 @@ class Guest(InitialRelation):
 initial_relations.register(Guest(), name="guest")
 
 
-# ~ Fixtures that begin open or turned on.
-
-
 class Opened(InitialRelation):
-    """A drawer or a door begins open; what does not stand under `initial` begins closed."""
+    """A drawer or a door is open at reset; without this relation it is closed."""
 
     parameters = ("part",)
     arranges_joint = True
@@ -58,7 +50,7 @@ initial_relations.register(Opened(), name="opened")
 
 
 class TurnedOn(InitialRelation):
-    """A knob begins turned on."""
+    """A knob is turned on at reset."""
 
     parameters = ("part",)
     arranges_joint = True
@@ -67,45 +59,43 @@ class TurnedOn(InitialRelation):
 initial_relations.register(TurnedOn(), name="turned_on")
 
 
-# ~ Beside, between and on other things.
-
-_NEXT_TO_GAP_M = (0.015, 0.04)  # between the two circles, as drawn
+_NEXT_TO_GAP_M = (0.015, 0.04)  # sampled gap between the two circles
 _BESIDE_GAP_M = (0.02, 0.09)
-_BESIDE_CONE_RAD = np.radians(25)  # around the direction, as drawn; an onlooker would grant half as much again
+_BESIDE_CONE_RAD = np.radians(25)  # sampled range around the direction; a person would accept 1.5 times as much
 _CONE_SLACK = 2.4
-_BETWEEN_SHARE = (0.35, 0.65)  # of the way from one to the other
-_BETWEEN_ASIDE_M = 0.025  # from the straight line
+_BETWEEN_SHARE = (0.35, 0.65)  # fraction of the distance from one object to the other
+_BETWEEN_ASIDE_M = 0.025  # distance from the straight line
 _BETWEEN_SLACK_SHARE = 0.25
 _LEVEL_M = 0.005
-_ON_SHARE = 0.25  # of the support's radius, from its centre
+_ON_SHARE = 0.25  # fraction of the support's radius, from its center
 
 
 class NextTo(Placing):
-    """`item` stands beside `reference`, in any direction, with a gap of a few centimetres."""
+    """`item` is next to `reference`, in any direction, with a gap of a few centimeters."""
 
     parameters = ("item", "reference")
 
     def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
-        """Draw direction and gap."""
+        """Sample direction and gap."""
         (reference,) = others
         angle = generator.uniform(-np.pi, np.pi)
         distance = layout.radius_m(item) + layout.radius_m(reference) + generator.uniform(*_NEXT_TO_GAP_M)
         return _within(layout, layout.position(reference) + distance * _unit(angle))
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
-        """Compare the gap, on one level."""
+        """Return whether the gap is small and both are at one height."""
         (reference,) = others
         gap_m = layout.gap_m(item, reference)
         return layout.stands_on_surface(item) and 0.0 < gap_m <= _NEXT_TO_GAP_M[1] + 1e-9 + slack_m
 
 
 class Between(Placing):
-    """`item` stands near the middle of the line from `first` to `second`."""
+    """`item` is near the middle of the line from `first` to `second`."""
 
     parameters = ("item", "first", "second")
 
     def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
-        """Draw a share of the way and a distance aside."""
+        """Sample a fraction of the line and an offset from it."""
         first, second = others
         start, way = layout.position(first), layout.position(second) - layout.position(first)
         free_m = layout.gap_m(first, second) - 2 * layout.radius_m(item)
@@ -116,7 +106,7 @@ class Between(Placing):
         return _within(layout, start + share * way + aside_m * aside)
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
-        """Compare the share of the way and the distance aside."""
+        """Return whether fraction and offset are in range."""
         first, second = others
         start, way = layout.position(first), layout.position(second) - layout.position(first)
         offset, length = layout.position(item) - start, float(np.linalg.norm(way))
@@ -129,12 +119,12 @@ class Between(Placing):
 
 
 class On(Placing):
-    """`item` stands on `support`, near its middle."""
+    """`item` is on `support`, near its center."""
 
     parameters = ("item", "support")
 
     def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot:
-        """Draw a place on the support."""
+        """Sample a position on the support."""
         (support,) = others
         aside_m = generator.uniform(0, _ON_SHARE) * layout.radius_m(support)
         position = layout.position(support) + aside_m * _unit(generator.uniform(-np.pi, np.pi))
@@ -142,7 +132,7 @@ class On(Placing):
         return Spot(position, height_m=height_m, support=support)
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
-        """Compare place and height."""
+        """Return whether position and height match."""
         (support,) = others
         distance = float(np.linalg.norm(layout.position(item) - layout.position(support)))
         height_m = layout.places[support].height_m + layout.footprints[support].support_height_m
@@ -150,8 +140,8 @@ class On(Placing):
         return near and abs(layout.places[item].height_m - height_m) < _LEVEL_M
 
 
-class Beside(Placing):
-    """`item` stands to one side of `reference`, as the picture shows it."""
+class InDirection(Placing):
+    """`item` is on one side of `reference`, as seen in the `agentview` image."""
 
     parameters = ("item", "reference")
 
@@ -159,7 +149,7 @@ class Beside(Placing):
         self._direction = np.array(direction)
 
     def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
-        """Draw a direction in the cone, and a gap."""
+        """Sample a direction in the cone and a gap."""
         (reference,) = others
         straight = float(np.arctan2(self._direction[1], self._direction[0]))
         angle = straight + generator.uniform(-_BESIDE_CONE_RAD, _BESIDE_CONE_RAD)
@@ -167,7 +157,7 @@ class Beside(Placing):
         return _within(layout, layout.position(reference) + distance * _unit(angle))
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
-        """Compare direction and gap; with slack any distance will do."""
+        """Return whether direction and gap match; with slack, any distance is accepted."""
         (reference,) = others
         offset = layout.position(item) - layout.position(reference)
         cosine = float(offset @ self._direction) / max(float(np.linalg.norm(offset)), 1e-9)
@@ -179,10 +169,10 @@ class Beside(Placing):
 initial_relations.register(NextTo(), name="next_to")
 initial_relations.register(Between(), name="between")
 initial_relations.register(On(), name="on")
-initial_relations.register(Beside((0.0, -1.0)), name="left_of")
-initial_relations.register(Beside((0.0, 1.0)), name="right_of")
-initial_relations.register(Beside((1.0, 0.0)), name="in_front_of")
-initial_relations.register(Beside((-1.0, 0.0)), name="behind")
+initial_relations.register(InDirection((0.0, -1.0)), name="left_of")
+initial_relations.register(InDirection((0.0, 1.0)), name="right_of")
+initial_relations.register(InDirection((1.0, 0.0)), name="in_front_of")
+initial_relations.register(InDirection((-1.0, 0.0)), name="behind")
 
 
 def _unit(angle_rad: float) -> FloatArray:

@@ -7,16 +7,14 @@ from vla_bench.core.geometry import quat_wxyz_to_matrix
 from vla_bench.core.types import DirtyWorld, World
 from vla_bench.tasks.predicates import predicates
 
-# ~ Where items are and what they touch.
-
-_LIFT_HEIGHT_M = 0.05  # above where the item stood when the episode began; robosuite's Lift uses 0.04 above the table
+_LIFT_HEIGHT_M = 0.05  # above the start position of the item; robosuite's Lift uses 0.04 above the table
 _MOVED_DISTANCE_M = 0.05
-_AT_HEIGHT_M = 0.02  # between an item's lowest point and the height that things at a place have
+_AT_HEIGHT_M = 0.02  # between the lowest point of an item and the resting height of a place
 
 
 @predicates.register
 def on(world: World, item: str, support: str) -> bool:
-    """`item` rests on `support`: in contact, above it, and centred within the support's radius.
+    """`item` rests on `support`: in contact, above it, and with its center within the support's radius.
 
     After LIBERO's `On`, whose radius is 3 cm for every object; here each support states its own.
     """
@@ -27,13 +25,13 @@ def on(world: World, item: str, support: str) -> bool:
 
 @predicates.named("in")
 def within(world: World, item: str, container: str) -> bool:
-    """The centre of `item` lies in the inner volume of `container`."""
+    """The center of `item` is in the inner volume of `container`."""
     return world.inside(item, container)
 
 
 @predicates.register
 def lifted(world: World, item: str) -> bool:
-    """`item` is at least 5 cm above where it began."""
+    """`item` is at least 5 cm above its start position."""
     height = world.position_world(item)[2] - world.initial_position_world(item)[2]
     return bool(height > _LIFT_HEIGHT_M)
 
@@ -54,14 +52,14 @@ def released(world: World, item: str) -> bool:
 
 @predicates.register
 def moved(world: World, item: str) -> bool:
-    """`item` is more than 5 cm away from where it began, in the horizontal."""
+    """`item` is more than 5 cm away from its start position, horizontally."""
     offset = world.position_world(item) - world.initial_position_world(item)
     return bool(np.linalg.norm(offset[:2]) > _MOVED_DISTANCE_M)
 
 
 @predicates.register
 def at(world: World, item: str, place: str) -> bool:
-    """The centre of `item` is within the radius of `place` in the horizontal, and `item` rests at its height.
+    """The center of `item` is within the radius of `place` horizontally, and `item` rests at its height.
 
     A place is a part of a fixture that is an area, such as the front of a stove, or any item.
     """
@@ -71,39 +69,32 @@ def at(world: World, item: str, place: str) -> bool:
     return bool(centred and abs(height_m) < _AT_HEIGHT_M)
 
 
-# ~ What hangs or lies around a peg.
-
-_DOWN_M = 0.08  # below the peg's top; robosuite's `on_peg`, whose pegs stand 13 cm out of the table, says the same
+_DOWN_M = 0.08  # below the top of the peg; equal to robosuite's `on_peg`, whose pegs are 13 cm high
 _ASIDE_M = 0.03  # robosuite's `on_peg`
 
 
 @predicates.register
 def around(world: World, item: str, peg: str) -> bool:
-    """`item` lies around `peg`, whose origin is its top."""
+    """`item` is around `peg`, whose origin is its top."""
     offset = world.position_world(item) - world.position_world(peg)
     return bool((np.abs(offset[:2]) < _ASIDE_M).all() and offset[2] < -_DOWN_M)
 
 
-# ~ What is wiped away.
-
-
 @predicates.register
 def wiped(world: World, dirt: str) -> bool:
-    """No `dirt` is left. Raise `ConventionError` for a world in which nothing can be wiped away."""
+    """No `dirt` is left. Raise `ConventionError` for a world without dirt."""
     if not isinstance(world, DirtyWorld):
         raise ConventionError("Goal `wiped` needs a scene with dirt, such as robosuite's Wipe.")
     return len(world.dirt_world(dirt)) == 0
 
 
-# ~ What two arms do together.
-
 _TWO_ARMS_LIFT_HEIGHT_M = 0.10  # robosuite's TwoArmLift
-_LEVEL_COSINE = 0.866  # within 30 degrees, as robosuite's TwoArmLift rewards it
+_LEVEL_COSINE = 0.866  # within 30 degrees, as in the reward of robosuite's TwoArmLift
 
 
 @predicates.register
 def lifted_level(world: World, item: str) -> bool:
-    """`item` is at least 10 cm above where it began, and no more than 30 degrees out of level."""
+    """`item` is at least 10 cm above its start position and tilted by at most 30 degrees."""
     height = world.position_world(item)[2] - world.initial_position_world(item)[2]
     upright = quat_wxyz_to_matrix(world.quat_wxyz_world(item))[2, 2]
     return bool(height > _TWO_ARMS_LIFT_HEIGHT_M and upright > _LEVEL_COSINE)

@@ -1,11 +1,10 @@
-"""Predicates of articulated fixtures: drawers, doors, knobs and buttons."""
+"""Predicates of articulated fixtures: drawers, doors, knobs and buttons.
+
+A fixture with several joints is open if all of them are; a part such as `cabinet_top_drawer` has its own joint only.
+"""
 
 from vla_bench.core.types import World
 from vla_bench.tasks.predicates import predicates
-
-# ~ How far the joints of fixtures are moved: drawers and doors, knobs, buttons.
-# ~
-# ~ A fixture with several joints is open when all are; a part such as `cabinet_top_drawer` has its own alone.
 
 
 @predicates.named("open")
@@ -34,7 +33,7 @@ def turned_off(world: World, fixture: str) -> bool:
 
 @predicates.register
 def pressed(world: World, fixture: str) -> bool:
-    """Every button of `fixture` is pressed now; a spring may bring it back as soon as it is let go."""
+    """Every button of `fixture` is pressed now; a spring may return it once it is released."""
     return _all_past(world, fixture)
 
 
@@ -48,10 +47,7 @@ def _none_past(world: World, fixture: str) -> bool:
     return bool(joints) and all(joint.position < joint.closed_below for joint in joints)
 
 
-# ~ Doors that a latch holds shut.
-
-
 @predicates.register
 def unlatched_open(world: World, door: str) -> bool:
-    """`door`, which a latch held shut, stands open: its joint `hinge` is past where it counts as open."""
+    """`door`, which a latch kept shut, is open: its joint `hinge` is past the opening threshold."""
     return any(joint.name == "hinge" and joint.position >= joint.open_from for joint in world.joints(door))
