@@ -47,7 +47,9 @@ TERMS: dict[str, str] = {
     r"\bmend(?:s|ed|ing)?\b": "fix",
     r"\blikewise\b": "also, in the same way",
     r"\bnought\b|\bthereof\b|\bwhereof\b|\bbetwixt\b|\bdear\b": "plain modern English",
-    r"\w*(?:colour|behaviour|neighbour|favour|honour|artefact|grey\b|licence\b|centred?\b|metres?\b)\w*": "American spelling",
+    r"\w*(?:colour|behaviour|neighbour|favour|honour|artefact|grey\b|licence\b|centred?\b|metres?\b)\w*": (
+        "American spelling"
+    ),
     r"^\s*# ~": "a docstring or comment of its own (a docstring left over from a merge)",
     r"\b\w*(?:normal|initial|quant|summar|organ|recogn|optim|maxim|minim|serial|random|parametr|visual|standard|general"
     r"|equal|synchron|real|util|token|rasteri|character|discret|special|memor|polar|stabil|neutral|vector)"

@@ -44,8 +44,8 @@ def test_ten_lines_are_enough_but_language_should_matter(tmp_path: Path) -> None
         f"warning: {path}: field `mug_on_plate.paraphrases`: it has 0 different paraphrases. Expected at least 5 that "
         "differ from each other and from the instruction.",
         f"warning: {path}: field `mug_on_plate.instruction`: no other task of the suite has the same start scenes "
-        "and other goals, so a policy can succeed without the instruction. Expected distractor objects, and tasks with them "
-        "as goal objects.",
+        "and other goals, so a policy can succeed without the instruction. Expected distractor objects, and tasks with "
+        "them as goal objects.",
     ]
 
 

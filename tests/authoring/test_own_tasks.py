@@ -99,9 +99,7 @@ def test_a_file_that_is_not_there_is_told_with_the_variable(tmp_path: Path) -> N
 
 def test_the_name_of_a_suite_that_there_is_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TEN_LINES.replace("kitchen", "robosuite"))
-    with pytest.raises(
-        ConfigurationError, match=r"kitchen\.toml: field `suite`: another file has a suite named 'robosuite'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"kitchen\.toml: field `suite`: another file has .* 'robosuite'"):
         vla_bench.register_tasks(path)
 
 
