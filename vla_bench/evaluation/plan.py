@@ -105,7 +105,7 @@ def unsupported_reason(task_id: str, perturbation: str, robot: str) -> str:
     try:
         task = get_task(task_id)
         for _, effect in Perturbation.parse(perturbation).effects():
-            effect.alter(task)
+            effect.modify_task(task)
             effect.check(_clean_environment(task_id, robot).simulation)
     except VlaBenchError as error:
         return str(error)

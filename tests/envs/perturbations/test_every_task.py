@@ -1,4 +1,4 @@
-"""Every task begins and moves under every axis, but for the few that it lacks and says so."""
+"""Every task works under every axis, except the few that do not apply to it and are reported."""
 
 from itertools import product
 
@@ -11,7 +11,7 @@ from vla_bench.evaluation.plan import unsupported_reason
 from vla_bench.tasks import task_ids
 
 _MESHES = ("pick_place_bread", "pick_place_can", "pick_place_cereal", "pick_place_milk")
-LACKING = {
+NOT_APPLICABLE = {
     ("robosuite.door", "distractors"): "needs a scene in which things lie about",
     ("robosuite.door", "size"): "needs objects of plain shapes that are free to move",
     ("robosuite.wipe", "size"): "needs objects of plain shapes that are free to move",
@@ -19,7 +19,7 @@ LACKING = {
 }
 
 
-def _begins_and_moves(task: str, perturbation: str) -> None:
+def _check_reproducible(task: str, perturbation: str) -> None:
     environment = make(task, cameras=(), perturb=perturbation)
     _, info = environment.reset(seed=4)
     assert info["scene_hash"]
@@ -38,21 +38,21 @@ def _begins_and_moves(task: str, perturbation: str) -> None:
 
 
 @pytest.mark.parametrize("task", task_ids())
-def test_a_task_has_every_axis_but_those_that_it_says_it_lacks(task: str) -> None:
+def test_axes_that_do_not_apply_are_reported_with_a_reason(task: str) -> None:
     for axis in perturbation_axes:
-        reason, expected = unsupported_reason(task, f"{axis}=2", "panda"), LACKING.get((task, axis), "")
+        reason, expected = unsupported_reason(task, f"{axis}=2", "panda"), NOT_APPLICABLE.get((task, axis), "")
         assert (expected in reason) if expected else not reason
 
 
 @pytest.mark.parametrize("task", task_ids())
-def test_a_task_begins_and_moves_under_all_its_axes_at_once(task: str) -> None:
-    has = [axis for axis in perturbation_axes if (task, axis) not in LACKING]
-    _begins_and_moves(task, ",".join(f"{axis}=2" for axis in has))
+def test_episodes_are_reproducible_under_all_axes_at_once(task: str) -> None:
+    axes = [axis for axis in perturbation_axes if (task, axis) not in NOT_APPLICABLE]
+    _check_reproducible(task, ",".join(f"{axis}=2" for axis in axes))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "axis", "severity"), list(product(task_ids(), perturbation_axes, (1, 2, 3))))
-def test_a_task_begins_and_moves_under_each_axis_alone(task: str, axis: str, severity: int) -> None:
-    if (task, axis) in LACKING:
-        pytest.skip(f"{task} lacks {axis}")
-    _begins_and_moves(task, f"{axis}={severity}")
+def test_episodes_are_reproducible_under_each_axis_alone(task: str, axis: str, severity: int) -> None:
+    if (task, axis) in NOT_APPLICABLE:
+        pytest.skip(f"{axis} does not apply to {task}")
+    _check_reproducible(task, f"{axis}={severity}")

@@ -1,4 +1,4 @@
 """The perturbation axes by theme.
 
-No module here imports MuJoCo at the top: environments choose the OpenGL backend before it is loaded.
+No module here imports MuJoCo at the top, because environments select the OpenGL backend before MuJoCo is loaded.
 """

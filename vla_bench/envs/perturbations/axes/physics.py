@@ -12,41 +12,35 @@ if TYPE_CHECKING:
 
     from vla_bench.envs.simulation import Simulation
 
-
-# ~ The arm begins in another posture.
-
-
-@perturbation_axes.named("robot")
-class RobotEffect(Effect):
-    """Every joint of the arm is off by up to 0.04, 0.08 or 0.14 rad on top of the usual noise."""
-
-    def disturb(
-        self, simulation: "Simulation", model: "mujoco.MjModel", data: "mujoco.MjData", generator: np.random.Generator
-    ) -> None:
-        """Move the arm's joints."""
-        joints = simulation.arm_qpos_addresses()
-        data.qpos[joints] += self.scaled(0.04, 0.08, 0.14) * generator.uniform(-1.0, 1.0, len(joints))
-
-
-# ~ Objects that are picked up are smaller or larger.
-
 _MESH = 7  # mjtGeom.mjGEOM_MESH
 _FREE = 0  # mjtJoint.mjJNT_FREE
 
 
+@perturbation_axes.named("robot")
+class RobotEffect(Effect):
+    """Start posture: every joint of the arm shifted by up to 0.04, 0.08 or 0.14 rad, besides the usual noise."""
+
+    def disturb(
+        self, simulation: "Simulation", model: "mujoco.MjModel", data: "mujoco.MjData", generator: np.random.Generator
+    ) -> None:
+        """Shift the arm's joints."""
+        joints = simulation.arm_qpos_addresses()
+        data.qpos[joints] += self.by_severity(0.04, 0.08, 0.14) * generator.uniform(-1.0, 1.0, len(joints))
+
+
 @perturbation_axes.named("size")
 class SizeEffect(Effect):
-    """Every item that is free to move is scaled by up to 4, 8 or 12 %, its mass with the volume."""
+    """Objects that are free to move: scaled by up to 4, 8 or 12 %, their mass with their volume."""
 
     def check(self, simulation: "Simulation") -> None:
-        """Raise `PerturbationError` where no item is free to move and made of plain shapes."""
+        """Raise `PerturbationError` unless an item is free to move and has no mesh."""
         model = simulation.models()[0]
         if not any(_can_be_scaled(model, body) for bodies in simulation.item_bodies().values() for body in bodies):
             raise PerturbationError("Axis 'size' needs objects of plain shapes that are free to move: there are none.")
 
-    def change(self, simulation: "Simulation", generator: np.random.Generator) -> None:
+    def modify_models(self, simulation: "Simulation", generator: np.random.Generator) -> None:
         """Scale bodies, geoms and sites."""
-        share, models = self.scaled(0.04, 0.08, 0.12), simulation.models()
+        share, models = self.by_severity(0.04, 0.08, 0.12), simulation.models()
         for bodies in simulation.item_bodies().values():
             factor = 1.0 + share * generator.uniform(-1.0, 1.0)
             for body in filter(partial(_can_be_scaled, models[0]), bodies):
@@ -67,25 +61,23 @@ def _scale(model: "mujoco.MjModel", body: int, factor: float) -> None:
         array[sites] *= factor
     first, count = model.body_bvhadr[body], model.body_bvhnum[body]
     if first >= 0:
-        model.bvh_aabb[first : first + count] *= factor  # what finds collisions of a body with many geoms
+        model.bvh_aabb[first : first + count] *= factor  # the collision tree of a body with several geoms
     model.body_ipos[body] *= factor
     model.body_mass[body] *= factor**3
     model.body_subtreemass[body] *= factor**3
     model.body_inertia[body] *= factor**5
 
 
-# ~ Objects are heavier or lighter, and more or less slippery.
-
-
 @perturbation_axes.named("dynamics")
 class DynamicsEffect(Effect):
-    """Mass by a factor of up to 1.3, 1.7 or 2.5, sliding friction by up to 1.15, 1.3 or 1.5, either way."""
+    """Objects: mass times or divided by up to 1.3, 1.7 or 2.5, sliding friction by up to 1.15, 1.3 or 1.5."""
 
-    def change(self, simulation: "Simulation", generator: np.random.Generator) -> None:
-        """Change every item on its own."""
-        heavier, rougher = self.scaled(1.3, 1.7, 2.5), self.scaled(1.15, 1.3, 1.5)
+    def modify_models(self, simulation: "Simulation", generator: np.random.Generator) -> None:
+        """Change every item independently."""
+        mass_factor, friction_factor = self.by_severity(1.3, 1.7, 2.5), self.by_severity(1.15, 1.3, 1.5)
         for bodies in simulation.item_bodies().values():
-            mass, friction = heavier ** generator.uniform(-1.0, 1.0), rougher ** generator.uniform(-1.0, 1.0)
+            mass = mass_factor ** generator.uniform(-1.0, 1.0)
+            friction = friction_factor ** generator.uniform(-1.0, 1.0)
             for model in simulation.models():
                 for body in bodies:
                     model.body_mass[body] *= mass

@@ -1,4 +1,4 @@
-"""Perturbations: every axis changes what it says, and nothing else about the clean episode's scene."""
+"""Every axis changes what its name says, and nothing else in the clean episode's scene."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,14 @@ from vla_bench.envs.perturbations import NAMED_SETS, Perturbation, PerturbationE
 from vla_bench.experts import make_expert
 
 TASK = "tabletop_object.red_cube_in_basket"
-SEEN = {"camera", "lighting", "texture", "colour", "distractors", "sensor"}  # axes that hardly or never move anything
+VISIBLE = {
+    "camera",
+    "lighting",
+    "texture",
+    "colour",
+    "distractors",
+    "sensor",
+}  # in images
 MOVES = {"layout", "robot", "size", "distractors"}  # axes that change the state at the start
 SEED = 5
 
@@ -30,7 +37,7 @@ def _positions(environment: VlaBenchEnv) -> FloatArray:
     return np.stack([world.position_world(item).copy() for item in items])
 
 
-def test_axes_are_read_in_any_order() -> None:
+def test_axes_are_parsed_in_any_order() -> None:
     assert str(Perturbation.parse(" lighting=1, camera=2")) == "camera=2,lighting=1"
     assert not Perturbation.parse("")
     assert {axis for axis, _ in Perturbation.parse("visual-3").severities} == set(NAMED_SETS["visual"])
@@ -40,61 +47,65 @@ def test_axes_are_read_in_any_order() -> None:
     ("text", "error", "message"),
     [
         ("camra=1", UnknownNameError, "camera"),
-        ("camera=4", PerturbationError, "camera=4: severities are 1, 2 and 3"),
-        ("camera", PerturbationError, "'camera' does not read as `axis=severity`, such as `camera=2`, or visual-2"),
+        ("camera=4", PerturbationError, "camera=4 is out of range. Severities are 1, 2 and 3"),
+        (
+            "camera",
+            PerturbationError,
+            "'camera' has an unknown format. Expected `axis=severity`, such as `camera=2`, or a named set: visual-2",
+        ),
         ("visul-2", UnknownNameError, "No set of perturbations named 'visul'. Did you mean 'visual'"),
-        ("camera=1,camera=2", PerturbationError, "Axis 'camera' is named twice"),
+        ("camera=1,camera=2", PerturbationError, "Axis 'camera' occurs twice"),
     ],
 )
-def test_what_is_no_perturbation_is_told(text: str, error: type[Exception], message: str) -> None:
+def test_invalid_perturbations_are_refused(text: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(TASK, image_size=64, perturb=text)
 
 
 @pytest.mark.parametrize("axis", sorted(perturbation_axes))
-def test_an_axis_keeps_the_scene_and_repeats_itself(axis: str, clean: VlaBenchEnv) -> None:
+def test_an_axis_keeps_the_scene_and_is_reproducible(axis: str, clean: VlaBenchEnv) -> None:
     environment = make(TASK, image_size=64, perturb=f"{axis}=2")
     plain, usual = clean.reset(seed=SEED)
     before = _positions(clean)
     observation, info = environment.reset(seed=SEED)
     if axis not in MOVES:
         assert np.allclose(_positions(environment), before, atol=2e-3)
-    if axis in SEEN:
+    if axis in VISIBLE:
         assert not np.array_equal(observation["images"]["agentview"], plain["images"]["agentview"])
     others = environment.reset(seed=SEED + 1)[1]["scene_hash"]
     again, repeated = environment.reset(seed=SEED)
     assert repeated["scene_hash"] == info["scene_hash"] != others
     assert np.array_equal(again["images"]["agentview"], observation["images"]["agentview"])
     assert again["instruction"] == observation["instruction"]
-    if axis in MOVES | SEEN - {"sensor"}:
+    if axis in MOVES | VISIBLE - {"sensor"}:
         assert info["scene_hash"] != usual["scene_hash"]
     environment.close()
 
 
-def test_the_clean_environment_is_untouched_by_perturbed_ones(clean: VlaBenchEnv) -> None:
+def test_perturbed_environments_do_not_change_the_clean_one(clean: VlaBenchEnv) -> None:
     before = clean.reset(seed=SEED)[0]["images"]["agentview"]
     perturbed = make(TASK, image_size=64, perturb="visual-3")
     perturbed.reset(seed=SEED)
     assert np.array_equal(clean.reset(seed=SEED)[0]["images"]["agentview"], before)
 
 
-def test_axes_do_not_change_one_another() -> None:
+def test_axes_do_not_influence_one_another() -> None:
     alone, both = (make(TASK, image_size=64, cameras=(), perturb=text) for text in ("size=3", "camera=1,size=3"))
     for environment in (alone, both):
         environment.reset(seed=SEED)
     assert np.array_equal(_positions(alone), _positions(both))
 
 
-def test_instructions_keep_their_words_but_for_slips() -> None:
+def test_instructions_are_paraphrases_and_get_typing_errors_at_severity_3() -> None:
     environment = make(TASK, image_size=64, cameras=(), perturb="instruction=1")
-    said = {environment.reset(seed=seed)[0]["instruction"] for seed in range(12)}
-    assert said <= set(environment.task.paraphrases)
-    assert len(said) > 1
-    slips = make(TASK, image_size=64, cameras=(), perturb="instruction=3").reset(seed=0)[0]["instruction"]
-    assert slips not in environment.task.paraphrases
+    instructions = {environment.reset(seed=seed)[0]["instruction"] for seed in range(12)}
+    assert instructions <= set(environment.task.paraphrases)
+    assert len(instructions) > 1
+    with_typos = make(TASK, image_size=64, cameras=(), perturb="instruction=3").reset(seed=0)[0]["instruction"]
+    assert with_typos not in environment.task.paraphrases
 
 
-def test_actions_arrive_late() -> None:
+def test_actions_are_delayed() -> None:
     environment = make(TASK, image_size=64, cameras=(), perturb="action=3")
     environment.reset(seed=SEED)
     begin = environment.simulation.world.end_effector_position_world()[2]
@@ -105,8 +116,8 @@ def test_actions_arrive_late() -> None:
     assert heights[3] > 4 * max(abs(heights[0]), abs(heights[1]), 1e-4)
 
 
-def test_the_expert_still_solves_scenes_with_everything_at_once() -> None:
-    wins = 0
+def test_the_expert_solves_scenes_with_all_physical_axes() -> None:
+    successes = 0
     environment = make(TASK, image_size=64, cameras=(), perturb="physical-2")
     for seed in range(5):
         environment.reset(seed=seed)
@@ -116,8 +127,8 @@ def test_the_expert_still_solves_scenes_with_everything_at_once() -> None:
         while not ended:
             _, terminated, truncated, info = environment.advance(expert.act(world))
             ended = terminated or truncated
-        wins += bool(info["success"])
-    assert wins >= 4
+        successes += bool(info["success"])
+    assert successes >= 4
 
 
 @pytest.mark.parametrize(
@@ -127,12 +138,12 @@ def test_the_expert_still_solves_scenes_with_everything_at_once() -> None:
         ("robosuite.door", "distractors", "needs a scene in which things lie about"),
     ],
 )
-def test_an_axis_that_a_task_lacks_is_told_as_it_is_made(task: str, axis: str, message: str) -> None:
+def test_making_an_environment_refuses_an_axis_that_does_not_apply(task: str, axis: str, message: str) -> None:
     with pytest.raises(PerturbationError, match=message):
         make(task, image_size=64, cameras=(), perturb=f"{axis}=1")
 
 
-def test_robosuite_is_perturbed_too() -> None:
+def test_robosuite_environments_are_perturbed() -> None:
     plain, changed = (make("robosuite.lift", image_size=64, perturb=text) for text in (None, "camera=3,size=3"))
     first, _ = plain.reset(seed=SEED)
     second, _ = changed.reset(seed=SEED)
