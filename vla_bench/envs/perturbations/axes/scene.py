@@ -104,7 +104,7 @@ class DistractorsEffect(Effect):
         kinds = [kind for kind in _POOL if not _is_ambiguous(kind, task)][: self.severity]
         if len(kinds) < self.severity:
             raise PerturbationError(
-                f"Axis 'distractors' needs {self.severity} of {', '.join(_POOL)} that cannot be mistaken for objects of "
+                f"Axis 'distractors' needs {self.severity} of {', '.join(_POOL)} that are unlike the objects of "
                 f"{task.id}: there are {len(kinds)}."
             )
         asset = "guest:{}" if task.engine == "robosuite" else "{}"
