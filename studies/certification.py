@@ -23,7 +23,7 @@ from vla_bench.envs.perturbations import perturbation_axes
 from vla_bench.envs.perturbations.perturbation import SEVERITIES
 from vla_bench.evaluation.certificates import CertificateStore, Certifier
 from vla_bench.evaluation.certificates.certifier import EpisodeQuota, TaskVariant, TrialResult
-from vla_bench.evaluation.plan import unsupported_reason
+from vla_bench.evaluation.plan import PerturbationSupport
 from vla_bench.results.certificates import Certificate
 from vla_bench.results.statistics import wilson
 from vla_bench.tasks import get_task, suites, task_ids
@@ -56,9 +56,8 @@ def main() -> None:
     variants = [
         f"{axis}={severity}" for axis in options.axis or sorted(perturbation_axes) for severity in options.severity
     ]
-    lacking = {
-        (task, variant): unsupported_reason(task, variant, options.robot) for task in tasks for variant in variants
-    }
+    with PerturbationSupport(options.robot) as support:
+        lacking = {(task, variant): support.unsupported_reason(task, variant) for task in tasks for variant in variants}
     cells = [
         TaskVariant(get_task(task).suite, get_task(task).name, variant)
         for task in tasks

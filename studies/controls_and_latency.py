@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vla_bench.evaluation.control_runs import control_names, run_control, write_control_paths
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
 from vla_bench.quickstart import read_recipe
 from vla_bench.results.pages import write_pages
 
@@ -37,11 +37,11 @@ def main() -> None:
         seed=options.seed,
         workers=options.workers,
     )
-    _timed("its own", asked)
+    report = _timed("its own", asked)
     folders = {}
     for name in control_names():
         begun = time.monotonic()
-        folders[name] = run_control(name, asked)
+        folders[name] = run_control(name, asked, report)
         _say(name, begun)
     write_control_paths(asked.output, folders)
     expert = replace(asked, policy="expert", checkpoint=None, output=runs / "expert")
@@ -54,10 +54,11 @@ def main() -> None:
     _write(sorted(path for path in runs.iterdir() if not path.name.startswith(".")), options.output / _FOLDER)
 
 
-def _timed(name: str, options: RunOptions) -> None:
+def _timed(name: str, options: RunOptions) -> RunReport:
     begun = time.monotonic()
-    run_evaluation(options)
+    report = run_evaluation(options)
     _say(name, begun)
+    return report
 
 
 def _say(name: str, begun: float) -> None:

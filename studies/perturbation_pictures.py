@@ -11,7 +11,7 @@ from vla_bench.core.types import ImageArray
 from vla_bench.envs.environment import make
 from vla_bench.envs.perturbations import perturbation_axes
 from vla_bench.envs.perturbations.perturbation import SEVERITIES
-from vla_bench.evaluation.plan import unsupported_reason
+from vla_bench.evaluation.plan import PerturbationSupport
 
 _TASKS = ("tabletop_object.red_cube_in_basket", "tabletop_goal.open_top_drawer", "robosuite.stack")
 _SEEDS = (1, 2)
@@ -33,9 +33,14 @@ def main() -> None:
 
 
 def _rows(task: str, size: int) -> Iterator[ImageArray]:
-    for axis in sorted(set(perturbation_axes) - _UNSEEN):
-        if not unsupported_reason(task, f"{axis}=1", "panda"):
-            yield _row(task, axis, size)
+    with PerturbationSupport("panda") as support:
+        axes = [
+            axis
+            for axis in sorted(set(perturbation_axes) - _UNSEEN)
+            if not support.unsupported_reason(task, f"{axis}=1")
+        ]
+    for axis in axes:
+        yield _row(task, axis, size)
 
 
 def _row(task: str, axis: str, size: int) -> ImageArray:

@@ -25,11 +25,12 @@ from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.evaluation.messages import EpisodeResult
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
+from vla_bench.evaluation.run_folder import RunFolder
 from vla_bench.evaluation.session import RunSession
 from vla_bench.evaluation.worker_pool import WorkerPool
 from vla_bench.experts import make_expert
 from vla_bench.policies import PolicyBase
-from vla_bench.results.ledger import Ledger
+from vla_bench.results.run_info import describe_run
 
 SUITE, TASK, SEED = "tabletop_object", "red_cube_on_plate", 7
 ROWS = 8
@@ -174,10 +175,8 @@ class _Scheduled:
         self._pool.close()
 
     def step_s(self) -> float:
-        with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-            session = RunSession(
-                "offer", "", 0, ledger, total=len(self._plan), resumed=0, max_errors=1, on_progress=_hear_nothing
-            )
+        with tempfile.TemporaryDirectory() as temporary, RunFolder(Path(temporary)) as folder:
+            session = _session(folder, len(self._plan))
             rollout = Rollout(Offer(), self._pool, session.finish)
             began = self._clock_s()
             rollout.run(self._plan)
@@ -200,10 +199,10 @@ def _rows_alone_s(plan: Sequence[EpisodeIdentity]) -> float:
 
 def _ledger_s(episodes: int = 100) -> float:
     """Return the processor time of recording one episode."""
-    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-        session = RunSession("offer", "", 0, ledger, total=episodes, resumed=0, max_errors=1, on_progress=_hear_nothing)
+    with tempfile.TemporaryDirectory() as temporary, RunFolder(Path(temporary)) as folder:
+        session = _session(folder, episodes)
         finished = [
-            FinishedEpisode(EpisodeResult(EpisodeIdentity("still", "wait", index), "failure"), 0.0, 0.0)
+            FinishedEpisode(EpisodeIdentity("still", "wait", index), EpisodeResult("failure"), 0.0, 0.0)
             for index in range(episodes)
         ]
         began = time.process_time()
@@ -212,8 +211,9 @@ def _ledger_s(episodes: int = 100) -> float:
         return (time.process_time() - began) / episodes
 
 
-def _hear_nothing(progress: object) -> None:
-    return
+def _session(folder: RunFolder, episodes: int) -> RunSession:
+    folder.start(describe_run("offer", {}, {}, []))
+    return RunSession(folder, total=episodes, resumed=0, max_errors=1, on_progress=lambda progress: None)
 
 
 def _clock_s(pid: int) -> float:

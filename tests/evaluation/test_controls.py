@@ -108,8 +108,8 @@ def test_controls_lie_beside_the_run_and_those_without_policy_are_shared(tmp_pat
             workers=1,
             rows_per_worker=2,
         )
-        run_evaluation(asked)
-        write_control_paths(asked.output, {name: run_control(name, asked) for name in names})
+        report = run_evaluation(asked)
+        write_control_paths(asked.output, {name: run_control(name, asked, report) for name in names})
     folders = [control_folders(tmp_path / policy) for policy in ("random", "noop")]
     assert folders[0]["expert"].resolve() == folders[1]["expert"].resolve()
     assert folders[0]["blank-instruction"].resolve() == tmp_path / "random" / "controls" / "blank-instruction"

@@ -24,7 +24,7 @@ def run(latency: str, count: int = 4, rows: int = 2) -> tuple[OneProcess, list[F
     pool = OneProcess(rows)
     finished: list[FinishedEpisode] = []
     Rollout(Forward(), DelayedPool(pool, Latency.parse(latency)), finished.append).run(episodes(count))
-    return pool, sorted(finished, key=lambda item: item.result.episode.index)
+    return pool, sorted(finished, key=lambda item: item.episode.index)
 
 
 @pytest.mark.parametrize(

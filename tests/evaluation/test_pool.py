@@ -78,7 +78,7 @@ def test_the_episode_that_kills_a_worker_of_many_rows_is_the_one_to_blame() -> N
         Rollout(Forward(pool), pool, finished.append, retries=1).run(plan)
     finally:
         pool.close()
-    assert {item.result.episode.task for item in finished if item.result.outcome == "error"} == {"deadly"}
+    assert {item.episode.task for item in finished if item.result.outcome == "error"} == {"deadly"}
     assert {item.attempts for item in finished if item.result.outcome == "success"} == {1}
     assert len(finished) == len(plan)
 

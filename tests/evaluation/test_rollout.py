@@ -52,8 +52,8 @@ class Failing(Forward):
 def run(policy: Policy, plan: Sequence[EpisodeIdentity], rows: int = 3) -> dict[EpisodeIdentity, EpisodeResult]:
     finished: list[FinishedEpisode] = []
     Rollout(policy, OneProcess(rows), finished.append).run(plan)
-    assert len(finished) == len({episode.result.episode for episode in finished}), "each episode ends once"
-    return {episode.result.episode: episode.result for episode in finished}
+    assert len(finished) == len({episode.episode for episode in finished}), "each episode ends once"
+    return {episode.episode: episode.result for episode in finished}
 
 
 def is_of(episode: EpisodeIdentity) -> Callable[[Observation], bool]:
@@ -66,7 +66,6 @@ def test_every_episode_ends_with_what_happened_in_it() -> None:
     assert set(results) == set(plan)
     result = results[plan[4]]
     assert result == EpisodeResult(
-        plan[4],
         "success",
         instruction=f"reach {plan[4].scene_seed()}",
         scene_hash=f"scene {plan[4].scene_seed()}",
@@ -197,7 +196,7 @@ def test_an_episode_is_tried_again_when_its_worker_dies_but_not_for_ever(deaths:
     finished: list[FinishedEpisode] = []
     pool = Deadly(deaths)
     Rollout(Forward(), pool, finished.append, retries=2).run(episodes(2))
-    results = {episode.result.episode.index: episode.result for episode in finished}
+    results = {episode.episode.index: episode.result for episode in finished}
     assert results[0].outcome == outcome
     assert results[1].outcome == "success"  # it was only in the same process
     begun = [command.episode.index for command in pool.sent if isinstance(command, Begin)]

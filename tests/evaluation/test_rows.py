@@ -60,7 +60,7 @@ def test_a_new_episode_drops_the_one_that_ran() -> None:
     assert ready.observation["proprioception"] == pytest.approx([0.0])
     event = rows.handle(Execute(0, np.repeat(STEP, 12, axis=0)))
     assert isinstance(event, Finished)
-    assert event.result.episode == episodes(2)[1]
+    assert event.result.instruction == f"reach {episodes(2)[1].scene_seed()}"
     assert event.result.steps == 6
 
 

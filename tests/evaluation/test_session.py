@@ -3,32 +3,37 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny_environment import episodes
+from tests.results.made_up import described
 from vla_bench.evaluation.messages import EpisodeResult, ErrorSource
 from vla_bench.evaluation.rollout import FinishedEpisode
+from vla_bench.evaluation.run_folder import RunFolder
 from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress, RunSession
-from vla_bench.results.ledger import Ledger, read_ledger
+from vla_bench.results.ledger import LEDGER_NAME, read_ledger
 
 
 def finished(index: int, error_source: ErrorSource = "") -> FinishedEpisode:
     episode = episodes(index + 1)[index]
     if not error_source:
-        return FinishedEpisode(EpisodeResult(episode, "success", steps=5), 2.0, 1.0)
+        return FinishedEpisode(episode, EpisodeResult("success", steps=5), 2.0, 1.0)
     error = "Traceback\n  somewhere\nValueError: no eyes"
-    return FinishedEpisode(EpisodeResult(episode, "error", error, error_source), 2.0, 1.0, attempts=3)
+    return FinishedEpisode(episode, EpisodeResult("error", error, error_source), 2.0, 1.0, attempts=3)
 
 
 def session(path: Path, heard: list[RunProgress] | None = None, max_errors: int = 3) -> RunSession:
     hear = (lambda progress: None) if heard is None else heard.append
-    return RunSession("p", "hash", 4, Ledger(path), total=9, resumed=2, max_errors=max_errors, on_progress=hear)
+    folder = RunFolder(path)
+    folder.start(described("p"))
+    return RunSession(folder, total=9, resumed=2, max_errors=max_errors, on_progress=hear)
 
 
 def test_what_finishes_is_recorded_with_the_session_that_it_ran_in(tmp_path: Path) -> None:
     heard: list[RunProgress] = []
-    made = session(tmp_path / "ledger.sqlite", heard)
+    made = session(tmp_path, heard)
     made.finish(finished(0))
     made.finish(finished(1, "worker"))
-    frame = read_ledger(tmp_path / "ledger.sqlite")
-    assert frame[["policy", "card_hash", "session"]].drop_duplicates().to_numpy().tolist() == [["p", "hash", 4]]
+    frame = read_ledger(tmp_path / LEDGER_NAME)
+    recorded = frame[["policy", "card_hash", "session"]].drop_duplicates().to_numpy().tolist()
+    assert recorded == [["p", described("p").card_hash, 0]]
     assert frame["attempts"].tolist() == [1, 3]
     assert frame["error_source"].tolist() == ["", "worker"]
     assert [progress.done for progress in heard] == [2, 3, 4]
@@ -36,11 +41,11 @@ def test_what_finishes_is_recorded_with_the_session_that_it_ran_in(tmp_path: Pat
 
 
 def test_a_policy_that_fails_again_and_again_stops_the_run(tmp_path: Path) -> None:
-    made = session(tmp_path / "ledger.sqlite")
+    made = session(tmp_path)
     for index, source in enumerate(["policy", "policy", "worker", "policy", "policy", ""]):
         made.finish(finished(index, source))  # type: ignore[arg-type]
     made.finish(finished(6, "policy"))
     made.finish(finished(7, "policy"))
     with pytest.raises(PolicyKeepsFailingError, match=r"failed in 3 episodes .*ValueError: no eyes\..*--max-errors"):
         made.finish(finished(8, "policy"))
-    assert len(read_ledger(tmp_path / "ledger.sqlite")) == 9, "every one is recorded"
+    assert len(read_ledger(tmp_path / LEDGER_NAME)) == 9, "every one is recorded"

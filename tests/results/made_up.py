@@ -8,7 +8,7 @@ import pandas as pd
 
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
-from vla_bench.results.run_info import PlannedTask, RunInfo, describe_run, open_run
+from vla_bench.results.run_info import PlannedTask, RunInfo, describe_run
 
 Outcome = Literal["success", "failure", "error"]
 LETTERS: dict[str, Outcome] = {"s": "success", "f": "failure", "e": "error"}
@@ -81,7 +81,6 @@ def made_run(
         ],
         checkpoint=checkpoint,
     )
-    open_run(folder, info)
     with Ledger(folder / LEDGER_NAME) as ledger:
         for record in records:
             ledger.append(record)

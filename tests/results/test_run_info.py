@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.results.made_up import described
-from vla_bench.core.errors import OutputMismatchError
 from vla_bench.results.errors import RunFolderError
 from vla_bench.results.run_info import (
     RUN_INFO_NAME,
-    PlannedTask,
     RunInfo,
     content_hash,
     describe_run,
     git_state,
-    open_run,
 )
 
 
@@ -71,23 +68,6 @@ def test_software_counts_and_the_machine_does_not() -> None:
     hardware = session.hardware.model_copy(update={"cpu": "abacus"})
     moved = info.model_copy(update={"sessions": (session.model_copy(update={"hardware": hardware}),)})
     assert info.differences(moved) == []
-
-
-def test_the_same_configuration_continues_a_run_and_adds_to_its_plan(tmp_path: Path) -> None:
-    open_run(tmp_path, described(planned=[PlannedTask(suite="s", task="a", episodes=5)]))
-    more = [PlannedTask(suite="s", task="a", episodes=9), PlannedTask(suite="s", task="b", episodes=2)]
-    continued = open_run(tmp_path, described(planned=more))
-    assert continued == RunInfo.read(tmp_path)
-    assert continued.planned == tuple(more)
-    assert len(continued.sessions) == 2
-
-
-def test_another_configuration_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    open_run(tmp_path, described(protocol={"wait_steps": 10}))
-    before = (tmp_path / RUN_INFO_NAME).read_bytes()
-    with pytest.raises(OutputMismatchError, match=r"protocol\.wait_steps: 10, then 0"):
-        open_run(tmp_path, described(protocol={"wait_steps": 0}))
-    assert (tmp_path / RUN_INFO_NAME).read_bytes() == before
 
 
 @pytest.mark.parametrize(

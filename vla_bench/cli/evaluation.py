@@ -11,7 +11,7 @@ from vla_bench.cli import options as asked
 from vla_bench.cli.terminal import print_table, print_text_table, show_progress
 
 if TYPE_CHECKING:
-    from vla_bench.evaluation.run import RunOptions
+    from vla_bench.evaluation.run import RunOptions, RunReport
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
     from vla_bench.results.leaderboard_page import LeaderboardFiles
@@ -123,7 +123,7 @@ def run(
         )
     print_run(report.output)
     if controls:
-        _run_controls(options)
+        _run_controls(options, report)
     if plan is not None:
         print_decision(plan)
     if report.progress.errors:
@@ -162,13 +162,13 @@ def _print_note(text: str) -> None:
     Console(stderr=True, markup=False, highlight=False).print(text, style="yellow", soft_wrap=True)
 
 
-def _run_controls(options: "RunOptions") -> None:
+def _run_controls(options: "RunOptions", report: "RunReport") -> None:
     from vla_bench.evaluation.control_runs import control_names, run_control, write_control_paths
 
     folders = {}
     for name in control_names():
         with show_progress(name) as update:
-            folders[name] = run_control(name, options, lambda now: update(now.done, now.total, rates_text(now)))
+            folders[name] = run_control(name, options, report, lambda now: update(now.done, now.total, rates_text(now)))
     write_control_paths(options.output, folders)
     show_controls(options.output)
 

@@ -7,47 +7,44 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.files import written_whole
 from vla_bench.evaluation.controls import controls
 from vla_bench.evaluation.plan import FixedPlan
-from vla_bench.evaluation.run import RunOptions, run_evaluation, with_recorded_latency
+from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation, with_recorded_latency
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.results.controls import CONTROLS_FILE, REFERENCE_POLICIES
-from vla_bench.results.ledger import LEDGER_NAME, read_ledger
-from vla_bench.results.runs import episode_records
 
-_SHARED_FOLDER = ".controls"  # beside the runs; hidden, so that `runs/*` means the runs
+_SHARED_FOLDER = ".controls"  # next to the runs; hidden, so that `runs/*` matches runs only
 
 
 def control_names() -> tuple[str, ...]:
-    """Return the names of all controls, the policies to compare with first."""
+    """Return the names of all controls, the reference policies first."""
     return (*REFERENCE_POLICIES, *controls)
 
 
 def run_control(
-    name: str, options: RunOptions, on_progress: Callable[[RunProgress], None] = lambda progress: None
+    name: str,
+    options: RunOptions,
+    run: RunReport,
+    on_progress: Callable[[RunProgress], None] = lambda progress: None,
 ) -> Path:
-    """Run one control for the run of `options` and return its folder.
+    """Run one control condition on the episodes of `run`, which was made with `options`, and return its folder.
 
-    It meets the episodes that the run has met, at the latency that the run measured. Expert, random and no motion know
-    nothing of the policy: runs that lie beside each other share them.
+    The latency is the one that the run measured. The reference policies (expert, random, noop) do not depend on the
+    policy, so runs in the same parent folder share their control runs.
     """
-    options = with_recorded_latency(options)
+    options = with_recorded_latency(options, run.info)
     folder = _shared_folder(options) / name if name in REFERENCE_POLICIES else options.output / "controls" / name
-    run_evaluation(_options_for(name, options, folder), on_progress, FixedPlan(_recorded_episodes(options.output)))
+    episodes = sorted(record.identity for record in run.records)
+    run_evaluation(_options_for(name, options, folder), on_progress, FixedPlan(episodes))
     return folder
 
 
 def write_control_paths(output: Path, folders: Mapping[str, Path]) -> None:
-    """Write in the run's folder where each of its controls lies."""
+    """Write the relative path of each control run into the folder of the run."""
     with written_whole(output / CONTROLS_FILE) as temporary:
-        places = {name: os.path.relpath(folder, output) for name, folder in folders.items()}
-        temporary.write_text(json.dumps(places, indent=2) + "\n", encoding="utf-8")
-
-
-def _recorded_episodes(output: Path) -> list[EpisodeIdentity]:
-    return sorted(record.identity for record in episode_records(read_ledger(output / LEDGER_NAME)))
+        paths = {name: os.path.relpath(folder, output) for name, folder in folders.items()}
+        temporary.write_text(json.dumps(paths, indent=2) + "\n", encoding="utf-8")
 
 
 def _options_for(name: str, options: RunOptions, folder: Path) -> RunOptions:

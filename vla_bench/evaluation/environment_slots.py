@@ -135,7 +135,6 @@ class _RunningEpisode:
         """Return the record of what has happened so far."""
         actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, self.environment.action_dim)
         return EpisodeResult(
-            episode=self.episode,
             outcome=outcome,
             error=error,
             error_source=error_source,
@@ -237,7 +236,7 @@ class EnvironmentSlots:
         running = self._running.pop(command.row, None)
         if running is None:  # the environment could not even be made
             assert isinstance(command, Begin)
-            return Finished(command.row, EpisodeResult(command.episode, "error", error, "environment"))
+            return Finished(command.row, EpisodeResult("error", error, "environment"))
         if running.recorder is not None:
             running.recorder.discard()
         return Finished(command.row, running.result("error", error, "environment"))

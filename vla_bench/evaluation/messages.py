@@ -16,7 +16,6 @@ ErrorSource = Literal["", "policy", "environment", "worker"]
 class EpisodeResult:
     """How one episode ended, as its environment knows it."""
 
-    episode: EpisodeIdentity
     outcome: Outcome
     error: str = ""  # traceback, where outcome is "error"
     error_source: ErrorSource = ""  # what broke, where outcome is "error"

@@ -1,11 +1,11 @@
 """The episodes of a run: selection of tasks and variants, the plan interface, and a check of perturbations."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
+from vla_bench.core.files import Closing
 from vla_bench.envs.perturbations import Perturbation, PerturbationError
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.run_info import RunInfo
@@ -93,27 +93,42 @@ def select_tasks(suite: str, tasks: Sequence[str] = ()) -> tuple[str, ...]:
 
 def check_perturbations(episodes: Iterable[EpisodeIdentity], robot: str) -> None:
     """Raise `PerturbationError` for the first perturbation that a task does not have, or that is none."""
-    places = {(episode.task_id, episode.perturbation): None for episode in episodes if episode.perturbation}
-    for task_id, perturbation in places:
-        reason = unsupported_reason(task_id, perturbation, robot)
-        if reason:
-            raise PerturbationError(f"{task_id} cannot be run under {perturbation}: {reason}")
+    pairs = dict.fromkeys((episode.task_id, episode.perturbation) for episode in episodes if episode.perturbation)
+    with PerturbationSupport(robot) as support:
+        for task_id, perturbation in pairs:
+            if reason := support.unsupported_reason(task_id, perturbation):
+                raise PerturbationError(f"{task_id} cannot be run under {perturbation}: {reason}")
 
 
-def unsupported_reason(task_id: str, perturbation: str, robot: str) -> str:
-    """Return why the task does not have the perturbation; "" where it has."""
-    try:
-        task = get_task(task_id)
-        for _, effect in Perturbation.parse(perturbation).effects():
-            effect.modify_task(task)
-            effect.check(_clean_environment(task_id, robot).simulation)
-    except VlaBenchError as error:
-        return str(error)
-    return ""
+class PerturbationSupport(Closing):
+    """Checks which perturbations tasks support, in the clean environment of one task at a time."""
 
+    def __init__(self, robot: str) -> None:
+        self._robot = robot
+        self._task_id = ""
+        self._environment: VlaBenchEnv | None = None
 
-@lru_cache(maxsize=1)
-def _clean_environment(task_id: str, robot: str) -> "VlaBenchEnv":
-    from vla_bench.envs.environment import make  # loads mujoco
+    def unsupported_reason(self, task_id: str, perturbation: str) -> str:
+        """Return why the task does not support the perturbation; "" if it does."""
+        try:
+            task = get_task(task_id)
+            for _, effect in Perturbation.parse(perturbation).effects():
+                effect.modify_task(task)
+                effect.check(self._clean_environment(task_id).simulation)
+        except VlaBenchError as error:
+            return str(error)
+        return ""
 
-    return make(task_id, cameras=(), robot=robot)
+    def close(self) -> None:
+        """Close the environment."""
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+
+    def _clean_environment(self, task_id: str) -> "VlaBenchEnv":
+        from vla_bench.envs.environment import make  # loads mujoco
+
+        if self._environment is None or self._task_id != task_id:
+            self.close()
+            self._environment, self._task_id = make(task_id, cameras=(), robot=self._robot), task_id
+        return self._environment

@@ -16,7 +16,6 @@ from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.policies import Policy, PolicySource, find_policy
 from vla_bench.policies.wrappers import SwitchedPolicy
 from vla_bench.results.episode_record import EpisodeRecord
-from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.protocols import POLICY_INTERFACE, differing_fields
 from vla_bench.results.run_info import RunInfo, Session
 from vla_bench.results.runs import episode_records, read_run
@@ -131,10 +130,9 @@ def run_single_episode(
         image_size=_policy_interface(info).get("image_size"),
         protocol=EvaluationProtocol.of_stamp(info.protocol, episode.task_id),
     )
-    run_evaluation(options, plan=FixedPlan([episode]), source=source)
-    with Ledger(options.output / LEDGER_NAME) as ledger:
-        (record,) = ledger.records()
-    return record, RunInfo.read(options.output)
+    report = run_evaluation(options, plan=FixedPlan([episode]), source=source)
+    (record,) = report.records
+    return record, report.info
 
 
 def _policy_interface(info: RunInfo) -> Mapping[str, Any]:

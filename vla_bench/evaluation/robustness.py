@@ -14,7 +14,7 @@ from vla_bench.envs.perturbations import Perturbation, perturbation_axes
 from vla_bench.envs.perturbations.perturbation import SEVERITIES
 from vla_bench.evaluation.certificates import CertificateStore, CertifiedEpisodes, Certifier
 from vla_bench.evaluation.certificates.certifier import EpisodeQuota, TaskVariant
-from vla_bench.evaluation.plan import FixedPlan, plan_episodes, unsupported_reason
+from vla_bench.evaluation.plan import FixedPlan, PerturbationSupport, plan_episodes
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.policies import find_policy
 from vla_bench.results.certificates import CERTIFICATES_NAME, add_certificates
@@ -97,11 +97,12 @@ def _supported_cells(options: RobustnessOptions) -> tuple[tuple[TaskVariant, ...
     run, variants = options.run, options.variants()
     episodes = plan_episodes(run.suite, run.tasks, episodes=1, seed=run.seed, variants=variants)
     cells = [TaskVariant(episode.suite, episode.task, episode.variant) for episode in episodes]
-    reasons = {
-        cell: unsupported_reason(f"{cell.suite}.{cell.task}", cell.variant, run.protocol.robot)
-        for cell in cells
-        if cell.variant != CLEAN
-    }
+    with PerturbationSupport(run.protocol.robot) as support:
+        reasons = {
+            cell: support.unsupported_reason(f"{cell.suite}.{cell.task}", cell.variant)
+            for cell in cells
+            if cell.variant != CLEAN
+        }
     if reasons and all(reasons.values()):
         raise VlaBenchError(f"No task of {run.suite} has any of these perturbations. {next(iter(reasons.values()))}")
     kept = tuple(cell for cell in cells if not reasons.get(cell))

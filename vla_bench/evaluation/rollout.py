@@ -36,6 +36,7 @@ class Pool(Protocol):
 class FinishedEpisode:
     """An episode's result and the time it took."""
 
+    episode: EpisodeIdentity
     result: EpisodeResult
     wall_s: float
     policy_s: float  # of `wall_s`, spent waiting for the policy
@@ -167,7 +168,7 @@ class Rollout:
         deaths = trial.deaths + event.at_fault
         if deaths > self._retries:
             error = f"{event.reason} Tried {deaths} times."
-            self._finish(event.row, EpisodeResult(trial.episode, "error", error, "worker"))
+            self._finish(event.row, EpisodeResult("error", error, "worker"))
         else:
             del self._active[event.row]
             self._waiting.appendleft(_Attempt(trial.episode, deaths, trial.alone))
@@ -175,7 +176,8 @@ class Rollout:
     def _finish(self, row: int, result: EpisodeResult) -> None:
         trial = self._active.pop(row)
         attempts = max(1, trial.deaths + (result.error_source != "worker"))
-        self._on_finished(FinishedEpisode(result, time.perf_counter() - trial.begun, trial.policy_s, attempts))
+        wall_s = time.perf_counter() - trial.begun
+        self._on_finished(FinishedEpisode(trial.episode, result, wall_s, trial.policy_s, attempts))
 
     def _observation(self, row: int) -> Observation:
         observation = self._active[row].observation

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
-from vla_bench.core.errors import OutputMismatchError, VlaBenchError
+from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import claimed
 from vla_bench.core.machine import usable_cores
 from vla_bench.core.types import ACTION_DIM
@@ -21,13 +21,13 @@ from vla_bench.evaluation.latency import MEASURED, pool_with_latency
 from vla_bench.evaluation.plan import FixedPlan, Plan, check_perturbations, plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.rollout import Pool, Rollout
+from vla_bench.evaluation.run_folder import RunFolder
 from vla_bench.evaluation.session import RunProgress, RunSession
 from vla_bench.evaluation.worker_pool import EmptyPool, WorkerPool
 from vla_bench.policies import EnvironmentConventions, FixedBatch, Policy, PolicySource, find_policy
 from vla_bench.results.episode_record import EpisodeRecord
-from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.notes import episodes_by_policy_code, policy_code_text
-from vla_bench.results.run_info import RUN_INFO_NAME, Numerics, PlannedTask, RunInfo, describe_run, open_run
+from vla_bench.results.run_info import Numerics, PlannedTask, RunInfo, describe_run
 
 # ~ How the policy's arithmetic is done, and whether that makes the same ledger every time.
 
@@ -120,9 +120,10 @@ class RunReport:
     """What a run has done."""
 
     output: Path
-    policy: str
-    progress: RunProgress  # at the end
-    resumed: int  # episodes that were there already
+    info: RunInfo  # as in run.json
+    records: tuple[EpisodeRecord, ...]  # all in the ledger, in order of identity
+    progress: RunProgress  # at the end of the session
+    resumed: int  # episodes that earlier sessions finished
     workers_replaced: int
 
 
@@ -141,23 +142,22 @@ def run_evaluation(
     Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
     of another configuration. Episodes that ended in an error are tried again.
     """
-    describe_robot(options.protocol.robot)  # an unknown one is told before any worker starts
+    describe_robot(options.protocol.robot)  # raises for an unknown robot before any worker starts
     if plan is None:
         plan = FixedPlan(requested_episodes(options))
     check_perturbations(plan.episodes, options.protocol.robot)
     source = source or find_policy(options.policy, options.checkpoint)
-    with claimed(options.output):
-        options = with_recorded_latency(options)
-        finished = _finished_episodes(options)
-        missing = [episode for episode in plan.episodes if episode not in finished]
+    with claimed(options.output), RunFolder(options.output) as folder:
+        folder.require_seed(options.seed)
+        options = with_recorded_latency(options, folder.info)
         policy = source.load()
         with limit_policy_threads(options.workers):
             info = _describe(options, source, policy, plan.episodes)
             plan.require_comparable(info)
-            _require_same_configuration(options.output, info)
-            if missing and finished:
-                _report_changed_policy_code(options.output, info, on_note)
-            return _run(options, policy, info, plan, missing, on_progress)
+            folder.require_same_configuration(info)  # before the workers start; `RunFolder.start` checks again
+            if folder.missing(plan.episodes):
+                _report_changed_policy_code(folder, info, on_note)
+            return _run(options, policy, info, plan, folder, on_progress)
 
 
 def requested_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
@@ -186,10 +186,11 @@ def _run(
     policy: Policy,
     info: RunInfo,
     plan: Plan,
-    missing: Sequence[EpisodeIdentity],
+    folder: RunFolder,
     on_progress: Callable[[RunProgress], None],
 ) -> RunReport:
-    """Run the rounds of `plan`; `missing` are the episodes that earlier sessions did not finish."""
+    """Run the rounds of `plan` and record their episodes in `folder`."""
+    missing = folder.missing(plan.episodes)
     resumed, blocks, alone = len(plan.episodes) - len(missing), _single_block, policy
     if shape := info.numerics.batch_shape:
         policy = FixedBatch(policy, shape, first_spare_slot=options.workers * options.rows_per_worker)
@@ -199,41 +200,33 @@ def _run(
         if missing and options.protocol.latency:
             world, latency = pool_with_latency(world, alone, options.protocol.latency, missing[0])
             info = info.model_copy(update={"protocol": {**info.protocol, "latency": latency}})
-        info = open_run(options.output, info)
-        with Ledger(options.output / LEDGER_NAME) as ledger:
-            session = RunSession(
-                info.policy,
-                info.card_hash,
-                len(info.sessions) - 1,
-                ledger,
-                total=len(plan.episodes),
-                resumed=resumed,
-                max_errors=options.max_errors,
-                on_progress=on_progress,
-            )
-            rollout = Rollout(
-                policy,
-                world,
-                session.finish,
-                retries=options.retries,
-                video_of=_video_paths(options),
-                blocks=blocks,
-                action_dim=action_dim,
-            )
-            waiting = set(missing)
-            while round_ := plan.next_round(_ledger_records(ledger)):
-                rollout.run([episode for episode in round_ if episode in waiting])
-                waiting.difference_update(round_)
-        info.finished_now(plan.verdict).write(options.output)
-    return RunReport(options.output, info.policy, session.progress(), resumed, pool.replaced)
+        folder.start(info)
+        session = RunSession(
+            folder,
+            total=len(plan.episodes),
+            resumed=resumed,
+            max_errors=options.max_errors,
+            on_progress=on_progress,
+        )
+        rollout = Rollout(
+            policy,
+            world,
+            session.finish,
+            retries=options.retries,
+            video_of=_video_paths(options),
+            blocks=blocks,
+            action_dim=action_dim,
+        )
+        while round_ := plan.next_round(folder.records()):
+            rollout.run(folder.missing(round_))
+        folder.finish(plan.verdict)
+    return RunReport(
+        folder.path, folder.started, tuple(folder.records().values()), session.progress(), resumed, pool.replaced
+    )
 
 
 def _single_block(rows: Sequence[int]) -> list[list[int]]:
     return [list(rows)]
-
-
-def _ledger_records(ledger: Ledger) -> dict[EpisodeIdentity, EpisodeRecord]:
-    return {record.identity: record for record in ledger.records()}
 
 
 @contextmanager
@@ -266,44 +259,26 @@ def _connected_pool(
         pool.close()
 
 
-def _finished_episodes(options: RunOptions) -> set[EpisodeIdentity]:
-    """Return the episodes that earlier sessions finished; raise `OutputMismatchError` if they had another seed."""
-    path = options.output / LEDGER_NAME
-    if not path.exists():
-        return set()
-    with Ledger(path) as ledger:
-        finished, errored = ledger.finished(), ledger.errored()
-    others = {episode.seed for episode in finished | errored} - {options.seed}
-    if others:
-        raise OutputMismatchError(options.output, [f"seed: {min(others)}, then {options.seed}"])
-    return finished
-
-
-def with_recorded_latency(options: RunOptions) -> RunOptions:
-    """Return the options with the latency that an earlier session measured, where it is to be measured."""
-    if options.protocol.latency != MEASURED or not (options.output / RUN_INFO_NAME).exists():
+def with_recorded_latency(options: RunOptions, info: RunInfo | None) -> RunOptions:
+    """Return `options` with the latency that an earlier session of the run `info` measured, if it is `measured`."""
+    if options.protocol.latency != MEASURED or info is None:
         return options
-    before = RunInfo.read(options.output).protocol.get("latency") or MEASURED
-    return replace(options, protocol=replace(options.protocol, latency=str(before)))
+    latency = info.protocol.get("latency") or MEASURED
+    return replace(options, protocol=replace(options.protocol, latency=str(latency)))
 
 
-def _require_same_configuration(output: Path, info: RunInfo) -> None:
-    """Raise `OutputMismatchError` early: `open_run` would say so only after the workers have started."""
-    if (output / RUN_INFO_NAME).exists() and (differences := RunInfo.read(output).differences(info)):
-        raise OutputMismatchError(output, differences)
-
-
-def _report_changed_policy_code(output: Path, info: RunInfo, on_note: Callable[[str], None]) -> None:
-    """Say it where finished episodes were run with other code of the policy than the rest will be."""
-    with Ledger(output / LEDGER_NAME) as ledger:
-        sessions = [record.session for record in ledger.records() if record.outcome != "error"]
+def _report_changed_policy_code(folder: RunFolder, info: RunInfo, on_note: Callable[[str], None]) -> None:
+    """Report finished episodes that other code of the policy ran than the rest will."""
+    if folder.info is None:
+        return
+    sessions = [record.session for record in folder.records().values() if record.outcome != "error"]
     now = info.sessions[-1].policy_code
-    before = episodes_by_policy_code(RunInfo.read(output), sessions)
+    before = episodes_by_policy_code(folder.info, sessions)
     if others := [policy_code_text(info.policy, code, count) for code, count in before.items() if code != now]:
         on_note(
-            f"The code of the policy is not what it was: in {output}, {', then '.join(others)}, and the rest will "
-            f"run with {f'code {now}' if now else 'code that is not known'}. A success rate of both is of neither: for "
-            "the new code, choose another --output."
+            f"The code of the policy has changed: in {folder.path}, {', then '.join(others)}, and the rest will run "
+            f"with {f'code {now}' if now else 'unknown code'}. A success rate over both describes neither version. "
+            "Choose another --output for the new code."
         )
 
 

@@ -10,8 +10,8 @@ from shlex import quote
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.rollout import FinishedEpisode
+from vla_bench.evaluation.run_folder import RunFolder
 from vla_bench.results.episode_record import EpisodeRecord
-from vla_bench.results.ledger import Ledger
 from vla_bench.results.runs import exception_line
 
 
@@ -57,17 +57,14 @@ class RunSession:
 
     def __init__(
         self,
-        policy: str,
-        card_hash: str,
-        number: int,
-        ledger: Ledger,
+        folder: RunFolder,
         *,
         total: int,
         resumed: int,
         max_errors: int,
         on_progress: Callable[[RunProgress], None],
     ) -> None:
-        self._policy, self._card_hash, self._number, self._ledger = policy, card_hash, number, ledger
+        self._folder, self._info = folder, folder.started
         self._total, self._resumed, self._max_errors, self._on_progress = total, resumed, max_errors, on_progress
         self._outcomes: Counter[str] = Counter()
         self._steps, self._policy_errors = 0, 0
@@ -77,13 +74,13 @@ class RunSession:
     def finish(self, finished: FinishedEpisode) -> None:
         """Record one episode; raise `PolicyKeepsFailingError` after too many errors of the policy in a row."""
         record = self._record(finished)
-        self._ledger.append(record)
+        self._folder.append(record)
         self._outcomes[record.outcome] += 1
         self._steps += record.steps
         self._on_progress(self.progress(record))
         self._policy_errors = self._policy_errors + 1 if record.error_source == "policy" else 0
         if self._policy_errors >= self._max_errors:
-            raise PolicyKeepsFailingError(self._ledger.path.parent, self._policy_errors, record.error)
+            raise PolicyKeepsFailingError(self._folder.path, self._policy_errors, record.error)
 
     def progress(self, latest: EpisodeRecord | None = None) -> RunProgress:
         """Return where the run stands."""
@@ -103,16 +100,16 @@ class RunSession:
         )
 
     def _record(self, finished: FinishedEpisode) -> EpisodeRecord:
-        result, episode = finished.result, finished.result.episode
+        result, episode = finished.result, finished.episode
         return EpisodeRecord(
             suite=episode.suite,
             task=episode.task,
             variant=episode.variant,
             episode_index=episode.index,
             seed=episode.seed,
-            policy=self._policy,
-            card_hash=self._card_hash,
-            session=self._number,
+            policy=self._info.policy,
+            card_hash=self._info.card_hash,
+            session=len(self._info.sessions) - 1,
             instruction=result.instruction,
             scene_hash=result.scene_hash,
             action_hash=result.action_hash,

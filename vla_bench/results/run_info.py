@@ -13,7 +13,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from vla_bench.core.errors import OutputMismatchError
 from vla_bench.core.files import written_whole
 from vla_bench.core.machine import cpu_model, memory_gb, usable_cores
 from vla_bench.results.errors import RunFolderError
@@ -205,20 +204,6 @@ def describe_run(
         versions=_installed_versions(),
         sessions=(session,),
     )
-
-
-def open_run(folder: Path, info: RunInfo) -> RunInfo:
-    """Begin or continue the run in `folder`: write its `run.json` and return what is written.
-
-    Raise `OutputMismatchError`, and write nothing, if a run of another configuration is there.
-    """
-    if (folder / RUN_INFO_NAME).exists():
-        existing = RunInfo.read(folder)
-        if differences := existing.differences(info):
-            raise OutputMismatchError(folder, differences)
-        info = existing.continued_by(info)
-    info.write(folder)
-    return info
 
 
 def content_hash(path: Path) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from vla_bench.envs.environment import make
 from vla_bench.envs.perturbations import perturbation_axes
-from vla_bench.evaluation.plan import unsupported_reason
+from vla_bench.evaluation.plan import PerturbationSupport
 from vla_bench.tasks import task_ids
 
 _MESHES = ("pick_place_bread", "pick_place_can", "pick_place_cereal", "pick_place_milk")
@@ -39,9 +39,10 @@ def _check_reproducible(task: str, perturbation: str) -> None:
 
 @pytest.mark.parametrize("task", task_ids())
 def test_axes_that_do_not_apply_are_reported_with_a_reason(task: str) -> None:
-    for axis in perturbation_axes:
-        reason, expected = unsupported_reason(task, f"{axis}=2", "panda"), NOT_APPLICABLE.get((task, axis), "")
-        assert (expected in reason) if expected else not reason
+    with PerturbationSupport("panda") as support:
+        for axis in perturbation_axes:
+            reason, expected = support.unsupported_reason(task, f"{axis}=2"), NOT_APPLICABLE.get((task, axis), "")
+            assert (expected in reason) if expected else not reason
 
 
 @pytest.mark.parametrize("task", task_ids())
