@@ -29,7 +29,7 @@ def test_several_runs_have_ranks(runs: list[Path]) -> None:
     assert result.exit_code == 0, result.output
     assert "robosuite: ranks" in result.output
     assert "2 to 3" in result.output  # 5 of 20 against none: p 0.0625
-    assert "bad and worse are not distinguishable" in result.output
+    assert "bad and worse are not significantly different" in result.output
 
 
 def test_files_are_written_where_asked(runs: list[Path], tmp_path: Path) -> None:

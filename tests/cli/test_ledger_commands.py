@@ -31,7 +31,7 @@ def test_every_table_is_made_again_from_the_ledgers_and_checked(run: Path) -> No
     table.write_text(table.read_text().replace("180", "200", 1))
     status, output = invoked("tables", run, "--check")
     assert status == 1
-    assert "line 2 reads" in output
+    assert "line 2 is" in output
 
 
 def test_the_errors_of_a_run_are_shown_with_a_traceback_of_each_kind(tmp_path: Path) -> None:

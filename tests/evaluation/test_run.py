@@ -335,7 +335,7 @@ def test_other_code_of_a_users_policy_is_said_when_a_run_goes_on_and_under_its_t
         f"2 episodes of {asked.policy} ran with code {old}",
         f"1 episode of {asked.policy} ran with code {new}",
     )
-    assert f"Other code: {first}, then {then}" in conditions
+    assert f"Different code: {first}, then {then}" in conditions
 
 
 def test_another_batch_shape_is_another_configuration(folder: Path) -> None:

@@ -143,14 +143,14 @@ def test_verdict_names_the_better_policy_whatever_the_order(tmp_path: Path) -> N
         overall, tasks = verdicts(compared(tmp_path / str(number), **policies))
         assert overall.startswith("robosuite: a is better than b: +25.0 points [+")
         assert overall.endswith("p = 0.0020, 40 paired episodes.")
-        assert tasks == f"1 of 2 tasks differ after Holm's adjustment: lift {'-' if number else '+'}50."
+        assert tasks == f"1 of 2 tasks differ significantly after Holm adjustment: lift {'-' if number else '+'}50."
 
 
 def test_verdict_without_a_difference_says_what_it_would_take(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "s" * 12 + "f" * 8}, b={"lift": "f" * 3 + "s" * 10 + "f" * 7})
     overall, plan = verdicts(found)
-    assert "a and b are not distinguishable: +10.0 points [-" in overall
-    assert plan.startswith("20 pairs find a difference of ")
+    assert "a and b are not significantly different: +10.0 points [-" in overall
+    assert plan.startswith("20 pairs detect a difference of ")
     assert "For 10.0 points: " in plan
     assert "For 5.0 points: " in plan
     (asked,) = [text for text in verdicts(found, wanted=0.3) if "For 30.0 points: " in text]
@@ -160,9 +160,9 @@ def test_verdict_without_a_difference_says_what_it_would_take(tmp_path: Path) ->
 def test_verdict_with_errors_says_whether_they_matter(tmp_path: Path) -> None:
     letters = {"lift": "s" * 20 + "e"}
     firm = verdicts(compared(tmp_path / "firm", a=letters, b={"lift": "f" * 21}))
-    assert any("1 pairs with an error are left out. The finding is the same either way" in text for text in firm)
+    assert any("1 pairs with an error are excluded. The result is the same in both cases" in text for text in firm)
     frail = verdicts(compared(tmp_path / "frail", a={"lift": "s" * 6 + "e" * 6}, b={"lift": "f" * 6 + "s" * 6}))
-    assert any("6 pairs with an error are left out. The finding depends on them" in text for text in frail)
+    assert any("6 pairs with an error are excluded. The result depends on them" in text for text in frail)
 
 
 def test_verdict_of_nothing_but_errors(tmp_path: Path) -> None:
@@ -172,13 +172,11 @@ def test_verdict_of_nothing_but_errors(tmp_path: Path) -> None:
 
 def test_episodes_that_only_some_met_are_told(tmp_path: Path) -> None:
     found = compared(tmp_path, a={"lift": "ssss"}, b={"lift": "ss"})
-    assert verdicts(found)[-1] == "Compared on the 2 episodes that all met; left out: 2 of a."
+    assert verdicts(found)[-1] == "Compared on the 2 episodes that all runs have in common; excluded: 2 of a."
 
 
 def test_a_run_that_was_stopped_by_its_outcomes_is_told(tmp_path: Path) -> None:
     folders = [made_run(tmp_path / policy, episodes("sssf", policy=policy)) for policy in ("a", "b")]
     RunInfo.read(folders[0]).finished_now("Better than b: +50.0 points.").write(folders[0])
     text = verdicts(compare(read_paired_runs(folders)))[-1]
-    assert text.startswith(
-        "a was stopped by its plan, which looked at the outcomes: Better than b: +50.0 points. Interv"
-    )
+    assert text.startswith("a was stopped by its plan depending on the outcomes: Better than b: +50.0 points. Interv")

@@ -65,7 +65,7 @@ def test_a_control_with_other_code_of_the_policy_is_told(tmp_path: Path) -> None
         session = info.sessions[0].model_copy(update={"policy_code": code})
         info.model_copy(update={"policy_argument": "m:p", "sessions": (session,)}).write(folder)
     (made,) = read_controls(tmp_path / "run")
-    told = "Other code: 20 episodes of m:p ran with code a, then 10 episodes of m:p ran with code b"
+    told = "Different code: 20 episodes of m:p ran with code a, then 10 episodes of m:p ran with code b"
     assert told in control_table(made).footnotes
 
 
@@ -76,7 +76,7 @@ def test_only_common_episodes_are_compared(tmp_path: Path) -> None:
 
 def test_a_run_without_controls_says_how_to_make_them(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "run", episodes("s"))
-    with pytest.raises(VlaBenchError, match=r"has no controls\. `vla-bench run \.\.\. --controls` makes them"):
+    with pytest.raises(VlaBenchError, match=r"has no controls\. `vla-bench run \.\.\. --controls` runs them"):
         read_controls(folder)
 
 
@@ -95,7 +95,7 @@ def test_a_control_of_another_protocol_is_not_compared(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "run", episodes("ss", policy="p"))
     made_run(folder / "controls" / "expert", episodes("ss"), protocol={"rendering": "fast", "latency": "80ms"})
     (folder / CONTROLS_FILE).write_text(json.dumps({"expert": "controls/expert"}))
-    with pytest.raises(IncomparableRunsError, match=r"under different protocols: .*protocol\.latency"):
+    with pytest.raises(IncomparableRunsError, match=r"have different protocols: .*protocol\.latency"):
         read_controls(folder)
 
 
@@ -103,7 +103,7 @@ def test_a_control_that_met_other_scenes_is_not_compared(tmp_path: Path) -> None
     folder = made_run(tmp_path / "run", episodes("ss", policy="p"))
     made_run(folder / "controls" / "expert", [replace(one, scene_hash="other") for one in episodes("ss")])
     (folder / CONTROLS_FILE).write_text(json.dumps({"expert": "controls/expert"}))
-    with pytest.raises(IncomparableRunsError, match="did not begin 2 of 2 common episodes in the same scene"):
+    with pytest.raises(IncomparableRunsError, match="have different scenes in 2 of 2 common episodes"):
         read_controls(folder)
 
 

@@ -84,5 +84,5 @@ def test_the_expert_is_found_among_the_controls_and_must_have_met_the_same_scene
     assert report.solved[1] == 1.0
     shutil.rmtree(expert)
     made_run(expert, [replace(episode(0), scene_hash="other")])
-    with pytest.raises(IncomparableRunsError, match="did not begin 1 of 1 common episodes in the same scene"):
+    with pytest.raises(IncomparableRunsError, match="have different scenes in 1 of 1 common episodes"):
         read_failures(run)

@@ -49,4 +49,4 @@ def test_the_command_draws_the_curve(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "80ms" in result.output
     assert "Protocol: rendering fast, robot panda" in result.output, "but for the latency"
-    assert "still, before every chunk of actions" in result.output
+    assert "before every action chunk" in result.output

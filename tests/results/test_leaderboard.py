@@ -158,9 +158,9 @@ def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
     first = made_run(tmp_path / "first", episodes("s"), card={"chunk": 8})
     second = made_run(tmp_path / "second", episodes("f", seed=1), card={"chunk": 4})
     third = made_run(tmp_path / "third", episodes("f", seed=1), card={"chunk": 8}, checkpoint=checkpoint)
-    with pytest.raises(IncomparableRunsError, match=r"policy 'expert'.*card\.chunk: 8, then 4"):
+    with pytest.raises(IncomparableRunsError, match=r"policy name 'expert'.*card\.chunk: 8, then 4"):
         read_runs([first, second])
-    with pytest.raises(IncomparableRunsError, match=r"policy 'expert'.*checkpoint_hash"):
+    with pytest.raises(IncomparableRunsError, match=r"policy name 'expert'.*checkpoint_hash"):
         read_runs([first, third])
 
 
@@ -170,7 +170,7 @@ def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(RunFolderError, match=r"empty is not a readable run: it has no ledger.sqlite and no run.json"):
         read_runs([whole, empty])
-    with pytest.raises(RunFolderError, match=r"nowhere is not a readable run: there is no such folder"):
+    with pytest.raises(RunFolderError, match=r"nowhere is not a readable run: the folder does not exist"):
         read_runs([tmp_path / "nowhere"])
     with pytest.raises(RunFolderError, match=r"run.json is not a readable run: it is not a folder"):
         read_runs([whole / RUN_INFO_NAME])
@@ -187,7 +187,7 @@ def test_a_run_without_an_episode_yet_is_named(tmp_path: Path) -> None:
     (folder / LEDGER_NAME).unlink()
 
     Ledger(folder / LEDGER_NAME).close()
-    with pytest.raises(RunFolderError, match=r"run is not a readable run: it holds no episode yet"):
+    with pytest.raises(RunFolderError, match=r"run is not a readable run: it has no episodes yet"):
         read_runs([folder])
 
 
@@ -204,7 +204,7 @@ def test_folders_and_files_may_be_named_as_text(tmp_path: Path) -> None:
 
 def test_a_description_of_another_run_is_told(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "run", [replace(episode(0), card_hash="0123456789abcdef")])
-    with pytest.raises(RunFolderError, match=r"its run\.json is not of these episodes: they were run by the card 0123"):
+    with pytest.raises(RunFolderError, match=r"its run\.json does not belong to its episodes: their card is 0123"):
         read_runs([folder])
 
 

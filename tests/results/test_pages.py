@@ -44,7 +44,7 @@ def test_a_page_that_the_runs_no_longer_make_is_named(tmp_path: Path) -> None:
     write_pages(runs, output)
     (output / "performance.md").write_text("of another command")
     _, stale = stale_pages(runs[:1], output)
-    left = {path.name for path, line in stale.items() if line == "left over: these runs do not make it"}
+    left = {path.name for path, line in stale.items() if line == "not generated from these runs"}
     assert left == {"comparison.md", "comparison.csv", "comparison.tex", "latency.md", "latency.png"}
 
 

@@ -38,17 +38,17 @@ def test_checkpoints_of_one_policy_are_called_by_their_folders(tmp_path: Path) -
 
 def test_fewer_than_two_runs_are_told(tmp_path: Path) -> None:
     folder = made_run(tmp_path / "a", episodes("s"))
-    with pytest.raises(VlaBenchError, match=r"1 run was given to compare\. Name two or more different folders"):
+    with pytest.raises(VlaBenchError, match=r"1 run was given\. Comparing needs two or more different folders"):
         read_paired_runs([folder, folder])
 
 
 @pytest.mark.parametrize(
     ("other", "text"),
     [
-        ({"seed": 7}, r"seed: 0, then 7\. Run one again with the other's `--seed`"),
-        ({"task": "stack"}, r"task: lift, then stack\. Run one again with the other's `--task`"),
-        ({"suite": "tabletop"}, r"suite: robosuite, then tabletop\. Run one again with the other's `--suite`"),
-        ({"variant": "dark"}, r"variant: clean, then dark\. Run one again with the other's `--perturb`"),
+        ({"seed": 7}, r"seed: 0, then 7\. Run one again with the `--seed`"),
+        ({"task": "stack"}, r"task: lift, then stack\. Run one again with the `--task`"),
+        ({"suite": "tabletop"}, r"suite: robosuite, then tabletop\. Run one again with the `--suite`"),
+        ({"variant": "dark"}, r"variant: clean, then dark\. Run one again with the `--perturb`"),
     ],
 )
 def test_runs_without_a_common_episode_are_refused_with_the_field(
@@ -63,21 +63,23 @@ def test_runs_without_a_common_episode_are_refused_with_the_field(
 def test_episodes_that_no_part_alone_tells_apart_are_refused(tmp_path: Path) -> None:
     first = made_run(tmp_path / "a", [*episodes("s", task="lift"), *episodes("s", task="stack", seed=1)])
     second = made_run(tmp_path / "b", [*episodes("s", task="stack"), *episodes("s", task="lift", seed=1)])
-    with pytest.raises(IncomparableRunsError, match="each part of the identity occurs in both, but never together"):
+    with pytest.raises(
+        IncomparableRunsError, match="each part of the identity occurs in both runs, but not in combination"
+    ):
         read_paired_runs([first, second])
 
 
 def test_three_runs_must_share_episodes(tmp_path: Path) -> None:
     parts = {"a": (0, 1), "b": (0, 2), "c": (1, 2)}
     folders = [made_run(tmp_path / name, [episode(i, policy=name) for i in part]) for name, part in parts.items()]
-    with pytest.raises(VlaBenchError, match="No episode was met by all of the 3 runs, though any two share some"):
+    with pytest.raises(VlaBenchError, match="No episode is common to all 3 runs, although any two share some"):
         read_paired_runs(folders)
 
 
 def test_other_protocols_are_refused_and_the_field_named(tmp_path: Path) -> None:
     first = made_run(tmp_path / "a", episodes("s", policy="x"), protocol={"rendering": "fast", "wait_steps": 10})
     second = made_run(tmp_path / "b", episodes("s", policy="y"), protocol={"rendering": "fast", "wait_steps": 0})
-    text = r"a and .*b were run under different protocols: protocol\.wait_steps: 10, then 0\. Run one of them again"
+    text = r"a and .*b have different protocols: protocol\.wait_steps: 10, then 0\. Run one of them again"
     with pytest.raises(IncomparableRunsError, match=text):
         read_paired_runs([first, second])
 
@@ -88,7 +90,7 @@ def test_other_scenes_are_refused_and_other_versions_named(tmp_path: Path) -> No
     second = made_run(tmp_path / "b", moved)
     info = RunInfo.read(second)
     info.model_copy(update={"versions": {**info.versions, "mujoco": "2.0"}}).write(second)
-    text = r"did not begin 1 of 2 common episodes in the same scene, first robosuite\.lift clean 1 seed 0: scene_hash: "
+    text = r"have different scenes in 1 of 2 common episodes, first robosuite\.lift clean 1 seed 0: scene_hash: "
     with pytest.raises(
         IncomparableRunsError, match=text + r'lift-1-0, then elsewhere; versions\.mujoco: .*, then "2\.0"\. Run'
     ):
@@ -99,7 +101,7 @@ def test_scene_hashes_of_two_kinds_are_not_called_other_scenes(tmp_path: Path) -
     old = [replace(episode(0, policy="y"), scene_hash="0123456789abcdef")]
     new = [replace(episode(0, policy="x"), scene_hash="r5:0123456789abcdef")]
     folders = [made_run(tmp_path / "a", new), made_run(tmp_path / "b", old)]
-    text = r"have scene hashes of two kinds: .* was recorded before scene hashes were rounded\. Run that one again"
+    text = r"have two kinds of scene hashes: .* was recorded before scene hashes were rounded\. Run that one again"
     with pytest.raises(IncomparableRunsError, match=text):
         read_paired_runs(folders)
 

@@ -71,8 +71,8 @@ def test_conditions_stand_under_the_tables_of_a_suite(tmp_path: Path) -> None:
     own.model_copy(update={"numerics": exact}).write(tmp_path / "c")
     protocol, interface, ledger = conditions_of([read_run(tmp_path / name) for name in "abc"])["robosuite"]
     assert protocol == protocol_line(PROTOCOL, "robosuite")
-    assert interface == "Sees and acts: expert, b, c (agentview at 96 pixels; open loop steps 2)"
+    assert interface == "Observations and actions: expert, b, c (agentview at 96 pixels; open loop steps 2)"
     assert ledger == (
-        "Same ledger for any workers, batch and interruption: expert (not recorded), b (yes), "
-        "c (as far as its own code is: seeded, on a processor, without a memory of other episodes)"
+        "Identical ledger for any workers, batch and interruption: expert (not recorded), b (yes), "
+        "c (if its own code is deterministic: seeded, on a CPU, without state from other episodes)"
     )

@@ -85,7 +85,7 @@ def test_policies_that_met_other_episodes_are_noted(tmp_path: Path) -> None:
 def test_an_episode_with_another_scene_for_another_policy_is_noted(tmp_path: Path) -> None:
     moved = [episodes("ss", policy="b")[0], replace(episode(1, policy="b"), scene_hash="elsewhere")]
     notes = notes_of(made_run(tmp_path / "first", episodes("ss")), made_run(tmp_path / "second", moved))
-    assert any(note.startswith("Other scenes: 1 of 2 episodes") for note in notes)
+    assert any(note.startswith("Different scenes: 1 of 2 episodes") for note in notes)
 
 
 def test_other_versions_are_noted(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_other_versions_are_noted(tmp_path: Path) -> None:
     second = made_run(tmp_path / "second", episodes("s", policy="b"))
     info = RunInfo.read(second)
     info.model_copy(update={"versions": {**info.versions, "mujoco": "2.0"}}).write(second)
-    assert any(note.startswith("Other versions") and '"2.0"' in note for note in notes_of(first, second))
+    assert any(note.startswith("Different versions") and '"2.0"' in note for note in notes_of(first, second))
 
 
 def notes_of(*folders: Path) -> tuple[str, ...]:

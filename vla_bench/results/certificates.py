@@ -18,19 +18,19 @@ CERTIFICATE_COLUMNS: dict[str, type] = {
     "episode_index": int,
     "seed": int,
     "scene_hash": str,
-    "physics_hash": str,  # equal ones: the same course under the same actions
+    "physics_hash": str,  # equal fingerprints: the same episode under the same actions
     "solved": bool,
     "steps": int,  # of the expert
-    "shown_in": str,  # variant of the episode that the expert ran; another's where the physics is the same
-    "used": bool,  # whether the policy is measured on it
-    "error": str,  # what went wrong where the episode could not be run
+    "shown_in": str,  # variant of the episode that the expert ran; that of another variant with the same physics
+    "used": bool,  # whether the policy is evaluated on it
+    "error": str,  # error if the episode could not be run
 }
 _KEY = ["suite", "task", "episode_index", "seed", "variant"]
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """How the expert fared in one episode."""
+    """Result of the expert in one episode."""
 
     episode: EpisodeIdentity
     scene_hash: str
@@ -47,7 +47,7 @@ class Certificate:
 
 
 def add_certificates(path: Path, certificates: Iterable[Certificate], used: Iterable[EpisodeIdentity]) -> None:
-    """Write them all, each with whether the policy is measured on it; those of other episodes that are there stay."""
+    """Write the certificates, each with whether the policy is evaluated on it; those of other episodes are kept."""
     chosen = set(used)
     rows = [
         (
@@ -64,11 +64,13 @@ def add_certificates(path: Path, certificates: Iterable[Certificate], used: Iter
 
 
 def read_certificates(path: Path) -> pd.DataFrame:
-    """Return the certificates at `path` in `CERTIFICATE_COLUMNS`; raise `VlaBenchError` for no such file."""
+    """Return the certificates at `path` in `CERTIFICATE_COLUMNS`; raise `VlaBenchError` if the file is missing or
+    invalid.
+    """
     if not path.exists():
-        raise VlaBenchError(f"{path} is not there: `vla-bench robustness` writes it beside the policy's run.")
+        raise VlaBenchError(f"{path} does not exist. `vla-bench robustness` writes it next to the run of the policy.")
     table = pd.read_csv(path, dtype=CERTIFICATE_COLUMNS, keep_default_na=False)
     missing = [name for name in CERTIFICATE_COLUMNS if name not in table]
     if missing:
-        raise VlaBenchError(f"{path} holds no certificates: {', '.join(missing)} missing in its first line.")
+        raise VlaBenchError(f"{path} has no certificates: its first line lacks {', '.join(missing)}.")
     return table

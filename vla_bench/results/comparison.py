@@ -25,28 +25,28 @@ PAIR_COLUMNS: dict[str, type] = {
     "variant": str,
     "first": str,  # label of a run
     "second": str,
-    "task": str,  # (all): the suite's average, each task counting alike
-    "pairs": int,  # episodes that both met without an error
-    "errors": int,  # pairs left out because of an error of either
+    "task": str,  # (all): the suite average with equal weight of each task
+    "pairs": int,  # common episodes without an error
+    "errors": int,  # pairs excluded because of an error of either policy
     "first_rate": float,  # 0..1, of those pairs, with its 95 % interval
     "first_low": float,
     "first_high": float,
     "second_rate": float,
     "second_low": float,
     "second_high": float,
-    "difference": float,  # first less second, -1..1
+    "difference": float,  # first minus second, -1..1
     "difference_low": float,
     "difference_high": float,
     "first_only": int,  # episodes in which only the first succeeded
     "second_only": int,
     "p": float,  # exact McNemar, two-sided
-    "p_holm": float,  # adjusted over the suite's tasks and pairs; of (all): over pairs of policies
-    "detectable": float,  # difference that this many pairs find with power 0.8 at alpha 0.05
-    "bootstrap_low": float,  # of the difference, by the paired bootstrap
+    "p_holm": float,  # adjusted over tasks and pairs of the suite; for (all): over pairs of policies
+    "detectable": float,  # difference detectable with this many pairs at power 0.8 and alpha 0.05
+    "bootstrap_low": float,  # interval of the difference by the paired bootstrap
     "bootstrap_high": float,
-    "difference_worst": float,  # errors taken against the first policy
+    "difference_worst": float,  # errors counted against the first policy
     "p_worst": float,
-    "difference_best": float,  # errors taken for the first policy
+    "difference_best": float,  # errors counted in favor of the first policy
     "p_best": float,
 }
 RANK_COLUMNS: dict[str, type] = {
@@ -57,14 +57,14 @@ RANK_COLUMNS: dict[str, type] = {
     "success_rate": float,  # suite average, 0..1
     "success_low": float,
     "success_high": float,
-    "rank": str,  # or range of ranks that the tests leave open
-    "group": str,  # policies that share a letter were not told apart
+    "rank": str,  # or the range of ranks that the tests allow
+    "group": str,  # policies that share a letter are not significantly different
 }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the comparison of runs found."""
+    """Result of a comparison of runs."""
 
     runs: PairedRuns
     pairs: pd.DataFrame  # PAIR_COLUMNS
@@ -74,7 +74,7 @@ class Comparison:
 
 
 def compare(runs: PairedRuns, alpha: float = ALPHA, power: float = POWER) -> Comparison:
-    """Compare the runs pair by pair, task by task, each suite and variant for itself."""
+    """Compare the runs by pair and task, separately for each suite and variant."""
     pair_rows, rank_rows = [], []
     for (suite, variant), episodes in runs.outcomes.groupby(["suite", "variant"]):
         place = {"suite": str(suite), "variant": str(variant)}
@@ -121,7 +121,7 @@ def _row(tasks: Sequence[BoundedPairs], alpha: float, power: float) -> dict[str,
         "first_only": total.first_only,
         "second_only": total.second_only,
         "p": mcnemar_exact(total) if total.pairs else NAN,
-        "p_holm": NAN,  # when all are known
+        "p_holm": NAN,  # filled in once all rows are known
         "detectable": paired_detectable(total.pairs, discordance, alpha, power) if total.pairs else NAN,
         "bootstrap_low": resampled.low,
         "bootstrap_high": resampled.high,
@@ -133,7 +133,7 @@ def _row(tasks: Sequence[BoundedPairs], alpha: float, power: float) -> dict[str,
 
 
 def _adjusted(rows: pd.DataFrame) -> pd.DataFrame:
-    """Adjust the p-values of tasks together, and those of the averages together."""
+    """Adjust the p-values of all tasks together, and those of all averages together."""
     adjusted = rows.copy()
     for chosen in (rows["task"] == ALL_TASKS, rows["task"] != ALL_TASKS):
         adjusted.loc[chosen, "p_holm"] = holm(rows.loc[chosen, "p"])
@@ -141,16 +141,16 @@ def _adjusted(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rank_rows(episodes: pd.DataFrame, pairs: pd.DataFrame, alpha: float) -> list[dict[str, str | int | float]]:
-    """Rank by the suite averages of the episodes in which no policy had an error."""
+    """Rank by the suite averages of the episodes without an error of any policy."""
     whole = episodes[(episodes != "error").all(axis=1)] == "success"
     averages = {
         label: _average([(int(task.sum()), len(task)) for _, task in whole[label].groupby("task")])
         for label in episodes.columns
     }
     order = sorted(averages, key=lambda label: (-averages[label].rate, label))
-    told_apart = pairs[(pairs["task"] == ALL_TASKS) & (pairs["p_holm"] <= alpha)].to_dict("records")
+    significant = pairs[(pairs["task"] == ALL_TASKS) & (pairs["p_holm"] <= alpha)].to_dict("records")
     better = {
-        (row["first"], row["second"]) if row["difference"] > 0 else (row["second"], row["first"]) for row in told_apart
+        (row["first"], row["second"]) if row["difference"] > 0 else (row["second"], row["first"]) for row in significant
     }
     ranks = rank(order, better)
     return [

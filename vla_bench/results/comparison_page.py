@@ -1,4 +1,4 @@
-"""A comparison as sentences, and as tables for a terminal, Markdown, LaTeX and CSV."""
+"""Text and tables (terminal, Markdown, LaTeX, CSV) of a comparison."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,13 @@ from vla_bench.results.notes import conditions_of
 from vla_bench.results.statistics.sample_size import expected_discordance, paired_episodes, unpaired_episodes
 from vla_bench.results.text_tables import NO_VALUE, TextTable, latex_file, markdown_table, markdown_text
 
-# ~ A comparison in sentences: who is better, how sure that is, and what it would take to know.
-
 _SMALLEST_P = 0.0001
 _MAX_LISTED_TASKS = 6
-_SMALL_DIFFERENCE = 0.05  # a difference planned for where nobody asked for one, beside the one that was seen
+_SMALL_DIFFERENCE = 0.05  # default difference to plan for, in addition to the observed one
 
 
 def verdicts(comparison: Comparison, wanted: float | None = None) -> tuple[str, ...]:
-    """Return the findings as sentences; `wanted` is a difference, 0..1, to plan more episodes for."""
+    """Return the findings as sentences; `wanted` is a difference, 0..1, for which to plan further episodes."""
     found = [
         text
         for title, part in suite_sections(comparison.pairs)
@@ -33,7 +31,7 @@ def verdicts(comparison: Comparison, wanted: float | None = None) -> tuple[str, 
 
 
 def p_value_text(p: float) -> str:
-    """Return a p-value to four places."""
+    """Return a p-value with four decimals."""
     if math.isnan(p):
         return "\N{EN DASH}"
     return f"<{_SMALLEST_P:.4f}" if p < _SMALLEST_P else f"{p:.4f}"
@@ -60,7 +58,7 @@ def _overall_sentence(comparison: Comparison, title: str, row: Row) -> str:
     value, low, high = (100 * row[name] for name in ("difference", "difference_low", "difference_high"))
     first, second = row["first"], row["second"]
     if row["p_holm"] > comparison.alpha:
-        finding = f"{first} and {second} are not distinguishable"
+        finding = f"{first} and {second} are not significantly different"
     elif value < 0:
         value, low, high, finding = -value, -high, -low, f"{second} is better than {first}"
     else:
@@ -71,61 +69,66 @@ def _overall_sentence(comparison: Comparison, title: str, row: Row) -> str:
 def _tasks_sentence(tasks: pd.DataFrame, alpha: float) -> str:
     different = tasks[tasks["p_holm"] <= alpha].sort_values("p_holm", kind="stable").to_dict("records")
     if not different:
-        return f"No single task of {len(tasks)} shows a difference after Holm's adjustment."
+        return f"None of {len(tasks)} tasks differs significantly after Holm adjustment."
     shown = [f"{row['task']} {100 * row['difference']:+.0f}" for row in different[:_MAX_LISTED_TASKS]]
     more = f" and {len(different) - _MAX_LISTED_TASKS} more" if len(different) > _MAX_LISTED_TASKS else ""
-    return f"{len(different)} of {len(tasks)} tasks differ after Holm's adjustment: {', '.join(shown)}{more}."
+    return (
+        f"{len(different)} of {len(tasks)} tasks differ significantly after Holm adjustment: {', '.join(shown)}{more}."
+    )
 
 
 def _errors_sentence(row: Row, alpha: float) -> str:
     signs = [_sign(row["difference"], row["p"], alpha)]
     signs += [_sign(row[f"difference_{case}"], row[f"p_{case}"], alpha) for case in ("worst", "best")]
-    stands = "The finding is the same either way" if len(set(signs)) == 1 else "The finding depends on them"
+    stands = "The result is the same in both cases" if len(set(signs)) == 1 else "The result depends on them"
     worst, best = (
         f"{100 * row[f'difference_{case}']:+.1f} (p {_p_value_relation(row[f'p_{case}'])})"
         for case in ("worst", "best")
     )
     return (
-        f"{row['errors']} pairs with an error are left out. {stands}: {worst} with the errors taken against "
-        f"{row['first']}, {best} with them taken for it; unadjusted p."
+        f"{row['errors']} pairs with an error are excluded. {stands}: {worst} with the errors counted against "
+        f"{row['first']}, {best} with the errors counted in its favor; unadjusted p."
     )
 
 
 def _plan_sentence(comparison: Comparison, row: Row, tasks: int, wanted: float | None) -> str:
-    """Say which difference these episodes find, and how many more find the one that was seen or is wanted."""
+    """Return which difference these episodes detect, and how many more detect the observed or wanted difference."""
     chance = f"with power {comparison.power:g} at level {comparison.alpha:g}"
     found = (
         "no difference" if math.isnan(row["detectable"]) else f"a difference of {100 * row['detectable']:.1f} points"
     )
     sought = [abs(row["difference"]), _SMALL_DIFFERENCE] if wanted is None else [wanted]
     plans = [_episodes_sentence(comparison, row, tasks, difference) for difference in sought if difference]
-    return " ".join([f"{row['pairs']} pairs find {found} {chance}.", *dict.fromkeys(plans)])
+    return " ".join([f"{row['pairs']} pairs detect {found} {chance}.", *dict.fromkeys(plans)])
 
 
 def _episodes_sentence(comparison: Comparison, row: Row, tasks: int, difference: float) -> str:
     discordance = expected_discordance(row["first_only"] + row["second_only"], row["pairs"])
     needed = paired_episodes(difference, discordance, comparison.alpha, comparison.power)
     more = math.ceil(max(0, needed - row["pairs"]) / tasks)
-    asked = f"{more} more a task" if more else "no more"
+    asked = f"{more} more per task" if more else "no more"
     towards = difference if row["second_rate"] + difference <= 1.0 else -difference
     alone = unpaired_episodes(row["second_rate"], towards, comparison.alpha, comparison.power)
-    return f"For {100 * difference:.1f} points: {asked} ({needed} pairs; without pairing {alone} of each policy)."
+    return f"For {100 * difference:.1f} points: {asked} ({needed} pairs; unpaired: {alone} per policy)."
 
 
 def _left_out_sentences(comparison: Comparison) -> Iterator[str]:
     left_out = {label: count for label, count in comparison.runs.left_out.items() if count}
     if left_out:
         counts = ", ".join(f"{count} of {label}" for label, count in left_out.items())
-        yield f"Compared on the {len(comparison.runs.outcomes)} episodes that all met; left out: {counts}."
+        common = len(comparison.runs.outcomes)
+        yield f"Compared on the {common} episodes that all runs have in common; excluded: {counts}."
 
 
 def _stopped_sentences(comparison: Comparison) -> Iterator[str]:
-    """Tell of runs that ended when their outcomes pleased: what is computed for a fixed number is not theirs."""
+    """Yield notes on runs that were stopped depending on their outcomes, for which fixed-sample statistics do not
+    hold.
+    """
     for label, run in zip(comparison.runs.labels, comparison.runs.runs, strict=True):
         if run.info.verdict:
             yield (
-                f"{label} was stopped by its plan, which looked at the outcomes: {run.info.verdict} Intervals and "
-                "p-values here are for a number of episodes that was fixed beforehand and do not hold for it."
+                f"{label} was stopped by its plan depending on the outcomes: {run.info.verdict} Intervals and "
+                "p-values on this page assume a fixed number of episodes and do not hold for it."
             )
 
 
@@ -138,22 +141,22 @@ def _p_value_relation(p: float) -> str:
     return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
 
 
-# ~ A comparison as tables for a terminal, Markdown and LaTeX, and as CSV.
-
 _DIFFERENCE_HEADER = ("difference", "wins", "losses", "pairs", "p", "p (Holm)", "detectable")
 _ERROR_HEADER = ("errors", "worst case", "best case")
 _CAPTION = (
-    "Success in percent and its difference in percentage points on identical episodes, with 95 % intervals. "
-    "Wins and losses: episodes in which only the first, only the second succeeded. p: exact McNemar test, adjusted "
-    "over tasks by Holm's method. Detectable: the difference that so many episodes find with power {power:g} at level "
+    "Success rate in percent and its difference in percentage points on identical episodes, with 95 % intervals. "
+    "Wins and losses: episodes in which only the first or only the second policy succeeded. p: exact McNemar test, "
+    "Holm-adjusted over tasks. Detectable: the difference that this many episodes detect with power {power:g} at level "
     "{alpha:g}."
 )
-_ERRORS_CAPTION = "Worst and best case: the difference with errors taken against and for the first policy."
-_RANKS_CAPTION = "Policies that share a letter were not told apart (exact McNemar tests of all pairs, Holm)."
+_ERRORS_CAPTION = "Worst and best case: the difference with errors counted against and in favor of the first policy."
+_RANKS_CAPTION = (
+    "Policies that share a letter are not significantly different (exact McNemar tests of all pairs, Holm)."
+)
 
 
 def overview_tables(comparison: Comparison) -> tuple[TextTable, ...]:
-    """Return for each suite what is read first: of two policies their tasks, of more the ranks and the averages."""
+    """Return the summary tables of each suite: tasks for two policies, ranks and averages for more."""
     if len(comparison.runs.labels) == 2:
         return comparison_tables(comparison)
     parts = suite_sections(comparison.pairs)
@@ -165,7 +168,7 @@ def overview_tables(comparison: Comparison) -> tuple[TextTable, ...]:
 
 
 def comparison_tables(comparison: Comparison) -> tuple[TextTable, ...]:
-    """Return for each suite: the ranks, where there are more than two policies, and a table a pair of policies."""
+    """Return for each suite the ranks, if there are more than two policies, and one table per pair of policies."""
     tables: list[TextTable] = []
     for title, part in suite_sections(comparison.pairs):
         made = list(_rank_tables(comparison, title, part)) if len(comparison.runs.labels) > 2 else []
@@ -178,14 +181,14 @@ def comparison_tables(comparison: Comparison) -> tuple[TextTable, ...]:
 
 
 def comparison_caption(comparison: Comparison) -> str:
-    """Return what the tables show, in words."""
+    """Return the caption of the tables."""
     text = _CAPTION.format(power=comparison.power, alpha=comparison.alpha)
     with_errors = _ERRORS_CAPTION if comparison.pairs["errors"].any() else ""
     return " ".join(filter(None, (text, with_errors, _RANKS_CAPTION if len(comparison.runs.labels) > 2 else "")))
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """Return every number of every pair and task; rates are 0..1."""
+    """Return the CSV of all pairs and tasks; rates are 0..1."""
     return comparison.pairs.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 

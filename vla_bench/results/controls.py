@@ -1,4 +1,4 @@
-"""A run compared with its controls: the success that is lost without the instruction or without images."""
+"""A run compared with its controls: the success lost without the instruction or without images."""
 
 import json
 import math
@@ -18,46 +18,47 @@ from vla_bench.results.statistics.paired import Difference, FractionLost, PairCo
 from vla_bench.results.statistics.proportions import fixed_tasks
 from vla_bench.results.text_tables import NO_VALUE, TextTable
 
-CONTROLS_FILE = "controls/controls.json"  # in a run's folder: where each control lies, from there
-REFERENCE_POLICIES = ("expert", "noop", "random")  # policies of their own: the ceiling and two floors
+CONTROLS_FILE = "controls/controls.json"  # in the run folder: relative path of each control
+REFERENCE_POLICIES = ("expert", "noop", "random")  # other policies: one ceiling and two floors
 _FLOORS = ("noop", "random")
-_WITHOUT_LANGUAGE = ("blank-instruction", "wrong-object")  # what the order of words does is no matter of reading alone
+# not in the language-use score: word order affects more than language use
+_WITHOUT_LANGUAGE = ("blank-instruction", "wrong-object")
 _WITHOUT_VISION = ("black-image",)
 
 
 @dataclass(frozen=True)
 class ControlRow:
-    """One control on the episodes that it has in common with the run, those with errors left out."""
+    """One control on the episodes in common with the run, without errors."""
 
     name: str
     success: Proportion
     episodes: int
-    drop: Difference  # of the run's success without what the control takes away: run less control
+    drop: Difference  # success lost in the control: run minus control
 
 
 @dataclass(frozen=True)
 class ControlReport:
-    """A run and its controls."""
+    """A run and its controls in one suite."""
 
     policy: str
     suite: str
     success: Proportion
     episodes: int
     rows: tuple[ControlRow, ...]
-    language_use: FractionLost  # of the success above the floor, what is lost without the right instruction
-    vision_use: FractionLost  # ... with black images
-    unreplaced: int = 0  # episodes with `wrong-object` in which there was none to speak of, and nothing was said
-    conditions: tuple[str, ...] = ()  # under which the run's numbers were made
+    language_use: FractionLost  # fraction of the success above the floor that is lost without the right instruction
+    vision_use: FractionLost  # the same with black images
+    unreplaced: int = 0  # episodes of `wrong-object` without another object to name, so with a blank instruction
+    conditions: tuple[str, ...] = ()  # evaluation conditions of the run
 
 
 def read_controls(folder: Path) -> list[ControlReport]:
-    """Return the run in `folder` beside its controls, suite by suite.
+    """Return the run in `folder` compared with its controls, per suite.
 
-    Raise `VlaBenchError` where it has none, and `IncomparableRunsError` where one was made in another way.
+    Raise `VlaBenchError` if it has none, and `IncomparableRunsError` if a control has another protocol or other scenes.
     """
     places = control_folders(folder)
     if not places:
-        raise VlaBenchError(f"{folder} has no controls. `vla-bench run ... --controls` makes them.")
+        raise VlaBenchError(f"{folder} has no controls. `vla-bench run ... --controls` runs them.")
     run = read_run(folder)
     made = {name: read_run(place) for name, place in places.items()}
     for control in made.values():
@@ -66,7 +67,7 @@ def read_controls(folder: Path) -> list[ControlReport]:
 
 
 def control_folders(folder: Path) -> dict[str, Path]:
-    """Return where the controls of a run lie, by name; nothing where it has none."""
+    """Return the folders of the controls of a run by name; empty if it has none."""
     path = folder / CONTROLS_FILE
     if not path.is_file():
         return {}
@@ -74,15 +75,17 @@ def control_folders(folder: Path) -> dict[str, Path]:
 
 
 def control_table(report: ControlReport) -> TextTable:
-    """Return the report as a table, with the two scores under it."""
+    """Return the report as a table with both scores as notes."""
     own = (report.policy, str(report.episodes), _rate_cell(report.success), "", "")
     rows = [(row.name, str(row.episodes), _rate_cell(row.success), *_drop_cells(row.drop)) for row in report.rows]
     scores = f"Language use {_score_text(report.language_use)}, vision use {_score_text(report.vision_use)}"
     meaning = (
-        "of the success above the floor (no motion, random), the share that is lost without the right instruction "
-        "(blank, wrong object: the better) and with black images, with 95 % intervals"
+        "fraction of the success above the floor (no motion, random) that is lost without the right instruction "
+        "(the better of blank and wrong object) and with black images, with 95 % intervals"
     )
-    rest = f"In {report.unreplaced} episodes of wrong-object there was no other thing to speak of, so nothing was said"
+    rest = (
+        f"In {report.unreplaced} episodes of wrong-object no other object could be named, so the instruction was blank"
+    )
     notes = (f"{scores}: {meaning}", *([rest] if report.unreplaced else []), *report.conditions)
     header = (f"{report.suite}: controls", "episodes", "success %", "lost, points", "95 % interval")
     return TextTable(f"{report.policy} on {report.suite}", header, (own, *rows), 1, notes)
@@ -118,7 +121,7 @@ def _control_row(name: str, own: pd.DataFrame, control: pd.DataFrame) -> Control
 
 
 def _fraction_lost(own: pd.DataFrame, frames: Mapping[str, pd.DataFrame], without: tuple[str, ...]) -> FractionLost:
-    """Return the score on the episodes that the run and all that it is compared with have in common."""
+    """Return the score on the episodes that the run and all its controls have in common."""
     columns = (*without, *_FLOORS)
     if not all(name in frames for name in columns):
         return FractionLost(math.nan, math.nan, math.nan)
@@ -128,13 +131,13 @@ def _fraction_lost(own: pd.DataFrame, frames: Mapping[str, pd.DataFrame], withou
 
 
 def _scored(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Return the successes of the episodes without error, by identity."""
+    """Return the success of each episode without error, by identity."""
     scored = episodes[episodes["outcome"] != "error"].set_index(list(KEY))
     return pd.DataFrame({"success": scored["outcome"] == "success", "instruction": scored["instruction"]})
 
 
 def _rate(scored: pd.DataFrame) -> Proportion:
-    """Return the mean of the tasks' success rates, as in the leaderboard."""
+    """Return the mean success rate of the tasks, as in the leaderboard."""
     tasks = scored.groupby("task")["success"]
     return fixed_tasks(tasks.sum().astype(int).tolist(), tasks.count().tolist())
 

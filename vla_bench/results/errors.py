@@ -40,11 +40,13 @@ class RunFolderError(VlaBenchError):
     """A folder that does not hold a readable run."""
 
     def __init__(self, folder: Path, problem: str) -> None:
-        super().__init__(f"{folder} is not a readable run: {problem}. `vla-bench run ... --output {folder}` makes one.")
+        super().__init__(
+            f"{folder} is not a readable run: {problem}. `vla-bench run ... --output {folder}` creates one."
+        )
 
 
 class IncomparableRunsError(VlaBenchError):
-    """Runs that must not stand in one table."""
+    """Runs that cannot be compared in one table."""
 
     def __init__(self, first: Path, second: Path, reason: str, differences: Sequence[str], advice: str) -> None:
         shown = [*differences[:_SHOWN_DIFFERENCES]]

@@ -22,7 +22,7 @@ FAILURE_COLUMNS: dict[str, type] = {
     "episode_index": int,
     "seed": int,
     "bucket": str,
-    "phase": str,  # the furthest reached
+    "phase": str,  # furthest phase reached
     "progress": float,
     "final_progress": float,
     "steps": int,
@@ -30,12 +30,12 @@ FAILURE_COLUMNS: dict[str, type] = {
     "disturbed": int,
     "path_length_m": float,
     "peak_force_n": float,
-    "path_over_expert": float,  # path length over the expert's in the same episode; nan where that is not known
-    "time_over_expert": float,  # likewise of control steps; a failed episode mostly has those of the horizon
-    "video": str,  # beside the ledger, where one was recorded
+    "path_over_expert": float,  # path length divided by the expert's in the same episode; NaN if unknown
+    "time_over_expert": float,  # the same for control steps; failed episodes usually reach the horizon
+    "video": str,  # in the run folder, if one was recorded
 }
 
-_BUCKETS: dict[str, Callable[[Row], bool]] = {  # the first that fits; see docs/ledger.md
+_BUCKETS: dict[str, Callable[[Row], bool]] = {  # first matching bucket; see docs/ledger.md
     "lost again what was reached": lambda one: _number(one, "final_progress") < _number(one, "progress"),
     "dropped it": lambda one: _number(one, "drops") > 0,
     "met some sub-goals": lambda one: _number(one, "progress") > 0,
@@ -52,17 +52,17 @@ class FailureReport:
     """The failed episodes of a run."""
 
     run: Run
-    table: pd.DataFrame  # a row each, `FAILURE_COLUMNS`, the most frequent bucket first
-    episodes: int  # of the run, errors left out
-    expert: Path | None  # the run that it is compared with
-    solved: tuple[float, float]  # of the episodes that succeeded: median path and time over the expert's
+    table: pd.DataFrame  # one row each, `FAILURE_COLUMNS`, most frequent bucket first
+    episodes: int  # of the run, without errors
+    expert: Path | None  # the run to compare with
+    solved: tuple[float, float]  # of successful episodes: median path and time divided by the expert's
 
 
 def read_failures(folder: Path, expert: Path | None = None) -> FailureReport:
-    """Return what went wrong in the run in `folder`, beside the expert's run on the same episodes.
+    """Return the failures of the run in `folder`, compared with the expert on the same episodes.
 
-    Without `expert` it is the one among the run's controls, if there is any. Raise `IncomparableRunsError` where that
-    was made under another protocol, or met other scenes.
+    Without `expert`, the expert among the controls of the run is used, if there is one. Raise `IncomparableRunsError`
+    if the expert run has another protocol or other scenes.
     """
     run = read_run(folder)
     expert = expert or control_folders(folder).get("expert")
@@ -82,7 +82,7 @@ def read_failures(folder: Path, expert: Path | None = None) -> FailureReport:
 
 
 def failure_table(report: FailureReport) -> TextTable:
-    """Return a row a bucket: how many episodes, of which tasks, and how long beside the expert's."""
+    """Return one row per bucket: number of episodes, tasks, and path and time relative to the expert."""
     table = report.table
     rows = [
         (
@@ -95,13 +95,13 @@ def failure_table(report: FailureReport) -> TextTable:
         )
         for bucket, part in table.groupby("bucket", sort=False)
     ]
-    header = ("what went wrong", "episodes", "share %", "path / expert", "time / expert", "tasks")
+    header = ("failure", "episodes", "fraction %", "path / expert", "time / expert", "tasks")
     title = f"{report.run.info.policy}: {len(table)} of {report.episodes} episodes failed"
     return TextTable(title, header, tuple(rows), left=1, conditions=_conditions(report))
 
 
 def episode_table(report: FailureReport) -> TextTable:
-    """Return a row for each failed episode, bucket after bucket, with the file of its video."""
+    """Return one row per failed episode, grouped by bucket, with its video file."""
     several = report.table["variant"].nunique() > 1 or (report.table["variant"] != "clean").any()
     rows = [
         (
@@ -119,7 +119,7 @@ def episode_table(report: FailureReport) -> TextTable:
         for row in report.table.to_dict("records")
     ]
     header = (
-        *("what went wrong", "episode", "video", "phase", "progress %", "steps", "path / expert"),
+        *("failure", "episode", "video", "phase", "progress %", "steps", "path / expert"),
         *("drops", "disturbed", "peak force [N]"),
     )
     return TextTable("Each failed episode", header, tuple(rows), left=4)
@@ -143,8 +143,8 @@ def failures_csv(reports: Sequence[FailureReport]) -> str:
 
 
 _EXPLANATION = (
-    "The first line of the table in docs/ledger.md that fits says what went wrong. `vla-bench rerun RUN EPISODE` runs "
-    "an episode again, `vla-bench branch RUN EPISODE --at STEP` lets the expert go on from a step."
+    "A failure is the first matching line of the table in docs/ledger.md. `vla-bench rerun RUN EPISODE` runs "
+    "an episode again, `vla-bench branch RUN EPISODE --at STEP` lets the expert continue from a step."
 )
 
 
@@ -152,11 +152,11 @@ def _conditions(report: FailureReport) -> tuple[str, ...]:
     suites = conditions_of([report.run])
     notes = [*(note for suite in report.run.suites for note in suites.get(suite, ())), provenance([report.run])]
     if report.expert is None:
-        return ("Path and time beside the expert's: not known, no run of the expert was given", *notes)
+        return ("Path and time relative to the expert: unknown, no run of the expert was given", *notes)
     path, time = (_ratio_cell(value) for value in report.solved)
     return (
-        "Path and time: medians over the expert's in the same episode",
-        f"In the episodes that succeeded: path {path}, time {time} times the expert's",
+        "Path and time: medians of the ratio to the expert in the same episode",
+        f"In successful episodes: path {path}, time {time} times the expert's",
         *notes,
     )
 
@@ -170,7 +170,7 @@ def _value_cell(value: float) -> str:
 
 
 def _compared_with_expert(run: Run, expert: Path | None) -> pd.DataFrame:
-    """Return the run's episodes with path and time over the expert's, NaN where these are not known."""
+    """Return the episodes of the run with path and time relative to the expert, NaN if unknown."""
     own = run.episodes.copy()
     own["path_over_expert"] = own["time_over_expert"] = math.nan
     if expert is None:

@@ -1,4 +1,4 @@
-"""Success rate against latency: the table, figure and page of runs that differ in nothing else."""
+"""Success rate against latency: table, figure and page of runs that differ only in latency."""
 
 import math
 import re
@@ -24,8 +24,8 @@ from vla_bench.results.text_tables import NO_VALUE, TextTable, markdown_table, m
 
 _LATENCY = "latency"
 _EXPLANATION = (
-    "Latency: from an observation to the first action that answers it, on a virtual clock; until then the robot stands "
-    "still, before every chunk of actions. Lost: against the least latency of the same policy, on the same episodes, "
+    "Latency: time from an observation to its first action, on a virtual clock; the robot stands still until then, "
+    "before every action chunk. Lost: compared with the smallest latency of the same policy, on the same episodes, "
     "with 95 % intervals"
 )
 _WIDTH_IN, _HEIGHT_IN, _DPI = 5.2, 3.4, 200
@@ -33,23 +33,24 @@ _WIDTH_IN, _HEIGHT_IN, _DPI = 5.2, 3.4, 200
 
 @dataclass(frozen=True)
 class LatencyPoint:
-    """The success of one policy in one suite at one latency, errors left out."""
+    """Success of one policy in one suite at one latency, without errors."""
 
     policy: str
     suite: str
-    latency: str  # as the protocol says it; nothing: the world waits
-    success: Proportion  # mean of the tasks
+    latency: str  # as in the protocol; empty: simulation waits for the policy
+    success: Proportion  # mean over tasks
     episodes: int
-    lost: Difference  # of the success at this policy's least latency, on the episodes of both; NaN for that one itself
+    # success lost compared with the smallest latency of the policy, on common episodes; NaN for the smallest
+    lost: Difference
 
     @property
     def mean_ms(self) -> float:
-        """The latency without its spread [ms]."""
+        """Mean latency [ms]."""
         return _mean_ms(self.latency)
 
 
 def read_latency_curve(folders: Sequence[Path]) -> list[LatencyPoint]:
-    """Return a point for each run and suite, by policy and latency.
+    """Return one point per run and suite, sorted by policy and latency.
 
     Raise `IncomparableRunsError` for runs whose protocols differ in more than the latency.
     """
@@ -68,7 +69,7 @@ def read_latency_curve(folders: Sequence[Path]) -> list[LatencyPoint]:
 
 
 def latency_conditions(folders: Sequence[Path]) -> tuple[str, ...]:
-    """Return under which conditions the points were made, but for the latency."""
+    """Return the evaluation conditions of the points, without the latency."""
     runs = [read_run(folder) for folder in folders]
     made = [
         replace(run, info=run.info.model_copy(update={"protocol": _without_latency(run.info.protocol)})) for run in runs
@@ -77,12 +78,12 @@ def latency_conditions(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def latency_ms(protocol: Mapping[str, JsonValue]) -> float:
-    """Return the mean latency of a protocol [ms]; 0 where the world waits."""
+    """Return the mean latency of a protocol [ms]; 0 if simulation waits for the policy."""
     return _mean_ms(str(protocol.get(_LATENCY) or ""))
 
 
 def latency_table(points: Sequence[LatencyPoint], conditions: Sequence[str] = ()) -> TextTable:
-    """Return the points as a table, with what stands under it."""
+    """Return the points as a table with its notes."""
     rows = [
         (
             point.policy,
@@ -106,7 +107,7 @@ def latency_page(folders: Sequence[Path]) -> str:
 
 
 def save_latency_curve(points: Sequence[LatencyPoint], path: Path) -> None:
-    """Draw success with its 95 % interval against the mean latency, a curve for each policy and suite."""
+    """Plot success with its 95 % interval against the mean latency, one curve per policy and suite."""
     with mpl.rc_context({"font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), layout="constrained")
         FigureCanvasAgg(figure)

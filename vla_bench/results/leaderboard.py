@@ -15,16 +15,14 @@ from vla_bench.results.statistics.paired import PairCounts, bounded_pairs, mcnem
 from vla_bench.results.statistics.proportions import fixed_tasks, sampled_tasks
 from vla_bench.results.statistics.sample_size import ALPHA
 
-# ~ Ranks of policies in one suite, from the episodes that each two of them met.
-
-_EPISODE_AND_SCENE = [*KEY, "scene_hash"]  # the same episode of two policies, and they began alike
+_EPISODE_AND_SCENE = [*KEY, "scene_hash"]  # the same episode of two policies with the same scene
 
 
 def rank_policies(episodes: pd.DataFrame, policies: Sequence[str], alpha: float = ALPHA) -> dict[str, Rank]:
-    """Return the ranks of `policies`, the best first, by exact McNemar tests of all pairs with Holm's adjustment.
+    """Return the ranks of `policies`, best first, by Holm-adjusted exact McNemar tests of all pairs.
 
-    `episodes` are those of one suite and variant. Nothing, where there is one policy alone, or where two have no
-    episode without an error in common.
+    `episodes` are those of one suite and variant. Empty for a single policy, or if two policies have no common episode
+    without an error.
     """
     outcomes = {policy: own.set_index(_EPISODE_AND_SCENE)["outcome"] for policy, own in episodes.groupby("policy")}
     pairs = list(combinations(policies, 2))
@@ -49,8 +47,6 @@ def _pairs_of_tasks(first: "pd.Series[str]", second: "pd.Series[str]") -> list[P
     return [bounded_pairs(part, theirs[part.index]).counted for _, part in ours.groupby(level="task")]
 
 
-# ~ The leaderboard as a frame: success rates with their intervals, a row for each policy and task.
-
 ALL_TASKS = "(all)"
 LEADERBOARD_COLUMNS: dict[str, type] = {
     "policy": str,
@@ -58,27 +54,27 @@ LEADERBOARD_COLUMNS: dict[str, type] = {
     "task": str,
     "episodes": int,  # recorded, errors included
     "errors": int,
-    "success_rate": float,  # of the episodes without error, 0..1; of (all): the mean of the tasks' rates
+    "success_rate": float,  # of the episodes without error, 0..1; for (all): mean over tasks
     "success_low": float,  # 95 % interval for other episodes of these tasks
     "success_high": float,
-    "sampled_low": float,  # of (all): 95 % interval for other tasks like these
+    "sampled_low": float,  # for (all): 95 % interval for other tasks like these
     "sampled_high": float,
     "success_if_errors_fail": float,
     "success_if_errors_succeed": float,
-    "mean_reward": float,  # this and what follows: of the episodes without error
+    "mean_reward": float,  # this and the following: of the episodes without error
     "std_reward": float,
     "mean_steps": float,
     "mean_progress": float,  # 0..1
     "variant": str,
     "missing": int,  # planned but not recorded yet
-    "rank": str,  # of (all): the ranks that the tests leave open, such as "1 to 2"; nothing where there is no ranking
-    "group": str,  # of (all): policies that share a letter were not told apart
+    "rank": str,  # for (all): range of ranks that the tests allow, such as "1 to 2"; empty without ranking
+    "group": str,  # for (all): policies that share a letter are not significantly different
 }
 _SUITE_COLUMNS = ("suite", "variant", "policy")
 
 
 class LeaderboardKey(NamedTuple):
-    """What one row of the leaderboard is about."""
+    """Key of a leaderboard row."""
 
     suite: str
     variant: str
@@ -96,9 +92,9 @@ def leaderboard(
 ) -> pd.DataFrame:
     """Return the leaderboard of the episodes in `frame`: per suite the best policy first, `(all)` after its tasks.
 
-    Errors count neither as success nor as failure; where there are any, a suite is not ranked, so its policies stand in
-    order of their names, unless `rank_with_errors`. The success rate of `(all)` is the mean of the tasks', the rest is
-    of all their episodes. `missing` says how many planned episodes are not in `frame`.
+    Errors count neither as success nor as failure. A suite with errors is not ranked and its policies are sorted by
+    name, unless `rank_with_errors`. The success rate of `(all)` is the mean over tasks; its other columns cover all
+    episodes. `missing` is the number of planned episodes that are not in `frame`.
     """
     lacking = dict(missing or {})
     pooled: dict[LeaderboardKey, int] = {}
@@ -118,7 +114,7 @@ def leaderboard(
 
 
 def missing_episodes(runs: Sequence[Run]) -> dict[LeaderboardKey, int]:
-    """Count the episodes that the runs planned and have not recorded yet."""
+    """Return the number of planned episodes that are not recorded yet, per row."""
     counts: dict[LeaderboardKey, int] = {}
     for run in runs:
         for item, count in run.missing():
@@ -128,7 +124,7 @@ def missing_episodes(runs: Sequence[Run]) -> dict[LeaderboardKey, int]:
 
 
 def unranked(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the suites and variants in which episodes ended in an error: their order of policies means nothing."""
+    """Return the suites and variants with errors, in which the order of policies has no meaning."""
     broken = table[table["errors"] > 0]
     return list(dict.fromkeys(zip(broken["suite"], broken["variant"], strict=True)))
 
@@ -136,7 +132,7 @@ def unranked(table: pd.DataFrame) -> list[tuple[str, str]]:
 def _rows(
     frame: pd.DataFrame, parts: Mapping[LeaderboardKey, pd.DataFrame], missing: Mapping[LeaderboardKey, int]
 ) -> list[dict[str, str | int | float]]:
-    """Return a row for each cell that has episodes, or should have."""
+    """Return one row per key with recorded or missing episodes."""
     nothing = frame.iloc[:0]
     return [_row(cell, parts.get(cell, nothing), missing.get(cell, 0)) for cell in {**parts, **missing}]
 
@@ -154,13 +150,13 @@ def _row(cell: LeaderboardKey, episodes: pd.DataFrame, missing: int) -> dict[str
         "mean_steps": mean_and_std(scored["steps"])[0],
         "mean_progress": mean_and_std(scored["progress"])[0],
         "missing": missing,
-        "rank": "",  # when all are known
+        "rank": "",  # filled in once all rows are known
         "group": "",
     }
 
 
 def _success(cell: LeaderboardKey, episodes: pd.DataFrame) -> dict[str, float]:
-    """Return the success rate, which of several tasks is the mean of theirs, with its intervals and bounds."""
+    """Return the success rate (mean over tasks) with its intervals and bounds."""
     counts = episodes.groupby("task")["outcome"].value_counts().unstack(fill_value=0)
     successes, failures, errors = (
         counts.get(outcome, pd.Series(0, counts.index)).tolist() for outcome in ("success", "failure", "error")
@@ -194,7 +190,7 @@ def _ordered(table: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
 
 
 def _ranked(table: pd.DataFrame, frame: pd.DataFrame, rank_with_errors: bool) -> pd.DataFrame:
-    """Fill in the ranks of the suites that have a ranking."""
+    """Return the table with the ranks of all ranked suites."""
     ranked = table.copy()
     without = set() if rank_with_errors else set(unranked(table))
     overall = table[table["task"] == ALL_TASKS]

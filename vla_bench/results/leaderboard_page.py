@@ -1,4 +1,4 @@
-"""The leaderboard's files: tables, the figure of success rates, and the HTML report."""
+"""Leaderboard files: tables, figure of success rates and HTML report (without network or server)."""
 
 import base64
 import os
@@ -26,15 +26,13 @@ from vla_bench.results.run_info import Session
 from vla_bench.results.runs import Run, error_groups, merged_episodes, read_comparable_runs
 from vla_bench.results.text_tables import TextTable, markdown_table, markdown_text
 
-# ~ The leaderboard as a figure: success rate and its interval for each task and policy.
-
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")  # Okabe-Ito, mostly
-_MARKERS = "osD^vPX*"  # policies stay apart in black and white
-_WIDTH_IN = 6.8  # of a page's text
-_STEP_IN = 0.13  # from one policy's interval to the next
-_GAP_IN = 0.19  # more, from one task to the next
-_PANEL_IN = 0.75  # around the rows of a panel: title, axis and its label
-_LEGEND_IN = 0.3  # height of one line of the legend
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")  # mostly Okabe-Ito
+_MARKERS = "osD^vPX*"  # policies are distinguishable in black and white
+_WIDTH_IN = 6.8  # text width of a page
+_STEP_IN = 0.13  # between the intervals of two policies
+_GAP_IN = 0.19  # additional distance between two tasks
+_PANEL_IN = 0.75  # title, axis and label of a panel
+_LEGEND_IN = 0.3  # height of a legend line
 _LEGEND_COLUMNS = 4
 _PNG_DPI = 200
 _TEXT_COLOR = "#222222"
@@ -44,7 +42,7 @@ FIGURE_STYLE = {
     "font.family": "sans-serif",
     "font.size": 9.0,
     "text.color": _TEXT_COLOR,
-    "text.parse_math": False,  # names may hold a dollar
+    "text.parse_math": False,  # names may contain a dollar sign
     "axes.edgecolor": "#888888",
     "axes.labelcolor": _TEXT_COLOR,
     "xtick.color": _TEXT_COLOR,
@@ -52,15 +50,16 @@ FIGURE_STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
-    "pdf.fonttype": 42,  # fonts stay text
+    "pdf.fonttype": 42,  # embed fonts as text
 }
 
 
 def save_success_figure(table: pd.DataFrame, path: Path) -> None:
-    """Draw the leaderboard's success rates, a panel for each suite, and save them as PNG or PDF."""
+    """Plot the success rates, one panel per suite, and save the figure as PNG or PDF."""
     with mpl.rc_context(FIGURE_STYLE):  # type: ignore[arg-type]
         figure = _success_figure(table)
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": ""}  # same table, same file
+        # equal tables give equal files
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": ""}
         figure.savefig(path, dpi=_PNG_DPI, metadata=metadata)
 
 
@@ -82,7 +81,7 @@ def _success_figure(table: pd.DataFrame) -> Figure:
 
 
 def _plot_panel(panel: Axes, title: str, part: pd.DataFrame, policies: Sequence[str]) -> None:
-    """Draw one suite: a band for each task, in it an interval for each policy, the best policy on top. Unit: inch."""
+    """Plot one suite: a band per task with one interval per policy, best policy on top. Unit: inch."""
     tasks = _task_order(part)
     present = list(dict.fromkeys(part["policy"]))
     band = _band_height(part)
@@ -97,7 +96,7 @@ def _plot_panel(panel: Axes, title: str, part: pd.DataFrame, policies: Sequence[
     panel.get_yticklabels()[-1].set_fontweight("bold")
     panel.tick_params(axis="y", length=0)
     panel.set_ylim(len(tasks) * band, 0.0)
-    panel.set_xlim(-2.0, 102.0)  # room for a marker at either end
+    panel.set_xlim(-2.0, 102.0)  # space for markers at both ends
     panel.set_xticks(range(0, 101, 20))
     panel.grid(axis="x", color=_GRID_COLOR, linewidth=0.6)
     panel.set_axisbelow(True)
@@ -105,22 +104,22 @@ def _plot_panel(panel: Axes, title: str, part: pd.DataFrame, policies: Sequence[
 
 
 def _plot_intervals(panel: Axes, rows: pd.DataFrame, y: "pd.Series[float]", style: Line2D) -> None:
-    """Draw one policy's intervals at the heights `y`; hollow markers where planned episodes are missing."""
-    colour = style.get_color()
-    panel.hlines(y, 100.0 * rows["success_low"], 100.0 * rows["success_high"], color=colour, linewidth=1.4, zorder=3)
-    for unfinished, face in ((False, colour), (True, "white")):
+    """Plot the intervals of one policy at the heights `y`; hollow markers if planned episodes are missing."""
+    color = style.get_color()
+    panel.hlines(y, 100.0 * rows["success_low"], 100.0 * rows["success_high"], color=color, linewidth=1.4, zorder=3)
+    for unfinished, face in ((False, color), (True, "white")):
         chosen = (rows["missing"] > 0) == unfinished
         rates = 100.0 * rows.loc[chosen, "success_rate"]
-        (points,) = panel.plot(rates, y[chosen], color=colour, linestyle="none", marker=style.get_marker(), zorder=4)
+        (points,) = panel.plot(rates, y[chosen], color=color, linestyle="none", marker=style.get_marker(), zorder=4)
         points.set(markersize=5.0, markerfacecolor=face, clip_on=False, in_layout=False)
 
 
 def _line_style(policies: Sequence[str], policy: str) -> Line2D:
     """Return the line style of `policy`, which is the same in every panel."""
     number = policies.index(policy)
-    colour = _COLORS[number % len(_COLORS)]
-    marker = _MARKERS[(number + number // len(_COLORS)) % len(_MARKERS)]  # shifted each time the colours come again
-    return Line2D([], [], color=colour, marker=marker, markersize=5.0, linewidth=1.4, label=policy)
+    color = _COLORS[number % len(_COLORS)]
+    marker = _MARKERS[(number + number // len(_COLORS)) % len(_MARKERS)]  # shifted with every repetition of the colors
+    return Line2D([], [], color=color, marker=marker, markersize=5.0, linewidth=1.4, label=policy)
 
 
 def _task_order(part: pd.DataFrame) -> list[str]:
@@ -139,18 +138,16 @@ def _panel_height(part: pd.DataFrame) -> float:
     return _PANEL_IN + _band_height(part) * len(_task_order(part))
 
 
-# ~ The report: one HTML page that needs no network and no server.
-
 _TEMPLATE = "report.html.j2"
 
 
 @dataclass(frozen=True)
 class FailurePhase:
-    """How often episodes of one policy and suite failed in one phase."""
+    """Number of failed episodes of one policy and suite in one phase."""
 
     phase: str
     count: int
-    share: float  # of the failures, 0..1
+    share: float  # fraction of the failures, 0..1
 
 
 def report_page(
@@ -163,9 +160,9 @@ def report_page(
     figure: Path,
     output: Path,
 ) -> str:
-    """Return the page with the compact and the full table of each of `suites`, and the tables of the runs' controls.
+    """Return the HTML page with the compact and the full table of each suite and the tables of controls.
 
-    Its links lead from `output`, the folder it will lie in, to the runs' files.
+    Links to the files of the runs are relative to `output`, the folder of the page.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -190,7 +187,7 @@ def report_page(
 
 
 def failure_phases(frame: pd.DataFrame) -> dict[tuple[str, str], list[FailurePhase]]:
-    """Return for each suite and policy in which phases its failed episodes ended, the most frequent first."""
+    """Return the phases in which failed episodes ended, most frequent first, by suite and policy."""
     failed = frame[frame["outcome"] == "failure"]
     phases = {}
     for (suite, policy), part in failed.groupby(["suite", "policy"]):
@@ -207,24 +204,21 @@ def _commit_text(session: Session) -> str:
     return session.git.commit[:12] + (" with uncommitted changes" if session.git.dirty else "")
 
 
-# ~ The files that a leaderboard is published as.
-
-
 @dataclass(frozen=True)
 class LeaderboardFiles:
-    """What `write_leaderboard` made."""
+    """Files and data written by `write_leaderboard`."""
 
     table: pd.DataFrame
-    conditions: dict[str, tuple[str, ...]]  # by suite: under which its numbers were made
-    notes: tuple[str, ...]  # what a reader must know: unfinished runs, unpaired episodes, ...
+    conditions: dict[str, tuple[str, ...]]  # evaluation conditions by suite
+    notes: tuple[str, ...]  # warnings: unfinished runs, unpaired episodes, ...
     csv: Path
     markdown: Path
     latex: Path  # policies x tasks
-    latex_full: Path  # a row for each policy and task
+    latex_full: Path  # one row per policy and task
     png: Path
     pdf: Path
     report: Path
-    controls: tuple[TextTable, ...] = ()  # of the runs that have controls
+    controls: tuple[TextTable, ...] = ()  # of runs with controls
 
     def suites(self) -> list[tuple[TextTable, TextTable]]:
         """Return the compact and the full table of each suite."""
@@ -236,12 +230,12 @@ class LeaderboardFiles:
 
     @property
     def controls_markdown(self) -> Path:
-        """The page of the runs' controls, which is there where a run has any."""
+        """The page of controls; it exists if a run has any."""
         return self.markdown.with_name("controls.md")
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every file."""
+        """All files."""
         controls = (self.controls_markdown,) if self.controls else ()
         return (*controls, self.report, self.csv, self.markdown, self.latex, self.latex_full, self.png, self.pdf)
 
@@ -249,7 +243,7 @@ class LeaderboardFiles:
 def write_leaderboard(
     run_folders: Iterable[Path | str], output: Path, *, rank_with_errors: bool = False
 ) -> LeaderboardFiles:
-    """Write the runs' leaderboard as CSV, Markdown, LaTeX, figure and report page into the folder `output`."""
+    """Write the leaderboard of the runs as CSV, Markdown, LaTeX, figure and report into the folder `output`."""
     runs = read_comparable_runs(run_folders)
     frame = merged_episodes(runs)
     table = leaderboard(frame, missing_episodes(runs), rank_with_errors=rank_with_errors)

@@ -19,19 +19,19 @@ from vla_bench.results.text_tables import (
 )
 
 _GROUP = "group"
-_MAX_TASK_COLUMNS = 5  # tasks that fit beside each other on a page; more of them go down the page
+_MAX_TASK_COLUMNS = 5  # tasks that fit next to each other on a page; with more, tasks become rows
 
 
-Row = Mapping[Hashable, Any]  # one row of the leaderboard: its columns are of several types
+Row = Mapping[Hashable, Any]  # one row of the leaderboard, with columns of several types
 
 
 Conditions = Mapping[str, tuple[str, ...]]  # by suite
 
 
 def compact_tables(table: pd.DataFrame, conditions: Conditions | None = None) -> tuple[TextTable, ...]:
-    """Return one small table a suite: success in percent with its interval, policies by tasks.
+    """Return one compact table per suite: success in percent with its interval, policies by tasks.
 
-    Policies go down the page, except where the tasks are too many to stand side by side.
+    Rows are policies, or tasks if there are too many for columns.
     """
     return tuple(
         _with_conditions(conditions, part, _compact_table(title, part)) for title, part in suite_sections(table)
@@ -39,17 +39,17 @@ def compact_tables(table: pd.DataFrame, conditions: Conditions | None = None) ->
 
 
 def full_tables(table: pd.DataFrame, conditions: Conditions | None = None) -> tuple[TextTable, ...]:
-    """Return one table a suite with a row for each policy and task and every measure."""
+    """Return one table per suite with one row per policy and task and all measures."""
     return tuple(_with_conditions(conditions, part, _full_table(title, part)) for title, part in suite_sections(table))
 
 
 def leaderboard_csv(table: pd.DataFrame) -> str:
-    """Return the leaderboard with all its columns; rates are 0..1."""
+    """Return the leaderboard as CSV with all columns; rates are 0..1."""
     return table.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
 def leaderboard_markdown(table: pd.DataFrame, notes: Sequence[str] = (), conditions: Conditions | None = None) -> str:
-    """Return a page with the compact and the full tables."""
+    """Return a Markdown page with the compact and the full tables."""
     parts = ["# Leaderboard", LEADERBOARD_CAPTION, "\n".join(f"- {markdown_text(note)}" for note in notes)]
     for small, large in zip(compact_tables(table, conditions), full_tables(table, conditions), strict=True):
         parts.append(f"## {markdown_text(small.title)}")
@@ -69,10 +69,10 @@ def latex_full(table: pd.DataFrame, conditions: Conditions | None = None) -> str
 
 
 def success_cell(row: Row) -> str:
-    """Return `58.3 [45.7, 69.9]`: percent and 95 % interval, with a mark where planned episodes are missing.
+    """Return `58.3 [45.7, 69.9]`: percent and 95 % interval, with a mark if planned episodes are missing.
 
-    Where episodes ended in an error, what the rate would be with these as failures and as successes stands behind it:
-    `58.3 [45.7, 69.9]† (2 errors: 50.0 to 53.3)`.
+    With errors, the rates with errors as failures and as successes are appended: `58.3 [45.7, 69.9]† (2 errors: 50.0
+    to 53.3)`.
     """
     rate, low, high = (row[f"success_{name}"] for name in ("rate", "low", "high"))
     shown = NO_VALUE if math.isnan(rate) else f"{100 * rate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
@@ -84,16 +84,16 @@ def success_cell(row: Row) -> str:
 
 
 def suite_sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield a title and the rows of each suite, and of each variant where there are several."""
+    """Yield title and rows of each suite, and of each variant if there are several."""
     several = table["variant"].nunique() > 1
     for (suite, variant), part in table.groupby(["suite", "variant"], sort=False):
         yield (f"{suite} ({variant})" if several or variant != "clean" else str(suite)), part
 
 
 LEADERBOARD_CAPTION = (
-    "Success rate in percent with its 95 % interval for other episodes of these tasks (Wilson). (all): the mean of the "
+    "Success rate in percent with its 95 % interval for other episodes of these tasks (Wilson). (all): the mean over "
     "tasks; as a sample: its interval for other tasks like these (task-clustered bootstrap). Policies that share a "
-    "group were not told apart (exact McNemar tests, Holm)."
+    "group are not significantly different (exact McNemar tests, Holm)."
 )
 
 

@@ -146,7 +146,7 @@ def _columns_in_file(connection: sqlite3.Connection) -> list[str]:
 
 
 def _checked_rows(connection: sqlite3.Connection, path: Path) -> list[tuple[Any, ...]]:
-    """Return the values of every row in order of identity; raise `LedgerError` where a row was changed."""
+    """Return the values of every row in order of identity; raise `LedgerError` if a row was changed."""
     names = _columns_in_file(connection)
     query = f"SELECT {', '.join(names)}, {_DIGEST} FROM episodes ORDER BY {', '.join(KEY)}"
     rows = connection.execute(query).fetchall()

@@ -21,21 +21,21 @@ from vla_bench.results.pairing import read_paired_runs
 from vla_bench.results.robustness import write_robustness
 from vla_bench.results.runs import Run, read_run
 
-_TEXT_SUFFIXES = (".md", ".csv", ".tex")  # a figure depends on the fonts, the report on where the runs lie
+_TEXT_SUFFIXES = (".md", ".csv", ".tex")  # figures depend on fonts, and the report on the location of the runs
 _OPTIONAL_PAGES = re.compile(r"(comparison|controls|failures|latency|robustness(-.+)?)\.(md|csv|tex|png)")
 _EXPERT = "expert"
 
 
 @dataclass(frozen=True)
 class WrittenPages:
-    """What `write_pages` made."""
+    """Files and data written by `write_pages`."""
 
     leaderboard: LeaderboardFiles
     others: tuple[Path, ...]
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every file."""
+        """All files."""
         return (*self.leaderboard.paths, *self.others)
 
 
@@ -46,12 +46,12 @@ def write_pages(
     rank_with_errors: bool = False,
     names: Mapping[str, str] | None = None,
 ) -> WrittenPages:
-    """Write into `output` every table, figure and page that the runs make.
+    """Write every table, figure and page of the runs into `output`.
 
-    The leaderboard is of the runs of the least latency, with controls where a run has them. Two and more of these make
-    a comparison, failed episodes the page of failures, runs of several latencies the curve, perturbed episodes beside
-    their certificates the robustness; `names` are shorter ones of perturbations. Raise `IncomparableRunsError` for runs
-    whose protocols differ in more than the latency.
+    The leaderboard covers the runs with the smallest latency, with their controls. Two or more of these also give a
+    comparison, failed episodes the page of failures, several latencies the latency curve, and perturbed episodes with
+    certificates the robustness page; `names` are short names of perturbations. Raise `IncomparableRunsError` for runs
+    whose protocols differ in more than latency.
     """
     runs = [read_run(folder) for folder in folders]
     ranked = _least_latency(runs)
@@ -68,10 +68,10 @@ def stale_pages(
     rank_with_errors: bool = False,
     names: Mapping[str, str] | None = None,
 ) -> tuple[list[Path], dict[Path, str]]:
-    """Compare the text pages in `folder` with what the runs' ledgers make.
+    """Compare the text pages in `folder` with the pages generated from the ledgers of the runs.
 
-    Return those that are there, and for those that are not the same the first line that differs. A page of a kind that
-    only some runs make is not the same where these do not make it.
+    Return the existing pages, and the first differing line of each page that differs. A page that these runs do not
+    generate counts as different.
     """
     with tempfile.TemporaryDirectory() as temporary:
         made = write_pages(folders, Path(temporary), rank_with_errors=rank_with_errors, names=names).paths
@@ -79,7 +79,7 @@ def stale_pages(
         lines = {folder / path.name: _first_difference(folder / path.name, path) for path in compared}
         others = {path.name for path in folder.glob("*")} - {path.name for path in made}
         left = [folder / name for name in sorted(others) if _OPTIONAL_PAGES.fullmatch(name)]
-        lines |= dict.fromkeys(left, "left over: these runs do not make it")
+        lines |= dict.fromkeys(left, "not generated from these runs")
     return list(lines), {path: line for path, line in lines.items() if line}
 
 
@@ -91,7 +91,7 @@ def _least_latency(runs: Sequence[Run]) -> list[Run]:
 def _comparison(runs: Sequence[Run], output: Path) -> list[Path]:
     episodes = [set(run.episodes[list(KEY)].itertuples(index=False, name=None)) for run in runs]
     if len(runs) < 2 or not set.intersection(*episodes):
-        return []  # the leaderboard's notes say so
+        return []  # the notes of the leaderboard report it
     found = compare(read_paired_runs([run.folder for run in runs]))
     texts = {
         ".md": comparison_page.comparison_markdown,
@@ -115,7 +115,7 @@ def _failures(runs: Sequence[Run], output: Path) -> list[Path]:
 
 
 def _expert_run(run: Run, expert: Path | None) -> Path | None:
-    """Return the expert's run beside this one: its control, or the one among the runs."""
+    """Return the expert run for comparison: a control of the run, or one of the runs."""
     return control_folders(run.folder).get(_EXPERT) or expert
 
 
@@ -151,7 +151,7 @@ def _first_difference(there: Path, made: Path) -> str:
     pairs = zip_longest(there.read_text(encoding="utf-8").split("\n"), made.read_text(encoding="utf-8").split("\n"))
     for number, (old, new) in enumerate(pairs, start=1):
         if old != new:
-            return f"line {number} reads {_quoted(old)}, the ledgers make {_quoted(new)}"
+            return f"line {number} is {_quoted(old)}, but the ledgers give {_quoted(new)}"
     return ""
 
 

@@ -6,13 +6,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
-# ~ What differs between two pieces of plain data, in words.
-
 _MAX_VALUE_LENGTH = 80
 
 
 def differing_fields(first: object, second: object, name: str = "") -> list[str]:
-    """List the fields whose values differ, as `protocol.rendering: "fast", then "faithful"`."""
+    """Return the fields whose values differ, as `protocol.rendering: "fast", then "faithful"`."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         names = list(dict.fromkeys([*first, *second]))
         parts = [(f"{name}.{key}" if name else key, first.get(key), second.get(key)) for key in names]
@@ -27,38 +25,36 @@ def _value_text(value: object) -> str:
     return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}..."
 
 
-# ~ The protocol that is stamped on every run: when two of them may be compared, and how one reads under a table.
-
 Protocol = Mapping[str, JsonValue]
 
-POLICY_INTERFACE = "policy_interface"  # what one policy sees and how it acts: its own affair, and printed
+# inputs and action execution of one policy: recorded, but not compared between policies
+POLICY_INTERFACE = "policy_interface"
 _TASKS = "tasks"
 
 
 def protocol_differences(first: Protocol, second: Protocol) -> list[str]:
-    """List the conditions that differ between runs of different policies, `protocol.rendering: ...`.
+    """Return the conditions that differ between runs of different policies, `protocol.rendering: ...`.
 
-    What a policy sees and how much of a chunk it executes belongs to the policy. Of the tasks only those count that
-    both runs have.
+    Inputs and chunk execution belong to the policy and are not compared. Only common tasks are compared.
     """
     common = set(_rules(first)) & set(_rules(second))
     return differing_fields(_conditions(first, common), _conditions(second, common), "protocol")
 
 
 def full_protocol_differences(first: Protocol, second: Protocol) -> list[str]:
-    """List what differs between two runs of one policy: the conditions, and what it sees and how it acts."""
+    """Return what differs between two runs of one policy: conditions, inputs and chunk execution."""
     interfaces = (_section(first, POLICY_INTERFACE), _section(second, POLICY_INTERFACE))
     return [*protocol_differences(first, second), *differing_fields(*interfaces, f"protocol.{POLICY_INTERFACE}")]
 
 
 def merged_protocol(first: Protocol, second: Protocol) -> dict[str, JsonValue]:
-    """Return the protocol of a run that was continued, perhaps with more tasks."""
+    """Return the protocol of a resumed run, possibly with additional tasks."""
     rules: dict[str, JsonValue] = {**_rules(first), **_rules(second)}
     return {**first, **({_TASKS: rules} if rules else {})}
 
 
 def protocol_line(protocol: Protocol, suite: str) -> str:
-    """Return the conditions of one suite in a line of text."""
+    """Return the conditions of one suite as one line of text."""
     rules = [rule for task, rule in _rules(protocol).items() if task.partition(".")[0] == suite]
     parts = [f"{name} {value}" for name, value in protocol.items() if name not in (_TASKS, POLICY_INTERFACE) and value]
     for name in dict.fromkeys(name for rule in rules for name in rule):
@@ -68,7 +64,7 @@ def protocol_line(protocol: Protocol, suite: str) -> str:
 
 
 def interface_text(protocol: Protocol) -> str:
-    """Return what a policy sees and how it acts in a few words."""
+    """Return inputs and action execution of a policy as a short text."""
     interface: Mapping[str, Any] = _section(protocol, POLICY_INTERFACE)
     if not interface:
         return "not recorded"

@@ -25,41 +25,39 @@ from vla_bench.results.statistics.paired import PairCounts, mcnemar_exact, mean_
 from vla_bench.results.statistics.proportions import fixed_tasks
 from vla_bench.results.text_tables import NO_VALUE, TextTable, markdown_table, markdown_text
 
-# ~ What perturbations cost, from the ledgers alone: each perturbed episode beside the clean one of the same scene.
-
 ROBUSTNESS_COLUMNS: dict[str, type] = {
     "policy": str,
     "suite": str,
     "variant": str,  # the perturbation
-    "task": str,  # (all): the suite's average, each task counting alike
-    "pairs": int,  # scenes met both clean and perturbed
-    "certified": float,  # share of the perturbed episodes tried that the expert solves, 0..1
-    "replaced": int,  # episodes that it does not solve, replaced by later indices
+    "task": str,  # (all): the suite average with equal weight of each task
+    "pairs": int,  # scenes with a clean and a perturbed episode
+    "certified": float,  # fraction of the tried perturbed episodes that the expert solves, 0..1
+    "replaced": int,  # episodes that the expert does not solve, replaced by later indices
     "clean_rate": float,  # 0..1, of those pairs
     "perturbed_rate": float,
-    "perturbed_low": float,  # Wilson's interval; of (all): of the tasks' average, as in the leaderboard
+    "perturbed_low": float,  # Wilson interval; for (all): of the mean over tasks, as in the leaderboard
     "perturbed_high": float,
-    "drop": float,  # clean less perturbed, -1..1, with its 95 % interval
+    "drop": float,  # clean minus perturbed, -1..1, with its 95 % interval
     "drop_low": float,
     "drop_high": float,
     "p": float,  # exact McNemar, two-sided
-    "p_holm": float,  # adjusted over the suite's perturbations; of a task: over its tasks as well
+    "p_holm": float,  # adjusted over the perturbations of the suite; for a task also over tasks
 }
 _PAIR_COLUMNS = ("suite", "task", "episode_index", "seed")
 
 
 def read_robustness(run: Path) -> pd.DataFrame:
-    """Return a row for each perturbation and task, and one for all tasks.
+    """Return one row per perturbation and task, and one for all tasks.
 
-    Episodes that ended in an error of the harness are left out with their twins. Raise `VlaBenchError` without clean
-    episodes, without certificates, or where the policy met another scene than the certified one.
+    Pairs with an episode that ended in an error are excluded. Raise `VlaBenchError` without clean episodes, without
+    certificates, or if a scene differs from the certified one.
     """
     policy, certificates = read_run(run), read_certificates(run / CERTIFICATES_NAME)
     _require_same_scenes(run, policy.episodes, certificates)
     episodes = policy.episodes[policy.episodes["outcome"] != "error"]
     clean = episodes[episodes["variant"] == CLEAN].set_index(list(_PAIR_COLUMNS))["outcome"] == "success"
     if clean.empty:
-        raise VlaBenchError(f"{run} holds no clean episodes to compare perturbed ones with.")
+        raise VlaBenchError(f"{run} has no clean episodes to compare perturbed episodes with.")
     rows = []
     for (suite, variant), part in episodes[episodes["variant"] != CLEAN].groupby(["suite", "variant"], sort=False):
         perturbed = part.set_index(list(_PAIR_COLUMNS))["outcome"] == "success"
@@ -79,7 +77,7 @@ def read_robustness(run: Path) -> pd.DataFrame:
 
 
 def robustness_table(table: pd.DataFrame, names: Mapping[str, str] | None = None) -> TextTable:
-    """Return the averages over tasks, the costliest perturbation first; `names` are shorter ones of perturbations."""
+    """Return the averages over tasks, largest drop first; `names` are short names of perturbations."""
     averages = table[table["task"] == ALL_TASKS].sort_values("drop", ascending=False, kind="stable")
     rows = [
         (
@@ -98,9 +96,9 @@ def robustness_table(table: pd.DataFrame, names: Mapping[str, str] | None = None
     header = ("perturbation", "pairs", "certified", "replaced", "clean", "perturbed", "drop", "p (Holm)")
     note = (
         "Success in percent on the same scenes, with 95 % intervals; the drop in percentage points, paired. Certified: "
-        "share of the perturbed episodes tried that the expert solves; only those are used, and each of the others is "
-        "replaced by that of the next index, where there is one. p: exact McNemar test, adjusted "
-        "over the perturbations by Holm's method."
+        "fraction of the tried perturbed episodes that the expert solves; only those are used, each of the others is "
+        "replaced by the episode of the next index, if there is one. p: exact McNemar test, Holm-adjusted "
+        "over the perturbations."
     )
     return TextTable(f"Robustness of {policy}", header, tuple(rows), left=1, conditions=(note,))
 
@@ -138,23 +136,21 @@ def _certified_fractions(certificates: pd.DataFrame, suite: str, variant: str) -
 
 
 def _require_same_scenes(run: Path, episodes: pd.DataFrame, certificates: pd.DataFrame) -> None:
-    """Raise `VlaBenchError` where an episode has no certificate, or began otherwise than the certified one."""
+    """Raise `VlaBenchError` if an episode has no certificate or another scene than the certified one."""
     key = [*_PAIR_COLUMNS, "variant"]
     judged = episodes[episodes["outcome"] != "error"]
     both = judged.merge(certificates[certificates["solved"]], how="left", on=key, suffixes=("", "_certified"))
     others = both[both["scene_hash"] != both["scene_hash_certified"]]
     if not others.empty:
         first = others.iloc[0]
-        certified = first["scene_hash_certified"]  # NaN where there is none
+        certified = first["scene_hash_certified"]  # NaN without certificate
         if isinstance(certified, str) and (kinds := other_kind_of_scene_hash(first["scene_hash"], certified)):
             raise VlaBenchError(f"The scenes of {run} cannot be compared with its certificates: {kinds}. Run it again.")
         raise VlaBenchError(
-            f"{len(others)} episodes of {run} began otherwise than their certificates say, such as {first['task']}/"
-            f"{first['variant']}/{first['episode_index']}: the code has changed between. Measure into another folder."
+            f"{len(others)} episodes of {run} have other scenes than their certificates, such as {first['task']}/"
+            f"{first['variant']}/{first['episode_index']}: the code has changed in between. Use another output folder."
         )
 
-
-# ~ The drops as a figure: a panel of severities, a line an axis.
 
 _PANEL_COLUMNS = 4
 _PANEL_SIZE_IN = (1.75, 1.5)
@@ -162,10 +158,10 @@ _LINE_COLOR = "#0072B2"
 
 
 def save_robustness_figure(table: pd.DataFrame, path: Path, names: Mapping[str, str] | None = None) -> bool:
-    """Draw the drop against the severity of each axis and named set, with its interval, and save it.
+    """Plot the drop with its interval against the severity of each axis and named set, and save the figure.
 
-    `names` are shorter ones of perturbations, as `set-severity`. Return whether there was anything to draw: what is
-    neither a single axis nor a named set has no severity.
+    `names` are short names of perturbations, as `set-severity`. Return whether there was anything to plot: only single
+    axes and named sets have a severity.
     """
     single = table[table["task"] == ALL_TASKS].copy()
     single["variant"] = single["variant"].replace(dict(names or {})).str.replace("-", "=")
@@ -196,13 +192,10 @@ def save_robustness_figure(table: pd.DataFrame, path: Path, names: Mapping[str, 
     return True
 
 
-# ~ The page, the numbers and the figure of what perturbations cost a policy, from the ledgers alone.
-
-
 def write_robustness(run: Path, stem: Path, names: Mapping[str, str] | None = None) -> list[Path]:
-    """Write `stem` with .md, .csv and, where there is anything to draw, .png for a run's folder; return the files.
+    """Write `stem` with .md, .csv and, if there is anything to plot, .png for a run folder; return the files.
 
-    `names` are shorter ones of perturbations.
+    `names` are short names of perturbations.
     """
     table = read_robustness(run)
     with written_whole(stem.with_name(f"{stem.name}.csv")) as path:
@@ -215,7 +208,7 @@ def write_robustness(run: Path, stem: Path, names: Mapping[str, str] | None = No
 
 
 def robustness_notes(folder: Path) -> tuple[str, ...]:
-    """Return the conditions of the run, and which tasks have no episode of a perturbation."""
+    """Return the conditions of the run, and the tasks without episodes of a perturbation."""
     run = read_run(folder)
     tasks = set(run.episodes["task"])
     there = run.episodes.groupby("variant")["task"].agg(set)

@@ -20,7 +20,7 @@ from vla_bench.results.protocols import differing_fields, full_protocol_differen
 
 RUN_INFO_NAME = "run.json"
 
-_PACKAGES = (  # what can change an episode
+_PACKAGES = (  # packages that can change an episode
     "vla-bench",
     "numpy",
     "mujoco",
@@ -32,8 +32,8 @@ _PACKAGES = (  # what can change an episode
     "peft",
     "pillow",
 )
-_REPOSITORY = Path(__file__).resolve().parents[2]  # if the package runs from one
-_SOURCES = ("vla_bench", "envs", "tasks", "policies")  # what in the clone can change an episode
+_REPOSITORY = Path(__file__).resolve().parents[2]  # root of the clone, if the package runs from one
+_SOURCES = ("vla_bench", "envs", "tasks", "policies")  # folders of the clone that can change an episode
 
 
 class _Model(BaseModel):
@@ -41,7 +41,7 @@ class _Model(BaseModel):
 
 
 class PlannedTask(_Model):
-    """How many episodes of one task the run is to have."""
+    """Planned number of episodes of one task."""
 
     suite: str
     task: str
@@ -53,56 +53,56 @@ class Hardware(_Model):
     """The machine that a session ran on."""
 
     cpu: str
-    cores: int  # usable by the process
+    cores: int  # usable by this process
     memory_gb: float
-    accelerator: str = ""  # GPU, where the policy ran on one
+    accelerator: str = ""  # GPU, if the policy ran on one
 
 
 class GitState(_Model):
     """The state of the clone that the code ran from; empty for an installed package."""
 
     commit: str = ""
-    dirty: bool = False  # sources that can change an episode differ from the commit
+    dirty: bool = False  # uncommitted changes in sources that can change an episode
 
 
 class Numerics(_Model):
-    """How the policy's arithmetic was done: what decides the last bits of its actions."""
+    """Arithmetic of the policy, which decides the last bits of its actions."""
 
     device: str = ""  # "cpu" or the GPU's name
-    batch_shape: int | None = None  # rows that were computed together; None: each row by itself
-    bit_equal: bool = False  # the ledger is promised to be the same for any workers, rows and interruptions
+    batch_shape: int | None = None  # batch size of the forward pass; None: one environment slot at a time
+    bit_equal: bool = False  # the ledger is guaranteed to be identical for any workers, slots and interruptions
     why_not: str = ""
 
 
 class Session(_Model):
-    """One sitting of a run: a run that was interrupted and continued has several."""
+    """One invocation that worked on the run; a resumed run has several."""
 
     command: tuple[str, ...]
     started: datetime  # UTC
     finished: datetime | None = None
     hardware: Hardware
     git: GitState
-    threads: int = 0  # of the policy's arithmetic; 0: it brought no library that uses any
-    policy_code: str = ""  # digest of the code of a user's own policy; empty: it was ours, or is not known
+    threads: int = 0  # threads of the policy; 0: it uses no library with threads
+    policy_code: str = ""  # digest of the code of a user policy; empty for packaged policies and unknown code
 
 
 class RunInfo(_Model):
-    """Everything about a run but its episodes.
+    """Description of a run, without its episodes.
 
-    `protocol` holds what must be equal for two runs' numbers to be compared (rendering, wait steps, horizon, ...);
-    which episodes there are stands in `planned`, what belongs to the policy in `card`.
+    `protocol` holds the conditions that must be equal for comparing runs (rendering, wait steps, horizon, ...),
+    `planned` the number of episodes and `card` the policy.
     """
 
     format_version: Literal[2] = 2
     policy: str
-    policy_argument: str = ""  # name, path or factory by which the policy was asked for
+    policy_argument: str = ""  # policy name, path or factory as given by the user
     card: dict[str, JsonValue]
     card_hash: str
     checkpoint: str = ""
     checkpoint_hash: str = ""
     protocol: dict[str, JsonValue]
     planned: tuple[PlannedTask, ...]
-    verdict: str = ""  # why the plan had enough before all planned episodes were run
+    verdict: str = ""  # reason why the plan stopped before all planned episodes were run
     numerics: Numerics = Numerics()
     python: str
     versions: dict[str, str]
@@ -110,16 +110,16 @@ class RunInfo(_Model):
 
     @property
     def started(self) -> datetime:
-        """When the first session began, UTC."""
+        """Start of the first session, UTC."""
         return self.sessions[0].started
 
     @property
     def finished(self) -> datetime | None:
-        """When the last session ended, UTC; None while it runs or if it was killed."""
+        """End of the last session, UTC; None while it runs or if it was killed."""
         return self.sessions[-1].finished
 
     def differences(self, other: Self) -> list[str]:
-        """Say what of the configuration differs in `other`: policy, card, checkpoint, protocol, numerics, versions.
+        """Return what differs in the configuration of `other`: policy, card, checkpoint, protocol, numerics, versions.
 
         Hardware, git state and planned episodes may differ between the sessions of one run.
         """
@@ -128,7 +128,7 @@ class RunInfo(_Model):
         return [*differing_fields(ours, theirs), *full_protocol_differences(self.protocol, other.protocol)]
 
     def continued_by(self, other: Self) -> Self:
-        """Return this run with the sessions of `other` added; its plan replaces ours for the tasks that it names."""
+        """Return this run with the sessions of `other` added; the plan of `other` replaces that of the same tasks."""
         planned = {(item.suite, item.task, item.variant): item for item in (*self.planned, *other.planned)}
         update = {
             "planned": tuple(planned.values()),
@@ -138,18 +138,18 @@ class RunInfo(_Model):
         return self.model_copy(update=update)
 
     def finished_now(self, verdict: str = "") -> Self:
-        """Return this run with the end of its last session set to now, and why it stopped before its plan's end."""
+        """Return this run with the end of its last session set to now, and the reason for an early stop."""
         last = self.sessions[-1].model_copy(update={"finished": _now()})
         return self.model_copy(update={"sessions": (*self.sessions[:-1], last), "verdict": verdict})
 
     def write(self, folder: Path) -> None:
-        """Write `run.json` in the run's folder."""
+        """Write `run.json` into the run folder."""
         with written_whole(folder / RUN_INFO_NAME) as path:
             path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read the run's `run.json`; raise `RunFolderError` if it is missing or is not one."""
+        """Read `run.json` of the run; raise `RunFolderError` if it is missing or invalid."""
         path = folder / RUN_INFO_NAME
         if not path.is_file():
             raise RunFolderError(folder, f"it has no {RUN_INFO_NAME}")
@@ -175,10 +175,10 @@ def describe_run(
     threads: int = 0,
     policy_code: str = "",
 ) -> RunInfo:
-    """Describe a run that begins now, in this process; `command` defaults to what was typed.
+    """Return the description of a run that starts now in this process; `command` defaults to `sys.argv`.
 
-    The program's folder is left out: it is the machine's, not the run's. The values of `card` and `protocol` must be
-    what JSON can hold.
+    The folder of the program is omitted because it depends on the machine. The values of `card` and `protocol` must be
+    representable as JSON.
     """
     hardware = Hardware(cpu=cpu_model(), cores=usable_cores(), memory_gb=memory_gb(), accelerator=accelerator)
     words = (Path(sys.argv[0]).name, *sys.argv[1:]) if command is None else tuple(command)
@@ -218,8 +218,8 @@ def content_hash(path: Path) -> str:
 
 
 def git_state(clone: Path) -> GitState:
-    """Return the state of the clone of this package at `clone`, or an empty one if it is none."""
-    if not (clone / ".git").exists():  # an installed package may lie inside somebody else's repository
+    """Return the state of the clone of this package at `clone`, or an empty state if it is not a clone."""
+    if not (clone / ".git").exists():  # an installed package may be inside another repository
         return GitState()
     commit = _git(clone, "rev-parse", "HEAD")
     changed = _git(clone, "status", "--porcelain", "--", *(name for name in _SOURCES if (clone / name).exists()))
@@ -228,7 +228,7 @@ def git_state(clone: Path) -> GitState:
 
 def _git(clone: Path, *arguments: str) -> str:
     try:
-        # Without the optional lock a run neither stands in the way of the user's own git nor leaves a lock behind.
+        # Without the optional lock a run neither blocks other git commands nor leaves a lock behind.
         command = ["git", "--no-optional-locks", "-C", str(clone), *arguments]
         finished = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or no commit yet
@@ -247,7 +247,7 @@ def _installed_versions() -> dict[str, str]:
 
 
 def _as_json(values: Mapping[str, object]) -> dict[str, JsonValue]:
-    """Return the values as they will be read back: lists for tuples."""
+    """Return the values as they will be read back from JSON: lists instead of tuples."""
     plain: dict[str, JsonValue] = json.loads(json.dumps(dict(values)))
     return plain
 

@@ -14,11 +14,9 @@ from vla_bench.results.ledger import LEDGER_NAME, read_ledger
 from vla_bench.results.protocols import differing_fields, protocol_differences
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo
 
-# ~ Runs read back from their folders, and the rules by which they may stand in one table.
-
 MEDIA_FOLDERS = ("videos", "pictures")
 
-_POLICY_EPISODE = ["policy", *KEY]  # what tells one episode of a leaderboard from another
+_POLICY_EPISODE = ["policy", *KEY]  # key of an episode in a leaderboard
 _INCIDENTAL_COLUMNS = [
     "wall_s",
     "policy_s",
@@ -27,17 +25,17 @@ _INCIDENTAL_COLUMNS = [
     "attempts",
     "error",
     "run",
-    *("path_length_m", "drops", "disturbed", "peak_force_n", "subgoals"),  # follow from scene and actions
-]  # may differ between two recordings of the same episode; older ledgers lack some
+    *("path_length_m", "drops", "disturbed", "peak_force_n", "subgoals"),  # columns that follow from scene and actions
+]  # columns that may differ between two recordings of one episode
 _MEDIA_SUFFIXES = {".mp4", ".webm", ".gif", ".png", ".jpg", ".jpeg"}
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A video or a picture of an episode."""
+    """A video or an image of an episode."""
 
     path: Path
-    outcome: str  # of the episode, or "" where the file's name is not that of a recorded one
+    outcome: str  # outcome of the episode, or "" if the file name matches no recorded one
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,13 @@ class Run:
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The suites that the run has episodes of."""
+        """The suites of the recorded episodes."""
         return tuple(sorted(self.episodes["suite"].unique()))
 
     def missing(self) -> list[tuple[PlannedTask, int]]:
-        """Return the planned tasks that are not complete, with how many of their episodes are missing.
+        """Return the incomplete planned tasks with their number of missing episodes.
 
-        Nothing is missing where the plan itself had enough.
+        Nothing is missing if the plan itself stopped the run.
         """
         if self.info.verdict:
             return []
@@ -66,7 +64,7 @@ class Run:
         return [(item, missing) for item, missing in counted if missing > 0]
 
     def media(self) -> list[MediaFile]:
-        """Return the run's videos and pictures, those of failures and errors first."""
+        """Return the videos and images of the run, failures and errors first."""
         columns = zip(*(self.episodes[name] for name in (*KEY, "outcome")), strict=True)
         outcomes = {
             media_stem(EpisodeIdentity(suite, task, index, seed, variant)): str(outcome)
@@ -80,7 +78,7 @@ class Run:
 
 
 def media_stem(episode: EpisodeIdentity) -> str:
-    """Return the name, without suffix, under which a report looks for an episode's video."""
+    """Return the file name of an episode video, without suffix."""
     return f"{episode.task_id}_{episode.variant}_seed{episode.seed}_{episode.index:04d}"
 
 
@@ -91,29 +89,29 @@ def episode_records(episodes: pd.DataFrame) -> list[EpisodeRecord]:
 
 
 def read_run(folder: Path | str) -> Run:
-    """Read one run; raise `RunFolderError` or `LedgerError` that names what is wrong with it."""
+    """Read one run; raise `RunFolderError` or `LedgerError` if it is unreadable."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunFolderError(folder, "it is not a folder" if folder.exists() else "there is no such folder")
+        raise RunFolderError(folder, "it is not a folder" if folder.exists() else "the folder does not exist")
     if missing := [name for name in (LEDGER_NAME, RUN_INFO_NAME) if not (folder / name).is_file()]:
         raise RunFolderError(folder, f"it has no {' and no '.join(missing)}")
     info = RunInfo.read(folder)
     episodes = read_ledger(folder / LEDGER_NAME)
     if episodes.empty:
-        raise RunFolderError(folder, "it holds no episode yet")
+        raise RunFolderError(folder, "it has no episodes yet")
     if strangers := sorted(set(episodes["policy"]) - {info.policy}):
-        raise RunFolderError(folder, f"it holds episodes of {', '.join(strangers)}, but its policy is {info.policy}")
-    if others := sorted(set(episodes["card_hash"]) - {"", info.card_hash}):  # empty in ledgers of version 1
+        raise RunFolderError(folder, f"it has episodes of {', '.join(strangers)}, but its policy is {info.policy}")
+    if others := sorted(set(episodes["card_hash"]) - {"", info.card_hash}):  # empty in made-up ledgers
         raise RunFolderError(
             folder,
-            f"its {RUN_INFO_NAME} is not of these episodes: they were run by the card {', '.join(others)}, it has "
-            f"{info.card_hash}. One of the files is another run's",
+            f"its {RUN_INFO_NAME} does not belong to its episodes: their card is {', '.join(others)}, but the file has "
+            f"{info.card_hash}. One of the files is from another run",
         )
     return Run(folder, info, episodes)
 
 
 def read_comparable_runs(folders: Iterable[Path | str]) -> list[Run]:
-    """Read runs that may stand in one table; raise `IncomparableRunsError` where they may not.
+    """Read runs for one table; raise `IncomparableRunsError` if they cannot be compared.
 
     Runs that share a suite must have the same protocol, and runs of the same policy the same card and checkpoint.
     """
@@ -132,9 +130,9 @@ def read_comparable_runs(folders: Iterable[Path | str]) -> list[Run]:
 
 
 def merged_episodes(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the runs' episodes in one frame, with the column `run` added.
+    """Return the episodes of the runs in one frame, with the column `run` added.
 
-    An episode that two runs recorded alike counts once; recorded differently it raises `IncomparableRunsError`.
+    An episode that two runs recorded identically counts once; different records raise `IncomparableRunsError`.
     """
     frame = pd.concat([run.episodes.assign(run=str(run.folder)) for run in runs], ignore_index=True)
     distinct = frame.drop_duplicates([column for column in frame.columns if column not in _INCIDENTAL_COLUMNS])
@@ -148,7 +146,7 @@ def _require_same_protocol(first: Run, second: Run, suite: str) -> None:
     if differences := protocol_differences(first.info.protocol, second.info.protocol):
         reason = f"evaluate suite {suite} under different protocols"
         raise IncomparableRunsError(
-            first.folder, second.folder, reason, differences, "Make a leaderboard of each, or run one again."
+            first.folder, second.folder, reason, differences, "Make separate leaderboards, or run one again."
         )
 
 
@@ -156,41 +154,39 @@ def _require_same_policy(first: Run, second: Run) -> None:
     cards = differing_fields(first.info.card, second.info.card, "card")
     checkpoints = differing_fields(first.info.checkpoint_hash, second.info.checkpoint_hash, "checkpoint_hash")
     if differences := [*cards, *checkpoints]:
-        reason = f"are both of policy {first.info.policy!r}, but not of the same one"
+        reason = f"both have the policy name {first.info.policy!r}, but different policies"
         raise IncomparableRunsError(
-            first.folder, second.folder, reason, differences, "Give one a card with another name and run it again."
+            first.folder, second.folder, reason, differences, "Give one card another name and run it again."
         )
 
 
 def _conflict(clashing: pd.DataFrame) -> IncomparableRunsError:
-    """Describe the first of the clashing records (sorted, so that those of one episode stand together)."""
+    """Return the text for the first of the conflicting records (sorted by episode)."""
     first, second = clashing.iloc[0], clashing.iloc[1]
     fields = [name for name in clashing.columns if name not in _INCIDENTAL_COLUMNS and first[name] != second[name]]
     differences = [f"{name}: {first[name]}, then {second[name]}" for name in fields]
     name = f"{first['suite']}.{first['task']} {first['variant']} {first['episode_index']} seed {first['seed']}"
     count = len(clashing.drop_duplicates(_POLICY_EPISODE))
     reason = f"record {count} episode{'s' * (count > 1)} of {first['policy']} differently, first {name}"
-    advice = "Give only one of them, or another seed to one."
+    advice = "Use only one of them, or another seed for one."
     return IncomparableRunsError(Path(first["run"]), Path(second["run"]), reason, differences, advice)
 
-
-# ~ Errors of episodes, grouped by what was raised.
 
 _TRACEBACK = "Traceback (most recent call last):\n"
 
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """Errors of the harness that raised the same."""
+    """Episode errors with the same exception."""
 
     line: str
     count: int
     example: str  # traceback
-    episode: str  # the example's
+    episode: str  # of the example
 
 
 def error_groups(frame: pd.DataFrame) -> list[ErrorGroup]:
-    """Return the errors grouped by what was raised, the most frequent first."""
+    """Return the errors grouped by exception, most frequent first."""
     broken = frame[frame["outcome"] == "error"]
     lines = broken["error"].map(exception_line)
     groups = [ErrorGroup(str(line), len(part), *_example(part)) for line, part in broken.groupby(lines)]
@@ -198,9 +194,9 @@ def error_groups(frame: pd.DataFrame) -> list[ErrorGroup]:
 
 
 def exception_line(text: str) -> str:
-    """Return the line of an error's text that names the exception: its last, unless the message has several.
+    """Return the line of an error text that names the exception.
 
-    A traceback's own lines are indented, so it is the first one that is not.
+    Lines of the traceback itself are indented, so it is the first unindented line.
     """
     lines = text.rpartition(_TRACEBACK)[2].strip("\n").splitlines()
     if not lines:

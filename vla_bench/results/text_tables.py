@@ -12,7 +12,7 @@ UNFINISHED = "*"
 WITH_ERRORS = "\N{DAGGER}"
 _MARK_MEANINGS = {
     UNFINISHED: "unfinished: planned episodes are missing",
-    WITH_ERRORS: "episodes that ended in an error are left out; in brackets the rate with them as failures and as "
+    WITH_ERRORS: "episodes that ended in an error are excluded; in brackets the rate with them as failures and as "
     "successes",
 }
 NO_VALUE = "\N{EN DASH}"
@@ -30,7 +30,7 @@ class TextTable:
 
     @property
     def footnotes(self) -> tuple[str, ...]:
-        """The meaning of the marks that occur in the cells, then the conditions."""
+        """The meaning of the marks in the cells, then the conditions."""
         text = " ".join(cell for row in self.rows for cell in row[self.left :])
         return (*(f"{mark} {meaning}" for mark, meaning in _MARK_MEANINGS.items() if mark in text), *self.conditions)
 
@@ -69,7 +69,7 @@ def _latex(table: TextTable, kind: str, caption: str) -> str:
 
 
 def _rules(table: TextTable) -> list[str]:
-    """Return what to put before each row: a rule where the next policy begins."""
+    """Return the prefix of each row: a rule before the first row of each further policy."""
     names = [row[0] for row in table.rows]
     grouped = len(set(names)) < len(names)
     starts = [False, *(grouped and name != before for before, name in pairwise(names))]
@@ -78,7 +78,8 @@ def _rules(table: TextTable) -> list[str]:
 
 def _latex_row(cells: Sequence[str]) -> str:
     row = " & ".join(_latex_text(cell) for cell in cells) + r" \\"
-    return f"{{}}{row}" if row.startswith("[") else row  # the line break before it would take [..] as its own
+    # LaTeX would read [..] as the argument of the previous line break
+    return f"{{}}{row}" if row.startswith("[") else row
 
 
 def _latex_text(text: str) -> str:
@@ -86,9 +87,9 @@ def _latex_text(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Return the text as Markdown shows it unchanged, on one line."""
+    """Return the text escaped for Markdown, on one line."""
     escaped = " ".join(text.split()).translate(_MARKDOWN)
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)  # inside a word an underscore means itself
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)  # an underscore inside a word is literal
 
 
 _LATEX = str.maketrans(

@@ -19,7 +19,7 @@ def test_pairs_are_counted_by_who_succeeded() -> None:
 
 
 def test_outcomes_of_unequal_number_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 outcomes of the first policy, 3 of the second"):
+    with pytest.raises(ValueError, match="2 of the first policy, 3 of the second"):
         PairCounts.of([1, 0], [1, 0, 1])
 
 

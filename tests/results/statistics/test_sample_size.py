@@ -42,7 +42,7 @@ def test_power_without_difference_is_at_most_the_level() -> None:
 
 
 def test_a_difference_larger_than_the_discordance_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"discordance 0\.1 must be between the difference 0\.2 and 1"):
+    with pytest.raises(ValueError, match=r"discordance is 0\.1\. Expected a value between the difference 0\.2"):
         paired_power(50, 0.2, 0.1)
 
 
@@ -72,7 +72,7 @@ def test_five_pairs_find_nothing() -> None:
 
 
 def test_no_number_of_pairs_finds_no_difference() -> None:
-    with pytest.raises(ValueError, match="finds a difference of 0"):
+    with pytest.raises(ValueError, match="difference is 0, which is never detected"):
         paired_episodes(0.0, 0.3)
 
 
@@ -86,7 +86,7 @@ def test_unpaired_plan_has_the_power(rate: float, difference: float) -> None:
 
 def test_unpaired_plan_by_the_textbook() -> None:
     assert unpaired_episodes(0.5, 0.1) == pytest.approx(387.3, abs=1)  # Fleiss, Levin and Paik 2003, formula 4.14
-    with pytest.raises(ValueError, match=r"no success rate is 0\.9 \+ 0\.2"):
+    with pytest.raises(ValueError, match=r"0\.9 \+ 0\.2 is not another success rate"):
         unpaired_episodes(0.9, 0.2)
     assert math.isnan(unpaired_detectable(2, 0.5))
 

@@ -121,11 +121,11 @@ def test_tasks_are_tested_each_with_holm() -> None:
 @pytest.mark.parametrize(
     ("episodes", "options", "text"),
     [
-        ({}, {}, "every task needs at least one episode"),
-        ({"lift": []}, {}, "every task needs at least one episode"),
-        ({"lift": [0]}, {"alpha": 0.0}, r"alpha 0\.0"),
-        ({"lift": [0]}, {"margin": 1.0}, r"margin 1\.0"),
-        ({"lift": [0]}, {"batch": 0}, "batch 0"),
+        ({}, {}, "a task has no episodes"),
+        ({"lift": []}, {}, "a task has no episodes"),
+        ({"lift": [0]}, {"alpha": 0.0}, r"are 0\.0, 0\.0 and 16"),
+        ({"lift": [0]}, {"margin": 1.0}, r"are 0\.05, 1\.0 and 16"),
+        ({"lift": [0]}, {"batch": 0}, r"are 0\.05, 0\.0 and 0"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

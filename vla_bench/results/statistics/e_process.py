@@ -20,18 +20,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-DIFFERENCES: Array = np.linspace(-0.99, 0.99, 199)  # that are tested, in steps of a point
-STAKES: Array = (np.arange(32) + 0.5) / 32  # shares of the largest stake that a lost pair leaves something of
+DIFFERENCES: Array = np.linspace(-0.99, 0.99, 199)  # tested differences, in steps of one point
+# fractions of the largest stake that keeps the capital positive after a lost pair
+STAKES: Array = (np.arange(32) + 0.5) / 32
 
 
 @dataclass(frozen=True)
 class RoundCounts:
-    """What one round, or several alike, brought: an entry a task."""
+    """Outcome of one round, or of several equal ones; one entry per task."""
 
     wins: NDArray[np.int64]  # pairs in which only the first policy succeeded
     losses: NDArray[np.int64]
     pairs: NDArray[np.int64]
-    stakes: NDArray[np.int64]  # pairs of a task in one round, among which the round's stake is spread
+    stakes: NDArray[np.int64]  # pairs of a task in one round, which share the stake of the round
 
 
 class Capital:
@@ -39,13 +40,13 @@ class Capital:
 
     def __init__(self, differences: Array = DIFFERENCES) -> None:
         self._differences = differences[:, None]
-        self._stakes = STAKES / (1.0 + self._differences)  # (differences, stakes): no pair costs more than there is
+        self._stakes = STAKES / (1.0 + self._differences)  # (differences, stakes): no pair loses more than the capital
         self._log = np.zeros_like(self._stakes)
         self._peak = np.zeros(len(differences))
         self._factors: dict[tuple[int, int], Array] = {}
 
     def add(self, played: RoundCounts) -> None:
-        """Play rounds, and look at the capital after them."""
+        """Add rounds and update the capital."""
         for size in map(int, np.unique(played.stakes)):
             of_size = played.stakes == size
             wins, losses = int(played.wins[of_size].sum()), int(played.losses[of_size].sum())
@@ -60,7 +61,9 @@ class Capital:
         return self._peak
 
     def _log_factor(self, size: int, outcome: int) -> Array:
-        """Return what one pair with this outcome does to the capital, in a task with `size` pairs a round."""
+        """Return the log factor of the capital for one pair with this outcome, in a task with `size` pairs per
+        round.
+        """
         if (size, outcome) not in self._factors:
             self._factors[size, outcome] = np.log1p(self._stakes / size * (outcome - self._differences))
         return self._factors[size, outcome]
@@ -74,7 +77,7 @@ class DifferenceEvidence:
         self._below = Capital()  # than -DIFFERENCES, with the policies exchanged
 
     def add(self, played: RoundCounts) -> None:
-        """Take in one round."""
+        """Add one round."""
         self._above.add(played)
         self._below.add(RoundCounts(played.losses, played.wins, played.pairs, played.stakes))
 
@@ -83,11 +86,11 @@ class DifferenceEvidence:
         return float(self._above.log_peak()[len(DIFFERENCES) // 2])
 
     def log_second_better(self) -> float:
-        """Return the same for the second policy."""
+        """Return the largest log capital for the second policy."""
         return float(self._below.log_peak()[len(DIFFERENCES) // 2])
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """Return limits that hold the average difference at all times at once with confidence 1 - alpha."""
+        """Return limits of the average difference, simultaneously valid at all times with confidence 1 - alpha."""
         enough = np.log(2.0 / alpha)
         return _largest_excluded_difference(self._above, enough), -_largest_excluded_difference(self._below, enough)
 
@@ -95,7 +98,7 @@ class DifferenceEvidence:
 def task_log_evidence(wins: int, losses: int) -> float:
     """Return the log capital against "no difference in this task" after so many discordant pairs, in either direction.
 
-    It may be looked at after every pair, whatever decided that the pair was run.
+    It may be evaluated after every pair, whatever decided to run the pair.
     """
     signs = np.array([[1.0], [-1.0]])
     return float(log_mean_exp((wins * np.log1p(signs * STAKES) + losses * np.log1p(-signs * STAKES)).ravel()))
@@ -108,7 +111,7 @@ def log_mean_exp(log: Array) -> Array:
 
 
 def _largest_excluded_difference(capital: Capital, enough: float) -> float:
-    """Return the largest difference below which every one has been excluded, or -1."""
+    """Return the largest difference below which all differences are excluded, or -1."""
     kept = np.flatnonzero(capital.log_peak() < enough)
     first = int(kept[0]) if kept.size else len(DIFFERENCES)
     return float(DIFFERENCES[first - 1]) if first else -1.0

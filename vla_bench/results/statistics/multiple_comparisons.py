@@ -1,4 +1,4 @@
-"""Several tests at once: p-values adjusted by Holm's method, and ranks of policies from pairwise tests."""
+"""Multiple comparisons: Holm-adjusted p-values, and ranks of policies from pairwise tests."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
-# ~ Several tests at once: p-values adjusted so that the chance of any false discovery stays at alpha.
-
 
 def holm(p_values: Iterable[float]) -> NDArray[np.float64]:
-    """Return Holm's adjusted p-values in the order given; NaN, a test that could not be made, stays and is not counted.
+    """Return Holm-adjusted p-values in the given order; NaN (no test) is kept and not counted.
 
-    Holm (1979) holds the family-wise error whatever the dependence between the tests.
+    Holm (1979) controls the family-wise error under any dependence between the tests.
     """
     adjusted = np.array(list(p_values), dtype=np.float64)
     made = ~np.isnan(adjusted)
@@ -23,16 +21,13 @@ def holm(p_values: Iterable[float]) -> NDArray[np.float64]:
     return adjusted
 
 
-# ~ Ranks that say no more than the tests: policies that were not told apart share a letter and a range of ranks.
-
-
 @dataclass(frozen=True)
 class Rank:
-    """Where a policy may stand: `first` if no test went wrong to its favour, `last` if none to its cost."""
+    """Range of possible ranks of a policy, from `first` to `last`."""
 
     first: int
     last: int
-    group: str  # letters; policies that share one were not told apart
+    group: str  # letters; policies that share one are not significantly different
 
     def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
@@ -52,7 +47,9 @@ def rank(policies: Sequence[str], better: Collection[tuple[str, str]]) -> dict[s
 
 
 def group_letters(policies: Sequence[str], different: Collection[tuple[str, str]]) -> dict[str, str]:
-    """Return the compact letter display (Piepho 2004, insert and absorb): no letter is shared by a different pair."""
+    """Return the compact letter display (Piepho 2004, insert and absorb): significantly different pairs share no
+    letter.
+    """
     groups = [frozenset(policies)]
     for one, other in different:
         split = [part for group in groups for part in _without_pair(group, one, other)]

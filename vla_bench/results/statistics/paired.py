@@ -12,15 +12,13 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from vla_bench.results.statistics.proportions import CONFIDENCE, NAN, effective_episodes
 
-# ~ Two policies on the same episodes: what a pair of outcomes can be, how the rates differ, and whether by chance.
-
 _RESAMPLES = 9999
-_SEED = 0  # of the resampling: the same ledgers give the same table
+_SEED = 0  # seed of the resampling: equal ledgers give equal tables
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """How often both, one or none of two policies succeeded in the same episode."""
+    """Number of episodes in which both, one or none of two policies succeeded."""
 
     both: int
     first_only: int
@@ -29,10 +27,10 @@ class PairCounts:
 
     @classmethod
     def of(cls, first: ArrayLike, second: ArrayLike) -> Self:
-        """Count the pairs of two arrays of successes, whose episodes stand in the same order."""
+        """Return the counts of two arrays of successes with the same order of episodes."""
         one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
         if one.shape != other.shape:
-            raise ValueError(f"{one.size} outcomes of the first policy, {other.size} of the second")
+            raise ValueError(f"Outcomes are not paired: {one.size} of the first policy, {other.size} of the second")
         cells = (one & other, one & ~other, ~one & other, ~one & ~other)
         return cls(*(int(cell.sum()) for cell in cells))
 
@@ -46,12 +44,12 @@ class PairCounts:
 
     @property
     def pairs(self) -> int:
-        """Episodes that both policies met."""
+        """Number of common episodes."""
         return self.both + self.first_only + self.second_only + self.neither
 
     @property
     def discordant(self) -> int:
-        """Pairs in which exactly one policy succeeded: all that tells the policies apart."""
+        """Number of pairs in which exactly one policy succeeded: the evidence for a difference."""
         return self.first_only + self.second_only
 
     @property
@@ -66,7 +64,7 @@ class PairCounts:
 
     @property
     def difference(self) -> float:
-        """Success rate of the first policy less that of the second, -1..1."""
+        """Success rate of the first policy minus that of the second, -1..1."""
         return (self.first_only - self.second_only) / self.pairs if self.pairs else NAN
 
 
@@ -80,23 +78,23 @@ class Difference:
 
 
 def mcnemar_exact(counts: PairCounts) -> float:
-    """Return the two-sided p-value of the exact McNemar test: the policies succeed equally often.
+    """Return the two-sided p-value of the exact McNemar test of equal success rates.
 
-    Over several tasks the summed counts may be given. The test is then exact for "no difference in any task", and
-    conservative for "no difference on average" where each task has as many pairs: the number of first-only among the
-    discordant is a sum of unequal coins, which varies less than that of equal ones (Hoeffding 1956).
+    For several tasks pass the summed counts. The test is then exact for "no difference in any task", and
+    conservative for "no difference on average" with equal numbers of pairs per task: the number of first-only pairs
+    among the discordant ones is a sum of unequal coins, which varies less than that of equal coins (Hoeffding 1956).
     """
     table = [[counts.both, counts.first_only], [counts.second_only, counts.neither]]
     return float(mcnemar(table, exact=True).pvalue)
 
 
 def mean_difference(tasks: Sequence[PairCounts], confidence: float = CONFIDENCE) -> Difference:
-    """Return the mean over tasks of the difference, each task counting alike, with its interval.
+    """Return the mean difference over tasks, with equal weight of each task, and its interval.
 
-    The interval is Bonett and Price's (2012): Wald's after one pair of each discordant kind was added, so it has a
-    width without discordant pairs. Over several tasks it is made for as many pairs of one task as would give the mean
-    the same variance, as `suite_average.fixed_tasks` does. No library has it; results/statistics_simulation.md compares
-    it with the bootstrap.
+    The interval is that of Bonett and Price (2012): Wald after adding one discordant pair of each kind, so its width is
+    positive without discordant pairs. For several tasks it uses the number of pairs of one task with the same variance
+    of the mean, like `proportions.fixed_tasks`. No library provides it; results/statistics_simulation.md compares it
+    with the bootstrap.
     """
     counts = np.array([[task.first_only, task.second_only, task.pairs] for task in tasks if task.pairs], dtype=float)
     if not counts.size:
@@ -127,20 +125,20 @@ def bootstrap_difference(
 ) -> Difference:
     """Return the mean difference over tasks with its percentile interval by the paired bootstrap.
 
-    The pairs of each task are drawn anew with replacement; the tasks stay, since they are the suite. Without discordant
-    pairs the interval has no width, and with few it is too narrow.
+    The pairs of each task are resampled with replacement; the tasks are fixed because they are the suite. Without
+    discordant pairs the interval has zero width, and with few it is too narrow.
     """
     samples = [_differences(task) for task in tasks if task.pairs]
     if not samples:
         return Difference(NAN, NAN, NAN)
     value = float(np.mean([sample.mean() for sample in samples]))
-    if all(np.ptp(sample) == 0 for sample in samples):  # nothing varies, which scipy warns about
+    if all(np.ptp(sample) == 0 for sample in samples):  # no variation, which scipy warns about
         return Difference(value, value, value)
 
     def statistic(*drawn: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
         return np.asarray(sum(sample.mean(axis=axis) for sample in drawn) / len(drawn))
 
-    samples = [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples]  # scipy wants two or more
+    samples = [np.repeat(sample, 2) if len(sample) == 1 else sample for sample in samples]  # scipy needs two or more
     found = bootstrap(
         samples, statistic, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=_SEED
     ).confidence_interval
@@ -148,7 +146,7 @@ def bootstrap_difference(
 
 
 def _variance(first_only: NDArray[np.float64], second_only: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the variance of a pair's difference, 1, -1 or 0, from the shares of the first two."""
+    """Return the variance of the difference of a pair (1, -1 or 0) from the fractions of 1 and -1."""
     return np.asarray(first_only + second_only - (first_only - second_only) ** 2)
 
 
@@ -157,21 +155,18 @@ def _differences(counts: PairCounts) -> NDArray[np.float64]:
     return np.repeat([1.0, -1.0, 0.0], kinds)
 
 
-# ~ What episodes that ended in an error could change: the counts without them, and in the worst and the best case.
-
-
 @dataclass(frozen=True)
 class BoundedPairs:
-    """Pairs of outcomes, counted three ways; all the same where no episode ended in an error."""
+    """Pairs of outcomes counted in three ways, which are equal without errors."""
 
-    counted: PairCounts  # pairs with an error left out
-    worst: PairCounts  # for the first policy: its errors are failures, those of the second successes
-    best: PairCounts  # the other way round
+    counted: PairCounts  # pairs without an error
+    worst: PairCounts  # worst case of the first policy: its errors are failures, those of the second successes
+    best: PairCounts  # best case of the first policy
     errors: int  # pairs in which a policy had an error
 
 
 def bounded_pairs(first: "pd.Series[str]", second: "pd.Series[str]") -> BoundedPairs:
-    """Count the outcomes `success`, `failure` and `error` of two policies in the same episodes."""
+    """Return the counts for the outcomes `success`, `failure` and `error` of two policies in the same episodes."""
     one, other = first.to_numpy(), second.to_numpy()
     broken = (one == "error") | (other == "error")
     return BoundedPairs(
@@ -182,16 +177,13 @@ def bounded_pairs(first: "pd.Series[str]", second: "pd.Series[str]") -> BoundedP
     )
 
 
-# ~ How much of a policy's success is lost without something it should use: the score behind language and vision
-# ~ use.
-
 _WEIGHT_DRAWS = 4000
-_WEIGHT_SEED = 0  # of the drawing: the same ledgers give the same table
+_WEIGHT_SEED = 0  # seed of the sampling: equal ledgers give equal tables
 
 
 @dataclass(frozen=True)
 class FractionLost:
-    """A share 0..1 with its interval; NaN where the policy is not above the floor."""
+    """A fraction 0..1 with its interval; NaN if the policy is not above the floor."""
 
     value: float
     low: float
@@ -199,15 +191,15 @@ class FractionLost:
 
 
 def fraction_lost(tasks: Sequence[NDArray[np.bool_]], without: int, confidence: float = CONFIDENCE) -> FractionLost:
-    """Return (own - without) / (own - floor), cut to 0..1; rates are means over tasks, each counting alike.
+    """Return (own - without) / (own - floor), clipped to 0..1; rates are means over tasks with equal weight.
 
-    Each of `tasks` has a row an episode: own success, success under each of `without` controls, then at each floor. Of
-    several controls, and of several floors, the one that succeeds most counts.
+    Each of `tasks` has one row per episode: own success, success under each of the `without` controls, then at each
+    floor. Of several controls and of several floors the most successful one is used.
 
-    The interval is Rubin's Bayesian bootstrap (1981) of whole episodes, so what belongs to one episode stays together.
-    Two made-up episodes that no floor solves, one in which the control loses the success and one in which it keeps it,
-    are shared out over the tasks: as in Bonett and Price's interval, there is a width where all episodes ended alike.
-    results/share_lost_coverage.md says how often it covers.
+    The interval is the Bayesian bootstrap (Rubin 1981) of whole episodes, so the columns of an episode stay together.
+    Two pseudo-episodes that no floor solves, one in which the control loses the success and one in which it keeps it,
+    are distributed over the tasks, so that the width is positive if all episodes ended alike (as in Bonett and Price).
+    results/share_lost_coverage.md reports the coverage.
     """
     tasks = [task for task in tasks if len(task)]
     if not tasks:
@@ -217,13 +209,13 @@ def fraction_lost(tasks: Sequence[NDArray[np.bool_]], without: int, confidence: 
         return FractionLost(NAN, NAN, NAN)
     shares = _fractions(_weighted_rates(tasks, without), without)
     tail = 50.0 * (1.0 - confidence)  # percent
-    low = np.percentile(np.nan_to_num(shares, nan=0.0), tail)  # a draw at the floor says nothing either way
+    low = np.percentile(np.nan_to_num(shares, nan=0.0), tail)  # a sample at the floor carries no information
     high = np.percentile(np.nan_to_num(shares, nan=1.0), 100.0 - tail)
     return FractionLost(value, min(float(low), value), max(float(high), value))
 
 
 def _weighted_rates(tasks: Sequence[NDArray[np.bool_]], without: int) -> NDArray[np.float64]:
-    """Return the mean rates of `_WEIGHT_DRAWS` weighted studies, (draws, columns)."""
+    """Return the mean rates of `_WEIGHT_DRAWS` weighted studies, (studies, columns)."""
     generator = np.random.default_rng(_WEIGHT_SEED)
     made_up = np.zeros((2, tasks[0].shape[1]))
     made_up[:, 0] = 1.0

@@ -14,15 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap, norm, t
 from statsmodels.stats.proportion import proportion_confint
 
-# ~ Success rates with their intervals, means with their spread.
-
 CONFIDENCE = 0.95
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share with its confidence interval, all 0..1; NaN where there was nothing to count."""
+    """A proportion with its confidence interval, all 0..1; NaN without trials."""
 
     rate: float
     low: float
@@ -32,42 +30,34 @@ class Proportion:
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Proportion:
     """Return the success rate with its Wilson score interval, which is not degenerate at 0 or `trials` successes."""
     if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials")
+        raise ValueError(f"{successes} successes in {trials} trials are impossible. Expected 0 <= successes <= trials")
     if trials == 0:
         return Proportion(NAN, NAN, NAN)
     low, high = proportion_confint(successes, trials, alpha=1.0 - confidence, method="wilson")
     rate = successes / trials
-    return Proportion(rate, min(max(float(low), 0.0), rate), max(min(float(high), 1.0), rate))  # rounding off
+    # against rounding errors
+    return Proportion(rate, min(max(float(low), 0.0), rate), max(min(float(high), 1.0), rate))
 
 
 def mean_and_std(values: Iterable[float]) -> tuple[float, float]:
-    """Return the mean and the sample standard deviation (n - 1); NaN where there are too few values for them."""
+    """Return the mean and the sample standard deviation (n - 1); NaN with too few values."""
     numbers = np.asarray(list(values), dtype=np.float64)
     mean = float(numbers.mean()) if numbers.size else NAN
     return mean, float(numbers.std(ddof=1)) if numbers.size > 1 else NAN
 
 
-# ~ The average success rate of a suite, every task counting alike, with intervals for two different questions.
-# ~
-# ~ *Would it come out the same with other episodes of these tasks?* The tasks are the suite and stay:
-# ~ `fixed_tasks`.
-# ~ *Would it come out the same on other tasks like these?* The tasks are a sample, and how they differ counts as
-# ~ well:
-# ~ `sampled_tasks`, which is much wider and means little with few tasks.
-
-_MIN_TASKS = 2  # that show how tasks differ
-_FEW_TASKS = 10  # fewer: the bootstrap alone is too narrow (results/statistics_simulation.md)
+_MIN_TASKS = 2  # tasks needed to estimate the variation between tasks
+_FEW_TASKS = 10  # with fewer tasks the bootstrap alone is too narrow (results/statistics_simulation.md)
 _RESAMPLES = 9999
-_SEED = 0  # of the resampling: the same ledgers give the same table
+_SEED = 0  # seed of the resampling: equal ledgers give equal tables
 
 
 def fixed_tasks(successes: Sequence[int], trials: Sequence[int], confidence: float = CONFIDENCE) -> Proportion:
-    """Return the mean of the tasks' success rates with the interval for the same tasks.
+    """Return the mean success rate over tasks with the interval for the same tasks.
 
-    Wilson's interval for as many episodes as would give the mean the same variance if all were of one task: more than
-    there are, where tasks differ (the effective sample size of stratified surveys; Dean and Pagano 2015). For one task
-    it is Wilson's own. Unlike the bootstrap it has a width where every episode succeeded. Tasks without trials are left
-    out.
+    The Wilson interval for the effective sample size: the number of episodes of a single task with the same variance of
+    the mean, as for stratified surveys (Dean and Pagano 2015). For one task it is the Wilson interval itself. Unlike
+    the bootstrap, its width is positive if every episode succeeded. Tasks without trials are excluded.
     """
     counted = [(hits, count) for hits, count in zip(successes, trials, strict=True) if count]
     if not counted:
@@ -92,11 +82,11 @@ def stratified_wilson(
 def effective_episodes(
     within: NDArray[np.float64], added: NDArray[np.float64], pooled: NDArray[np.float64], counts: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return how many episodes of one task with the variance `pooled` make the mean over tasks (last axis) as certain.
+    """Return the effective sample size of the mean over tasks (last axis), for the variance `pooled` of one task.
 
-    `within` is the variance of an episode inside each task, from its `counts` episodes; `added` the same after an
-    outcome of each kind was added, which stands in where all episodes ended alike. Variances inside tasks are never
-    larger on average than the pooled one, so there are never fewer episodes than there really are.
+    `within` is the variance of an episode inside each task, from its `counts` episodes; `added` is the same after
+    adding one outcome of each kind, used if all episodes ended alike. Variances inside tasks are never larger on
+    average than the pooled one, so the result is never below the true number of episodes.
     """
     unbiased = np.where(within > 0, within * counts / np.maximum(counts - 1, 1), added)
     each, together = (unbiased / counts).sum(axis=-1), pooled * (1 / counts).sum(axis=-1)
@@ -105,13 +95,12 @@ def effective_episodes(
 
 
 def sampled_tasks(successes: Sequence[int], trials: Sequence[int], confidence: float = CONFIDENCE) -> Proportion:
-    """Return the mean of the tasks' success rates with the interval for tasks like these: a task-clustered bootstrap.
+    """Return the mean success rate over tasks with the interval for tasks like these: a task-clustered bootstrap.
 
-    Whole tasks are drawn anew, so the episodes of a task stay together; their rates carry the chance of the episodes
-    with them, which are therefore not drawn a second time (Davison and Hinkley 1997, section 3.8). Percentiles are
-    taken as far out as Student's t asks for with so few tasks (Hesterberg 2015). Below ten tasks even the outermost
-    are too near, and Student's interval itself is the least. Never narrower than for fixed tasks; NaN limits for fewer
-    than two tasks.
+    Whole tasks are resampled, so the episodes of a task stay together; task rates already include the randomness of
+    episodes, which are therefore not resampled again (Davison and Hinkley 1997, section 3.8). Percentiles are widened
+    for the small number of tasks (Hesterberg 2015). Below ten tasks even the outermost percentiles are too narrow, and
+    the Student interval is the minimum. Never narrower than for fixed tasks; NaN limits for fewer than two tasks.
     """
     fixed = fixed_tasks(successes, trials, confidence)
     rates = np.array([hits / count for hits, count in zip(successes, trials, strict=True) if count])
@@ -142,7 +131,7 @@ def task_clustered(
 def clustered_bootstrap(
     rates: ArrayLike, confidence: float = CONFIDENCE, resamples: int = _RESAMPLES, seed: int = _SEED
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the limits of the mean over the last axis, the tasks, by drawing tasks with replacement."""
+    """Return the limits of the mean over the last axis, the tasks, by resampling tasks with replacement."""
     values = np.asarray(rates, dtype=np.float64)
     found = bootstrap(
         (values,),
@@ -157,6 +146,6 @@ def clustered_bootstrap(
 
 
 def expanded_confidence(confidence: float, count: int) -> float:
-    """Return the level whose percentiles are as wide as Student's interval of `count` values (Hesterberg 2015)."""
+    """Return the level whose percentiles are as wide as the Student interval of `count` values (Hesterberg 2015)."""
     quantile = t.ppf(0.5 + confidence / 2, count - 1) * math.sqrt(count / (count - 1))
     return float(1.0 - 2.0 * norm.sf(quantile))

@@ -13,19 +13,21 @@ from vla_bench.results.statistics.proportions import NAN
 ALPHA = 0.05
 POWER = 0.8
 
-_MAX_PAIRS = 10_000_000  # no one runs more
-_RESOLUTION = 1e-6  # of a difference
-_TAIL = 9.0  # standard deviations beyond which a count does not happen
+_MAX_PAIRS = 10_000_000  # upper limit of the search
+_RESOLUTION = 1e-6  # smallest difference
+_TAIL = 9.0  # standard deviations beyond which counts are neglected
 
 
 def paired_power(pairs: int, difference: float, discordance: float, alpha: float = ALPHA) -> float:
-    """Return the chance that the two-sided exact McNemar test finds a difference of success rates.
+    """Return the power of the two-sided exact McNemar test for a difference of success rates.
 
-    `discordance` is the share of pairs in which exactly one policy succeeds. Exact: the test's power given the number
-    of discordant pairs, averaged over that number.
+    `discordance` is the fraction of pairs in which exactly one policy succeeds. The power is exact: it is averaged over
+    the distribution of the number of discordant pairs.
     """
     if not abs(difference) <= discordance <= 1.0:
-        raise ValueError(f"discordance {discordance} must be between the difference {abs(difference)} and 1")
+        raise ValueError(
+            f"discordance is {discordance}. Expected a value between the difference {abs(difference)} and 1"
+        )
     if not discordance:
         return 0.0
     mean, spread = pairs * discordance, math.sqrt(pairs * discordance * (1 - discordance))
@@ -40,17 +42,17 @@ def paired_power(pairs: int, difference: float, discordance: float, alpha: float
 
 
 def paired_episodes(difference: float, discordance: float, alpha: float = ALPHA, power: float = POWER) -> int:
-    """Return how many pairs find a difference with the wanted power; a larger one needs no more."""
+    """Return the number of pairs that detect a difference with the given power."""
     wanted, share = abs(difference), max(discordance, abs(difference))
     if not wanted:
-        raise ValueError("no number of episodes finds a difference of 0")
+        raise ValueError("difference is 0, which is never detected. Expected another value")
     return _smallest(lambda pairs: paired_power(pairs, wanted, share, alpha) >= power)
 
 
 def paired_detectable(pairs: int, discordance: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return the smallest difference that `pairs` episodes find with the wanted power; NaN where they find none.
+    """Return the smallest difference that `pairs` episodes detect with the given power; NaN if they detect none.
 
-    The difference may exceed the observed discordance: then every discordant pair is taken to speak for one policy.
+    If the difference exceeds the observed discordance, all discordant pairs are assumed to favor one policy.
     """
 
     def surplus(difference: float) -> float:
@@ -60,31 +62,33 @@ def paired_detectable(pairs: int, discordance: float, alpha: float = ALPHA, powe
 
 
 def unpaired_episodes(rate: float, difference: float, alpha: float = ALPHA, power: float = POWER) -> int:
-    """Return how many episodes of each policy find a difference from `rate` if each meets episodes of its own."""
+    """Return the number of unpaired episodes per policy that detect a difference from `rate`."""
     if not difference or not 0.0 <= rate + difference <= 1.0:
-        raise ValueError(f"no success rate is {rate} + {difference}, or it is the same")
+        raise ValueError(
+            f"{rate} + {difference} is not another success rate. Expected a value in 0..1 other than {rate}"
+        )
     return math.ceil(float(samplesize_proportions_2indep_onetail(difference, rate, power, alpha=alpha)))
 
 
 def unpaired_detectable(episodes: int, rate: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return the smallest difference, towards the middle, that unpaired `episodes` of each policy find; NaN if none."""
+    """Return the smallest difference towards 0.5 that `episodes` unpaired episodes per policy detect; NaN if none."""
     direction = 1.0 if rate <= 0.5 else -1.0
 
     def surplus(difference: float) -> float:
         found = power_proportions_2indep(direction * difference, rate, episodes, alpha=alpha, return_results=False)
         return float(found) - power
 
-    farthest = max(rate, 1.0 - rate) - _RESOLUTION  # two rates without any spread, 0 and 1, have no power function
+    farthest = max(rate, 1.0 - rate) - _RESOLUTION  # rates 0 and 1 have no variance and no power function
     return float(brentq(surplus, _RESOLUTION, farthest, xtol=_RESOLUTION)) if surplus(farthest) >= 0 else NAN
 
 
 def expected_discordance(discordant: int, pairs: int) -> float:
-    """Return the share of discordant pairs to plan with: two more of four more, so that none seen is not none."""
+    """Return the expected fraction of discordant pairs: two of four pseudo-pairs are added, so it is never zero."""
     return (discordant + 2) / (pairs + 4)
 
 
 def _smallest(enough: Callable[[int], bool]) -> int:
-    """Return the smallest number that is enough, where more is enough too."""
+    """Return the smallest sufficient number by bisection."""
     high = 1
     while not enough(high):
         high *= 2

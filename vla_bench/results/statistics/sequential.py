@@ -15,12 +15,13 @@ from vla_bench.results.statistics.proportions import NAN
 Finding = Literal["first", "second", "equivalent", "undecided"]
 
 BATCH = 16
-_MAX_PAIRS_PER_ROUND = 2  # of one task: with more, each pair's stake is too small (results/statistics_simulation.md)
+# pairs of one task per round: with more, the stake of each pair is too small (results/statistics_simulation.md)
+_MAX_PAIRS_PER_ROUND = 2
 
 
 @dataclass(frozen=True)
 class PairedOutcome:
-    """How one episode went for both policies; None for an episode that ended in an error."""
+    """Outcome of one episode for both policies; None for an episode that ended in an error."""
 
     task: str
     index: int
@@ -29,36 +30,36 @@ class PairedOutcome:
 
     @property
     def difference(self) -> int | None:
-        """1 where only the first succeeded, -1 where only the second did, None where nothing can be said."""
+        """1 if only the first policy succeeded, -1 if only the second did, None with an error."""
         return None if self.first is None or self.second is None else int(self.first) - int(self.second)
 
 
 @dataclass(frozen=True)
 class TaskEvidence:
-    """What is known of one task."""
+    """State of one task."""
 
     task: str
-    pairs: int  # that count; complete rounds alone
-    wins: int  # of them: only the first policy succeeded
+    pairs: int  # counted pairs, of complete rounds only
+    wins: int  # counted pairs in which only the first policy succeeded
     losses: int
-    p: float  # that the policies do not differ in it, valid at any time
+    p: float  # anytime-valid p-value of no difference in this task
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a sequential comparison stands."""
+    """State of a sequential comparison."""
 
-    finding: Finding  # the better policy, if one is; "equivalent": the difference is within the margin
+    finding: Finding  # the better policy, if decided; "equivalent": the difference is within the margin
     stopped: bool  # decided, or no episodes are left
-    pairs: int  # that count
-    difference: float  # mean over tasks, first less second, -1..1
-    low: float  # limits that hold at all times at once
+    pairs: int  # counted pairs
+    difference: float  # mean over tasks, first minus second, -1..1
+    low: float  # limits simultaneously valid at all times
     high: float
     p: float  # valid at any time, two-sided
     tasks: tuple[TaskEvidence, ...]
 
     def adjusted(self) -> dict[str, float]:
-        """Return the tasks' p-values adjusted by Holm's method; they too may be looked at at any time."""
+        """Return the Holm-adjusted p-values of the tasks, also valid at any time."""
         names = [task.task for task in self.tasks]
         return dict(zip(names, map(float, holm(task.p for task in self.tasks)), strict=True))
 
@@ -66,31 +67,32 @@ class Decision:
 class SequentialComparison:
     """Compare the average success of two policies over tasks, stopping as soon as `alpha` allows it.
 
-    `episodes` names for each task the indices that may be run, in the order in which they will be. They are asked for
-    in rounds: every task takes part in every round, with two pairs where the policies have differed more often and one
-    elsewhere, because a task in which both always succeed decides nothing. A batch is as many rounds
-    as make `batch` episodes; whether to stop is asked after each batch, so what is run does not depend on how many
-    episodes run at once. An episode with an error is passed over for the task's next one.
+    `episodes` lists the available indices of each task in the order of execution. They are requested in rounds: every
+    task takes part in every round, with two pairs if the policies have differed more often in it and one otherwise,
+    because a task in which both always succeed carries no information. A batch consists of as many rounds as make
+    `batch` episodes; stopping is decided after each batch, so the executed episodes do not depend on parallelism. An
+    episode with an error is skipped for the next one of the task.
 
-    The chance to ever call a policy better that is not is at most alpha, whatever the true differences of the tasks:
-    see `e_process`. All that counts are the outcomes, so a comparison begun again with the same ones stands where it
-    stood.
+    The probability of ever calling a policy better that is not is at most alpha, for any true differences of the tasks:
+    see `e_process`. The state depends on the outcomes only, so a comparison can be resumed from them.
     """
 
     def __init__(
         self, episodes: Mapping[str, Sequence[int]], *, alpha: float = 0.05, margin: float = 0.0, batch: int = BATCH
     ) -> None:
         if not episodes or not all(episodes.values()):
-            raise ValueError("every task needs at least one episode")
+            raise ValueError("a task has no episodes. Expected at least one per task")
         if not 0.0 < alpha < 1.0 or not 0.0 <= margin < 1.0 or batch < 1:
-            raise ValueError(f"alpha {alpha}, margin {margin} and batch {batch} must be in (0, 1), in [0, 1) and >= 1")
+            raise ValueError(
+                f"alpha, margin and batch are {alpha}, {margin} and {batch}. Expected (0, 1), [0, 1) and 1 or more"
+            )
         self._alpha, self._margin, self._batch = alpha, margin, batch
         self._tasks = {task: _Task(task, tuple(indices)) for task, indices in episodes.items()}
         self._evidence = DifferenceEvidence()
         self._open_batch()
 
     def update(self, pairs: Iterable[PairedOutcome]) -> Decision:
-        """Take in outcomes, in any order, and return where the comparison stands."""
+        """Add outcomes in any order and return the state of the comparison."""
         for pair in pairs:
             self._tasks[pair.task].outcomes.setdefault(pair.index, pair.difference)
         while not self._finished and not self.wanted():
@@ -99,7 +101,7 @@ class SequentialComparison:
         return self.decision()
 
     def wanted(self) -> list[tuple[str, int]]:
-        """Return the episodes (task, index) that the current batch lacks, round after round; none when it is over."""
+        """Return the missing episodes (task, index) of the current batch by round; none when finished."""
         if self._finished:
             return []
         lacking = {name: task.lacking(task.asked * self._rounds) for name, task in self._tasks.items()}
@@ -111,7 +113,7 @@ class SequentialComparison:
         return [(name, index) for _, name, index in sorted(rounds, key=lambda entry: entry[0])]
 
     def decision(self) -> Decision:
-        """Return where the comparison stands after the last whole batch."""
+        """Return the state of the comparison after the last complete batch."""
         low, high = self._evidence.interval(self._alpha)
         log_p = math.log(2.0) - max(self._evidence.log_first_better(), self._evidence.log_second_better())
         tasks = [task for task in self._tasks.values() if task.pairs]
@@ -139,14 +141,14 @@ class SequentialComparison:
         return "equivalent" if -self._margin <= low <= high <= self._margin else "undecided"
 
     def _play(self) -> None:
-        """Take the outcomes of the whole batch into account; errors may have left fewer rounds than were planned."""
+        """Add the outcomes of a complete batch; errors may have reduced the number of rounds."""
         rounds = min(self._rounds, *(task.left // task.asked for task in self._tasks.values()))
         counts = np.array([task.play(task.asked * rounds) for task in self._tasks.values()])
         asked = np.array([task.asked for task in self._tasks.values()])
         self._evidence.add(RoundCounts(counts[:, 0], counts[:, 1], counts[:, 2], asked))
 
     def _open_batch(self) -> None:
-        """Fix how many pairs of each task a round of the next batch has, and how many rounds it has."""
+        """Set the number of pairs per task and of rounds of the next batch."""
         tasks = self._tasks.values()
         asked, rounds = next_batch(
             [task.wins + task.losses for task in tasks],
@@ -163,10 +165,10 @@ class SequentialComparison:
 def next_batch(
     discordant: ArrayLike, pairs: ArrayLike, left: ArrayLike, batch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many pairs of each task a round has (last axis: tasks), and of how many rounds the batch consists.
+    """Return the number of pairs per task of a round (last axis: tasks) and the number of rounds of the batch.
 
-    The pairs follow the standard deviation of a pair's difference, as Neyman's allocation has it, with one more
-    discordant pair counted: none seen is not none.
+    Pairs follow the standard deviation of the difference of a pair (Neyman allocation), with one discordant pair added,
+    so it is never zero.
     """
     spread = np.sqrt((np.asarray(discordant) + 1) / (np.asarray(pairs) + 2))
     wished = np.rint(spread / spread.min(axis=-1, keepdims=True)).clip(1, _MAX_PAIRS_PER_ROUND)
@@ -176,33 +178,33 @@ def next_batch(
 
 
 class _Task:
-    """The episodes of one task, played in the order of their indices."""
+    """The episodes of one task in the order of their indices."""
 
     def __init__(self, name: str, indices: tuple[int, ...]) -> None:
         self.name = name
         self.outcomes: dict[int, int | None] = {}
-        self.asked = 1  # pairs a round of the current batch
-        self.pairs = self.wins = self.losses = 0  # played
+        self.asked = 1  # pairs per round of the current batch
+        self.pairs = self.wins = self.losses = 0  # used episodes
         self.log_peak = 0.0
         self._indices = indices
-        self._next = 0  # position of the first that was not played
+        self._next = 0  # position of the first unused episode
 
     @property
     def net(self) -> int:
-        """Wins less losses."""
+        """Wins minus losses."""
         return self.wins - self.losses
 
     @property
     def left(self) -> int:
-        """How many more episodes may be played, as far as is known."""
+        """Number of remaining episodes."""
         return len(self._playable())
 
     def lacking(self, count: int) -> list[int]:
-        """Return which of the next `count` episodes have no outcome yet."""
+        """Return the next `count` episodes without an outcome."""
         return [index for index in self._playable()[:count] if index not in self.outcomes]
 
     def play(self, count: int) -> tuple[int, int, int]:
-        """Play the next `count` pairs and return (wins, losses, pairs)."""
+        """Use the next `count` pairs and return (wins, losses, pairs)."""
         played = self._playable()[:count]
         if played:
             self._next = self._indices.index(played[-1]) + 1
