@@ -151,7 +151,7 @@ def test_after_a_kill_the_same_command_goes_on(options: CollectOptions, made_onc
     process.send_signal(blow)
     _, errors = process.communicate(timeout=120)
     if blow == signal.SIGINT:
-        assert "finished demonstrations are kept" in errors
+        assert "finished demonstrations are stored" in errors
         assert "the same command goes on from there" in errors
     assert not options.output.exists()
     resumed: list[CollectProgress] = []
@@ -224,10 +224,13 @@ def test_dead_worker_is_reported_and_its_episode_made_again(options: CollectOpti
     [
         (recorders.BrokenRecorder, r"(?s)episode 2 of robosuite.lift failed: Traceback.*of the recorder.*1 finished"),
         (recorders.BlindRecorder, "Cannot render off screen: no EGL device.*apt-get install libegl1"),
-        (recorders.DeadlyRecorder, "(?s)died of signal 9.*It is not the first there.*2 finished demonstrations"),
+        (
+            recorders.DeadlyRecorder,
+            "(?s)died of signal 9.*died in this episode before.*2 finished demonstrations",
+        ),
         (
             recorders.CrampedRecorder,
-            "(?s)Cannot write .*lift-000000.hdf5: File too large. Nothing of it was kept",
+            "(?s)Cannot write .*lift-000000.hdf5: File too large. The incomplete file was removed",
         ),
     ],
 )
@@ -283,7 +286,7 @@ class SmallerRecorder(recorders.Recorder):
 
 
 def test_tasks_that_cannot_share_a_file_are_told_at_once(options: CollectOptions) -> None:
-    with pytest.raises(CollectError, match=r"robosuite\.stack cannot share a file .*: image_size 24, not 12\. Give it"):
+    with pytest.raises(CollectError, match=r"stack cannot be stored in one file .*: image_size 24, not 12\. Give it"):
         collect(options, recorder=SmallerRecorder)
 
 
@@ -306,7 +309,7 @@ def test_tasks_of_several_suites_are_found_by_name_or_by_id(tmp_path: Path) -> N
     assert len(chosen(("robosuite", "tabletop_pick"), ())) == len(tasks_of("robosuite")) + len(
         tasks_of("tabletop_pick")
     )
-    with pytest.raises(CollectOptionsError, match=r"--task lift needs its suite before it, such as robosuite\.lift\."):
+    with pytest.raises(CollectOptionsError, match=r"lift needs the name of its suite, such as robosuite\.lift\."):
         chosen((), ("lift",))
     with pytest.raises(UnknownNameError, match=r"No task of the suites robosuite, tabletop_pick named 'lft'"):
         chosen(("robosuite", "tabletop_pick"), ("lft",))

@@ -139,7 +139,7 @@ def test_a_file_that_is_not_hdf5_or_not_there(tmp_path: Path) -> None:
 def test_later_format_version_is_refused(path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["data"].attrs["format_version"] = 99
-    with pytest.raises(DemonstrationFileError, match=r"format version 99.*reads version 1"):
+    with pytest.raises(DemonstrationFileError, match=r"format version 99.*reads format version 1"):
         DemonstrationFile(path)
 
 
@@ -170,7 +170,7 @@ def test_requirements_are_checked_before_training(path: Path) -> None:
         (lambda demo: demo.pop("obs/wrist_image"), "demo_0 lacks the dataset obs/wrist_image"),
         (lambda demo: demo.pop("states"), "demo_0 lacks the dataset states"),
         (lambda demo: demo.attrs.pop("instruction"), "demo_0 lacks the attribute 'instruction'"),
-        (lambda demo: demo.attrs.modify("num_samples", 9), "has 11 steps, but num_samples says 9"),
+        (lambda demo: demo.attrs.modify("num_samples", 9), "has 11 steps, but num_samples is 9"),
     ],
 )
 def test_missing_parts_are_named(path: Path, change: object, problem: str) -> None:

@@ -102,7 +102,7 @@ def test_nothing_is_recorded_until_the_hand_moves(env: VlaBenchEnv) -> None:
     made = record_episode(env, device, IDENTITY)
     assert made is not None
     assert made.steps == 4  # looks 5 to 8
-    assert "move to begin" in window.shown[0][1]
+    assert "move to start" in window.shown[0][1]
     assert window.shown[-1][1] == "4 steps recorded   gripper open"
     assert "put the red cube in the basket" in window.shown[0][0]
 
@@ -188,9 +188,9 @@ def test_what_is_handed_in_acts_as_a_policy(env: VlaBenchEnv) -> None:
 def test_devices_say_what_they_lack() -> None:
     with pytest.raises(UnknownNameError, match=r"No device named 'keybord'\. Did you mean 'keyboard'"):
         DeviceSpec("keybord").make()
-    with pytest.raises(DeviceError, match=r"needs a policy: name one \(--policy\)"):
+    with pytest.raises(DeviceError, match=r"needs a policy\. Name one \(--policy\)"):
         DeviceSpec("policy").make()
-    with pytest.raises(DeviceError, match=r"needs a file: name one \(--recording\)"):
+    with pytest.raises(DeviceError, match=r"needs a file\. Name one \(--recording\)"):
         DeviceSpec("recording").make()
     assert set(devices) == {"expert", "policy", "recording", "keyboard", "spacemouse"}
 
@@ -198,7 +198,7 @@ def test_devices_say_what_they_lack() -> None:
 def test_without_a_desktop_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(DeviceError, match=r"No window can be opened: no desktop is reached \(DISPLAY is not set\)"):
+    with pytest.raises(DeviceError, match=r"No window can be opened, because there is no desktop: DISPLAY is not set"):
         OpenCvWindow()
 
 
@@ -393,7 +393,7 @@ def test_a_person_types_into_a_real_window(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         window = RealWindow()
-        began = "move to begin   gripper open"
+        began = "move to start   gripper open"
         steps = range(1, get_task(IDENTITY.task_id).horizon + 1)
         moving, holding = ([f"{n} steps recorded   gripper {state}" for n in steps] for state in ("open", "closed"))
         for motion, verdict in (("Right", "Delete"), ("Left", "BackSpace"), ("Up", "Return")):

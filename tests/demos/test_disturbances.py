@@ -45,7 +45,7 @@ def test_without_noise_nothing_is_added() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"kind": "wind"}, "No noise named 'wind'. Known: bursts, drift"),
+        ({"kind": "wind"}, "There is no noise named 'wind'. Known: bursts, drift"),
         ({"translation": -1.0}, "expected|Expected numbers from 0 to 1"),
         ({"burst_steps": (5, 2)}, "expected .shortest, longest."),
     ],

@@ -81,7 +81,7 @@ def test_files_that_do_not_fit_are_refused_and_nothing_is_written(
 ) -> None:
     other = tmp_path / "other.hdf5"
     write_demonstrations(other, replace(header(), **change), [])  # type: ignore[arg-type]
-    with pytest.raises(EditingError, match=f"first.hdf5 and .*other.hdf5 cannot be one file: {difference}"):
+    with pytest.raises(EditingError, match=f"first.hdf5 and .*other.hdf5 cannot be merged: {difference}"):
         merge_files([first, other], tmp_path / "both.hdf5")
     assert {entry.name for entry in tmp_path.iterdir()} == {"first.hdf5", "other.hdf5"}
 
@@ -119,7 +119,7 @@ def test_a_single_demonstration_of_a_task_is_for_training(tmp_path: Path) -> Non
     write_demonstrations(tmp_path / "one.hdf5", header(), [demonstration(0)])
     report = split_file(tmp_path / "one.hdf5", tmp_path / "x.hdf5", valid=0.5)
     assert (report.train, report.valid) == (1, 0)
-    with pytest.raises(EditingError, match=r"No demonstration would be left for .*y_valid\.hdf5"):
+    with pytest.raises(EditingError, match=r"y_valid\.hdf5 would hold no demonstration"):
         split_file(tmp_path / "one.hdf5", tmp_path / "y.hdf5", valid=0.5, separate=True)
 
 
@@ -127,9 +127,9 @@ def test_outputs_that_are_there_are_never_touched(first: Path, second: Path, tmp
     before = second.read_bytes()
     with pytest.raises(EditingError, match=r"second.hdf5 exists already\. Move it away"):
         merge_files([first], second)
-    with pytest.raises(EditingError, match=r"second.hdf5 is what is read"):
+    with pytest.raises(EditingError, match=r"second.hdf5 is the input file"):
         split_file(second, second)
-    with pytest.raises(EditingError, match=r"A share of 1\.5 for validation: expected one between 0 and 1"):
+    with pytest.raises(EditingError, match=r"The validation fraction is 1\.5; expected a number between 0 and 1"):
         split_file(first, tmp_path / "x.hdf5", valid=1.5)
     with claimed(tmp_path / "x.hdf5"), pytest.raises(OutputInUseError):
         merge_files([first], tmp_path / "x.hdf5")
@@ -157,6 +157,6 @@ def test_what_is_no_file_of_ours_is_said(
 
 def test_a_full_disk_leaves_nothing_behind(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(DemonstrationWriteError, match=r"MB are needed and 0 MB are free\. Nothing of it was kept"):
+    with pytest.raises(DemonstrationWriteError, match=r"MB, and 0 MB are free\. The incomplete file was removed"):
         merge_files([first], tmp_path / "both.hdf5")
     assert {entry.name for entry in tmp_path.iterdir()} == {"first.hdf5"}

@@ -112,7 +112,7 @@ def test_a_file_loses_its_noops(tmp_path: Path) -> None:
 
 def test_filters_that_would_leave_nothing_write_nothing(tmp_path: Path) -> None:
     write_demonstrations(tmp_path / "all.hdf5", header(), [demonstration(0, success=False)])
-    with pytest.raises(EditingError, match=r"Nothing of .*all.hdf5 would be left"):
+    with pytest.raises(EditingError, match=r"drop every demonstration of .*all.hdf5"):
         filter_file(tmp_path / "all.hdf5", tmp_path / "kept.hdf5", FilterOptions(failures=True))
     assert [entry.name for entry in tmp_path.iterdir()] == ["all.hdf5"]
 
@@ -120,9 +120,12 @@ def test_filters_that_would_leave_nothing_write_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noops": -1.0}, "No-ops up to -1.0: expected an action size from 0 to 1"),
-        ({"length_score": 0.0}, "Length score 0.0: expected a positive number"),
-        ({"length_quantiles": (0.9, 0.1)}, "Length quantiles 0.9 0.1: expected two of 0 to 1, the smaller first"),
+        ({"noops": -1.0}, "The no-op size is -1.0; expected an action size from 0 to 1"),
+        ({"length_score": 0.0}, "The length score is 0.0; expected a positive number"),
+        (
+            {"length_quantiles": (0.9, 0.1)},
+            "quantiles are 0.9 0.1; expected two numbers from 0 to 1",
+        ),
     ],
 )
 def test_impossible_filters_are_refused(options: dict[str, object], message: str) -> None:
@@ -143,7 +146,7 @@ def test_a_collection_filters_what_it_writes_and_can_still_be_extended(tmp_path:
         ("robosuite",), tmp_path / "demos.hdf5", ("lift",), 10, image_size=24, filters=FilterOptions(length_score=3.5)
     )
     report = collect(options, recorder=VaryingRecorder)
-    assert [(one.index, one.by) for one in report.dropped] == [(6, "length score")]
+    assert [(one.index, one.filter_name) for one in report.dropped] == [(6, "length score")]
     with DemonstrationFile(options.output) as file:
         assert len(file) == 9
     again = collect(options, recorder=VaryingRecorder)  # nothing is left to do

@@ -145,7 +145,7 @@ def _incomplete(path: Path) -> None:
 def test_a_file_of_something_else_is_told(tmp_path: Path, write: Callable[[Path], None], problem: str) -> None:
     path = tmp_path / "scenes.hdf5"
     write(path)
-    with pytest.raises(SceneFileError, match=rf"{path} is not a file of still scenes: .*{problem}.*\. Move it away"):
+    with pytest.raises(SceneFileError, match=rf"{path} is not a scene file: .*{problem}.*\. Move the file away"):
         read_scenes(path)
 
 

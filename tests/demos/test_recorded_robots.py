@@ -8,6 +8,7 @@ import vla_bench
 from tests.demos.synthetic import header
 from vla_bench.demos import CollectOptions, DemonstrationFile, collect
 from vla_bench.demos.header import FileHeader
+from vla_bench.demos.sources import SourceOptions, open_sources
 from vla_bench.training.dataset import robot_of
 
 _TASK = "pick_red_cube"
@@ -35,9 +36,13 @@ def test_a_file_says_whose_actions_it_holds_and_holds_its_proprioception(recorde
 
 
 def test_training_knows_whose_actions_it_learns(recorded: dict[str, Path]) -> None:
-    assert robot_of([recorded["ur5e"]]) == "ur5e"
-    assert robot_of([recorded["panda"], recorded["panda"]]) == "panda"
-    assert robot_of(list(recorded.values())) is None
+    def robot(*names: str) -> str | None:
+        with open_sources([recorded[name] for name in names], SourceOptions()) as sources:
+            return robot_of(sources)
+
+    assert robot("ur5e") == "ur5e"
+    assert robot("panda", "panda") == "panda"
+    assert robot("panda", "ur5e") is None
 
 
 def test_a_file_from_before_there_were_two_is_the_pandas() -> None:

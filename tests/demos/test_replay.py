@@ -101,13 +101,13 @@ def test_dropped_steps_are_gone_over_by_the_stored_states(recorded: Path, name: 
         assert file.summary("demo_0").dropped_steps == 3
     row = replayed(path)
     assert (row.success, row.exact) == (True, True)
-    assert row.notes == ("3 steps were dropped: gone over by the stored states",)
+    assert row.notes == ("3 dropped steps were skipped by restoring the stored states",)
 
 
 def test_the_stored_state_counts_where_the_seed_leads_elsewhere(recorded: Path, tmp_path: Path) -> None:
     row = replayed(changed(recorded, tmp_path / "x.hdf5", "demo_0", {"scene_seed": 5}))
     assert (row.success, row.exact) == (True, True)
-    assert row.notes == ("its seed leads to another scene today: begun at the stored state",)
+    assert row.notes == ("the seed leads to another scene in this version; replay started from the stored state",)
 
 
 def test_a_task_that_is_gone_or_a_state_of_another_size_is_no_success_and_says_why(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_task_that_is_gone_or_a_state_of_another_size_is_no_success_and_says_w
     assert "No task named 'made_up.reach'" in row.notes[0]
     other = replace(gone, identity=EpisodeIdentity("tabletop_object", "red_cube_in_basket", 0))
     write_demonstrations(tmp_path / "other.hdf5", header(), [other])
-    assert "numbers today, the recorded one has 9" in replayed(tmp_path / "other.hdf5").notes[0]
+    assert "numbers in this version, but the recorded state has 9" in replayed(tmp_path / "other.hdf5").notes[0]
 
 
 def test_where_meshes_lie_makes_no_other_model() -> None:
@@ -208,13 +208,13 @@ def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorde
 
 
 def test_what_cannot_be_drawn_is_said(recorded: Path, tmp_path: Path) -> None:
-    with pytest.raises(RenderOptionsError, match=r"is what is read\. Choose another --output"):
+    with pytest.raises(RenderOptionsError, match=r"is the input file\. Choose another --output"):
         RenderOptions(recorded, recorded)
-    with pytest.raises(RenderOptionsError, match="No camera chosen"):
+    with pytest.raises(RenderOptionsError, match="No camera was chosen"):
         RenderOptions(recorded, tmp_path / "new.hdf5", cameras=())
     output = tmp_path / "other.hdf5"
     output.write_bytes(recorded.read_bytes())
-    with pytest.raises(OutputMismatchError, match="`vla-bench render` did not make it"):
+    with pytest.raises(OutputMismatchError, match="it was not made by `vla-bench render`"):
         render(RenderOptions(recorded, output))
     with pytest.raises(UnknownNameError, match=r"No camera named 'wrst'\. Did you mean 'wrist'"):
         drawn_again(recorded, tmp_path, "demo_0", cameras=("wrst",))
@@ -224,7 +224,7 @@ def test_a_full_disk_stops_the_drawing_with_one_message(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vla_bench.demos.rerendering.RenderFactory", CrampedRenderFactory)
-    with pytest.raises(VlaBenchError, match=r"Cannot write .*demo_\d.hdf5: File too large\. Nothing of it was kept"):
+    with pytest.raises(VlaBenchError, match=r"Cannot write .*demo_\d.hdf5: File too large\. The incomplete file"):
         render(RenderOptions(recorded, tmp_path / "new.hdf5"))
     assert not (tmp_path / "new.hdf5").exists()
     assert [entry.name for entry in (tmp_path / "new.hdf5.parts").iterdir()] == ["configuration.json"]

@@ -97,10 +97,10 @@ def test_without_anything_held_nothing_slips(env: VlaBenchEnv) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "fling"}, r"No slip named 'fling'\. Known: drop, push, both\."),
-        ({"most": 0}, "Expected at least 1, and numbers from 0 to 1"),
-        ({"per_step": 0.0}, "Slips out of range"),
-        ({"steps": (5, 3)}, r"Slip steps \(5, 3\): expected \(shortest, longest\)"),
+        ({"kind": "fling"}, r"There is no slip named 'fling'\. Known: drop, push, both\."),
+        ({"most": 0}, "Expected most >= 1, 0 < per_step <= 1"),
+        ({"per_step": 0.0}, "Slip options are out of range"),
+        ({"steps": (5, 3)}, r"The steps of a slip are \(5, 3\); expected \(shortest, longest\)"),
     ],
 )
 def test_impossible_slips_are_refused(options: dict[str, object], message: str) -> None:

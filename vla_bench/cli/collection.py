@@ -114,13 +114,12 @@ def inspect_demos(
 
     Example: `vla-bench inspect demos.hdf5 --videos videos/`
     """
-    from vla_bench.demos import summarize, write_contact_sheet, write_videos
+    from vla_bench.demos import write_contact_sheet, write_videos
     from vla_bench.demos.sources import open_source
     from vla_bench.demos.summary import source_lines
 
     with open_source(demos) as source:
-        ours = source.facts.format == "ours"
-        typer.echo("\n".join(summarize(demos).lines() if ours else source_lines(source)))
+        typer.echo("\n".join(source_lines(source)))
         picture = write_contact_sheet(source, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
         typer.echo(f"contact sheet   {picture}")
         if videos is not None:
@@ -144,7 +143,7 @@ def print_collected(report: "CollectReport") -> None:
     for death in report.deaths:
         console.print(death, style="yellow")
     for one in report.dropped:
-        console.print(f"dropped by {one.by}: episode {one.index} of {one.task}, {one.reason}", highlight=False)
+        console.print(f"dropped by {one.filter_name}: episode {one.index} of {one.task}, {one.reason}", highlight=False)
     if report.dropped_steps:
         console.print(f"dropped {report.dropped_steps:,} steps without effect", highlight=False)
     size, count = f"{report.size_bytes / 1e6:.0f} MB", report.demonstrations - len(report.dropped)

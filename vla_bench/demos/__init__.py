@@ -1,4 +1,7 @@
-"""Demonstrations: collection from experts, HDF5 storage, reading, editing and inspection."""
+"""Demonstrations: collection from experts, HDF5 storage, reading, editing and inspection.
+
+Reading needs no simulator; only worker processes that record, replay or render load one.
+"""
 
 from vla_bench.demos.collection import CollectError, CollectInterrupted, CollectProgress, CollectReport, collect
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
@@ -13,10 +16,6 @@ from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_sou
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.summary import Summary, summarize
 from vla_bench.demos.writing import write_demonstrations
-
-# ~ Demonstrations: collect them from experts, keep them in HDF5, read them back and look at them.
-# ~
-# ~ Reading needs no simulator; only a collecting worker process loads one.
 
 __all__ = [
     "CollectError",

@@ -1,4 +1,4 @@
-"""Finished demonstrations of an unfinished file, and the work of a collection worker."""
+"""Attempts of a collection: finished demonstrations of an unfinished file, and the work of a collection worker."""
 
 import json
 import shutil
@@ -20,41 +20,42 @@ from vla_bench.demos.recording import Recorder
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.writing import StoredDemonstration, write_part
 
-# ~ Finished demonstrations of an unfinished file: a file each, so that nothing finished is ever lost.
-
 
 @dataclass(frozen=True)
 class Attempt:
     """One finished attempt at a task."""
 
     success: bool
-    source: StoredDemonstration | None  # where it is kept; failures need not be
+    stored: StoredDemonstration | None  # None for an attempt whose demonstration was not stored
 
 
 @dataclass
 class Attempts:
-    """Every finished attempt of a collection: `suite.task` -> index -> attempt."""
+    """All finished attempts of a collection."""
 
-    by_task: dict[str, dict[int, Attempt]] = field(default_factory=lambda: defaultdict(dict))
+    by_task: dict[str, dict[int, Attempt]] = field(default_factory=lambda: defaultdict(dict))  # `suite.task` -> index
 
     def outcomes(self, task_id: str) -> dict[int, bool]:
         """Return index -> success of one task."""
         return {index: attempt.success for index, attempt in self.by_task[task_id].items()}
 
-    def source(self, task_id: str, index: int) -> StoredDemonstration | None:
-        """Return where an attempt is kept."""
-        return self.by_task[task_id][index].source
+    def stored(self, task_id: str, index: int) -> StoredDemonstration | None:
+        """Return the stored demonstration of an attempt; None where it was not stored."""
+        return self.by_task[task_id][index].stored
 
 
 class PartialFiles:
-    """The folder `<output>.parts` beside an output."""
+    """The folder `<output>.parts` of an unfinished output: one file for each finished demonstration.
+
+    Nothing that was finished is lost when the process ends.
+    """
 
     def __init__(self, output: Path) -> None:
         self.folder = output.with_name(f"{output.name}.parts")
         self._configuration = self.folder / "configuration.json"
 
     def begin(self, configuration: Mapping[str, Any]) -> None:
-        """Make the folder, or go on with one of the same configuration; raise `OutputMismatchError` otherwise."""
+        """Create the folder, or resume one of the same configuration; raise `OutputMismatchError` otherwise."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".*.tmp*"):  # of a process that was killed while writing
             leftover.unlink()
@@ -65,29 +66,30 @@ class PartialFiles:
             temporary.write_text(json.dumps(configuration, indent=2))
 
     def _has_attempts(self) -> bool:
-        """Whether an attempt was finished; a folder without one binds nobody to its options."""
+        """Return whether an attempt was finished; a folder without one may be used with other options."""
         return any(path.suffix in (".hdf5", ".failed") for path in self.folder.iterdir())
 
     def write(self, header: FileHeader, demonstration: Demonstration, name: str = "") -> None:
-        """Write a finished demonstration under a name, by default that of its episode."""
+        """Write a finished demonstration under `name`, by default the name of its episode."""
         write_part(self.folder / f"{name or _part_name(demonstration.identity)}.hdf5", header, demonstration)
 
     def write_failure(self, identity: EpisodeIdentity) -> None:
-        """Note a failed attempt that is not kept, so that it is not made again."""
+        """Record a failed attempt whose demonstration is not stored, so that it is not repeated."""
         with written_whole(self.folder / f"{_part_name(identity)}.failed") as temporary:
             temporary.touch()
 
     def finished(self) -> dict[str, StoredDemonstration]:
-        """Return name -> where it lies, sorted; a part that cannot be read is deleted, so that it is made again."""
+        """Return name -> finished demonstration, sorted by name.
+
+        A part that cannot be read is deleted, so that it is made again.
+        """
         found: dict[str, StoredDemonstration] = {}
         for path in sorted(self.folder.glob("*.hdf5")):
             try:
                 with DemonstrationFile(path) as part:
-                    part.summary("demo_0")
+                    found[path.stem] = StoredDemonstration(path, "demo_0", part.summary("demo_0"))
             except DemonstrationFileError:
                 path.unlink()
-                continue
-            found[path.stem] = StoredDemonstration(path, "demo_0")
         return found
 
     def attempts(self) -> Attempts:
@@ -96,10 +98,9 @@ class PartialFiles:
         for path in sorted(self.folder.glob("*.failed")):
             task_id, index = path.stem.rsplit("-", 1)
             found.by_task[task_id][int(index)] = Attempt(False, None)
-        for source in self.finished().values():
-            with DemonstrationFile(source.path) as part:
-                summary = part.summary(source.name)
-            found.by_task[summary.identity.task_id][summary.identity.index] = Attempt(summary.success, source)
+        for stored in self.finished().values():
+            identity = stored.summary.identity
+            found.by_task[identity.task_id][identity.index] = Attempt(stored.summary.success, stored)
         return found
 
     def remove(self) -> None:
@@ -108,11 +109,14 @@ class PartialFiles:
 
 
 def read_attempts(output: Path, configuration: Mapping[str, Any], wanted: int) -> tuple[Attempts, int]:
-    """Return the attempts that a finished file holds, and how many of each task it was made for.
+    """Return the attempts that a finished file holds, and the number of episodes of each task it was made for.
 
-    What filters left out counts as done only where as many are `wanted` as then: among more it may stay.
-    Raise `OutputMismatchError` where it was made with another configuration, `DemonstrationFileError` where it is not
-    a demonstration file at all.
+    Demonstrations that filters dropped count as done only where `wanted` is that number: in a larger collection the
+    filters may accept them.
+
+    Raises:
+        OutputMismatchError: the file was made with another configuration.
+        DemonstrationFileError: the file is not a demonstration file.
     """
     found = Attempts()
     with DemonstrationFile(output) as file:
@@ -122,10 +126,8 @@ def read_attempts(output: Path, configuration: Mapping[str, Any], wanted: int) -
         require_same_configuration(output, collection["configuration"], configuration)
         for name in file.names:
             summary = file.summary(name)
-            identity = summary.identity
-            found.by_task[identity.task_id][identity.index] = Attempt(
-                summary.success, StoredDemonstration(output, name)
-            )
+            stored = StoredDemonstration(output, name, summary)
+            found.by_task[summary.identity.task_id][summary.identity.index] = Attempt(summary.success, stored)
         for task_id, indices in collection["failed"].items():
             for index in indices:
                 found.by_task[task_id].setdefault(index, Attempt(False, None))
@@ -135,41 +137,39 @@ def read_attempts(output: Path, configuration: Mapping[str, Any], wanted: int) -
     return found, int(collection["episodes"])
 
 
-def require_same_configuration(path: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def require_same_configuration(path: Path, stored: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
     """Raise `OutputMismatchError` that names every difference between two configurations."""
-    names = [name for name in {**there, **asked} if there.get(name) != asked.get(name)]
+    names = [name for name in {**stored, **requested} if stored.get(name) != requested.get(name)]
     if names:
-        raise OutputMismatchError(path, [f"{name} {there.get(name)}, not {asked.get(name)}" for name in names])
+        raise OutputMismatchError(path, [f"{name} {stored.get(name)}, not {requested.get(name)}" for name in names])
 
 
 def _part_name(identity: EpisodeIdentity) -> str:
     return f"{identity.task_id}-{identity.index:06d}"
 
 
-# ~ What a worker process does for a collection: it records an episode and keeps it as a part.
-
 RecorderFactory = Callable[[CollectOptions], Recorder]
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """How an attempt went."""
+    """Result of one attempt."""
 
     success: bool
     steps: int
-    header: FileHeader | None  # None where there was nothing to record
+    header: FileHeader | None  # None where nothing was recorded
     stopped: bool = False  # by the person at the device
 
 
 @dataclass(frozen=True)
 class RecordingFactory:
-    """Goes to the worker process, where it makes the recorder."""
+    """Factory of a worker's recording function; it is pickled to the worker process, which creates the recorder."""
 
     options: CollectOptions
     recorder: RecorderFactory
 
     def __call__(self) -> Callable[[EpisodeIdentity], AttemptResult]:
-        """Return what records and keeps one episode."""
+        """Return the function that records and stores one episode."""
         record, parts = self.recorder(self.options), PartialFiles(self.options.output)
 
         def attempt(identity: EpisodeIdentity) -> AttemptResult:

@@ -27,57 +27,55 @@ from vla_bench.demos.schedule import AttemptSchedule
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.writing import StoredDemonstration, copy_demonstrations
 
-# ~ How far a collection is, and what it ended with.
-
 
 @dataclass(frozen=True)
 class CollectProgress:
-    """How far a collection is."""
+    """Progress of a running collection."""
 
-    wanted: int  # demonstrations in all
-    finished: int  # of them there, those of earlier runs included
-    resumed: int  # there before this run began
-    attempts: int  # made in this run
-    successes: int  # among them
-    per_minute: float  # demonstrations, over the last of them
+    wanted: int  # demonstrations of all tasks
+    finished: int  # demonstrations finished so far, in earlier runs, too
+    resumed: int  # demonstrations finished before this run
+    attempts: int  # of this run
+    successes: int  # of this run
+    per_minute: float  # demonstrations, measured over the latest ones
     elapsed_s: float
-    task: str = ""  # of the last attempt
-    deaths: tuple[str, ...] = ()  # workers that died, and what of; their episodes are made again
+    task: str = ""  # of the latest attempt
+    deaths: tuple[str, ...] = ()  # one text for each worker that died; its episode is recorded again
 
     @property
     def success_rate(self) -> float:
-        """Share of this run's attempts that succeeded."""
+        """Fraction of this run's attempts that succeeded."""
         return self.successes / self.attempts if self.attempts else 0.0
 
     @property
     def remaining_s(self) -> float | None:
-        """Estimate of the time to go [s]; None while there is nothing to estimate from."""
+        """Estimated remaining time [s]; None before the first success."""
         return 60.0 * (self.wanted - self.finished) / self.per_minute if self.per_minute else None
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What was collected of one task."""
+    """Result of collecting one task."""
 
     task: str  # `suite.task`
-    demonstrations: int  # recorded, before any filter
-    successes: int  # among them
+    demonstrations: int  # recorded, before filtering
+    successes: int  # among the demonstrations
     attempts: int
 
 
 @dataclass(frozen=True)
 class DroppedDemonstration:
-    """A demonstration that a filter left out."""
+    """A demonstration that a filter dropped."""
 
     task: str  # `suite.task`
     index: int
-    by: str  # name of the filter
+    filter_name: str
     reason: str
 
 
 @dataclass(frozen=True)
 class CollectReport:
-    """What a collection ended with."""
+    """Result of a collection."""
 
     output: Path
     tasks: tuple[TaskReport, ...]
@@ -86,36 +84,34 @@ class CollectReport:
     size_bytes: int
     deaths: tuple[str, ...] = ()
     dropped: tuple[DroppedDemonstration, ...] = ()
-    dropped_steps: int = 0  # without effect, of the demonstrations in the file
+    dropped_steps: int = 0  # no-op steps that were removed from the demonstrations in the file
 
     @property
     def demonstrations(self) -> int:
-        """Demonstrations of all tasks, before any filter."""
+        """Demonstrations of all tasks, before filtering."""
         return sum(task.demonstrations for task in self.tasks)
 
     @property
     def per_minute(self) -> float:
-        """Demonstrations a minute, those of earlier runs not counted."""
+        """Demonstrations a minute in this run."""
         return 60.0 * (self.demonstrations - self.resumed) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 
-# ~ Collect demonstrations: experts act in environments, in parallel, until every task has enough successes.
-
-_RATE_WINDOW = 30  # successes that the rate is measured over; start-up is not in it
+_RATE_WINDOW = 30  # latest successes over which the rate is measured, so that start-up does not count
 
 
 class CollectError(VlaBenchError):
-    """A collection that had to stop; what was finished is kept."""
+    """A collection that had to stop; finished demonstrations stay in the folder of parts."""
 
-    def __init__(self, cause: str, kept: int, folder: Path) -> None:
-        super().__init__(f"{cause.rstrip()}\n{_resume_hint(kept, folder)}" if kept else cause.rstrip())
+    def __init__(self, cause: str, finished: int, folder: Path) -> None:
+        super().__init__(f"{cause.rstrip()}\n{_resume_hint(finished, folder)}" if finished else cause.rstrip())
 
 
 class CollectInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a collection; its text says what is kept and how to go on."""
+    """Ctrl-C during a collection; the message states how many demonstrations are finished and how to resume."""
 
-    def __init__(self, kept: int, folder: Path) -> None:
-        super().__init__(f"Stopped. {_resume_hint(kept, folder)}")
+    def __init__(self, finished: int, folder: Path) -> None:
+        super().__init__(f"Stopped. {_resume_hint(finished, folder)}")
 
 
 OnProgress = Callable[[CollectProgress], None]
@@ -124,17 +120,17 @@ OnProgress = Callable[[CollectProgress], None]
 def collect(
     options: CollectOptions, on_progress: OnProgress | None = None, *, recorder: RecorderFactory = DeviceRecorder
 ) -> CollectReport:
-    """Make a demonstration file, or go on with one that was begun or asked for with fewer episodes.
+    """Collect a demonstration file, or resume one that is unfinished or has fewer episodes than requested.
 
-    The file holds the first `episodes` successes of each task in the order of their indices; the number of workers
-    changes nothing but the time. Until it is whole, finished demonstrations lie in `<output>.parts`.
+    The file holds the first `episodes` successes of each task in the order of their indices, whatever the number of
+    workers. Until the file is complete, finished demonstrations are stored in `<output>.parts`.
 
     Raises:
         OutputInUseError: another process is collecting into the same output.
-        OutputMismatchError: the output was begun or made with another configuration.
-        ExpertUnsuccessfulError: the expert hardly ever succeeds.
-        CollectError: a worker failed; what was finished is kept.
-        CollectInterrupted: Ctrl-C; what was finished is kept.
+        OutputMismatchError: the output was started or made with another configuration.
+        ExpertUnsuccessfulError: the expert rarely or never succeeds.
+        CollectError: a worker failed; finished demonstrations stay in `<output>.parts`.
+        CollectInterrupted: Ctrl-C; finished demonstrations stay in `<output>.parts`.
     """
     options = replace(options, output=Path(options.output))
     check_cameras(options.cameras)
@@ -144,7 +140,7 @@ def collect(
 
 @dataclass
 class _Collection:
-    """One run of `collect`, holding the output's lock."""
+    """One run of `collect`, which holds the lock of the output."""
 
     options: CollectOptions
     recorder: RecorderFactory
@@ -162,17 +158,17 @@ class _Collection:
         earlier = self._earlier()
         task_ids = [task.id for task in self.options.chosen_tasks()]
         self.schedules = {task_id: self._schedule(task_id, earlier) for task_id in task_ids}
-        self.header: FileHeader | None = None  # of what was recorded first, which all the rest must share
+        self.header: FileHeader | None = None  # of the first recording; all others must match it
         self.resumed = self._finished()
 
     def run(self) -> CollectReport:
-        """Record what is missing, then write the output."""
-        whole_already = self.options.output.is_file() and self._is_complete()
+        """Record the missing demonstrations, then write the output."""
+        is_output_complete = self.options.output.is_file() and self._is_complete()
         self._report()
         try:
             if not self._is_complete():
                 self._record()
-            if not whole_already:
+            if not is_output_complete:
                 self._write()
         except KeyboardInterrupt:
             raise CollectInterrupted(self._finished(), self.parts.folder) from None
@@ -190,7 +186,7 @@ class _Collection:
         )
 
     def _earlier(self) -> Attempts:
-        """Return what earlier runs have finished; raise where the output is something else."""
+        """Return the finished attempts of earlier runs; raise where the output was made in another way."""
         found = Attempts()
         if self.options.output.exists():
             found, episodes = read_attempts(self.options.output, self.configuration, self.options.episodes)
@@ -216,9 +212,9 @@ class _Collection:
                     self._handle_outcome(outcome)
 
     def _assign(self, worker: JobWorker[EpisodeIdentity, AttemptResult]) -> None:
-        """Give a worker its last task again where possible: another one costs it the building of a scene.
+        """Give a worker an episode of its latest task where possible: another task needs a new scene.
 
-        Otherwise it gets the task that is furthest behind, so that workers spread over the tasks.
+        Otherwise it gets the task with the fewest demonstrations, so that workers spread over the tasks.
         """
         schedules = self.schedules.values()
         for schedule in sorted(schedules, key=lambda one: (one.task != worker.last_group, one.counted + one.running)):
@@ -254,15 +250,15 @@ class _Collection:
         self.deaths.append(death)
         self.deaths_of[identity] += 1
         if self.deaths_of[identity] >= MAX_DEATHS_PER_JOB:
-            raise CollectError(f"{death} It is not the first there.", self._finished(), self.parts.folder)
+            raise CollectError(f"{death} Workers died in this episode before.", self._finished(), self.parts.folder)
 
     def _require_compatible(self, identity: EpisodeIdentity, header: FileHeader | None) -> None:
-        """Raise where what was recorded of a task cannot stand in one file with the rest."""
+        """Raise where a recording of a task cannot be stored in one file with the others."""
         self.header = self.header or header
         if self.header is None or header is None:
             return
         if differences := self.header.differences(header):
-            problem = f"{identity.task_id} cannot share a file with the tasks before it: {'; '.join(differences)}."
+            problem = f"{identity.task_id} cannot be stored in one file with the other tasks: {'; '.join(differences)}."
             raise CollectError(
                 f"{problem} Give it an --output of its own, or use --file-per-suite.",
                 self._finished(),
@@ -270,36 +266,35 @@ class _Collection:
             )
 
     def _write(self) -> None:
-        """Join the parts, and what an earlier output held, into the output."""
+        """Write the output from the parts and the demonstrations of an earlier output."""
         attempts = self._earlier()
         sources: list[StoredDemonstration] = []
         for task_id, schedule in self.schedules.items():
             indices = [*schedule.selected(), *(schedule.failed() if self.options.keep_failures else ())]
-            kept = (attempts.source(task_id, index) for index in sorted(indices))
-            sources.extend(source for source in kept if source is not None)
+            stored = (attempts.stored(task_id, index) for index in sorted(indices))
+            sources.extend(one for one in stored if one is not None)
         if not sources:
             raise CollectError("Nothing was recorded.", 0, self.parts.folder)
         with DemonstrationFile(sources[0].path) as first:
             header = first.header
         if len(self.schedules) > 1:
             header = header.of_tasks(self.schedules)
-        sources, report = self._filtered(sources)
+        sources, report = self._apply_filters(sources)
         copy_demonstrations(self.options.output, replace(header, collection=self._collection(report)), sources)
 
-    def _filtered(
+    def _apply_filters(
         self, sources: list[StoredDemonstration]
     ) -> tuple[list[StoredDemonstration], list[DroppedDemonstration]]:
-        """Leave out what the filters drop, and say what that is."""
-        summaries = {}
-        for number, source in enumerate(sources):
-            with DemonstrationFile(source.path) as file:
-                summaries[str(number)] = file.summary(source.name)
+        """Return the demonstrations that the filters keep, and those that they drop."""
+        summaries = {str(number): source.summary for number, source in enumerate(sources)}
         dropped = apply_filters(summaries, self.options.filters.filters())
-        kept = [source for number, source in enumerate(sources) if str(number) not in dropped]
-        if not kept:
+        remaining = [source for number, source in enumerate(sources) if str(number) not in dropped]
+        if not remaining:
             raise CollectError("The filters drop every demonstration.", len(sources), self.parts.folder)
         identities = {name: summaries[name].identity for name in dropped}
-        return kept, [DroppedDemonstration(one.task_id, one.index, *dropped[name]) for name, one in identities.items()]
+        return remaining, [
+            DroppedDemonstration(one.task_id, one.index, *dropped[name]) for name, one in identities.items()
+        ]
 
     def _collection(self, dropped: list[DroppedDemonstration]) -> dict[str, object]:
         failed = {task_id: list(schedule.failed()) for task_id, schedule in self.schedules.items()}
@@ -362,5 +357,5 @@ class _Collection:
         )
 
 
-def _resume_hint(kept: int, folder: Path) -> str:
-    return f"{kept} finished demonstrations are kept in {folder}; the same command goes on from there."
+def _resume_hint(finished: int, folder: Path) -> str:
+    return f"{finished} finished demonstrations are stored in {folder}; run the same command again to resume."

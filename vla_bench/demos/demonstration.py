@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.types import FloatArray, ImageArray
 
-NOMINAL, SLIP, RECOVERY = LABELS = ("nominal", "slip", "recovery")  # what may be said of a step
+NOMINAL, SLIP, RECOVERY = LABELS = ("nominal", "slip", "recovery")  # of a step
 
 _STEP_ARRAYS = (
     "proprioception",
@@ -21,13 +21,13 @@ _STEP_ARRAYS = (
     "rewards",
     "dones",
     "states",
-)  # arrays with a row a step
-_IMAGE_FIELDS = ("images", "depth", "segmentation")  # camera name -> array with a row a step
+)  # (T, ...) arrays
+_IMAGE_FIELDS = ("images", "depth", "segmentation")  # camera name -> (T, ...) array
 
 
 @dataclass(frozen=True)
 class DemonstrationSummary:
-    """What is known about a demonstration without reading its arrays."""
+    """Facts about a demonstration that are known without reading its arrays."""
 
     identity: EpisodeIdentity
     instruction: str
@@ -36,13 +36,13 @@ class DemonstrationSummary:
     scene_seed: int
     scene_hash: str
     phase_names: tuple[str, ...]
-    device: str = "expert"  # what acted
-    judged_by: str = "task"  # who says whether it succeeded: the task's goal, or the person who recorded it
-    slips: int = 0  # that were injected
+    device: str = "expert"  # that acted
+    judged_by: str = "task"  # who decided on success: `task` (its goal) or `person` (who recorded it)
+    slips: int = 0  # number of injected slips
     slip_steps: int = 0
     recovery_steps: int = 0
-    dropped_steps: int = 0  # steps without effect that were taken out
-    segment_names: tuple[str, ...] = ()  # what the numbers in a segmentation stand for
+    dropped_steps: int = 0  # no-op steps that were removed
+    segment_names: tuple[str, ...] = ()  # name of each number in a segmentation
 
     def to_attributes(self) -> dict[str, str | int | bool]:
         """Return the attributes of the HDF5 group `demo_N`, without `model_file`."""
@@ -70,9 +70,9 @@ class DemonstrationSummary:
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "DemonstrationSummary":
-        """Read what `to_attributes` returned; raise KeyError where something is missing.
+        """Parse attributes written by `to_attributes`; raise KeyError where a required one is missing.
 
-        Files from before there were devices and slips lack what is said of them.
+        Older files have no attributes about devices, slips and segmentation.
         """
         return cls(
             identity=EpisodeIdentity(
@@ -100,19 +100,19 @@ class DemonstrationSummary:
 
 @dataclass(frozen=True)
 class CameraTrack:
-    """Where a camera was during an episode, in OpenCV's axes: x right, y down, z ahead."""
+    """Pose of a camera during an episode, in OpenCV's axes: x right, y down, z forward."""
 
     intrinsics: FloatArray  # (3, 3) [pixels]; (0, 0) is the corner of the image
-    pose_world: FloatArray  # camera-to-world transform: (4, 4) of a fixed camera, (T, 4, 4) of one that moves [m]
+    pose_world: FloatArray  # camera-to-world [m]: (4, 4) of a fixed camera, (T, 4, 4) of a moving one
 
     def select_steps(self, steps: NDArray[np.int64]) -> "CameraTrack":
-        """Return the track at these steps."""
+        """Return the poses at these steps."""
         return self if self.pose_world.ndim == 2 else replace(self, pose_world=self.pose_world[steps])
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One recorded episode of T steps; row t of every array belongs to the moment before action t."""
+    """One recorded episode of T steps; row t of every array is from the moment before action t."""
 
     identity: EpisodeIdentity
     instruction: str
@@ -120,20 +120,20 @@ class Demonstration:
     scene_seed: int
     scene_hash: str
     images: Mapping[str, ImageArray]  # camera name -> (T, H, W, 3), right side up
-    proprioception: NDArray[np.float32]  # (T, P), fields as in the file's header
-    actions: NDArray[np.float32]  # (T, 7), what was wanted at the state reached: the label to learn from
-    executed_actions: NDArray[np.float32]  # (T, 7), what moved the robot: `actions`, disturbed
+    proprioception: NDArray[np.float32]  # (T, P), fields as in the file header
+    actions: NDArray[np.float32]  # (T, 7), desired at the state reached: the label to learn from
+    executed_actions: NDArray[np.float32]  # (T, 7), sent to the robot: `actions` with disturbances
     rewards: NDArray[np.float32]  # (T,), received for action t
     dones: NDArray[np.bool_]  # (T,), true where action t ended the episode (robomimic's name)
-    states: NDArray[np.float64]  # (T, D), the simulator's state, for rendering again
-    phases: tuple[str, ...]  # (T,), what the action was for
-    labels: tuple[str, ...]  # (T,), one of `LABELS`: whether the step was disturbed, or makes good for it
+    states: NDArray[np.float64]  # (T, D), simulator states, for rendering again
+    phases: tuple[str, ...]  # (T,), phase of the task that the action belongs to
+    labels: tuple[str, ...]  # (T,), one of `LABELS`: nominal, disturbed by a slip, or recovery from one
     model_xml: str
     depth: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # camera name -> (T, H, W) [m]
     segmentation: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)  # camera name -> (T, H, W)
-    segment_names: tuple[str, ...] = ()  # what the numbers in `segmentation` stand for
+    segment_names: tuple[str, ...] = ()  # name of each number in `segmentation`
     cameras: Mapping[str, CameraTrack] = field(default_factory=dict)
-    step_numbers: NDArray[np.int32] | None = None  # (T,), of the episode as it was run; None where none is left out
+    step_numbers: NDArray[np.int32] | None = None  # (T,), in the episode as executed; None where no step was removed
     device: str = "expert"
     judged_by: str = "task"
 
@@ -143,7 +143,7 @@ class Demonstration:
         return len(self.actions)
 
     def select_steps(self, steps: NDArray[np.int64]) -> "Demonstration":
-        """Return the demonstration with these of its steps, in order; the last one must be among them."""
+        """Return the demonstration with only these steps, in ascending order; the last step must be among them."""
         numbers = np.arange(self.steps, dtype=np.int32) if self.step_numbers is None else self.step_numbers
         fields: dict[str, Any] = {name: getattr(self, name)[steps] for name in _STEP_ARRAYS}
         fields |= {name: tuple(getattr(self, name)[step] for step in steps) for name in ("phases", "labels")}
@@ -152,8 +152,8 @@ class Demonstration:
         return replace(self, cameras=cameras, step_numbers=numbers[steps], **fields)
 
     def summary(self) -> DemonstrationSummary:
-        """Return everything but the arrays; phase names in the order of their first step."""
-        begun = [now == SLIP != before for before, now in pairwise((NOMINAL, *self.labels))]
+        """Return all facts except the arrays; phase names are in the order of their first step."""
+        slip_starts = [now == SLIP != before for before, now in pairwise((NOMINAL, *self.labels))]
         return DemonstrationSummary(
             identity=self.identity,
             instruction=self.instruction,
@@ -164,7 +164,7 @@ class Demonstration:
             phase_names=tuple(dict.fromkeys(self.phases)),
             device=self.device,
             judged_by=self.judged_by,
-            slips=sum(begun),
+            slips=sum(slip_starts),
             slip_steps=self.labels.count(SLIP),
             recovery_steps=self.labels.count(RECOVERY),
             dropped_steps=0 if self.step_numbers is None else int(self.step_numbers[-1]) + 1 - self.steps,

@@ -12,38 +12,44 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.demos.demonstration import Demonstration, DemonstrationSummary
 
-_MAD_TO_SIGMA = 0.6745  # of the median absolute deviation of a normal distribution
-_MEAN_TO_SIGMA = 0.7979  # of the mean absolute deviation
-_MIN_DEMONSTRATIONS = 5  # demonstrations of a task, under which nothing can be said of outliers
-_PROTECTED_FINAL_STEPS = (
-    10  # steps that stay whatever they do: a goal must hold for some, and dropping them would undo it
-)
+_MAD_TO_SIGMA = 0.6745  # MAD of a standard normal distribution
+_MEAN_TO_SIGMA = 0.7979  # mean absolute deviation of a standard normal distribution
+_MIN_DEMONSTRATIONS = 5  # of a task; with fewer, outliers cannot be determined
+_PROTECTED_FINAL_STEPS = 10  # these steps are kept, because a goal must hold for some steps
 
 
 class FilterOptionsError(VlaBenchError):
-    """A filter that cannot be made as asked for."""
+    """Filter options that are out of range."""
 
 
 @dataclass(frozen=True)
 class FilterOptions:
-    """What to leave out."""
+    """Demonstrations and steps to drop."""
 
-    failures: bool = False  # demonstrations that did not succeed
-    noops: float | None = None  # steps whose action is at most this large while the gripper's command stays
-    length_score: float | None = None  # demonstrations whose length has a larger robust z-score within their task
-    length_quantiles: tuple[float, float] | None = None  # or lies outside these quantiles of their task
+    failures: bool = False  # drop demonstrations that did not succeed
+    noops: float | None = None  # drop steps whose action is at most this large while the gripper command stays the same
+    length_score: float | None = None  # drop demonstrations whose length has a larger robust z-score in their task
+    length_quantiles: tuple[float, float] | None = (
+        None  # drop those with a length outside these quantiles of their task
+    )
 
     def __post_init__(self) -> None:
         if self.noops is not None and not 0 <= self.noops < 1:
-            raise FilterOptionsError(f"No-ops up to {self.noops}: expected an action size from 0 to 1, such as 1e-3.")
+            raise FilterOptionsError(
+                f"The no-op size is {self.noops}; expected an action size from 0 to 1, such as 1e-3."
+            )
         if self.length_score is not None and self.length_score <= 0:
-            raise FilterOptionsError(f"Length score {self.length_score}: expected a positive number, such as 3.5.")
+            raise FilterOptionsError(
+                f"The length score is {self.length_score}; expected a positive number, such as 3.5."
+            )
         if self.length_quantiles is not None and not 0 <= self.length_quantiles[0] < self.length_quantiles[1] <= 1:
             shown = " ".join(map(str, self.length_quantiles))
-            raise FilterOptionsError(f"Length quantiles {shown}: expected two of 0 to 1, the smaller first.")
+            raise FilterOptionsError(
+                f"The length quantiles are {shown}; expected two numbers from 0 to 1, the smaller one first."
+            )
 
     def configuration(self) -> dict[str, Any]:
-        """Return, as JSON values, what is left out."""
+        """Return the options as JSON values."""
         quantiles = None if self.length_quantiles is None else list(self.length_quantiles)
         return {
             "failures": self.failures,
@@ -53,7 +59,7 @@ class FilterOptions:
         }
 
     def filters(self) -> "tuple[Filter, ...]":
-        """Return the filters of whole demonstrations, in the order in which they work."""
+        """Return the filters of whole demonstrations, in the order in which they are applied."""
         found: list[Filter] = []
         if self.failures:
             found.append(Failures())
@@ -65,32 +71,32 @@ class FilterOptions:
 
 
 class Filter(Protocol):
-    """Drops whole demonstrations."""
+    """A filter that drops whole demonstrations."""
 
     name: str
 
     def drop(self, summaries: Mapping[str, DemonstrationSummary]) -> dict[str, str]:
-        """Return which demonstrations go, and why."""
+        """Return the demonstrations to drop, with the reason for each."""
 
 
 @dataclass(frozen=True)
 class FilterReport:
-    """What filters left out."""
+    """Demonstrations and steps that filters dropped."""
 
     before: int
     dropped: Mapping[str, tuple[str, str]]  # demonstration -> filter, reason
     dropped_steps: int = 0
-    steps: int = 0  # of those that are kept, the dropped ones included
+    steps: int = 0  # of the remaining demonstrations, before steps were dropped
 
     @property
-    def kept(self) -> int:
-        """Demonstrations left."""
+    def remaining(self) -> int:
+        """Number of demonstrations that were not dropped."""
         return self.before - len(self.dropped)
 
     def lines(self) -> list[str]:
-        """Return the report as text, a line each."""
+        """Return the report as lines of text."""
         by_filter = Counter(name for name, _ in self.dropped.values())
-        found = [f"kept            {self.kept} of {self.before} demonstrations"]
+        found = [f"kept            {self.remaining} of {self.before} demonstrations"]
         for name, count in by_filter.items():
             reasons = [f"{demo}: {reason}" for demo, (by, reason) in self.dropped.items() if by == name]
             found.append(f"{name:<15} {count} dropped")
@@ -103,7 +109,7 @@ class FilterReport:
 def apply_filters(
     summaries: Mapping[str, DemonstrationSummary], filters: Sequence[Filter]
 ) -> dict[str, tuple[str, str]]:
-    """Return which demonstrations filters drop, one after the other, with the filter's name and its reason."""
+    """Apply filters one after the other; return each dropped demonstration -> (filter name, reason)."""
     dropped: dict[str, tuple[str, str]] = {}
     for one in filters:
         left = {name: summary for name, summary in summaries.items() if name not in dropped}
@@ -112,7 +118,7 @@ def apply_filters(
 
 
 class Failures:
-    """Drops what did not succeed."""
+    """Filter of demonstrations that did not succeed."""
 
     name = "failures"
 
@@ -123,10 +129,10 @@ class Failures:
 
 @dataclass(frozen=True)
 class LengthScore:
-    """Drops what is much longer or shorter than the rest of its task, by the modified z-score.
+    """Filter of demonstrations that are much longer or shorter than others of their task (modified z-score).
 
     Source: Iglewicz and Hoaglin, "How to detect and handle outliers", 1993: 0.6745 (x - median) / MAD, outliers beyond
-    3.5; where more than half are equal, so that the MAD is 0, the mean absolute deviation stands in.
+    3.5. Where more than half are equal, so that the MAD is 0, the mean absolute deviation is used instead.
     """
 
     limit: float
@@ -146,14 +152,14 @@ class LengthScore:
 
 @dataclass(frozen=True)
 class LengthQuantiles:
-    """Drops what lies outside two quantiles of the lengths of its task."""
+    """Filter of demonstrations whose length is outside two quantiles of their task."""
 
     low: float
     high: float
     name = "length quantile"
 
     def drop(self, summaries: Mapping[str, DemonstrationSummary]) -> dict[str, str]:
-        """Return what lies outside, of each task with at least five demonstrations."""
+        """Return the demonstrations outside, of each task with at least five demonstrations."""
         dropped = {}
         for names, lengths in _lengths_by_task(summaries):
             low, high = np.quantile(lengths, [self.low, self.high])
@@ -164,10 +170,10 @@ class LengthQuantiles:
 
 
 def without_noops(demonstration: Demonstration, size: float) -> Demonstration:
-    """Return the demonstration without its steps that do nothing, the last few excepted.
+    """Return the demonstration without its no-op steps; the last few steps are kept.
 
-    A step does nothing where neither the action that was wanted nor the one executed moves the arm by more than
-    `size`, and the gripper's command is that of the step before. As OpenVLA prepares LIBERO's demonstrations.
+    In a no-op step neither the desired nor the executed action moves the arm by more than `size`, and the gripper
+    command equals that of the previous step. OpenVLA prepares LIBERO's demonstrations in this way.
     """
     idle = _is_noop(demonstration.actions, size) & _is_noop(demonstration.executed_actions, size)
     idle[-_PROTECTED_FINAL_STEPS:] = False
@@ -186,7 +192,7 @@ def _is_noop(actions: NDArray[np.float32], size: float) -> NDArray[np.bool_]:
 def _lengths_by_task(
     summaries: Mapping[str, DemonstrationSummary],
 ) -> list[tuple[list[str], NDArray[np.int64]]]:
-    """Return names and lengths, task by task, of those with enough demonstrations."""
+    """Return the names and lengths of each task with enough demonstrations."""
     names = defaultdict(list)
     for name, summary in summaries.items():
         names[summary.identity.task_id].append(name)

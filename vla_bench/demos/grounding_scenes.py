@@ -1,4 +1,8 @@
-"""Static scenes with object positions, for visual grounding."""
+"""Static scenes for visual grounding: random arrangements, rendered once, with the true positions of all objects.
+
+A full-size VLA inherits object names and positions from vision-language pretraining; a small one learns them from these
+scenes in minutes (see `baselines/openvla-nano/`).
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,55 +28,49 @@ if TYPE_CHECKING:
     from vla_bench.envs.tabletop.simulation import TabletopSimulation
 
 
-# ~ What the tasks of suites say: the text that a small tokenizer is trained on.
-
-
 def instructions_of(suites: Iterable[str]) -> tuple[str, ...]:
-    """Return the instructions of every task of `suites`, those without demonstrations included."""
+    """Return the instructions of all tasks of `suites`, with or without demonstrations."""
     return tuple(task.instruction for suite in suites for task in tasks_of(suite))
 
 
-# ~ Static scenes for visual grounding: random arrangements, rendered once, with the truth about where everything
-# ~ is.
-# ~
-# ~ What a full-size VLA inherits from vision-language pretraining, a small one can learn from these in minutes: the
-# ~ name
-# ~ of a thing and where it is. See `baselines/openvla-nano/`.
-
 _SCENES_PER_JOB = 100
 _WORKSPACE_M = ((-0.20, 0.22), (-0.36, 0.36), (0.82, 1.10))  # of the end-effector: x, y, z in the world frame
-_ENLARGED_REGIONS = {"middle": (0.17, 0.19), "left": (0.10, 0.06), "right": (0.10, 0.06)}  # half sizes [m]
-_HELD_FRACTION = 0.3  # of the scenes in which the gripper holds something
-_DELIVERED_FRACTION = 0.3  # of the scenes in which something lies in the basket or on the plate already
+_ENLARGED_REGIONS = {
+    "middle": (0.17, 0.19),
+    "left": (0.10, 0.06),
+    "right": (0.10, 0.06),
+}  # half sizes [m]
+_HELD_FRACTION = 0.3  # fraction of the scenes in which the gripper holds an object
+_DELIVERED_FRACTION = 0.3  # fraction with an object in the basket or on the plate
 _FORMAT = "vla_bench_scenes"
 _CHUNK = 16  # scenes
 
 
 class SceneFileError(VlaBenchError):
-    """A file that should hold still scenes and does not."""
+    """A file that is not a scene file."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} is not a file of still scenes: {problem}. Move it away, and it is made anew.")
+        super().__init__(f"{path} is not a scene file: {problem}. Move the file away, so that it is generated again.")
 
 
 @dataclass(frozen=True, eq=False)
 class Scenes:
-    """N still images with the world's truth."""
+    """N static scenes: images, segmentation and true object positions."""
 
     items: tuple[str, ...]
-    nouns: tuple[str, ...]  # what each item is called
+    nouns: tuple[str, ...]  # name of each item
     colours: tuple[str, ...]
     images: ImageArray  # (N, cameras, H, W, 3)
-    segments: NDArray[np.uint8]  # (N, cameras, H, W): 0 none, k the k-th item from 1
+    segments: NDArray[np.uint8]  # (N, cameras, H, W): 0 for no item, k for the k-th item, counted from 1
     proprioception: NDArray[np.float32]  # (N, P); the first three are the end-effector's position
     positions_world: NDArray[np.float32]  # (N, items, 3) [m]
 
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """Which scenes to make."""
+    """Options of scene generation."""
 
-    task: str  # whose objects stand in them
+    task: str  # whose objects the scenes contain
     count: int
     output: Path
     seed: int = 0
@@ -80,16 +78,16 @@ class SceneOptions:
     workers: int = 2
 
     def configuration(self) -> dict[str, object]:
-        """Return, as JSON values, what decides the scenes."""
+        """Return, as JSON values, the options that determine the scenes."""
         return {"task": self.task, "count": self.count, "seed": self.seed, "image_size": self.image_size}
 
 
 def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lambda done: None) -> None:
-    """Render the scenes and write them to `options.output`, unless they are there; the number of workers is no matter.
+    """Render the scenes and write them to `options.output`, unless it exists; the content does not depend on `workers`.
 
     Raises:
-        OutputMismatchError: the output holds scenes of other options.
-        SceneFileError: the output is something else.
+        OutputMismatchError: the output holds scenes made with other options.
+        SceneFileError: the output is not a scene file.
     """
     if options.output.exists():
         _require_same_options(options)
@@ -120,7 +118,7 @@ class SceneFactory:
 
 
 def write_scenes(scenes: Scenes, options: SceneOptions) -> None:
-    """Write what was made from `options` to its output, whole or not at all."""
+    """Write the scenes made with `options` to its output, completely or not at all."""
     with written_whole(options.output) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = _FORMAT
         file.attrs["options"] = json.dumps(options.configuration())
@@ -134,7 +132,7 @@ def write_scenes(scenes: Scenes, options: SceneOptions) -> None:
 
 
 def read_scenes(path: Path) -> Scenes:
-    """Read a scene file into memory; raise `SceneFileError` where it is none."""
+    """Read a scene file into memory; raise `SceneFileError` for another file."""
     with _opened(path) as file:
         items, nouns, colours = (tuple(map(str, file.attrs[name])) for name in ("items", "nouns", "colours"))
         arrays = (file[name][:] for name in ("images", "segments", "proprioception", "positions_world"))
@@ -154,17 +152,17 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _require_same_options(options: SceneOptions) -> None:
     with _opened(options.output) as file:
-        there = json.loads(str(file.attrs.get("options", "{}")))
+        stored = json.loads(str(file.attrs.get("options", "{}")))
     wanted = options.configuration().items()
-    differences = [f"{name} {there.get(name)}, not {value}" for name, value in wanted if there.get(name) != value]
+    differences = [f"{name} {stored.get(name)}, not {value}" for name, value in wanted if stored.get(name) != value]
     if differences:
         raise OutputMismatchError(options.output, differences)
 
 
 def positions_in_demonstrations(path: Path, items: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Return, by demonstration, where `items` were at each step, (T, items, 3) [m]; nothing is rendered.
+    """Return demonstration -> positions of `items` at each step, (T, items, 3) [m], without rendering.
 
-    Raises `UnknownNameError` where a demonstration's scene lacks one of them.
+    Raises `UnknownNameError` where the scene of a demonstration lacks an item.
     """
     found: dict[str, NDArray[np.float32]] = {}
     simulations: dict[str, TabletopSimulation] = {}
@@ -231,8 +229,8 @@ def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: i
 
 
 def _item_numbers(segmentation: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return 0 where a pixel shows no item, k where it shows the k-th item from 1."""
-    return np.maximum(segmentation, np.uint8(1)) - np.uint8(1)  # neither background (0) nor robot (1) is an item
+    """Return 0 for pixels without an item, and k for the k-th item, counted from 1."""
+    return np.maximum(segmentation, np.uint8(1)) - np.uint8(1)  # background (0) and robot (1) are not items
 
 
 def _deliver(simulation: "TabletopSimulation", item: str, receiver: str, generator: np.random.Generator) -> None:

@@ -11,13 +11,9 @@ from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, ProprioceptionField
 
 FORMAT = "vla_bench"
 FORMAT_VERSION = 1
-ACTION_CONVENTION = "delta_position_axis_angle_gripper_close_positive"  # core.types says what each number means
+ACTION_CONVENTION = "delta_position_axis_angle_gripper_close_positive"  # defined in `vla_bench.core.types`
 
-_MUST_MATCH_KWARGS = (
-    "robot",
-    "rendering",
-    "perturb",
-)  # of the environment: demonstrations that differ in them do not mix
+_MUST_MATCH_KWARGS = ("robot", "rendering", "perturb")  # of the environment, equal in all demonstrations of a file
 _REQUIRED = {"env_args", "control_hz", "action_convention", "cameras", "image_size", "depth", "proprioception_fields"}
 
 
@@ -38,7 +34,7 @@ class FileHeader:
 
     @property
     def robot(self) -> str:
-        """Who acts; a file that does not say was made when there was but one."""
+        """Robot that acts; older files do not state it, because the Panda was the only one."""
         return str(self.env_args.get("env_kwargs", {}).get("robot", "panda"))
 
     @property
@@ -47,7 +43,7 @@ class FileHeader:
         return sum(field.size for field in self.proprioception_fields)
 
     def columns(self, name: str) -> slice:
-        """Return where a proprioception field stands in the vector; raise KeyError where it does not."""
+        """Return the columns of a proprioception field in the vector; raise KeyError for an unknown field."""
         end = 0
         for field_ in self.proprioception_fields:
             start, end = end, end + field_.size
@@ -62,7 +58,7 @@ class FileHeader:
         return kwargs
 
     def differences(self, other: "FileHeader") -> list[str]:
-        """Return, in words, why demonstrations with this header and with `other` cannot stand in one file."""
+        """Return the reasons why demonstrations with this header and with `other` cannot share a file."""
         names = ("cameras", "image_size", "depth", "segmentation", "proprioception_fields", "action_dim", "control_hz")
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in (*names, "action_convention")]
         pairs += [(name, self.env_kwargs.get(name), other.env_kwargs.get(name)) for name in _MUST_MATCH_KWARGS]
@@ -73,7 +69,7 @@ class FileHeader:
         ]
 
     def of_tasks(self, task_ids: Iterable[str]) -> "FileHeader":
-        """Return the header for several tasks: robomimic's field names one environment, each demonstration its own."""
+        """Return the header for several tasks; robomimic's `env_name` then names their suites."""
         suites = dict.fromkeys(task_id.split(".", 1)[0] for task_id in task_ids)
         return replace(self, env_args={**self.env_args, "env_name": f"vla_bench/{'+'.join(suites)}"})
 
@@ -97,13 +93,13 @@ class FileHeader:
 
     @classmethod
     def from_attributes(cls, path: Path, attributes: Mapping[str, Any]) -> "FileHeader":
-        """Read the header of the file at `path`; raise `DemonstrationFileError` when it is not ours."""
+        """Read the header of the file at `path`; raise `DemonstrationFileError` for another format."""
         if attributes.get("format") != FORMAT:
             raise DemonstrationFileError(path, _origin_error_text(attributes))
         version = int(attributes.get("format_version", 0))
         if version != FORMAT_VERSION:
-            problem = f"format version {version} was written by another version of vla_bench"
-            raise DemonstrationFileError(path, f"{problem}; this one reads version {FORMAT_VERSION}")
+            problem = f"its format version {version} was written by another version of vla_bench"
+            raise DemonstrationFileError(path, f"{problem}; this version reads format version {FORMAT_VERSION}")
         if missing := sorted(_REQUIRED - attributes.keys()):
             raise DemonstrationFileError(path, f"the group `data` lacks the attributes {', '.join(missing)}")
         try:
@@ -135,7 +131,7 @@ def _format_value(value: object) -> str:
 
 
 def _origin_error_text(attributes: Mapping[str, Any]) -> str:
-    """Say whose file this is and what was expected."""
+    """Return which project wrote the file, and what was expected."""
     if "problem_info" in attributes or "bddl_file_name" in attributes:
         origin = "LIBERO"
     elif "env_args" in attributes or "repository_version" in attributes:

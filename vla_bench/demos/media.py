@@ -22,13 +22,13 @@ _CAPTION = 22
 _LABEL = 15
 _TEXT_COLOR, _SECONDARY_TEXT_COLOR, _BACKGROUND_COLOR = (20, 20, 20), (110, 110, 110), (255, 255, 255)
 _OUTCOMES = {True: "success", False: "FAILURE", None: ""}
-_VIDEO_HEIGHT = 256  # at least, so that a small camera can be watched
+_VIDEO_HEIGHT = 256  # smallest height, so that small images are visible
 
 
 def write_contact_sheet(source: DemonstrationSource, output: Path, *, rows: int = 20, frames: int = 8) -> Path:
-    """Write a PNG with one row a demonstration: `frames` moments from start to end, all cameras, what was asked.
+    """Write a PNG with one strip for each demonstration: `frames` moments, all cameras, and the instruction.
 
-    A source with more demonstrations than `rows` is sampled evenly, so that every task shows.
+    A source with more than `rows` demonstrations is sampled evenly, so that every task is included.
     """
     from PIL import Image
 
@@ -47,7 +47,7 @@ def write_contact_sheet(source: DemonstrationSource, output: Path, *, rows: int 
 
 
 def write_videos(source: DemonstrationSource, folder: Path, *, names: Sequence[str] | None = None) -> list[Path]:
-    """Write one mp4 a demonstration, cameras side by side, in real time; `names` chooses among them."""
+    """Write an mp4 in real time, cameras side by side, for each demonstration, or for those in `names`."""
     written = []
     for episode in source.episodes:
         if names is None or episode.name in names:
@@ -58,7 +58,7 @@ def write_videos(source: DemonstrationSource, folder: Path, *, names: Sequence[s
 
 
 def _strip(source: DemonstrationSource, episode: EpisodeFacts, frames: int) -> "Image":
-    """Return a caption over the frames of one demonstration: time to the right, cameras downwards."""
+    """Return the frames of one demonstration under a caption: a column for each moment, a row for each camera."""
     from PIL import Image, ImageDraw
 
     moments = np.unique(np.linspace(0, episode.steps - 1, frames).round().astype(np.int64))
@@ -72,15 +72,15 @@ def _strip(source: DemonstrationSource, episode: EpisodeFacts, frames: int) -> "
     for row, camera in enumerate(cameras):
         for column, image in enumerate(source.images(episode.name, camera, moments)):
             strip.paste(_thumbnail(image), (column * cell, _CAPTION + row * cell))
-    words = source.step_labels(episode.name)
+    labels = source.step_labels(episode.name)
     for column, moment in enumerate(moments):
-        label = f"{moment}  {words[moment]}" if words else str(moment)
+        label = f"{moment}  {labels[moment]}" if labels else str(moment)
         draw.text((column * cell, size[1] - _LABEL - 2), label, fill=_SECONDARY_TEXT_COLOR, font=_font(11))
     return strip
 
 
 def _thumbnail(image: ImageArray) -> "Image":
-    """Return an image within a square, undistorted."""
+    """Return an image scaled to fit the thumbnail square, with its aspect ratio."""
     from PIL import Image
 
     height, width = image.shape[:2]
@@ -92,16 +92,16 @@ def _thumbnail(image: ImageArray) -> "Image":
 def _write_demonstration_video(output: Path, source: DemonstrationSource, episode: EpisodeFacts) -> None:
     try:
         import imageio_ffmpeg
-    except ImportError as error:  # it is no extra: something took it away
-        raise VlaBenchError("Writing videos needs imageio-ffmpeg: `pip install imageio-ffmpeg`.") from error
+    except ImportError as error:  # a required dependency, so that it was removed
+        raise VlaBenchError("Writing videos needs imageio-ffmpeg. Install it: `pip install imageio-ffmpeg`.") from error
 
     steps = np.arange(episode.steps)
-    seen = [source.images(episode.name, camera, steps) for camera in source.facts.cameras]  # (T, H, W, 3) each
-    tallest = max(images.shape[1] for images in seen)
-    frames: ImageArray = np.concatenate([_pad_height(images, tallest) for images in seen], axis=2)
+    by_camera = [source.images(episode.name, camera, steps) for camera in source.facts.cameras]  # (T, H, W, 3) each
+    tallest = max(images.shape[1] for images in by_camera)
+    frames: ImageArray = np.concatenate([_pad_height(images, tallest) for images in by_camera], axis=2)
     scale = -(-_VIDEO_HEIGHT // frames.shape[1])
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
-    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # what the codec takes
+    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2  # the codec needs even sizes
     with written_whole(output) as temporary:
         writer = imageio_ffmpeg.write_frames(
             str(temporary), (width, height), fps=source.facts.control_hz, macro_block_size=2, ffmpeg_log_level="error"
@@ -113,12 +113,12 @@ def _write_demonstration_video(output: Path, source: DemonstrationSource, episod
 
 
 def _pad_height(images: ImageArray, height: int) -> ImageArray:
-    """Return images (T, height, W, 3), black below where they were lower."""
+    """Return images padded with black rows at the bottom, (T, height, W, 3)."""
     return np.pad(images, ((0, 0), (0, height - images.shape[1]), (0, 0), (0, 0)))
 
 
 def _sample_evenly(episodes: Sequence[EpisodeFacts], count: int) -> list[EpisodeFacts]:
-    """Return at most `count` of `episodes`, spread over all of them."""
+    """Return at most `count` of `episodes`, evenly spaced."""
     chosen = np.unique(np.linspace(0, len(episodes) - 1, min(count, len(episodes))).round().astype(int))
     return [episodes[i] for i in chosen]
 

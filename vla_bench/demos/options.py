@@ -18,17 +18,17 @@ from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 
 
 class CollectOptionsError(VlaBenchError):
-    """A collection that cannot be made as asked for."""
+    """Collection options that are invalid or contradict each other."""
 
 
 @dataclass(frozen=True)
 class CollectOptions:
-    """Which demonstrations to make, how, and where to put them."""
+    """Options of a collection: tasks, episodes, observations, disturbances, filters and output."""
 
     suites: tuple[str, ...]
     output: Path
-    tasks: tuple[str, ...] = ()  # `suite.task`, or names within the suites; none means all of the suites
-    episodes: int = 50  # of each task; what counts is said by `counted`
+    tasks: tuple[str, ...] = ()  # `suite.task`, or names in the suites; empty: all tasks of the suites
+    episodes: int = 50  # of each task, counted as `counted` states
     seed: int = 0
     workers: int = 1
     image_size: int = 224  # pixels
@@ -37,28 +37,28 @@ class CollectOptions:
     segmentation: bool = False
     rendering: str = "fast"
     robot: str = "panda"
-    perturb: str | None = None  # of every scene, such as "camera=2"
-    keep_failures: bool = False  # keep the attempts that failed on the way, besides the successes asked for
+    perturb: str | None = None  # perturbation of every scene, such as "camera=2"
+    keep_failures: bool = False  # store failed attempts in addition to the requested successes
     noise: NoiseOptions | None = None
     slips: SlipOptions | None = None
     filters: FilterOptions = field(default_factory=FilterOptions)
-    counted: Literal["successes", "episodes"] = "successes"  # what `episodes` counts; all that counts is kept
-    indices: Mapping[str, tuple[int, ...]] | None = None  # by task, where not every episode can be recorded
+    counted: Literal["successes", "episodes"] = "successes"  # attempts that `episodes` counts; these are stored
+    indices: Mapping[str, tuple[int, ...]] | None = None  # task -> episode indices to record; None: all
     device: DeviceSpec = field(default_factory=DeviceSpec)
-    variant: str = "demonstration"  # of the episode identity: scenes that no evaluation of the same seed meets
+    variant: str = "demonstration"  # of the episode identity; differs from the variants of evaluations
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.workers < 1:
             given = f"episodes={self.episodes}, workers={self.workers}"
-            raise CollectOptionsError(f"{given}: expected at least 1 of each.")
-        describe_robot(self.robot)  # an unknown one is told before any worker starts, and so is what follows
+            raise CollectOptionsError(f"{given}: expected at least 1 for both.")
+        describe_robot(self.robot)  # report unknown names before any worker starts
         EnvOptions(self.image_size, self.rendering, perturbation=Perturbation.parse(self.perturb or ""))  # type: ignore[arg-type]
         if not self.cameras:
-            raise CollectOptionsError("No camera chosen. Expected at least one, such as agentview.")
+            raise CollectOptionsError("No camera was chosen. Expected at least one, such as agentview.")
 
     @property
     def stores_failures(self) -> bool:
-        """Whether attempts that failed are kept, too."""
+        """True if failed attempts are stored, too."""
         return self.keep_failures or self.counted == "episodes"
 
     def chosen_tasks(self) -> tuple[Task, ...]:
@@ -69,11 +69,11 @@ class CollectOptions:
         elsewhere = [get_task(task_id) for task_id in dict.fromkeys(named) if task_id not in of_suites]
         chosen = (*(task for task in of_suites.values() if task.id in wanted), *elsewhere)
         if not chosen:
-            raise CollectOptionsError("Nothing to demonstrate. Expected a suite (--suite) or a task (--task).")
+            raise CollectOptionsError("No task was chosen. Expected a suite (--suite) or a task (--task).")
         return chosen
 
     def by_suite(self) -> "tuple[CollectOptions, ...]":
-        """Return options for a file of each suite, `output/suite.hdf5`: robots with other numbers of arms need it."""
+        """Return options for one file of each suite, `output/suite.hdf5`: robots with different arm counts need it."""
         by_suite: dict[str, list[str]] = {}
         for task in self.chosen_tasks():
             by_suite.setdefault(task.suite, []).append(task.id)
@@ -88,13 +88,15 @@ class CollectOptions:
             return get_task(name).id
         found = [task.id for task in of_suites.values() if task.name == name]
         if len(found) > 1:
-            raise CollectOptionsError(f"--task {name} may be {' or '.join(found)}. Name it with its suite.")
+            raise CollectOptionsError(
+                f"--task {name} is ambiguous: {' or '.join(found)}. Give the name with its suite."
+            )
         if found:
             return found[0]
         if not self.suites:
             known = [task_id for task_id in task_ids() if task_id.endswith(f".{name}")]
-            hint = f"such as {' or '.join(known)}" if known else "as `vla-bench list tasks` shows it"
-            raise CollectOptionsError(f"--task {name} needs its suite before it, {hint}.")
+            hint = f"such as {' or '.join(known)}" if known else "as printed by `vla-bench list tasks`"
+            raise CollectOptionsError(f"--task {name} needs the name of its suite, {hint}.")
         suites = f"suite{'s' * (len(self.suites) > 1)} {', '.join(self.suites)}"
         raise UnknownNameError(f"task of the {suites}", name, (task.name for task in of_suites.values()))
 
@@ -111,9 +113,9 @@ class CollectOptions:
         }
 
     def configuration(self) -> dict[str, Any]:
-        """Return, as JSON values, everything that decides what a demonstration holds.
+        """Return, as JSON values, everything that determines the content of a demonstration.
 
-        How many there are and how many workers make them is not among it, so both may change between runs.
+        The numbers of episodes and workers do not, so that they may change between runs.
         """
         from vla_bench import __version__
 

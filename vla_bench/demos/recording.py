@@ -20,98 +20,93 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-# ~ What cameras see in the course of an episode, gathered step by step.
-
-_IMAGE_KINDS = ("images", "depth", "segmentation")  # of pictures in an observation
+_IMAGE_KINDS = ("images", "depth", "segmentation")  # of images in an observation
 
 
 class ObservationRecorder:
-    """Pictures and camera poses of one episode in `env`."""
+    """Images and camera poses of one episode in `env`, collected step by step."""
 
     def __init__(self, env: "VlaBenchEnv") -> None:
         self._env = env
-        self._pictures: dict[str, dict[str, list[NDArray[Any]]]] = {kind: defaultdict(list) for kind in _IMAGE_KINDS}
+        self._images: dict[str, dict[str, list[NDArray[Any]]]] = {kind: defaultdict(list) for kind in _IMAGE_KINDS}
         self._poses: dict[str, list[NDArray[Any]]] = defaultdict(list)
 
     def observe(self) -> Observation:
-        """Return what is seen now."""
+        """Return the current observation."""
         return self._env.observe()
 
     def record(self, observation: Observation) -> None:
-        """Keep what is seen now; `observation` is of this moment."""
-        for kind, of_cameras in self._pictures.items():
-            for camera, picture in observation.get(kind, {}).items():  # type: ignore[attr-defined]  # keys are literal
-                of_cameras[camera].append(picture)
+        """Store the images of the current observation, and the current camera poses."""
+        for kind, by_camera in self._images.items():
+            for camera, image in observation.get(kind, {}).items():  # type: ignore[attr-defined]  # keys are literal
+                by_camera[camera].append(image)
         for camera, pose in self._env.camera_poses_world().items():
             self._poses[camera].append(pose)
 
     def arrays(self) -> dict[str, Any]:
-        """Return the fields of a `Demonstration` that speak of cameras."""
+        """Return the fields of a `Demonstration` that hold images and cameras."""
         intrinsics = self._env.camera_intrinsics()
         return {
-            **{kind: {name: np.stack(all_) for name, all_ in of.items()} for kind, of in self._pictures.items()},
+            **{kind: {name: np.stack(all_) for name, all_ in of.items()} for kind, of in self._images.items()},
             "segment_names": self._env.segment_names if self._env.options.segmentation else (),
             "cameras": {name: CameraTrack(intrinsics[name], _pose_track(poses)) for name, poses in self._poses.items()},
         }
 
 
 class DeferredObservationRecorder(ObservationRecorder):
-    """An episode that nothing is drawn of while it runs: a device that needs no pictures acts."""
+    """Recorder that renders nothing during the episode, for a device that needs no images."""
 
     def observe(self) -> Observation:
-        """Return what is known without cameras."""
+        """Return the current observation without images."""
         simulation = self._env.simulation
         return {"images": {}, "proprioception": simulation.proprioception(), "instruction": simulation.instruction}
 
     def record(self, observation: Observation) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def arrays(self) -> dict[str, Any]:
-        """Return no pictures."""
+        """Return no images."""
         return {"images": {}}
 
 
 def rerender_states(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
-    """Return the demonstration with what the cameras of `env`, which is in its episode, see of its states."""
-    seen = ObservationRecorder(env)
+    """Return the demonstration with its states rendered by the cameras of `env`, which must be in its episode."""
+    recorder = ObservationRecorder(env)
     for state in demonstration.states:
         env.set_state(state)
-        seen.record(seen.observe())
-    return replace(demonstration, model_xml=env.model_xml(), **seen.arrays())
+        recorder.record(recorder.observe())
+    return replace(demonstration, model_xml=env.model_xml(), **recorder.arrays())
 
 
 def _pose_track(poses: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return all poses, (T, 4, 4), or the one of a camera that does not move, (4, 4)."""
+    """Return all poses, (T, 4, 4), or the only pose of a fixed camera, (4, 4)."""
     stacked = np.stack(poses)
     first: NDArray[Any] = stacked[0]
     return first if (stacked == first).all() else stacked
 
 
-# ~ Record episodes: a device acts in an environment, and everything a policy could learn from is kept.
-
-_DEFERRED_RENDERING_THRESHOLD = (
-    0.05  # failures among attempts: what is not drawn then makes up for restoring all other states
-)
+_DEFERRED_RENDERING_THRESHOLD = 0.05  # fraction of failures from which deferring is faster
 
 
 class Recorder(Protocol):
-    """What a worker process records with."""
+    """Recorder of episodes in a worker process."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         """Record one episode, whether it succeeds or not."""
 
     def complete(self, demonstration: Demonstration) -> Demonstration:
-        """Return what was recorded last, filtered since, with the pictures that it may still lack."""
+        """Return the latest recording, which may have been filtered, with the images that were deferred."""
 
     def header(self) -> FileHeader:
-        """Return the header of files with what was recorded last."""
+        """Return the file header for the latest recording."""
 
 
 class DeviceRecorder:
-    """Record what a device does in each task; one environment is open at a time.
+    """Recorder of a device in each task; one environment is open at a time.
 
-    Pictures are drawn as the episode runs where nearly every step will be kept. Else they are drawn of the kept states
-    alone, which are the same pictures to the bit: to restore a state costs 1 to 7 % of a step, to draw it half.
+    Images are rendered during the episode where nearly every step will be stored. Otherwise they are rendered
+    afterwards, of the stored states only, with the same pixels: restoring a state takes 1 to 7 % of the time of a step,
+    rendering it half.
     """
 
     def __init__(self, options: CollectOptions) -> None:
@@ -123,7 +118,7 @@ class DeviceRecorder:
         self._images_deferred = False
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
-        """Record one episode; one that the device discards is begun anew. Pictures may be left to `complete`."""
+        """Record one episode, again where the device discards it; rendering may be deferred to `complete`."""
         env = self._environments.get(identity.task_id)
         self._images_deferred = self._defers_rendering(identity.task_id)
         observation_recorder = DeferredObservationRecorder if self._images_deferred else ObservationRecorder
@@ -136,21 +131,19 @@ class DeviceRecorder:
                 return demonstration
 
     def complete(self, demonstration: Demonstration) -> Demonstration:
-        """Return what was recorded last, filtered since, with the pictures that it may still lack."""
+        """Return the latest recording, which may have been filtered, with the images that were deferred."""
         return rerender_states(self._environments.current, demonstration) if self._images_deferred else demonstration
 
     def _defers_rendering(self, task_id: str) -> bool:
-        """Return whether enough steps will be dropped: of failures, by how many there were here, or without effect."""
+        """Return whether enough steps are expected to be dropped: of failures (by those so far) or no-ops."""
         options = self._options
-        if (
-            self._device.needs_images or options.perturb
-        ):  # what a perturbation does to pictures may depend on those before
+        if self._device.needs_images or options.perturb:  # perturbed images may depend on earlier ones
             return False
         failures = 0 if options.stores_failures else self._failures[task_id]
         return options.filters.noops is not None or failures > _DEFERRED_RENDERING_THRESHOLD * self._attempts[task_id]
 
     def header(self) -> FileHeader:
-        """Return the header that fits the environment used last."""
+        """Return the file header for the environment used last."""
         return header_of(self._environments.current)
 
 
@@ -161,15 +154,15 @@ def record_episode(
     disturbance: Disturbance | None = None,
     observation_recorder: type[ObservationRecorder] = ObservationRecorder,
 ) -> Demonstration | None:
-    """Run one episode to its end and return it, or None where the device discards it.
+    """Run one episode to its end and return it; None where the device discards it.
 
-    A row holds what was seen before an action, the action that was wanted, and the one that moved the robot.
+    Each step stores the observation before an action, the desired action, and the action sent to the robot.
     """
     disturbance = disturbance or make_disturbance(identity)
     observation, info = env.reset(seed=identity.scene_seed())
     scene_hash, success, judged_by = str(info["scene_hash"]), False, "task"
     observation = device.begin(env, identity, observation)
-    seen, steps = observation_recorder(env), _StepBuffer()
+    observations, steps = observation_recorder(env), _StepBuffer()
     over = False
     while not over:
         decision = device.decide(observation)
@@ -183,15 +176,15 @@ def record_episode(
         executed, label = disturbance.disturb(
             decision.action if decision.executed is None else decision.executed, env.simulation.world
         )
-        seen.record(observation)
+        observations.record(observation)
         steps.append(proprioception=observation["proprioception"], states=env.state())
         steps.append(actions=decision.action, executed_actions=executed, labels=label)
         steps.append(phases=decision.phase or str(info["phase"]))
         reward, terminated, truncated, info = env.advance(executed)
         success, over = bool(info["success"]), terminated or truncated
         steps.append(rewards=reward, dones=over)
-        if not over:  # nothing is kept of what is seen after the end
-            observation = seen.observe()
+        if not over:  # the observation after the last action is not stored
+            observation = observations.observe()
     return Demonstration(
         identity=identity,
         instruction=observation["instruction"],
@@ -201,13 +194,13 @@ def record_episode(
         model_xml=env.model_xml(),
         device=device.name,
         judged_by=judged_by,
-        **seen.arrays(),
+        **observations.arrays(),
         **steps.arrays(),
     )
 
 
 def header_of(env: "VlaBenchEnv") -> FileHeader:
-    """Return the header of a file with demonstrations from `env`."""
+    """Return the file header of demonstrations from `env`."""
     from vla_bench import __version__
 
     options = env.options
@@ -237,10 +230,10 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
 
 
 class _StepBuffer:
-    """The rows of an episode, by the field that they belong to."""
+    """Buffer of an episode's step values, by field."""
 
-    _TYPES: dict[str, Any] = {"states": np.float64, "dones": bool}  # noqa: RUF012  # the others are float32
-    _WORDS = ("phases", "labels")
+    _TYPES: dict[str, Any] = {"states": np.float64, "dones": bool}  # noqa: RUF012  # other fields: float32
+    _TEXT_FIELDS = ("phases", "labels")
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Any]] = defaultdict(list)
@@ -249,16 +242,16 @@ class _StepBuffer:
         return bool(self._rows)
 
     def append(self, **values: object) -> None:
-        """Add a value to each field."""
+        """Append a value to each field."""
         for name, value in values.items():
             self._rows[name].append(value)
 
     def end(self) -> None:
-        """Let the episode end with the last step."""
+        """Mark the latest step as the last one of the episode."""
         self._rows["dones"][-1] = True
 
     def arrays(self) -> dict[str, Any]:
-        """Return the fields of a `Demonstration` with a row a step."""
-        words = {name: tuple(self._rows[name]) for name in self._WORDS}
-        numbers = {name: rows for name, rows in self._rows.items() if name not in words}
-        return words | {name: np.array(rows, dtype=self._TYPES.get(name, np.float32)) for name, rows in numbers.items()}
+        """Return the fields of a `Demonstration` that have one value for each step."""
+        texts = {name: tuple(self._rows[name]) for name in self._TEXT_FIELDS}
+        numbers = {name: rows for name, rows in self._rows.items() if name not in texts}
+        return texts | {name: np.array(rows, dtype=self._TYPES.get(name, np.float32)) for name, rows in numbers.items()}

@@ -21,62 +21,62 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """How one demonstration went again."""
+    """Result of replaying one demonstration."""
 
     name: str
     task_id: str
     recorded_success: bool
     success: bool
-    steps: int  # recorded
-    first_difference: int | None  # first step at which the state is not bit for bit the recorded one; None: never
-    largest_difference: float  # of any number of the state, at any step
-    gripper_distance_m: float  # largest distance of the end-effector from where it was recorded
+    steps: int  # of the recording
+    first_difference: int | None  # first step at which the state differs in a bit from the recorded one; None: never
+    largest_difference: float  # of any state variable at any step
+    gripper_distance_m: float  # largest distance of the end-effector from its recorded position
     notes: tuple[str, ...] = ()
 
     @property
     def as_recorded(self) -> bool:
-        """Whether it succeeded, if it did when it was recorded."""
+        """True if the replay succeeded or the recording failed."""
         return self.success or not self.recorded_success
 
     @property
     def exact(self) -> bool:
-        """Whether every state was bit for bit the recorded one."""
+        """True if every state equaled the recorded one bit for bit."""
         return self.first_difference is None
 
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """How the demonstrations of a file went again."""
+    """Result of replaying the demonstrations of a file."""
 
     path: Path
-    results: tuple[ReplayResult, ...]  # in the order of the file
+    results: tuple[ReplayResult, ...]  # in file order
 
     @property
     def expected(self) -> int:
-        """Demonstrations that succeeded when they were recorded."""
+        """Number of demonstrations whose recording succeeded."""
         return sum(row.recorded_success for row in self.results)
 
     @property
     def succeeded(self) -> int:
-        """Of them, those that succeeded again."""
+        """Number of demonstrations that succeeded in recording and replay."""
         return sum(row.recorded_success and row.success for row in self.results)
 
     @property
     def exact(self) -> int:
-        """Demonstrations whose every state was bit for bit the recorded one."""
+        """Number of demonstrations whose states all equaled the recorded ones bit for bit."""
         return sum(row.exact for row in self.results)
 
     def notes_of_exact_replays(self) -> dict[str, int]:
-        """Return what is to be said of demonstrations that went exactly as they did, and of how many."""
+        """Return each note on exact replays, with the number of demonstrations that have it."""
         return dict(Counter(note for row in self.results if row.exact for note in row.notes))
 
     @property
     def passed(self) -> bool:
-        """Whether everything that succeeded still does."""
+        """True if every demonstration that succeeded in recording succeeded in replay."""
         return all(row.as_recorded for row in self.results)
 
 
-OnReplayed = Callable[[int, int], None]  # done, of how many
+OnReplayed = Callable[[int, int], None]  # done, total
 
 
 def replay(
@@ -86,9 +86,9 @@ def replay(
     workers: int = 1,
     on_progress: OnReplayed = lambda done, total: None,
 ) -> ReplayReport:
-    """Run the executed actions of demonstrations (default: all) again; images are neither read nor drawn.
+    """Execute the recorded actions of demonstrations (default: all) again, without reading or rendering images.
 
-    Raises `DemonstrationFileError` where the file, or a demonstration named, is not there.
+    Raises `DemonstrationFileError` where the file or a named demonstration does not exist.
     """
     with DemonstrationFile(path) as file:
         chosen = list(file.names if names is None else names)
@@ -103,12 +103,12 @@ def replay(
 
 @dataclass(frozen=True)
 class ReplayFactory:
-    """Goes to the worker process, where it opens the file."""
+    """Factory of a worker's replay function; it is pickled to the worker process, which opens the file."""
 
     path: Path
 
     def __call__(self) -> Callable[[str], ReplayResult]:
-        """Return what replays one demonstration by its name."""
+        """Return the function that replays one demonstration by its name."""
         file = DemonstrationFile(self.path)
         kwargs = {**file.header.env_kwargs, "cameras": (), "depth": False, "segmentation": False}
         environments = Environments(**kwargs)
@@ -117,11 +117,11 @@ class ReplayFactory:
 
 @dataclass(frozen=True)
 class _ReplayedStates:
-    """What recorded actions led to; rows belong to the moments before each action, as in a demonstration."""
+    """States reached by recorded actions, each before its action, as in a demonstration."""
 
     success: bool
-    states: NDArray[np.float64]  # (t, D); t is less than T where the episode ended early
-    hand_world: NDArray[np.float64]  # (t, 3) [m]
+    states: NDArray[np.float64]  # (t, D); t < T where the episode ended early
+    position_world: NDArray[np.float64]  # (t, 3), of the end-effector [m]
 
 
 def _replay_one(file: DemonstrationFile, environments: Environments, name: str) -> ReplayResult:
@@ -133,41 +133,44 @@ def _replay_one(file: DemonstrationFile, environments: Environments, name: str) 
         same_scene = restart_episode(env, summary, demonstration.states[0])
     except (StateRestorationError, UnknownNameError) as error:
         return replace(row, notes=(str(error),))
-    notes = [] if same_scene else ["its seed leads to another scene today: begun at the stored state"]
+    notes = []
+    if not same_scene:
+        notes.append("the seed leads to another scene in this version; replay started from the stored state")
     if not same_model(env.model_xml(), demonstration.model_xml):
-        notes.append("the model is another one today")
+        notes.append("the model differs in this version")
     if summary.dropped_steps:
-        notes.append(f"{summary.dropped_steps} steps were dropped: gone over by the stored states")
+        notes.append(f"{summary.dropped_steps} dropped steps were skipped by restoring the stored states")
     run = _run(env, demonstration)
     steps = len(run.states)
     if steps < summary.steps:
         notes.append(f"ended after {steps} steps")
     differs = np.flatnonzero((run.states != demonstration.states[:steps]).any(axis=1))
     fields = [field.name for field in file.header.proprioception_fields]
-    hand = next(name for name in fields if name.endswith("end_effector_position"))  # of two arms, the right one's
-    recorded_hand = demonstration.proprioception[:steps, file.header.columns(hand)]
+    position_field = next(name for name in fields if name.endswith("end_effector_position"))  # the right arm's, of two
+    recorded_position = demonstration.proprioception[:steps, file.header.columns(position_field)]
     first_difference = int(differs[0]) if len(differs) else None if steps == summary.steps else steps
-    judged = summary.judged_by == "person"  # whose verdict no replay can give again: the same states must do
+    judged = summary.judged_by == "person"  # a replay cannot repeat this verdict, so equal states are required
+    offset = run.position_world.astype(np.float32) - recorded_position
     return replace(
         row,
         success=summary.success and first_difference is None if judged else run.success,
         first_difference=first_difference,
         largest_difference=float(np.abs(run.states - demonstration.states[:steps]).max()),
-        gripper_distance_m=float(np.linalg.norm(run.hand_world.astype(np.float32) - recorded_hand, axis=1).max()),
+        gripper_distance_m=float(np.linalg.norm(offset, axis=1).max()),
         notes=tuple(notes),
     )
 
 
 def _run(env: "VlaBenchEnv", demonstration: Demonstration) -> _ReplayedStates:
     numbers = np.arange(demonstration.steps) if demonstration.step_numbers is None else demonstration.step_numbers
-    states, hand, success = [], [], False
+    states, positions, success = [], [], False
     for step, action in enumerate(demonstration.executed_actions):
         if step and numbers[step] != numbers[step - 1] + 1:
             env.set_state(demonstration.states[step])
         states.append(env.state())
-        hand.append(env.simulation.world.end_effector_position_world().copy())
+        positions.append(env.simulation.world.end_effector_position_world().copy())
         _, terminated, truncated, info = env.advance(action)
         success = bool(info["success"])
         if terminated or truncated:
             break
-    return _ReplayedStates(success, np.array(states), np.array(hand))
+    return _ReplayedStates(success, np.array(states), np.array(positions))

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RenderReport:
-    """What drawing anew gave."""
+    """Result of re-rendering a file."""
 
     output: Path
     demonstrations: int
-    other_models: int = 0  # of them, whose model is another one today; known where the quality stays the same
+    other_models: int = 0  # demonstrations whose model differs in this version; counted where the quality is unchanged
 
 
-OnRendered = Callable[[int, int], None]  # done, of how many
+OnRendered = Callable[[int, int], None]  # done, total
 
 
 class RenderOptionsError(VlaBenchError):
-    """Demonstrations that cannot be drawn as asked for."""
+    """Rendering options that are invalid."""
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """What to draw anew, and where to put it. None is what the source has."""
+    """Options of re-rendering a file; None keeps the value of the source."""
 
     source: Path
     output: Path
@@ -51,41 +51,41 @@ class RenderOptions:
 
     def __post_init__(self) -> None:
         if self.source.resolve() == self.output.resolve():
-            raise RenderOptionsError(f"{self.output} is what is read. Choose another --output.")
+            raise RenderOptionsError(f"{self.output} is the input file. Choose another --output.")
         if self.workers < 1:
             raise RenderOptionsError(f"workers={self.workers}: expected at least 1.")
         if self.cameras is not None and not self.cameras:
-            raise RenderOptionsError("No camera chosen. Expected at least one, such as agentview.")
+            raise RenderOptionsError("No camera was chosen. Expected at least one, such as agentview.")
 
     def env_kwargs(self, header: FileHeader) -> dict[str, Any]:
-        """Return the arguments of `vla_bench.make` that draw what is asked for."""
-        asked = {
+        """Return the arguments of `vla_bench.make` for these options and a source with this header."""
+        requested = {
             "cameras": self.cameras,
             "image_size": self.image_size,
             "depth": self.depth,
             "segmentation": self.segmentation,
             "rendering": self.rendering,
         }
-        there = {
+        recorded = {
             "cameras": header.cameras,
             "image_size": header.image_size,
             "depth": header.depth,
             "segmentation": header.segmentation,
         }
-        chosen = {name: value for name, value in asked.items() if value is not None}
-        return {**header.env_kwargs, **there, **chosen}
+        chosen = {name: value for name, value in requested.items() if value is not None}
+        return {**header.env_kwargs, **recorded, **chosen}
 
 
 def render(options: RenderOptions, on_progress: OnRendered = lambda done, total: None) -> RenderReport:
-    """Write a copy of a file with its observations drawn anew.
+    """Write a copy of a file with its images rendered again; all other data stays as recorded.
 
-    Everything but the images stays as it was recorded. What was finished before an interruption is not drawn again.
+    An interrupted run is resumed: finished demonstrations are not rendered again.
 
     Raises:
-        DemonstrationFileError: the source is no demonstration file of ours.
-        UnknownNameError: there is no such camera.
+        DemonstrationFileError: the source is not a `vla_bench` demonstration file.
+        UnknownNameError: a camera does not exist.
         OutputInUseError: another process is writing the output.
-        OutputMismatchError: the output was begun or made with other options or from another source.
+        OutputMismatchError: the output was started or made with other options or from another source.
     """
     with DemonstrationFile(options.source) as file:
         header, names = file.header, file.names
@@ -97,10 +97,10 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
             return _finished_report(options.output, configuration)
         parts = PartialFiles(options.output)
         parts.begin(configuration)
-        kept = parts.finished()
-        on_progress(len(kept), len(names))
-        jobs = [(groups[name], name) for name in names if name not in kept]
-        for done, _ in enumerate(run_jobs(jobs, options.workers, RenderFactory(options)), start=len(kept) + 1):
+        finished = parts.finished()
+        on_progress(len(finished), len(names))
+        jobs = [(groups[name], name) for name in names if name not in finished]
+        for done, _ in enumerate(run_jobs(jobs, options.workers, RenderFactory(options)), start=len(finished) + 1):
             on_progress(done, len(names))
         others = _count_changed_models(options.source, parts) if _same_quality(options, header) else 0
         _write_output(options.output, header, names, parts, {**configuration, "other_models": others})
@@ -110,26 +110,26 @@ def render(options: RenderOptions, on_progress: OnRendered = lambda done, total:
 
 @dataclass(frozen=True)
 class RenderFactory:
-    """Goes to the worker process, where it opens the source."""
+    """Factory of a worker's rendering function; it is pickled to the worker process, which opens the source."""
 
     options: RenderOptions
 
     def __call__(self) -> Callable[[str], str]:
-        """Return what draws and keeps one demonstration, given its name, and returns the name."""
+        """Return the function that renders and stores one demonstration; it takes and returns the name."""
         file, parts = DemonstrationFile(self.options.source), PartialFiles(self.options.output)
         environments = Environments(**self.options.env_kwargs(file.header))
 
-        def draw(name: str) -> str:
+        def render_one(name: str) -> str:
             demonstration = file.read(name, cameras=())
             env = environments.get(demonstration.identity.task_id)
             parts.write(header_of(env), rerender_episode(env, demonstration), name)
             return name
 
-        return draw
+        return render_one
 
 
 def rerender_episode(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonstration:
-    """Return the demonstration with what the cameras of `env` see of its states."""
+    """Return the demonstration with its states rendered by the cameras of `env`."""
     restart_episode(env, demonstration.summary(), demonstration.states[0])
     return rerender_states(env, demonstration)
 
@@ -137,24 +137,24 @@ def rerender_episode(env: "VlaBenchEnv", demonstration: Demonstration) -> Demons
 def _write_output(
     output: Path, source: FileHeader, names: tuple[str, ...], parts: PartialFiles, configuration: dict[str, Any]
 ) -> None:
-    kept = parts.finished()
-    with DemonstrationFile(kept[names[0]].path) as first:
+    finished = parts.finished()
+    with DemonstrationFile(finished[names[0]].path) as first:
         header = first.header
     env_args = {**header.env_args, "env_name": source.env_args.get("env_name", "")}
     collection = {"rendered": configuration, "source": dict(source.collection)}
     copy_demonstrations(
-        output, replace(header, env_args=env_args, collection=collection), [kept[name] for name in names]
+        output, replace(header, env_args=env_args, collection=collection), [finished[name] for name in names]
     )
 
 
 def _finished_report(output: Path, configuration: dict[str, Any]) -> RenderReport:
-    """Return the report of a finished output; raise `OutputMismatchError` where it is another one."""
+    """Return the report of a finished output; raise `OutputMismatchError` where it was made in another way."""
     with DemonstrationFile(output) as file:
-        there = dict(file.header.collection.get("rendered", {}))
-        if not there:
-            raise OutputMismatchError(output, ["`vla-bench render` did not make it"])
-        others = int(there.pop("other_models", 0))
-        require_same_configuration(output, there, configuration)
+        made_with = dict(file.header.collection.get("rendered", {}))
+        if not made_with:
+            raise OutputMismatchError(output, ["it was not made by `vla-bench render`"])
+        others = int(made_with.pop("other_models", 0))
+        require_same_configuration(output, made_with, configuration)
         return RenderReport(output, len(file), others)
 
 
@@ -163,7 +163,7 @@ def _same_quality(options: RenderOptions, header: FileHeader) -> bool:
 
 
 def _count_changed_models(source: Path, parts: PartialFiles) -> int:
-    """Return how many demonstrations were drawn in another model than they were recorded in."""
+    """Return the number of demonstrations rendered with another model than the recorded one."""
     with DemonstrationFile(source) as file:
         recorded = {name: file.model_xml(name) for name in file.names}
     count = 0

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-_MESH_PATH = re.compile(r'file="[^"]*/([^"/]*)"')  # of an installation, which may lie elsewhere
+_MESH_PATH = re.compile(r'file="[^"]*/([^"/]*)"')  # the folder depends on the installation
 
 
 class StateRestorationError(VlaBenchError):
-    """A stored state that the environment of today cannot take."""
+    """A stored state that does not fit the current version of the environment."""
 
 
 @runtime_checkable
 class _RecordsInitialState(Protocol):
-    """A world that knows where things stood when the episode began."""
+    """A world that stores its objects' poses at the start of an episode."""
 
     def begin_episode(self) -> None:
-        """Remember where everything stands now."""
+        """Store the current poses as those of the start."""
 
 
 class Environments:
-    """Environments of one process, one open at a time: another task costs the building of a scene."""
+    """Environments of one process; one is open at a time, and another task builds a new scene."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -47,19 +47,19 @@ class Environments:
 
     @property
     def current(self) -> "VlaBenchEnv":
-        """The environment that is open."""
-        assert self._env is not None, "none was asked for"
+        """The open environment."""
+        assert self._env is not None, "no environment is open"
         return self._env
 
     def close(self) -> None:
-        """Close the environment that is open."""
+        """Close the open environment."""
         if self._env is not None:
             self._env.close()
         self._env = None
 
 
 def check_cameras(cameras: Iterable[str]) -> None:
-    """Raise `UnknownNameError` for a camera that no environment has, before any is made."""
+    """Raise `UnknownNameError` for a camera that no environment has."""
     from vla_bench.envs.environment import CAMERAS
 
     for camera in cameras:
@@ -68,17 +68,22 @@ def check_cameras(cameras: Iterable[str]) -> None:
 
 
 def restart_episode(env: "VlaBenchEnv", summary: DemonstrationSummary, first: NDArray[np.float64]) -> bool:
-    """Begin the episode of a demonstration at its stored first state, (D,); return whether its seed still leads there.
+    """Restart the episode of a demonstration at its stored first state, (D,).
 
-    The seed comes first because it sets what no state holds, such as where a fixture was mounted.
+    The environment is reset with the seed first, because the seed sets what a state does not hold, such as the pose of
+    a fixture.
+
+    Returns:
+        Whether the seed alone still leads to the stored state.
     """
     env.reset(seed=summary.scene_seed)
-    there = env.state()
-    if there.shape != first.shape:
+    state = env.state()
+    if state.shape != first.shape:
         raise StateRestorationError(
-            f"{summary.identity.task_id} has a state of {there.size} numbers today, the recorded one has {first.size}"
+            f"{summary.identity.task_id} has a state of {state.size} numbers in this version, "
+            f"but the recorded state has {first.size}"
         )
-    same = bool(np.array_equal(there, first))
+    same = bool(np.array_equal(state, first))
     env.set_state(first)
     world = env.simulation.world
     if not same and isinstance(world, _RecordsInitialState):
@@ -87,5 +92,5 @@ def restart_episode(env: "VlaBenchEnv", summary: DemonstrationSummary, first: ND
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two MJCF texts are the same, wherever their meshes lie."""
+    """Return whether two MJCF texts are equal, except for the folders of their meshes."""
     return _MESH_PATH.sub(r'file="\1"', one) == _MESH_PATH.sub(r'file="\1"', other)

@@ -10,24 +10,24 @@ _MAX_ATTEMPTS_PER_EPISODE = 10
 
 
 class ExpertUnsuccessfulError(VlaBenchError):
-    """An expert that fails too often to make the demonstrations asked for."""
+    """An expert that fails too often to make the requested demonstrations."""
 
     def __init__(self, task: str, attempts: int, successes: int) -> None:
         super().__init__(
             f"The expert succeeded in {successes} of {attempts} attempts at {task}, so collecting stopped. "
-            "With noise or slips, choose less of them; else `generate-demos --keep-failures` and `inspect` show what "
-            "goes wrong. To record a policy whatever comes of it, `record --count episodes`."
+            "Use weaker noise or fewer slips, if there are any; otherwise find the cause with `generate-demos "
+            "--keep-failures` and `inspect`. To record all episodes of a policy, use `record --count episodes`."
         )
 
 
 class AttemptSchedule:
-    """The attempts at one task: the first `episodes` successes in the order of their indices, and no attempt beyond.
+    """Attempts at one task, until the first `episodes` successes in the order of their indices are known.
 
-    An index is handed out only if it is needed even should every running attempt succeed; so what is selected at the
-    end does not depend on which worker was quicker, or on where an earlier run was interrupted.
+    An index is handed out only if it is needed even if every running attempt succeeds. The selection therefore does not
+    depend on which worker was faster, or on where an earlier run was interrupted.
 
-    With `all_count`, failures count as successes do. With `indices`, no other ones are attempted, and the schedule is
-    complete when they are used up.
+    With `all_count`, failures count like successes. With `indices`, only these are attempted, and the schedule is
+    complete when all of them are finished.
     """
 
     def __init__(
@@ -47,26 +47,26 @@ class AttemptSchedule:
 
     @property
     def counted(self) -> int:
-        """Attempts so far that count."""
+        """Number of finished attempts that count, at most `episodes`."""
         return min(self.episodes, sum(map(self._is_counted, self._outcomes)))
 
     @property
     def successes(self) -> int:
-        """Successes among those that count."""
+        """Number of successes among the selected attempts."""
         return sum(self._outcomes[index] for index in self.selected())
 
     @property
     def running(self) -> int:
-        """Attempts that were handed out and have not come back."""
+        """Number of attempts that were handed out and are not finished."""
         return len(self._running)
 
     @property
     def attempts(self) -> int:
-        """Attempts finished so far."""
+        """Number of finished attempts."""
         return len(self._outcomes)
 
     def next_index(self) -> int | None:
-        """Return the next index to attempt, which then counts as running; None when there is none at present.
+        """Return the next index to attempt and mark it as running; None when no index is needed now.
 
         Raise `ExpertUnsuccessfulError` when too many attempts have failed.
         """
@@ -82,22 +82,22 @@ class AttemptSchedule:
         return None
 
     def record_outcome(self, index: int, *, success: bool) -> None:
-        """Note the outcome of a running attempt."""
+        """Record the outcome of a running attempt."""
         self._running.discard(index)
         self._outcomes[index] = success
 
     def release(self, index: int) -> None:
-        """Note that a running attempt was lost, so that it is handed out again."""
+        """Release a running attempt that was lost, so that it is handed out again."""
         self._running.discard(index)
 
     def is_complete(self) -> bool:
-        """Whether the demonstrations asked for, or all that there can be, are there."""
+        """Return whether all requested demonstrations, or all possible ones, are finished."""
         if len(self.selected()) == self.episodes:
             return True
         return self._indices is not None and all(index in self._outcomes for index in self._indices)
 
     def selected(self) -> Sequence[int]:
-        """Return the indices of what counts, in order, from the unbroken run of finished attempts."""
+        """Return the indices that count, in order, up to the first index that is not finished."""
         chosen: list[int] = []
         for index in self._candidates():
             if index not in self._outcomes or len(chosen) == self.episodes:
@@ -107,7 +107,7 @@ class AttemptSchedule:
         return chosen
 
     def failed(self) -> Sequence[int]:
-        """Return the indices of the failures, before the last that counts, that do not count."""
+        """Return the indices that do not count and are smaller than the last selected one."""
         end = max(self.selected(), default=0)
         return [index for index in sorted(self._outcomes) if not self._is_counted(index) and index < end]
 

@@ -21,7 +21,7 @@ _ARRAYS = ("actions", "executed_actions", "rewards", "dones", "states", "phases"
 
 
 class DemonstrationFile(Closing):
-    """An open demonstration file; use it as a context manager. Every fault raises `DemonstrationFileError`."""
+    """An open demonstration file, to be used as a context manager; damage raises `DemonstrationFileError`."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -46,7 +46,7 @@ class DemonstrationFile(Closing):
         self._file.close()
 
     def summary(self, name: str) -> DemonstrationSummary:
-        """Return what the attributes of one demonstration say."""
+        """Return the attributes of one demonstration."""
         try:
             summary = DemonstrationSummary.from_attributes(self._attributes(name))
         except KeyError as error:
@@ -56,7 +56,7 @@ class DemonstrationFile(Closing):
         return summary
 
     def read(self, name: str, cameras: Sequence[str] | None = None) -> Demonstration:
-        """Return one demonstration with the images of `cameras` (default: all; `()` for none, which is quick)."""
+        """Return one demonstration with the images of `cameras` (default: all; `()` for none, which is fast)."""
         summary = self.summary(name)
         chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
         arrays = {array: self._array(name, array, summary.steps) for array in _ARRAYS}
@@ -105,12 +105,12 @@ class DemonstrationFile(Closing):
         found, size = self.array(name, "obs/proprioception"), self.header.proprioception_size
         if found.shape[1:] != (size,):
             raise self._fault(
-                f"{name}/obs/proprioception has shape {found.shape}, but the fields named are {size} wide"
+                f"{name}/obs/proprioception has shape {found.shape}, but the fields in the header have {size} numbers"
             )
         return found
 
     def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
-        """Return the images of one step, camera name -> (H, W, 3), reading no more of the file than needed."""
+        """Return the images of one step, camera name -> (H, W, 3); other steps are not read."""
         chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
         return {camera: self._part(name, f"obs/{camera}_image", step) for camera in chosen}
 
@@ -143,7 +143,7 @@ class DemonstrationFile(Closing):
                 raise self._fault(f"{name}/actions has shape {shape}, expected (T, {action_dim})")
 
     def model_xml(self, name: str) -> str:
-        """Return the MJCF of the model that a demonstration was recorded in; demonstrations share them."""
+        """Return the MJCF of the model that a demonstration was recorded in."""
         key = str(self._attributes(name).get("model_file", ""))
         if key not in self._models:
             if key not in self._file:
@@ -152,7 +152,7 @@ class DemonstrationFile(Closing):
         return self._models[key]
 
     def fingerprint(self) -> str:
-        """Return a short digest of which demonstrations the file holds; images are not read."""
+        """Return a short digest of the demonstrations in the file; images are not read."""
         digest = hashlib.sha256()
         for name in self.names:
             digest.update(f"{name} {self.summary(name)!r}".encode())
@@ -186,14 +186,14 @@ class DemonstrationFile(Closing):
             raise self._fault(f"no demonstration {name!r}; it has {span}")
 
     def _labels(self, name: str, steps: int) -> tuple[str, ...]:
-        """Return the label of each step; files from before there were any hold nothing but nominal steps."""
+        """Return the label of each step; in older files without labels, every step is nominal."""
         if not self._has(name, "labels"):
             return (NOMINAL,) * steps
         names = json.loads(self._attributes(name).get("label_names", "[]"))
         return tuple(names[number] for number in self._array(name, "labels", steps))
 
     def _tracks(self, name: str, steps: int) -> dict[str, CameraTrack]:
-        """Return where each camera was; older files do not say it."""
+        """Return the poses of each camera; older files hold none."""
         tracks = {}
         for camera in self._data[name].get("cameras", ()):
             dataset = self._dataset(name, f"cameras/{camera}")
@@ -208,7 +208,7 @@ class DemonstrationFile(Closing):
     def _array(self, name: str, key: str, steps: int) -> NDArray[Any]:
         array = self._part(name, key, slice(None))
         if len(array) != steps:
-            raise self._fault(f"{name}/{key} has {len(array)} steps, but num_samples says {steps}")
+            raise self._fault(f"{name}/{key} has {len(array)} steps, but num_samples is {steps}")
         return array
 
     def _part(self, name: str, key: str, which: int | slice) -> NDArray[Any]:
@@ -228,7 +228,7 @@ class DemonstrationFile(Closing):
         found = self._file.get(key)
         if not isinstance(found, h5py.Group):
             top = ", ".join(self._file) or "nothing"
-            raise self._fault(f"an HDF5 file, but not one of demonstrations: expected a group `{key}`, found {top}")
+            raise self._fault(f"this HDF5 file holds no demonstrations: expected a group `{key}`, found {top}")
         return found
 
     def _fault(self, problem: str) -> DemonstrationFileError:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from vla_bench.core.types import ACTION_DIM
 from vla_bench.demos.demonstration import Demonstration
+from vla_bench.demos.formats.native import NativeSource
 from vla_bench.demos.header import FileHeader
 from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts
 from vla_bench.demos.store import DemonstrationFile
 
-# ~ What a demonstration file holds, at a glance.
-
+_NOT_STATED = "(not stated)"
 ACTION_NAMES = ("delta x", "delta y", "delta z", "rotation x", "rotation y", "rotation z", "gripper")
 
 
@@ -30,12 +30,12 @@ class TaskSummary:
     shortest: int  # steps
     median: float
     longest: int
-    expert: tuple[int, int] | None  # its successes and attempts; None where the file does not say
+    expert: tuple[int, int] | None  # successes and attempts; None where unknown
 
 
 @dataclass(frozen=True)
 class ActionSummary:
-    """The clean expert's actions in one dimension."""
+    """Distribution of the recorded actions in one dimension."""
 
     name: str
     lowest: float
@@ -47,7 +47,7 @@ class ActionSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a demonstration file holds."""
+    """Contents of a demonstration file."""
 
     path: Path
     header: FileHeader
@@ -55,25 +55,25 @@ class Summary:
     actions: tuple[ActionSummary, ...]
     phases: dict[str, int]  # phase -> steps in it
     subsets: dict[str, int]  # subset -> demonstrations in it
-    disturbed: float  # share of the steps at which noise or a slip moved the robot
-    slips: int  # that were injected
+    disturbed: float  # fraction of the steps with noise or a slip
+    slips: int  # number of injected slips
     labels: dict[str, int]  # label -> steps with it
     stored_bytes: dict[str, int]  # kind of array -> bytes on disk
     file_bytes: int
-    non_finite: tuple[str, ...] = ()  # lines about demonstrations whose actions are no finite numbers
+    non_finite: tuple[str, ...] = ()  # lines about demonstrations with non-finite actions
 
     @property
     def demonstrations(self) -> int:
-        """Demonstrations in the file."""
+        """Number of demonstrations in the file."""
         return sum(task.demonstrations for task in self.tasks)
 
     @property
     def steps(self) -> int:
-        """Steps in the file."""
+        """Number of steps in the file."""
         return sum(self.phases.values())
 
     def lines(self) -> list[str]:
-        """Return the summary as text, a line each."""
+        """Return the summary as lines of text."""
         header = self.header
         fields = ", ".join(f"{field.name} ({field.size})" for field in header.proprioception_fields)
         depth = " with depth" if header.depth else ""
@@ -125,23 +125,28 @@ class Summary:
 
 
 def summarize(path: Path | str) -> Summary:
-    """Return what a file holds; raise `DemonstrationFileError` where it is none. Images are not read."""
+    """Return the contents of a demonstration file; images are not read."""
     with DemonstrationFile(path) as file:
-        demonstrations = [file.read(name, cameras=()) for name in file.names]
-        return Summary(
-            path=file.path,
-            header=file.header,
-            tasks=_tasks(demonstrations, file.header),
-            actions=_actions(demonstrations),
-            phases=dict(Counter(phase for demonstration in demonstrations for phase in demonstration.phases)),
-            subsets={name: len(file.mask(name)) for name in file.masks() if "." not in name},
-            disturbed=_disturbed_fraction(demonstrations),
-            slips=sum(demonstration.summary().slips for demonstration in demonstrations),
-            labels=dict(Counter(label for demonstration in demonstrations for label in demonstration.labels)),
-            stored_bytes=file.stored_bytes(),
-            file_bytes=file.path.stat().st_size,
-            non_finite=tuple(non_finite_lines(zip(file.names, (one.actions for one in demonstrations), strict=True))),
-        )
+        return summarize_file(file)
+
+
+def summarize_file(file: DemonstrationFile) -> Summary:
+    """Return the contents of an open demonstration file; images are not read."""
+    demonstrations = [file.read(name, cameras=()) for name in file.names]
+    return Summary(
+        path=file.path,
+        header=file.header,
+        tasks=_tasks(demonstrations, file.header),
+        actions=_actions(demonstrations),
+        phases=dict(Counter(phase for demonstration in demonstrations for phase in demonstration.phases)),
+        subsets={name: len(file.mask(name)) for name in file.masks() if "." not in name},
+        disturbed=_disturbed_fraction(demonstrations),
+        slips=sum(demonstration.summary().slips for demonstration in demonstrations),
+        labels=dict(Counter(label for demonstration in demonstrations for label in demonstration.labels)),
+        stored_bytes=file.stored_bytes(),
+        file_bytes=file.path.stat().st_size,
+        non_finite=tuple(non_finite_lines(zip(file.names, (one.actions for one in demonstrations), strict=True))),
+    )
 
 
 def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple[TaskSummary, ...]:
@@ -166,11 +171,11 @@ def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple
 
 
 def _expert(header: FileHeader, task_id: str, successes: int) -> tuple[int, int] | None:
-    """Return in how many attempts the expert succeeded; a file that was filtered or divided later does not say it."""
+    """Return the expert's successes and attempts; None for a file that was filtered or split afterwards."""
     collection = header.collection
     if "failed" not in collection or "filtered" in collection or "split" in collection:
         return None
-    dropped = sum(one[0] == task_id for one in collection.get("dropped", ()))  # by filters, so they are not here
+    dropped = sum(one[0] == task_id for one in collection.get("dropped", ()))  # by filters during the collection
     made = successes + dropped
     return made, made + len(collection["failed"].get(task_id, ()))
 
@@ -185,7 +190,7 @@ def _actions(demonstrations: Sequence[Demonstration]) -> tuple[ActionSummary, ..
 
 
 def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return least, 1 %, median, 99 % and largest of each number of (T, D) actions, (5, D), over finite steps."""
+    """Return minimum, 1 %, median, 99 % and maximum of actions (T, D), as (5, D), over the finite steps."""
     finite = actions[np.isfinite(actions).all(axis=1)]
     if not len(finite):
         return np.full((5, actions.shape[1]), np.nan)
@@ -194,17 +199,17 @@ def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def non_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
-    """Return a line for each demonstration with actions that are no finite numbers; training refuses it."""
+    """Return a line for each demonstration with non-finite actions, which training refuses."""
     lines = []
     for name, actions in names_and_actions:
         steps = np.flatnonzero(~np.isfinite(actions).all(axis=1))
         if len(steps):
-            lines.append(f"NO NUMBERS      {name}: {len(steps)} of its actions, the first at step {steps[0]}")
+            lines.append(f"NON-FINITE      {name}: {len(steps)} actions, the first at step {steps[0]}")
     return lines
 
 
 def action_names(size: int) -> list[str]:
-    """Return what the numbers of an action are called; with two arms, the right one's come first."""
+    """Return the names of the action dimensions; of two arms, the right one comes first."""
     if size == 2 * ACTION_DIM:
         return [f"{side} {name}" for side in ("right", "left") for name in ACTION_NAMES]
     return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
@@ -226,7 +231,7 @@ def _format_size(size: int) -> str:
 
 
 def format_columns(titles: list[str], rows: list[list[str]]) -> list[str]:
-    """Return rows of text in columns; numbers are set to the right."""
+    """Return a table as lines of text, with numbers aligned to the right."""
     table = [titles, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
     texts = {0, len(titles) - 1} if rows and not _is_number(rows[0][-1]) else {0}
@@ -243,13 +248,13 @@ def _is_number(text: str) -> bool:
     return text.lstrip("+-").replace(".", "").isdigit()
 
 
-# ~ What a source of any format holds, at a glance.
-
-_NOT_STATED = "(nothing says it)"
-
-
 def source_lines(source: DemonstrationSource) -> list[str]:
-    """Return a summary as text, a line each. Actions are shown as they are stored; images are not read."""
+    """Return the contents of a source of any format as lines of text; images are not read.
+
+    For other formats than ours, the actions are those stored, before conversion.
+    """
+    if isinstance(source, NativeSource):
+        return summarize_file(source.file).lines()
     facts = source.facts
     actions = {episode.name: source.stored_actions(episode.name) for episode in source.episodes}
     steps = sum(episode.steps for episode in source.episodes)

@@ -1,4 +1,8 @@
-"""Writer of demonstration files, with chunk compression and merging without decompression."""
+"""Writer of demonstration files, which also copies demonstrations between files without decompressing them.
+
+Image chunks are compressed here by ISA-L's deflate and written as they are, in a third of the time of HDF5's own gzip
+filter. The streams are valid gzip streams, so that every HDF5 reader reads them. Times: `results/hdf5_layout.md`.
+"""
 
 import io
 import math
@@ -6,7 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -22,66 +26,43 @@ from vla_bench.core.files import written_whole
 from vla_bench.demos.demonstration import LABELS, Demonstration, DemonstrationSummary
 from vla_bench.demos.header import FileHeader
 
-# ~ HDF5 datasets whose chunks are compressed here instead of by HDF5: the same gzip format, in a third of the time.
-# ~
-# ~ ISA-L's deflate makes streams that HDF5's own gzip filter reads, so any reader of HDF5 reads them. HDF5 itself
-# ~ only
-# ~ offers zlib. `results/hdf5_layout.md` has the times.
-
-
-def write_chunked(group: Any, name: str, values: NDArray[Any], chunks: tuple[int, ...], *, level: int) -> None:
-    """Write `values` as the dataset `name`, in gzip by ISA-L at `level` (0 to 3)."""
-    dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip")
-    for start in _chunk_starts(values.shape, chunks):
-        dataset.id.write_direct_chunk(start, isal_zlib.compress(_padded_chunk(values, start, chunks), level))
-
-
-def _chunk_starts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    return product(*(range(0, size, step) for size, step in zip(shape, chunks, strict=True)))
-
-
-def _padded_chunk(values: NDArray[Any], start: tuple[int, ...], chunks: tuple[int, ...]) -> NDArray[Any]:
-    """Return a whole chunk; what lies beyond the dataset is 0."""
-    part = values[tuple(slice(first, first + size) for first, size in zip(start, chunks, strict=True))]
-    if part.shape == chunks:
-        return np.ascontiguousarray(part)
-    whole = np.zeros(chunks, dtype=values.dtype)
-    whole[tuple(slice(size) for size in part.shape)] = part
-    return whole
-
-
-# ~ Writing demonstration files, and joining them without decompressing anything.
-
 _LIBRARY_VERSIONS = ("v108", "v110")  # readable by every HDF5 since 1.10
-_COMPRESSION = {"compression": "gzip", "compression_opts": 2}  # lzf takes twice the space, gzip 4 half the time more
-_IMAGE_LEVEL = 2  # of ISA-L: a third of zlib's time and up to a tenth more space; level 3 is slower and no smaller
+_COMPRESSION = {
+    "compression": "gzip",
+    "compression_opts": 2,
+}  # lzf needs twice the space, gzip 4 needs 1.5 times the time
+_IMAGE_LEVEL = 2  # of ISA-L: a third of zlib's time, up to a tenth more space; level 3 is slower and not smaller
 _FRAMES_PER_CHUNK = 4
-_SLAB_BYTES = 16 * 1024  # deflate looks back 32 kB: a slab of one frame must fit twice to be found in the next frame
-_VALIDATION_PERIOD = 10  # the second of every ten successes of a task validates; stable when more are added
+_SLAB_BYTES = 16 * 1024  # deflate's window is 32 kB: with two slabs in it, the next frame matches the previous one
+_VALIDATION_PERIOD = 10  # the second of every ten successes of a task is for validation; stable when more are added
 
 
 class DemonstrationWriteError(VlaBenchError):
-    """A demonstration file that could not be written whole, so nothing of it was kept."""
+    """A demonstration file that could not be written completely and was removed."""
 
     def __init__(self, path: Path, cause: str) -> None:
-        super().__init__(f"Cannot write {path}: {cause}. Nothing of it was kept; make room or choose another --output.")
+        super().__init__(
+            f"Cannot write {path}: {cause}. The incomplete file was removed. "
+            "Free disk space or choose another --output."
+        )
 
 
 @dataclass(frozen=True)
 class StoredDemonstration:
-    """Where a finished demonstration lies."""
+    """A finished demonstration in a file."""
 
     path: Path
     name: str
+    summary: DemonstrationSummary = field(compare=False)
 
 
-Masks = Mapping[str, Sequence[int]]  # subset -> places in the file, from 0
+Masks = Mapping[str, Sequence[int]]  # subset -> positions in the file, from 0
 
 
 def write_demonstrations(
     path: Path | str, header: FileHeader, demonstrations: Iterable[Demonstration], masks: Masks | None = None
 ) -> None:
-    """Write a whole file with the subsets `masks`, by default `train` and `valid`; each task is a subset, too."""
+    """Write a file with the subsets `masks`, by default `train` and `valid`, and one subset for each task."""
     with _open_for_writing(Path(path)) as file:
         data = _data_group(file, header)
         for number, demonstration in enumerate(demonstrations):
@@ -90,7 +71,7 @@ def write_demonstrations(
 
 
 def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> None:
-    """Write a file of one demonstration by way of memory, so that a full disk leaves nothing half-written."""
+    """Write a file of one demonstration; it is built in memory, so that a full disk leaves no incomplete file."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=_LIBRARY_VERSIONS) as file:
         _write_one(_data_group(file, header).create_group("demo_0"), demonstration)
@@ -105,7 +86,7 @@ def write_part(path: Path, header: FileHeader, demonstration: Demonstration) -> 
 def copy_demonstrations(
     output: Path, header: FileHeader, sources: Sequence[StoredDemonstration], masks: Masks | None = None
 ) -> None:
-    """Copy the demonstrations of `sources` into one file, in order, as they are; subsets as `write_demonstrations`."""
+    """Copy stored demonstrations into one file, in order and unchanged; subsets as in `write_demonstrations`."""
     _check_room(output, sources)
     with _open_for_writing(output) as file:
         data = _data_group(file, header)
@@ -120,7 +101,7 @@ def copy_demonstrations(
 def subsets(summaries: Mapping[str, DemonstrationSummary]) -> dict[str, list[str]]:
     """Return robomimic's masks: names of demonstrations by subset.
 
-    `train` and `valid` hold successes only; `failure` exists where failures were kept.
+    `train` and `valid` hold successes only; `failure` exists where the file holds failures.
     """
     found: dict[str, list[str]] = {"train": [], "valid": []}
     successes: dict[str, int] = defaultdict(int)
@@ -163,9 +144,9 @@ def _write_one(group: Any, demonstration: Demonstration) -> None:
 
 
 def _store_model(file: Any, xml: str) -> str:
-    """Store a model once, however many demonstrations share it, and return the name of its dataset.
+    """Store a model unless the file holds it already, and return the name of its dataset.
 
-    robomimic's own files repeat the XML in every demonstration; here that would double the size of a file.
+    robomimic's own files repeat the XML in every demonstration, which would double the size of our files.
     """
     text = np.frombuffer(xml.encode(), dtype=np.uint8)
     name = f"models/{array_hash(text)}"
@@ -183,10 +164,10 @@ def _copy_model(part: Any, target: Any, source: StoredDemonstration) -> None:
 
 
 def _chunks(frames: NDArray[Any]) -> tuple[int, ...]:
-    """Return a chunk of a few frames by as many rows as one slab holds: small, quick to read, and well compressed.
+    """Return a chunk shape of a few frames by as many image rows as fit into one slab.
 
-    Against chunks of whole frames a tenth smaller with our flat colours and a third with textures, and written in less
-    time; a frame at random is read in 1 to 2 ms at 224 pixels (`results/hdf5_layout.md`).
+    Files are a tenth smaller (with textures a third) and written faster than with chunks of whole frames; a random
+    frame of 224 pixels is read in 1 to 2 ms (`results/hdf5_layout.md`).
     """
     steps, height, *rest = frames.shape
     slabs = math.ceil(frames[0].nbytes / _SLAB_BYTES)
@@ -200,7 +181,7 @@ def _data_group(file: Any, header: FileHeader) -> Any:
 
 
 def _finish(file: Any, masks: Masks | None = None) -> None:
-    """Add what depends on all demonstrations: their total length and the subsets."""
+    """Add the data that depends on all demonstrations: their total length and the subsets."""
     data = file["data"]
     names = sorted(data, key=lambda name: int(name.removeprefix("demo_")))
     summaries = {name: DemonstrationSummary.from_attributes(data[name].attrs) for name in names}
@@ -218,14 +199,35 @@ def _check_room(output: Path, sources: Sequence[StoredDemonstration]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(output.parent).free
     if needed > free:
-        raise DemonstrationWriteError(output, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+        raise DemonstrationWriteError(output, f"it needs {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free")
 
 
 @contextmanager
 def _open_for_writing(path: Path) -> Iterator[Any]:
-    """Yield an HDF5 file that appears at `path` when it is whole."""
+    """Yield a new HDF5 file that is moved to `path` when it is complete."""
     try:
         with written_whole(path) as temporary, h5py.File(temporary, "w", libver=_LIBRARY_VERSIONS) as file:
             yield file
     except (OSError, RuntimeError) as error:  # h5py raises either, depending on when the write fails
         raise DemonstrationWriteError(path, str(error)) from error
+
+
+def write_chunked(group: Any, name: str, values: NDArray[Any], chunks: tuple[int, ...], *, level: int) -> None:
+    """Write `values` as the dataset `name`, compressed by ISA-L at `level` (0 to 3)."""
+    dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip")
+    for start in _chunk_starts(values.shape, chunks):
+        dataset.id.write_direct_chunk(start, isal_zlib.compress(_padded_chunk(values, start, chunks), level))
+
+
+def _chunk_starts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    return product(*(range(0, size, step) for size, step in zip(shape, chunks, strict=True)))
+
+
+def _padded_chunk(values: NDArray[Any], start: tuple[int, ...], chunks: tuple[int, ...]) -> NDArray[Any]:
+    """Return one chunk of `values`, padded with zeros beyond their end."""
+    part = values[tuple(slice(first, first + size) for first, size in zip(start, chunks, strict=True))]
+    if part.shape == chunks:
+        return np.ascontiguousarray(part)
+    whole = np.zeros(chunks, dtype=values.dtype)
+    whole[tuple(slice(size) for size in part.shape)] = part
+    return whole

@@ -1,4 +1,4 @@
-"""Recording devices: experts, policies, recordings and people."""
+"""Recording devices: experts, policies, recordings and people. The registry `devices` lists them by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,58 +17,56 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-# ~ What a device is, and the registry of those that there are.
-
-Verdict = Literal["end", "success", "failure", "discard"]  # "end" leaves it to the task whether it succeeded
+Verdict = Literal["end", "success", "failure", "discard"]  # "end": the task decides on success
 
 
 class DeviceError(VlaBenchError):
-    """A device that cannot be used here, or as asked for."""
+    """A device that is unavailable on this machine or has invalid options."""
 
 
 class DeviceStoppedError(DeviceError):
-    """A person has had enough."""
+    """The person at the device stopped the recording."""
 
     def __init__(self) -> None:
-        super().__init__("Stopped at the device.")
+        super().__init__("The recording was stopped at the device.")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a device wants at a step. With a verdict the episode is over, and the action is not executed."""
+    """Decision of a device at a step; a verdict ends the episode without executing the action."""
 
     action: NDArray[np.float32]  # (7,) in [-1, 1]: the label to learn from
-    phase: str = ""  # what it is for; nothing: what the environment says
-    executed: NDArray[np.float32] | None = None  # what moves the robot, where a recording knows that it was another
+    phase: str = ""  # of the task; empty: as the environment reports it
+    executed: NDArray[np.float32] | None = None  # action sent to the robot, where a recording has another one
     verdict: Verdict | None = None
 
 
 class Device(Protocol):
-    """Decides what the robot does in recorded episodes."""
+    """Source of actions in recorded episodes."""
 
     @property
     def name(self) -> str:
-        """What acts, as the file says it."""
+        """Name of the device, as recorded in the file."""
 
     @property
     def needs_images(self) -> bool:
-        """Whether it needs the pictures of what it acts on."""
+        """True if the device needs images in its observations."""
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
-        """Begin an episode that was just reset; return what is seen, which is new where the device moved the scene."""
+        """Start an episode that was just reset; return its first observation, which is new if the device changed it."""
 
     def decide(self, observation: Observation) -> Decision:
-        """Return what to do now."""
+        """Return the decision for the current step."""
 
     def close(self) -> None:
-        """Let go of what it holds, such as a window."""
+        """Release resources, such as a window."""
 
 
 class Actor(Protocol):
-    """Something from outside that acts, such as a policy."""
+    """An object outside this package that acts, such as a policy."""
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity) -> None:
-        """Begin an episode."""
+        """Start an episode."""
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
         """Return the next action, (7,)."""
@@ -76,26 +74,24 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """Which device, and what it needs. Goes to the worker process, which makes the device."""
+    """Specification of a device; it is pickled to the worker process, which creates the device."""
 
     name: str = "expert"
-    detail: str = ""  # shown after the name, such as which policy
+    detail: str = ""  # printed after the name, such as the policy
     path: Path | None = None  # of a recording
-    actor: Callable[[], Actor] | None = None  # makes what acts, for the device `policy`
-    settings: dict[str, Any] = field(default_factory=dict)  # JSON values that decide its actions, such as a card
+    actor: Callable[[], Actor] | None = None  # creates the actor of the device `policy`
+    settings: dict[str, Any] = field(default_factory=dict)  # JSON values that determine its actions, such as a card
 
     def make(self) -> "Device":
-        """Return the device; raise `UnknownNameError` where there is none of that name."""
+        """Return the device; raise `UnknownNameError` for an unknown name."""
         return devices[self.name](self)
 
     def configuration(self) -> dict[str, Any]:
-        """Return, as JSON values, everything that decides how it acts."""
+        """Return, as JSON values, everything that determines its actions."""
         return {"name": self.name, "detail": self.detail, **self.settings}
 
 
 devices: Registry[Callable[[DeviceSpec], Device]] = Registry("device", package="vla_bench.demos.devices")
 
-
-# ~ What may act in a recorded episode: an expert, a policy, a recording, a person. A module a device.
 
 __all__ = ["Decision", "Device", "DeviceError", "DeviceSpec", "Verdict", "devices"]

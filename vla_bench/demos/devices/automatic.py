@@ -1,4 +1,4 @@
-"""Devices without a person: expert, policy and recording."""
+"""Devices without a person: scripted expert, policy and recording."""
 
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,9 @@ if TYPE_CHECKING:
     from vla_bench.experts import Expert
 
 
-# ~ The scripted expert of each task.
-
-
 @devices.named("expert")
 class ExpertDevice:
-    """Acts by the simulator's state."""
+    """The scripted expert of the task, which acts on the simulator state."""
 
     name = "expert"
     needs_images = False
@@ -29,7 +26,7 @@ class ExpertDevice:
         self._world: World | None = None
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
-        """Plan for the task of `env`."""
+        """Create the expert of the task of `env` and let it plan."""
         from vla_bench.experts import make_expert
 
         self._expert, self._world = make_expert(env.task), env.simulation.world
@@ -38,32 +35,29 @@ class ExpertDevice:
 
     def decide(self, observation: Observation) -> Decision:
         """Return the clean action and the expert's phase."""
-        assert self._expert is not None, "begin first"
-        assert self._world is not None, "begin first"
+        assert self._expert is not None, "`begin` was not called"
+        assert self._world is not None, "`begin` was not called"
         action = self._expert.act(self._world)
         return Decision(action, self._expert.phase)
 
     def close(self) -> None:
-        """Nothing to let go of."""
-
-
-# ~ A policy, which is handed in: this wing of the package knows none.
+        """Do nothing: there are no resources to release."""
 
 
 @devices.named("policy")
 class PolicyDevice:
-    """Acts as a policy does in an evaluation; its phases are those that the environment sees."""
+    """A policy, created by the caller, which acts as in an evaluation; the environment reports the phases."""
 
     needs_images = True
 
     def __init__(self, spec: DeviceSpec) -> None:
         if spec.actor is None:
-            raise DeviceError("The device `policy` needs a policy: name one (--policy).")
+            raise DeviceError("The device `policy` needs a policy. Name one (--policy).")
         self.name = f"policy {spec.detail}".strip()
         self._actor = spec.actor()
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
-        """Tell the policy that an episode begins."""
+        """Start an episode of the policy."""
         self._actor.begin(env, identity)
         return observation
 
@@ -72,21 +66,18 @@ class PolicyDevice:
         return Decision(self._actor.act(observation))
 
     def close(self) -> None:
-        """Nothing to let go of."""
-
-
-# ~ A recorded file: what was executed then is executed again, in whatever environment is recorded now.
+        """Do nothing: there are no resources to release."""
 
 
 @devices.named("recording")
 class ReplayDevice:
-    """Acts as a demonstration of the same episode did, from its stored first state."""
+    """Replay of a recorded demonstration of the same episode, from its stored first state."""
 
-    needs_images = True  # its first state may lie elsewhere, and so what is seen
+    needs_images = True  # its first state, and so the observation, may differ from that of the reset
 
     def __init__(self, spec: DeviceSpec) -> None:
         if spec.path is None:
-            raise DeviceError("The device `recording` needs a file: name one (--recording).")
+            raise DeviceError("The device `recording` needs a file. Name one (--recording).")
         self.name = f"recording {spec.path.name}"
         self._file = DemonstrationFile(spec.path)
         self._names = {self._file.summary(name).identity: name for name in self._file.names}
@@ -94,7 +85,7 @@ class ReplayDevice:
         self._step = 0
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
-        """Find the demonstration and go to its first state."""
+        """Find the demonstration of the episode and restore its first state."""
         if identity not in self._names:
             raise DeviceError(f"{self._file.path} holds no episode {identity.index} of {identity.task_id}.")
         self._demonstration = self._file.read(self._names[identity], cameras=())
@@ -103,9 +94,9 @@ class ReplayDevice:
         return env.observe()
 
     def decide(self, observation: Observation) -> Decision:
-        """Return what was wanted and what was executed; a verdict after the last of it."""
+        """Return the recorded actions, desired and executed; a verdict after the last step."""
         one = self._demonstration
-        assert one is not None, "begin first"
+        assert one is not None, "`begin` was not called"
         if self._step == one.steps:
             verdict: Verdict = "success" if one.success and one.judged_by == "person" else "end"
             return Decision(one.actions[-1], verdict=verdict)

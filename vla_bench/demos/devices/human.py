@@ -1,4 +1,4 @@
-"""Devices of a person: keyboard and SpaceMouse, with the window that shows the cameras."""
+"""Devices for a person: keyboard and SpaceMouse, and the window that shows the cameras and receives keys."""
 
 import os
 import sys
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-# ~ A window that shows a person what the cameras see, and hears the keys that judge an episode.
-
 _WINDOW_TITLE = "vla-bench record"
-_MIN_IMAGE_HEIGHT = 384  # pixels of a camera, at least
-_LINE_HEIGHT = 22  # pixels of a line of text
+_MIN_IMAGE_HEIGHT = 384  # smallest height of a camera image [pixels]
+_LINE_HEIGHT = 22  # of text [pixels]
 _TEXT_COLOR, _BACKGROUND_COLOR = (235, 235, 235), (24, 24, 24)
 
-KEY_NAMES = {  # of OpenCV's `waitKeyEx`, on its different desktops -> name
+KEY_NAMES = {  # key code of OpenCV's `waitKeyEx` on different desktops -> name
     13: "enter",
     10: "enter",
     8: "backspace",
@@ -37,10 +35,10 @@ KEY_NAMES = {  # of OpenCV's `waitKeyEx`, on its different desktops -> name
 
 
 class Window(Protocol):
-    """Shows, and hears keys."""
+    """A window that shows images and receives keys."""
 
     def show(self, observation: Observation, lines: Sequence[str]) -> None:
-        """Show what is seen now, with lines of text under it."""
+        """Show the images of an observation above lines of text."""
 
     def pressed_keys(self) -> list[str]:
         """Return the names of the keys pressed_keys since the last call: enter, backspace, delete, escape, closed."""
@@ -50,11 +48,11 @@ class Window(Protocol):
 
 
 class OpenCvWindow:
-    """The cameras side by side. Needs a desktop."""
+    """An OpenCV window with the cameras side by side; it needs a desktop."""
 
     def __init__(self) -> None:
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise DeviceError("No window can be opened: no desktop is reached (DISPLAY is not set).")
+            raise DeviceError("No window can be opened, because there is no desktop: DISPLAY is not set.")
         import cv2
 
         self._cv2: Any = cv2
@@ -65,13 +63,13 @@ class OpenCvWindow:
             raise DeviceError(f"No window can be opened: {str(error).strip().splitlines()[0]}.") from error
 
     def show(self, observation: Observation, lines: Sequence[str]) -> None:
-        """Draw the cameras and the text."""
-        picture = compose_frame(list(observation["images"].values()), lines, self._cv2)
-        self._cv2.imshow(_WINDOW_TITLE, picture[:, :, ::-1])
+        """Show the images above the text."""
+        frame = compose_frame(list(observation["images"].values()), lines, self._cv2)
+        self._cv2.imshow(_WINDOW_TITLE, frame[:, :, ::-1])
         self._shown = True
 
     def pressed_keys(self) -> list[str]:
-        """Let the window live for a moment and return what was pressed_keys."""
+        """Process the window's events and return the names of the pressed keys."""
         names = []
         while (code := self._cv2.waitKeyEx(1)) != -1:
             if code in KEY_NAMES:
@@ -87,7 +85,7 @@ class OpenCvWindow:
 
 
 def compose_frame(images: Sequence[ImageArray], lines: Sequence[str], cv2: Any) -> ImageArray:
-    """Return images side by side, large enough to act by, over lines of text."""
+    """Return images side by side, enlarged to a usable size, above lines of text."""
     row = np.concatenate(images, axis=1)
     scale = -(-_MIN_IMAGE_HEIGHT // row.shape[0])
     row = row.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -98,28 +96,26 @@ def compose_frame(images: Sequence[ImageArray], lines: Sequence[str], cv2: Any) 
     return np.concatenate([row, band], axis=0)
 
 
-# ~ A person who acts, in real time, by what a window shows; keys say how the episode went.
-
-VERDICT_BY_KEY: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}  # by key
+VERDICT_BY_KEY: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}
 _STOP_KEYS = ("escape", "closed")
-_KEY_HELP = "Enter: success   Backspace: failure   Delete: discard, begin again   Esc: stop"
+_KEY_HELP = "Enter: success   Backspace: failure   Delete: discard and restart   Esc: stop"
 
 
 class MotionInput(Protocol):
-    """A person's hand; see `vla_bench.envs.robosuite.input_devices`."""
+    """Motion commands of a person; implemented in `vla_bench.envs.robosuite.input_devices`."""
 
     def start(self) -> None:
-        """Forget what came before."""
+        """Discard earlier input."""
 
     def action(self) -> NDArray[np.float32]:
-        """Return what the hand did since the last call, (7,)."""
+        """Return the motion since the last call as an action, (7,)."""
 
 
 class HumanDevice:
-    """Turns a hand's motion into actions at the rate of control.
+    """A person's motion as actions at the control rate.
 
-    An episode also ends by itself, with the task's own verdict, when the goal is met or the horizon reached. Until the
-    hand first moves, nothing is recorded.
+    An episode ends when the person gives a verdict, when the goal is reached, or at the horizon; in the last two cases
+    the task decides on success. Recording starts with the first motion.
     """
 
     needs_images = True
@@ -138,21 +134,21 @@ class HumanDevice:
         self._window = window()
         self._clock, self._sleep = clock, sleep
         self._due_s = 0.0
-        self._steps = 0  # of this episode
+        self._steps = 0  # recorded in this episode
         self._gripper = "open"
         self._title = ""
 
     def begin(self, env: "VlaBenchEnv", identity: EpisodeIdentity, observation: Observation) -> Observation:
-        """Show the scene and wait for the hand to move; raise `DeviceError` for a robot with two arms."""
+        """Start an episode; raise `DeviceError` for a robot with two arms."""
         if env.action_dim != ACTION_DIM:
-            raise DeviceError(f"{identity.task_id} has {env.action_dim // ACTION_DIM} arms; a hand moves one.")
+            raise DeviceError(f"{identity.task_id} has {env.action_dim // ACTION_DIM} arms; this device controls one.")
         self._controller.start()
         self._title = f"{observation['instruction']}   ({identity.task_id}, episode {identity.index})"
         self._steps, self._due_s, self._gripper = 0, self._clock(), "open"
         return observation
 
     def decide(self, observation: Observation) -> Decision:
-        """Return the hand's motion, or what the person says of the episode."""
+        """Return the person's motion or verdict; wait for the first motion of an episode."""
         while True:
             self._window.show(observation, (self._title, self._state(), self._motions, _KEY_HELP))
             for key in self._window.pressed_keys():
@@ -172,36 +168,32 @@ class HumanDevice:
         self._window.close()
 
     def _state(self) -> str:
-        recorded = f"{self._steps} steps recorded" if self._steps else "move to begin"
+        recorded = f"{self._steps} steps recorded" if self._steps else "move to start"
         return f"{recorded}   gripper {self._gripper}"
 
     def _wait(self) -> None:
-        """Keep to the rate of control; where the machine is slower, time is not made up for."""
+        """Wait for the next control step; lost time is not caught up on a slow machine."""
         self._due_s = max(self._due_s + 1.0 / CONTROL_HZ, self._clock())
         self._sleep(max(0.0, self._due_s - self._clock()))
 
 
-# ~ A person at a keyboard.
-
-_MOTIONS = "arrows: along the table   ; up   . down   o p: turn   y h, e r: tilt   space: gripper"
+_MOTIONS = "arrows: horizontal   ; up   . down   o p: rotate   y h, e r: tilt   space: gripper"
 
 
 @devices.named("keyboard")
 def keyboard_device(spec: DeviceSpec) -> HumanDevice:
-    """Return a person at a keyboard, by robosuite's driver."""
+    """Return the device of a person at a keyboard, read by robosuite's driver."""
     from vla_bench.envs.robosuite.input_devices import keyboard
 
     return HumanDevice("keyboard", keyboard(), _MOTIONS)
 
 
-# ~ A person with a SpaceMouse.
-
-_SPACEMOUSE_MOTIONS = "move and twist the cap: the hand follows   left button held: gripper closes"
+_SPACEMOUSE_MOTIONS = "move and twist the cap: the end-effector follows   hold left button: gripper closes"
 
 
 @devices.named("spacemouse")
 def spacemouse_device(spec: DeviceSpec) -> HumanDevice:
-    """Return a person with a SpaceMouse, by robosuite's driver."""
+    """Return the device of a person with a SpaceMouse, read by robosuite's driver."""
     from vla_bench.envs.robosuite.input_devices import spacemouse
 
     return HumanDevice("spacemouse", spacemouse(), _SPACEMOUSE_MOTIONS)
