@@ -152,7 +152,7 @@ def test_after_a_kill_the_same_command_goes_on(options: CollectOptions, made_onc
     _, errors = process.communicate(timeout=120)
     if blow == signal.SIGINT:
         assert "finished demonstrations are stored" in errors
-        assert "the same command goes on from there" in errors
+        assert "run the same command again to resume" in errors
     assert not options.output.exists()
     resumed: list[CollectProgress] = []
     collect(options, resumed.append, recorder=recorders.SlowRecorder)
