@@ -97,7 +97,7 @@ class TabletopSimulation:
         self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
         self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
-        self._controller = OperationalSpaceController(model, site, joints, actuators)
+        self._controller = OperationalSpaceController(model, self.data, site, joints, actuators)
         self._hand_in_model = GripperInModel.of(model, gripper, tool)
         self._world = MujocoWorld(self._compiled, self.data, self._hand_in_model)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
@@ -185,9 +185,9 @@ class TabletopSimulation:
 
     def step(self, action: FloatArray) -> None:
         """Advance one control step. Positions, velocities and contacts are up to date afterwards."""
-        self._controller.set_goal(self.data, action[:6])
+        self._controller.set_goal(action[:6])
         self._move_gripper(float(action[6]))
-        self._controller.advance(self.data, self._substeps)
+        self._controller.advance(self._substeps)
         self._gripper_force_n = self._normal_force.largest_n(self.data)  # gone once contacts are new
         mujoco.mj_step1(self._model, self.data)
 

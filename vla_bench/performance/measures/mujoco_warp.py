@@ -189,18 +189,16 @@ def write_snapshot(task_id: str, folder: Path) -> tuple[Path, Path]:
 def _snapshot(simulation: "TabletopSimulation", generator: np.random.Generator) -> dict[str, Any]:
     import mujoco
 
-    from vla_bench.envs.control.tabletop import (  # its file stays as it is: certificates and results name its hash
-        _KP,
-        _NULL_KP,
-    )
+    from vla_bench.envs.control.operational_space import POSTURE_KP
     from vla_bench.envs.mjcf import VISUAL_GROUP
 
     model, data, controller = simulation.models()[0], simulation.data, simulation._controller
     state = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION))
     mujoco.mj_getState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
     pictures = simulation.images()
-    controller.set_goal(data, generator.uniform(-0.3, 0.3, 6))
-    controller.apply(data)
+    controller.set_goal(generator.uniform(-0.3, 0.3, 6))
+    controller.apply()
+    arm = controller.arm
     drawn = [model.camera(number).name for number in range(model.ncam)]
     cameras = sorted(simulation._cameras.items(), key=lambda pair: drawn.index(pair[1]))
     return {
@@ -210,15 +208,15 @@ def _snapshot(simulation: "TabletopSimulation", generator: np.random.Generator) 
         "substeps": round(1.0 / CONTROL_HZ / model.opt.timestep),
         "contacts": _CONTACT_HEADROOM * data.ncon,
         "constraints": _CONTACT_HEADROOM * data.nefc,
-        "site": controller._site,
-        "dof": controller._dof,
-        "qpos": controller._qpos,
-        "actuators": controller._actuators,
-        "limits": controller._limits,
-        "rest": controller._rest,
-        "gains": (_KP, _NULL_KP),
-        "goal_position": controller._goal_position,
-        "goal_matrix": controller._goal_matrix,
+        "site": arm.site,
+        "dof": arm.dof_addresses,
+        "qpos": arm.qpos_addresses,
+        "actuators": arm.actuators,
+        "limits": arm.limits,
+        "rest": arm.rest,
+        "gains": (arm.kp[0], POSTURE_KP),
+        "goal_position": arm.goal_position,
+        "goal_matrix": arm.goal_matrix,
         "most_m": MAX_DELTA_POSITION_M,
         "most_rad": MAX_DELTA_ROTATION_RAD,
         "image_size": IMAGE_SIZE,

@@ -1,4 +1,4 @@
-"""Operational-space control: the pose commanded is the pose reached, by the formula in the literature."""
+"""Operational-space control of the tabletop engine: commanded poses are reached, torques follow the formula."""
 
 import mujoco
 import numpy as np
@@ -28,35 +28,37 @@ def data(simulation: TabletopSimulation) -> mujoco.MjData:
 
 
 class Arm:
-    """Where the arm's parts are in the model, found by their names alone."""
+    """The arm's parts in the model, found by their names alone."""
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self.model = model
         self.site = model.site("robot_gripper_grip_site").id
         self.joints = [model.joint(f"robot_joint{number}").id for number in _JOINTS]
         self.actuators = [model.actuator(f"robot_torq_j{number}").id for number in _JOINTS]
-        self.controller = OperationalSpaceController(model, self.site, self.joints, self.actuators)
+        self.controller = OperationalSpaceController(model, data, self.site, self.joints, self.actuators)
         self.controller.hold_posture(_START_RAD)
 
     def pose(self, data: mujoco.MjData) -> tuple[FloatArray, FloatArray]:
         return data.site_xpos[self.site].copy(), data.site_xmat[self.site].reshape(3, 3).copy()
 
     def go(self, data: mujoco.MjData, delta: FloatArray, seconds: float) -> None:
-        self.controller.set_goal(data, delta)
+        self.controller.set_goal(delta)
         for _ in range(round(seconds / self.model.opt.timestep)):
-            self.controller.apply(data)
+            self.controller.apply()
             mujoco.mj_step2(self.model, data)
             mujoco.mj_step1(self.model, data)
 
 
 @pytest.fixture(scope="module")
 def arm(simulation: TabletopSimulation) -> Arm:
-    return Arm(simulation.compiled.model)
+    return Arm(simulation.compiled.model, simulation.data)
 
 
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("command", [1.0, -0.5])
-def test_the_end_effector_arrives_where_it_is_sent(arm: Arm, data: mujoco.MjData, axis: int, command: float) -> None:
+def test_the_end_effector_reaches_the_commanded_position(
+    arm: Arm, data: mujoco.MjData, axis: int, command: float
+) -> None:
     position, matrix = arm.pose(data)
     delta = np.zeros(6)
     delta[axis] = command
@@ -68,7 +70,7 @@ def test_the_end_effector_arrives_where_it_is_sent(arm: Arm, data: mujoco.MjData
 
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("command", [0.6, -0.6])
-def test_the_end_effector_turns_about_the_axis_that_it_is_told(
+def test_the_end_effector_turns_about_the_commanded_axis(
     arm: Arm, data: mujoco.MjData, axis: int, command: float
 ) -> None:
     position, matrix = arm.pose(data)
@@ -81,13 +83,13 @@ def test_the_end_effector_turns_about_the_axis_that_it_is_told(
     assert np.allclose(after, position, atol=0.002)
 
 
-def test_commands_beyond_the_range_are_cut(arm: Arm, data: mujoco.MjData) -> None:
+def test_commands_beyond_the_range_are_clipped(arm: Arm, data: mujoco.MjData) -> None:
     position, _ = arm.pose(data)
     arm.go(data, np.array([3.0, 0, 0, 0, 0, 0]), seconds=1.0)
     assert np.allclose(arm.pose(data)[0] - position, [MAX_DELTA_POSITION_M, 0, 0], atol=0.001)
 
 
-def test_the_arm_stands_still_when_told_nothing(simulation: TabletopSimulation, data: mujoco.MjData) -> None:
+def test_the_arm_stands_still_under_a_zero_action(simulation: TabletopSimulation, data: mujoco.MjData) -> None:
     position = simulation.world.end_effector_position_world().copy()
     for _ in range(40):
         simulation.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
@@ -120,9 +122,7 @@ def _torque(arm: Arm, data: mujoco.MjData, goal_position: FloatArray, goal_matri
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_torques_are_those_of_the_formula(
-    simulation: TabletopSimulation, arm: Arm, data: mujoco.MjData, seed: int
-) -> None:
+def test_torques_equal_the_formula(simulation: TabletopSimulation, arm: Arm, data: mujoco.MjData, seed: int) -> None:
     generator = np.random.default_rng(seed)
     for _ in range(6):
         simulation.step(generator.uniform(-1, 1, 7))  # away from rest
@@ -131,8 +131,8 @@ def test_torques_are_those_of_the_formula(
     turn = quat_wxyz_to_matrix(axis_angle_to_quat_wxyz(MAX_DELTA_ROTATION_RAD * delta[3:]))
     expected = _torque(arm, data, position + MAX_DELTA_POSITION_M * delta[:3], turn @ matrix)
     limit = arm.model.actuator_ctrlrange[arm.actuators]
-    arm.controller.set_goal(data, delta)
-    arm.controller.apply(data)
+    arm.controller.set_goal(delta)
+    arm.controller.apply()
     assert np.abs(expected).max() > 1.0  # N m
     assert np.allclose(data.ctrl[arm.actuators], np.clip(expected, *limit.T), rtol=0, atol=1e-9)
 
@@ -141,26 +141,26 @@ def test_torques_stay_within_the_actuators_limits(arm: Arm, data: mujoco.MjData)
     low, high = arm.model.actuator_ctrlrange[arm.actuators].T
     data.qvel[arm.model.jnt_dofadr[arm.joints]] = 40.0  # rad/s: asks for far more
     mujoco.mj_step1(arm.model, data)
-    arm.controller.set_goal(data, np.zeros(6))
-    arm.controller.apply(data)
+    arm.controller.set_goal(np.zeros(6))
+    arm.controller.apply()
     torque = data.ctrl[arm.actuators]
     assert np.all((low <= torque) & (torque <= high))
     assert np.any((torque == low) | (torque == high))
 
 
-def test_a_control_step_in_compiled_code_is_the_plain_loop(simulation: TabletopSimulation, arm: Arm) -> None:
+def test_a_compiled_control_step_equals_the_plain_loop(simulation: TabletopSimulation, arm: Arm) -> None:
     states = []
     for compiled in (True, False):
         simulation.reset(np.random.default_rng(2))
         data = simulation.data
         for number in range(10):
-            arm.controller.set_goal(data, np.array([0.6, -0.4, -0.8, 0.1, 0.2, 0.3]) * (-1) ** (number // 4))
+            arm.controller.set_goal(np.array([0.6, -0.4, -0.8, 0.1, 0.2, 0.3]) * (-1) ** (number // 4))
             if compiled:
-                arm.controller.advance(data, 10)
+                arm.controller.advance(10)
                 mujoco.mj_step1(arm.model, data)
                 continue
             for _ in range(10):
-                arm.controller.apply(data)
+                arm.controller.apply()
                 mujoco.mj_step2(arm.model, data)
                 mujoco.mj_step1(arm.model, data)
         states.append(simulation.state())

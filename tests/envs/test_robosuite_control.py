@@ -1,10 +1,12 @@
-"""robosuite's operational-space formula by Cholesky factors, beside its own functions."""
+"""Torques by Cholesky factors, compared with robosuite's own functions; supported settings of its controllers."""
 
 import numpy as np
 import pytest
 
 import vla_bench.envs.rendering.backend  # noqa: F401  # chooses OpenGL before robosuite is imported
+from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import FloatArray
+from vla_bench.envs.control.operational_space import ArmState, cholesky_torques
 from vla_bench.envs.robosuite.factory import make_robosuite_env
 
 _JOINTS = 7
@@ -20,13 +22,12 @@ def _case(seed: int) -> tuple[FloatArray, ...]:
 
 
 def _torques(case: tuple[FloatArray, ...]) -> FloatArray:
-    from vla_bench.envs.control.operational_space import operational_space_torques
-
-    torques: FloatArray = operational_space_torques(*(np.ascontiguousarray(part) for part in case))
+    mass, jacobian, acceleration, rest, position, velocity = (np.ascontiguousarray(part) for part in case)
+    torques: FloatArray = cholesky_torques(ArmState(mass, jacobian, position, velocity), acceleration, rest)
     return torques
 
 
-def _robosuites(case: tuple[FloatArray, ...]) -> FloatArray:
+def _robosuite_torques(case: tuple[FloatArray, ...]) -> FloatArray:
     from robosuite.utils.control_utils import nullspace_torques, opspace_matrices
 
     mass, jacobian, acceleration, rest, position, velocity = case
@@ -37,25 +38,25 @@ def _robosuites(case: tuple[FloatArray, ...]) -> FloatArray:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_torques_are_robosuites(seed: int) -> None:
+def test_torques_are_robosuite_torques(seed: int) -> None:
     case = _case(seed)
-    expected = _robosuites(case)
+    expected = _robosuite_torques(case)
     assert np.abs(_torques(case) - expected).max() < 1e-10 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("lost", [(5,), (0,), (2, 4)])
-def test_a_hand_that_cannot_move_some_way_is_left_to_robosuite(lost: tuple[int, ...]) -> None:
+def test_singular_postures_use_the_formula_of_robosuite(lost: tuple[int, ...]) -> None:
     case = _case(0)
     case[1][list(lost)] = 0.0  # rows of the Jacobian: a singular posture
     torques = _torques(case)
     assert np.isfinite(torques).all()
-    assert np.array_equal(torques, _robosuites(case))
+    assert np.array_equal(torques, _robosuite_torques(case))
 
 
-def test_two_directions_that_are_nearly_one_are_left_to_robosuite() -> None:
+def test_nearly_singular_postures_use_the_formula_of_robosuite() -> None:
     case = _case(1)
     case[1][4] = case[1][3] + 1e-6 * case[1][4]
-    assert np.array_equal(_torques(case), _robosuites(case))
+    assert np.array_equal(_torques(case), _robosuite_torques(case))
 
 
 @pytest.mark.parametrize(
@@ -67,13 +68,11 @@ def test_two_directions_that_are_nearly_one_are_left_to_robosuite() -> None:
         ("right_gripper", "output_max", np.array([0.5]), "gripper controller has output_max=.0.5., not 1"),
     ],
 )
-def test_other_settings_of_the_controllers_are_refused(part: str, name: str, value: object, words: str) -> None:
-    from vla_bench.core.errors import ConventionError
-
-    stock = make_robosuite_env("panda", env_name="Lift")
+def test_unsupported_controller_settings_are_refused(part: str, name: str, value: object, words: str) -> None:
+    env = make_robosuite_env("panda", env_name="Lift")
     from vla_bench.envs.control.robosuite import RobosuiteController
 
-    setattr(stock.robots[0].part_controllers[part], name, value)
+    setattr(env.robots[0].part_controllers[part], name, value)
     with pytest.raises(ConventionError, match=words):
-        RobosuiteController(stock)
-    stock.close()
+        RobosuiteController(env)
+    env.close()
