@@ -1,4 +1,4 @@
-"""Items of robosuite's scenes: parts and pegs, a door's joints, dirt."""
+"""Items of robosuite's scenes: parts, pegs, a door's joints and dirt."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,13 +36,13 @@ def test_a_part_is_where_its_site_is(nut: RobosuiteSimulation) -> None:
     assert geometry.grasp_yaw_symmetry_rad == pytest.approx(np.pi)
 
 
-def test_a_peg_s_origin_is_its_top(nut: RobosuiteSimulation) -> None:
+def test_the_origin_of_a_peg_is_its_top(nut: RobosuiteSimulation) -> None:
     assert nut.world.position_world("peg") == pytest.approx((0.23, 0.1, 0.95))
     assert nut.world.geometry("peg").grasp_yaw_symmetry_rad == pytest.approx(np.pi / 2)
     assert nut.world.geometry("other_peg").grasp_yaw_symmetry_rad == 0.0  # round
 
 
-def test_grasps_follow_the_shapes_of_robosuite_s_things() -> None:
+def test_grasp_symmetries_follow_from_the_shapes() -> None:
     made = _simulation("pick_place_bread", milk="Milk", cereal="Cereal", can="Can")
     symmetries = {name: made.world.geometry(name).grasp_yaw_symmetry_rad for name in ("bread", "milk", "cereal", "can")}
     made.close()
@@ -64,7 +64,7 @@ def test_a_door_has_a_hinge_and_a_latch() -> None:
     made.close()
 
 
-def test_dirt_is_what_is_left_to_wipe() -> None:
+def test_dirt_is_what_has_not_been_wiped() -> None:
     made = _simulation("wipe")
     expert = make_expert(get_task("robosuite.wipe"))
     expert.reset(made.world, np.random.default_rng(0))
@@ -91,6 +91,6 @@ def test_dirt_is_what_is_left_to_wipe() -> None:
         ("lift", "pegfor:cube", r"No kind of asset named 'pegfor'\. Did you mean 'peg_for'"),
     ],
 )
-def test_an_asset_that_is_not_there_is_named(name: str, asset: str, message: str) -> None:
+def test_an_unknown_asset_is_named(name: str, asset: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
         _simulation(name, thing=asset)

@@ -1,4 +1,4 @@
-"""Two arms: an action has 14 numbers, the right arm's first, and each arm answers to its own."""
+"""Tasks with two arms: an action has 14 numbers, the right arm's first."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def environment() -> Iterator[VlaBenchEnv]:
     made.close()
 
 
-def _hands(environment: VlaBenchEnv) -> tuple[FloatArray, FloatArray]:
+def _end_effector_positions(environment: VlaBenchEnv) -> tuple[FloatArray, FloatArray]:
     world = environment.simulation.world
     assert isinstance(world, TwoArmWorld)
     return (
@@ -43,28 +43,28 @@ def test_an_action_for_one_arm_is_refused(environment: VlaBenchEnv) -> None:
 
 
 @pytest.mark.parametrize(("numbers", "moves", "stays"), [(_RIGHT, 0, 1), (_LEFT, 1, 0)])
-def test_each_arm_answers_to_its_own_numbers(environment: VlaBenchEnv, numbers: slice, moves: int, stays: int) -> None:
+def test_each_arm_follows_its_own_numbers(environment: VlaBenchEnv, numbers: slice, moves: int, stays: int) -> None:
     environment.reset(seed=0)
-    before = _hands(environment)
+    before = _end_effector_positions(environment)
     action = np.zeros(14)
     action[numbers] = [0, 0, 1, 0, 0, 0, -1]
     for _ in range(5):
         environment.advance(action)
-    after = _hands(environment)
+    after = _end_effector_positions(environment)
     assert after[moves][2] - before[moves][2] > 0.03
     assert np.linalg.norm(after[stays] - before[stays]) < 0.005
 
 
-def test_the_right_arm_stands_to_the_right(environment: VlaBenchEnv) -> None:
+def test_the_right_arm_is_on_the_right(environment: VlaBenchEnv) -> None:
     environment.reset(seed=0)
-    right, left = _hands(environment)
-    assert right[1] < -0.1 < 0.1 < left[1]  # robots look along x
+    right, left = _end_effector_positions(environment)
+    assert right[1] < -0.1 < 0.1 < left[1]  # robots face along x
 
 
-def test_proprioception_tells_both_arms_apart(environment: VlaBenchEnv) -> None:
+def test_proprioception_has_the_fields_of_both_arms(environment: VlaBenchEnv) -> None:
     observation, _ = environment.reset(seed=0)
     fields = _fields(environment, observation)
-    right, left = _hands(environment)
+    right, left = _end_effector_positions(environment)
     assert np.allclose(fields["right_end_effector_position"], right, atol=1e-6)
     assert np.allclose(fields["left_end_effector_position"], left, atol=1e-6)
     names = [name.removeprefix("right_") for name in fields if name.startswith("right_")]
@@ -78,7 +78,7 @@ def _fields(environment: VlaBenchEnv, observation: Observation) -> dict[str, Flo
     return {field.name: part for field, part in zip(environment.proprioception_fields, parts, strict=True)}
 
 
-def test_an_arm_that_is_not_there_is_told() -> None:
+def test_a_missing_arm_is_refused() -> None:
     one_arm = vla_bench.make("robosuite.lift", cameras=())
     world = one_arm.simulation.world
     with pytest.raises(UnknownNameError, match="No arm of this scene named 'left'"):
@@ -86,7 +86,7 @@ def test_an_arm_that_is_not_there_is_told() -> None:
     one_arm.close()
 
 
-def test_a_pot_that_one_hand_has_lost_is_lifted_all_the_same(environment: VlaBenchEnv) -> None:
+def test_the_expert_recovers_after_one_arm_drops_the_pot(environment: VlaBenchEnv) -> None:
     environment.reset(seed=1)
     expert, world = make_expert(environment.task), environment.simulation.world
     expert.reset(world, np.random.default_rng(0))

@@ -1,1 +1,1 @@
-"""robosuite's environments as an engine: its scenes, controllers, rewards and success checks."""
+"""The robosuite engine: tasks with robosuite's scenes, controllers, rewards and success checks."""

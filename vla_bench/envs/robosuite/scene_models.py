@@ -13,14 +13,20 @@ from vla_bench.envs.mjcf import VISUAL_GROUP, release_compiler_memory
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.rendering.mesh_simplification import Tolerance, set_mesh_surface, simplify_mesh_file
 
-# ~ The model that robosuite simulates, without what is only drawn: its meshes and textures fill 60 MB each time.
-
-_PLACEHOLDER_VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]) * 0.01  # m; of a mesh that nobody sees
+_PLACEHOLDER_VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]) * 0.01  # m; of a mesh without use
 _PLACEHOLDER_FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+_TOLERANCES: dict[Rendering, Tolerance] = {  # a pixel of `agentview` is 4 mm wide at 256 pixels
+    "fast": Tolerance(share=1 / 100, least_m=0.001, most_m=0.005),
+    "faithful": Tolerance(share=1 / 400, least_m=0.0002, most_m=0.002),
+}
+_CACHE_BYTES = 32_000_000  # of render models: one of robosuite's has 25 MB
 
 
 def strip_visuals(env: Any) -> str:
-    """Let robosuite's environment simulate the same physics without pictures; return the MJCF of the whole scene."""
+    """Replace the environment's model by one with the same physics but without visuals; return the complete MJCF.
+
+    The meshes and textures that are only rendered take 60 MB in each environment.
+    """
     whole_xml: str = env.sim.model.get_xml()
     xml = env.model.get_xml()
     for processor in env._xml_processors:
@@ -31,9 +37,47 @@ def strip_visuals(env: Any) -> str:
     env.reset()
     for robot in env.robots:
         robot.robot_model.mujoco_model = None  # 44 MB, which only whole-body inverse kinematics reads
-    gc.collect()  # a robosuite environment refers to itself: those that were closed are still there
+    gc.collect()  # frees closed robosuite environments, which contain reference cycles
     release_compiler_memory()
     return whole_xml
+
+
+class RenderModel:
+    """The model that is rendered, compiled for the first image.
+
+    It is separate from the simulated model, so that simplified meshes cannot change the physics.
+    """
+
+    def __init__(self, xml: str, rendering: Rendering, *, own_model: bool = False) -> None:
+        self._xml, self._rendering, self._own_model = xml, rendering, own_model
+        self._made: tuple[mujoco.MjModel, mujoco.MjData] | None = None
+
+    @property
+    def made(self) -> bool:
+        """Return whether the model has been compiled."""
+        return self._made is not None
+
+    def at(self, model: mujoco.MjModel, data: mujoco.MjData) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Return the render model and its data in the state of the simulated model."""
+        rendered, rendered_data = self._make()
+        # In the compiled model, robosuite moves fixed bodies, such as a door's frame, and hides wiped markers.
+        rendered.body_pos[:], rendered.body_quat[:] = model.body_pos, model.body_quat
+        rendered.geom_rgba[:] = model.geom_rgba
+        rendered_data.qpos[:] = data.qpos
+        mujoco.mj_kinematics(rendered, rendered_data)
+        mujoco.mj_camlight(rendered, rendered_data)
+        return rendered, rendered_data
+
+    def model(self) -> mujoco.MjModel:
+        """Return the render model; with `own_model`, no other environment shares it."""
+        return self._make()[0]
+
+    def _make(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        if self._made is None:
+            rendered = _render_model_cache(self._xml, self._rendering)
+            rendered = copy(rendered) if self._own_model else rendered
+            self._made = rendered, mujoco.MjData(rendered)
+        return self._made
 
 
 def _without_visuals(xml: str) -> mujoco.MjModel:
@@ -48,52 +92,9 @@ def _without_visuals(xml: str) -> mujoco.MjModel:
     return spec.compile()
 
 
-# ~ A second model for drawing only, so that simplified meshes cannot touch robosuite's physics.
-
-_TOLERANCES: dict[Rendering, Tolerance] = {  # a pixel of `agentview` is 4 mm wide at 256 pixels
-    "fast": Tolerance(share=1 / 100, least_m=0.001, most_m=0.005),
-    "faithful": Tolerance(share=1 / 400, least_m=0.0002, most_m=0.002),
-}
-_CACHE_BYTES = 32_000_000  # of models that are drawn: one of robosuite's has 25
-
-
-class RenderModel:
-    """The scene as it is drawn; made when an image is first asked for."""
-
-    def __init__(self, xml: str, rendering: Rendering, *, own_model: bool = False) -> None:
-        self._xml, self._rendering, self._own_model = xml, rendering, own_model
-        self._made: tuple[mujoco.MjModel, mujoco.MjData] | None = None
-
-    @property
-    def made(self) -> bool:
-        """Whether anything was drawn yet."""
-        return self._made is not None
-
-    def at(self, model: mujoco.MjModel, data: mujoco.MjData) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Return the drawn scene in the state of the simulated one."""
-        drawn, drawn_data = self._make()
-        # robosuite moves what does not move, such as a door's frame, in the compiled model, and hides what is wiped.
-        drawn.body_pos[:], drawn.body_quat[:], drawn.geom_rgba[:] = model.body_pos, model.body_quat, model.geom_rgba
-        drawn_data.qpos[:] = data.qpos
-        mujoco.mj_kinematics(drawn, drawn_data)
-        mujoco.mj_camlight(drawn, drawn_data)
-        return drawn, drawn_data
-
-    def model(self) -> mujoco.MjModel:
-        """Return the model that is drawn; with `own_model`, no other scene's."""
-        return self._make()[0]
-
-    def _make(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        if self._made is None:
-            drawn = _render_model_cache(self._xml, self._rendering)
-            drawn = copy(drawn) if self._own_model else drawn
-            self._made = drawn, mujoco.MjData(drawn)
-        return self._made
-
-
 def _compile_and_release_memory(xml: str, rendering: Rendering) -> mujoco.MjModel:
     model = _compile(xml, rendering)
-    release_compiler_memory()  # only now: the specification is gone
+    release_compiler_memory()  # after the specification was freed
     return model
 
 
@@ -108,12 +109,12 @@ def _compile(xml: str, rendering: Rendering) -> mujoco.MjModel:
 
 
 def _simplify(spec: mujoco.MjSpec, tolerance: Tolerance) -> None:
-    """Simplify the meshes that are drawn."""
+    """Simplify the visual meshes."""
     textured = {material.name for material in spec.materials if any(material.textures)}
-    drawn = [geom for geom in spec.geoms if geom.group == VISUAL_GROUP and geom.meshname]
-    with_texture = {geom.meshname for geom in drawn if geom.material in textured}
+    visual = [geom for geom in spec.geoms if geom.group == VISUAL_GROUP and geom.meshname]
+    with_texture = {geom.meshname for geom in visual if geom.material in textured}
     for mesh in spec.meshes:
-        if mesh.name in {geom.meshname for geom in drawn} and mesh.file:
+        if mesh.name in {geom.meshname for geom in visual} and mesh.file:
             scale = float(np.abs(mesh.scale).max())
             set_mesh_surface(
                 simplify_mesh_file(Path(mesh.file), tolerance, scale=scale, textured=mesh.name in with_texture), mesh

@@ -10,43 +10,44 @@ from vla_bench.core.geometry import quat_wxyz_to_axis_angle
 from vla_bench.core.types import FloatArray, ProprioceptionField
 from vla_bench.envs.simulation import Fixture
 
-# ~ One arm of a robosuite environment: its controller, what that remembers, and what the arm feels.
-
-_RIGHT = "right"  # what robosuite calls the arm of a robot that has one
+_ARM = "right"  # robosuite's name of the arm of a robot with one arm
 _FINGERS, _JOINTS = 2, 7
+CONTROLLER_STATE_SIZE = _FINGERS + _JOINTS  # of `Arm.controller_state`
+_PEGS = ("peg1", "peg2")
+_BINS = ("bin1", "bin2")  # robosuite places objects in them by `bin1_pos`, `bin2_pos`, along the world's axes
 
 
 class Arm:
-    """A robot with one arm. Its action has 7 numbers; a gripper that cannot move ignores the last."""
+    """A robot with one arm, and its controllers. A gripper that cannot move ignores the last number of an action."""
 
     def __init__(self, robot: Any, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._robot, self._model, self._data = robot, model, data
-        self._hand: int = model.body(robot.robot_model.eef_name[_RIGHT]).id
+        self._hand: int = model.body(robot.robot_model.eef_name[_ARM]).id
         self._action_dim = int(robot.action_dim)
 
     @property
     def action_dim(self) -> int:
-        """How many numbers of an action robosuite takes: one less than ours where the gripper cannot move."""
+        """The size of robosuite's action: 7, or 6 if the gripper cannot move."""
         return self._action_dim
 
-    def feel(self) -> None:
-        """Note force and torque at the hand, as robosuite does once a control step: Wipe's reward asks for them."""
-        force, torque = self._robot.ee_force[_RIGHT], self._robot.ee_torque[_RIGHT]
-        self._robot.recent_ee_forcetorques[_RIGHT].push(np.concatenate([force, torque]))
+    def record_contact_force(self) -> None:
+        """Record force and torque at the hand, as robosuite does every control step; Wipe's reward reads them."""
+        force, torque = self._robot.ee_force[_ARM], self._robot.ee_torque[_ARM]
+        self._robot.recent_ee_forcetorques[_ARM].push(np.concatenate([force, torque]))
 
     def refresh_controllers(self) -> None:
-        """Let the controllers compute everything anew at the next step."""
+        """Make the controllers recompute everything at the next step."""
         for controller in self._robot.part_controllers.values():
             controller.new_update = True
 
     def proprioception(self) -> FloatArray:
-        """Return the arm's own state in the order of `arm_proprioception_fields`; fingers that there are not stand at 0."""
+        """Return the arm's state in the order of `arm_proprioception_fields`; missing fingers have position 0."""
         robot, data = self._robot, self._data
-        end_effector, quat = robot.eef_site_id[_RIGHT], np.zeros(4)
+        end_effector, quat = robot.eef_site_id[_ARM], np.zeros(4)
         mujoco.mju_mat2Quat(quat, data.site_xmat[end_effector])
         fingers = np.zeros(_FINGERS)
-        if robot.gripper[_RIGHT].dof:
-            fingers[:] = data.qpos[robot._ref_gripper_joint_pos_indexes[_RIGHT]]
+        if robot.gripper[_ARM].dof:
+            fingers[:] = data.qpos[robot._ref_gripper_joint_pos_indexes[_ARM]]
         parts = (
             data.site_xpos[end_effector],
             quat_wxyz_to_axis_angle(quat),
@@ -57,26 +58,23 @@ class Arm:
         )
         return np.concatenate(parts)
 
-    def memory(self) -> NDArray[np.float64]:
-        """Return what the controllers remember from step to step: fingers (2), then posture (7)."""
-        controller = self._robot.part_controllers[_RIGHT]
+    def controller_state(self) -> NDArray[np.float64]:
+        """Return the controllers' state: the fingers' command (2), then the posture of the null space (7)."""
+        controller = self._robot.part_controllers[_ARM]
         return np.concatenate([np.resize(self._gripper.current_action, _FINGERS), controller.initial_joint])
 
-    def remember(self, memory: NDArray[np.float64]) -> None:
-        """Restore what `memory` returned."""
-        self._gripper.current_action = memory[:_FINGERS].copy()
-        self._robot.part_controllers[_RIGHT].initial_joint = memory[_FINGERS:].copy()
+    def set_controller_state(self, state: NDArray[np.float64]) -> None:
+        """Restore what `controller_state` returned."""
+        self._gripper.current_action = state[:_FINGERS].copy()
+        self._robot.part_controllers[_ARM].initial_joint = state[_FINGERS:].copy()
 
     @property
     def _gripper(self) -> Any:
-        return self._robot.gripper[_RIGHT]
-
-
-CONTROLLER_STATE_SIZE = _FINGERS + _JOINTS  # numbers that `Arm.memory` returns
+        return self._robot.gripper[_ARM]
 
 
 def arm_proprioception_fields(prefix: str = "") -> tuple[ProprioceptionField, ...]:
-    """Return the fields of one arm's proprioception; `prefix`, such as "left_", tells two arms apart."""
+    """Return the fields of one arm's proprioception. With two arms, their names get a prefix such as "left_"."""
     single = (
         ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
         ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
@@ -88,102 +86,93 @@ def arm_proprioception_fields(prefix: str = "") -> tuple[ProprioceptionField, ..
     return tuple(ProprioceptionField(f"{prefix}{field.name}", field.size, field.description) for field in single)
 
 
-# ~ What robosuite keeps beside MuJoCo's own state: in the compiled model, and what Wipe's reward remembers.
-
-_SINGLE_ARM = "right"  # what robosuite calls the arm of a robot that has one
-
-
 class HiddenState:
-    """Poses of the fixtures that a reset moves; of Wipe, which markers are wiped away, and forces for its reward."""
+    """State outside MuJoCo's: fixtures that a reset moves in the model and, in Wipe, wiped markers and forces."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
         self._model: mujoco.MjModel = env.sim.model._model
         self._markers: list[Any] = list(getattr(env.model.mujoco_arena, "markers", ()))
         fixtures = [thing.root_body for thing in env.model.mujoco_objects if not _moves_freely(self._model, thing)]
-        self._turning = [self._model.body(body).id for body in fixtures]  # the markers are only moved
-        self._moving = self._turning + [self._model.body(marker.root_body).id for marker in self._markers]
+        self._rotated = [self._model.body(body).id for body in fixtures]  # markers are only shifted
+        self._moved = self._rotated + [self._model.body(marker.root_body).id for marker in self._markers]
         self._marker_geoms = [self._model.geom(marker.visual_geoms[0]).id for marker in self._markers]
 
     @property
     def tracks_contact_forces(self) -> bool:
-        """Whether the reward asks what the tool has felt: only Wipe's does."""
+        """Return whether the reward reads contact forces: only Wipe's does."""
         return bool(self._markers)
 
     def read(self) -> NDArray[np.float64]:
-        """Return positions (N, 3), quaternions (M, 4), 1 for each marker that is wiped, and forces, all in one row."""
+        """Return positions (N, 3), quaternions (M, 4), 1 for each wiped marker, and forces, all as one vector."""
         wiped = [float(marker in self._env.wiped_markers) for marker in self._markers]
-        moved, turned = self._model.body_pos[self._moving], self._model.body_quat[self._turning]
-        return np.concatenate([moved.ravel(), turned.ravel(), wiped, *(self._forces() if self._markers else ())])
+        positions, quats = self._model.body_pos[self._moved], self._model.body_quat[self._rotated]
+        return np.concatenate([positions.ravel(), quats.ravel(), wiped, *(self._forces() if self._markers else ())])
 
     def write(self, state: NDArray[np.float64]) -> None:
         """Restore what `read` returned."""
-        ends = np.cumsum([3 * len(self._moving), 4 * len(self._turning), len(self._markers)])
-        moved, turned, wiped, forces = np.split(state, ends)
-        self._model.body_pos[self._moving] = moved.reshape(-1, 3)
-        self._model.body_quat[self._turning] = turned.reshape(-1, 4)
+        ends = np.cumsum([3 * len(self._moved), 4 * len(self._rotated), len(self._markers)])
+        positions, quats, wiped, forces = np.split(state, ends)
+        self._model.body_pos[self._moved] = positions.reshape(-1, 3)
+        self._model.body_quat[self._rotated] = quats.reshape(-1, 4)
         if self._markers:
-            self._env.wiped_markers = [marker for marker, gone in zip(self._markers, wiped, strict=True) if gone]
+            self._env.wiped_markers = [
+                marker for marker, is_wiped in zip(self._markers, wiped, strict=True) if is_wiped
+            ]
             self._model.geom_rgba[self._marker_geoms, 3] = 1.0 - wiped
-            self._feel(forces)
+            self._set_forces(forces)
 
     def _forces(self) -> tuple[NDArray[np.float64], ...]:
-        """Return what the tool felt when the step began (6) and at first (3 and 3), and what all sensors say now."""
+        """Return the tool's force and torque at the last step (6), their first values (3 and 3) and all sensor data."""
         env, robot = self._env, self._env.robots[0]
-        felt = robot.recent_ee_forcetorques[_SINGLE_ARM].current
-        return felt, env.ee_force_bias[_SINGLE_ARM], env.ee_torque_bias[_SINGLE_ARM], env.sim.data._data.sensordata
+        last = robot.recent_ee_forcetorques[_ARM].current
+        return last, env.ee_force_bias[_ARM], env.ee_torque_bias[_ARM], env.sim.data._data.sensordata
 
-    def _feel(self, forces: NDArray[np.float64]) -> None:
+    def _set_forces(self, forces: NDArray[np.float64]) -> None:
         env, robot = self._env, self._env.robots[0]
-        felt, force, torque, sensors = np.split(forces, (6, 9, 12))
-        robot.recent_ee_forcetorques[_SINGLE_ARM].push(felt)
-        env.ee_force_bias, env.ee_torque_bias = {_SINGLE_ARM: force}, {_SINGLE_ARM: torque}
+        last, force, torque, sensors = np.split(forces, (6, 9, 12))
+        robot.recent_ee_forcetorques[_ARM].push(last)
+        env.ee_force_bias, env.ee_torque_bias = {_ARM: force}, {_ARM: torque}
         env.sim.data._data.sensordata[:] = sensors
 
 
-def _moves_freely(model: mujoco.MjModel, thing: Any) -> bool:
-    joint = model.body_jntadr[model.body(thing.root_body).id]
-    return bool(joint >= 0 and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE)
-
-
-# ~ What stands fixed in robosuite's scenes and may be put elsewhere: bins, pegs, doors, and Wipe's dirt.
-
-_PEGS = ("peg1", "peg2")
-_BINS = ("bin1", "bin2")  # robosuite places things in them by `bin1_pos`, `bin2_pos`, along the world's axes
-
-
 class Fixtures:
-    """Moves fixtures in the compiled model, and tells robosuite where it looks them up elsewhere."""
+    """Bins, pegs, doors and Wipe's dirt: moved in the compiled model, and in robosuite's own attributes."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
         self._model: mujoco.MjModel = env.sim.model._model
-        self._stock = {name: np.array(getattr(env, f"{name}_pos")) for name in _BINS if hasattr(env, f"{name}_pos")}
+        self._bins = {name: np.array(getattr(env, f"{name}_pos")) for name in _BINS if hasattr(env, f"{name}_pos")}
 
     def restore(self) -> None:
-        """Let the next reset begin from where robosuite has its bins."""
-        for name, position in self._stock.items():
+        """Restore robosuite's own positions of the bins before a reset."""
+        for name, position in self._bins.items():
             setattr(self._env, f"{name}_pos", position.copy())
 
     def all(self) -> tuple[Fixture, ...]:
         """Return every fixture."""
         model, env = self._model, self._env
-        here = {model.body(body).name: body for body in range(model.nbody)}
+        bodies = {model.body(body).name: body for body in range(model.nbody)}
         markers = [marker.root_body for marker in getattr(env.model.mujoco_arena, "markers", ())]
         things = [thing.root_body for thing in env.model.mujoco_objects]
-        turning = [name for name in (*things, *markers, *_PEGS) if name in here and not model.body_jntnum[here[name]]]
-        bins = [Fixture(here[name], bin=True) for name in self._stock]
-        return (*(Fixture(here[name]) for name in turning), *bins)
+        names = [name for name in (*things, *markers, *_PEGS) if name in bodies and not model.body_jntnum[bodies[name]]]
+        bins = [Fixture(bodies[name], bin=True) for name in self._bins]
+        return (*(Fixture(bodies[name]) for name in names), *bins)
 
     def pose(self, body: int) -> tuple[FloatArray, FloatArray]:
-        """Return where a fixture stands: position (3,) and quaternion (4,)."""
+        """Return the position (3,) and quaternion (4,) of a fixture."""
         return self._model.body_pos[body].copy(), self._model.body_quat[body].copy()
 
     def move(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
-        """Put a fixture somewhere."""
+        """Move a fixture."""
         name, shift = self._model.body(body).name, position_world - self._model.body_pos[body]
         self._model.body_pos[body], self._model.body_quat[body] = position_world, quat_wxyz
-        if name in self._stock:
+        if name in self._bins:
             setattr(self._env, f"{name}_pos", np.array(position_world))
         if name == _BINS[1]:
             self._env.target_bin_placements += shift
+
+
+def _moves_freely(model: mujoco.MjModel, thing: Any) -> bool:
+    joint = model.body_jntadr[model.body(thing.root_body).id]
+    return bool(joint >= 0 and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE)

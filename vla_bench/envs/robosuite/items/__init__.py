@@ -11,39 +11,34 @@ from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.registry import Registry
 from vla_bench.core.types import FloatArray, ItemGeometry, Joint
 
-# ~ The kinds of assets that a task on robosuite may name, a module each.
-
-
-# ~ One thing that a task may speak of, and the kinds of such things that robosuite's scenes have.
-
-DEFAULT_KIND = "object"  # the kind of an asset that names none
+DEFAULT_KIND = "object"  # the kind of an asset without a prefix
 
 
 @dataclass(frozen=True)
 class Item:
-    """Where an item is to be found in the simulation, and what is known of its shape."""
+    """Bodies, geometry and joints of an item in the simulation."""
 
-    body: int  # whose pose is the item's
-    solid_bodies: frozenset[int]  # whose contacts are the item's
+    body: int  # its pose is the item's pose
+    solid_bodies: frozenset[int]  # their contacts are the item's contacts
     geometry: ItemGeometry
     origin_m: FloatArray  # (3,) in the body's frame
-    inside_half_size_m: FloatArray | None = None  # (3,) of a container's inner box, whose floor is at the origin
-    joints: Callable[[], Sequence[Joint]] = tuple  # of a fixture, as they are now
-    dirt_world: Callable[[], FloatArray] | None = None  # (N, 3), what is left to wipe away
+    inside_half_size_m: FloatArray | None = None  # (3,) of a container's inner box; its floor is at the origin
+    joints: Callable[[], Sequence[Joint]] = tuple  # current joints of a fixture
+    dirt_world: Callable[[], FloatArray] | None = None  # (N, 3), the dirt that is left
 
 
-AssetKind = Callable[[Any, str], Item]  # from a robosuite environment and what follows the colon in the asset
+AssetKind = Callable[[Any, str], Item]  # takes a robosuite environment and the name after the asset's prefix
 asset_kinds: Registry[AssetKind] = Registry("kind of asset", package="vla_bench.envs.robosuite.items")
 
 
 def find_item(env: Any, asset: str) -> Item:
-    """Return what `asset` (`NAME`, or `KIND:NAME`) is in `env`; raise `UnknownNameError` where there is none."""
+    """Return the item `asset` (`NAME`, or `KIND:NAME`) of `env`; raise `UnknownNameError` if there is none."""
     kind, _, name = asset.rpartition(":")
     return asset_kinds[kind or DEFAULT_KIND](env, name)
 
 
 def object_model(env: Any, name: str) -> Any:
-    """Return robosuite's model of the object `name`; raise `UnknownNameError` where the scene has none."""
+    """Return robosuite's model of the object `name`; raise `UnknownNameError` if the scene has none."""
     objects = {model.name: model for model in env.model.mujoco_objects}
     if name not in objects:
         raise UnknownNameError(f"object of robosuite's {type(env).__name__}", name, objects)
@@ -51,12 +46,12 @@ def object_model(env: Any, name: str) -> Any:
 
 
 def bodies_of(model: mujoco.MjModel, geoms: Iterable[str]) -> frozenset[int]:
-    """Return the bodies to which these geoms belong."""
+    """Return the bodies of these geoms."""
     return frozenset(int(model.geom(geom).bodyid[0]) for geom in geoms)
 
 
 def box_geometry(origin_m: FloatArray, points_m: FloatArray, grasp_yaw_symmetry_rad: float) -> ItemGeometry:
-    """Return the shape of the box around `points_m` (N, 3) as seen from `origin_m` (3,)."""
+    """Return the geometry of the box around `points_m` (N, 3), relative to `origin_m` (3,)."""
     low_m, high_m = points_m.min(axis=0), points_m.max(axis=0)
     top_m = float(high_m[2] - origin_m[2])
     return ItemGeometry(
