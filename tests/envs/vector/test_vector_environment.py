@@ -65,7 +65,7 @@ def assert_equal(found: Any, expected: Any, where: str = "") -> None:
         pytest.param(AutoresetMode.DISABLED, marks=pytest.mark.slow),
     ],
 )
-def test_it_returns_to_the_bit_what_gymnasiums_own_returns(mode: AutoresetMode) -> None:
+def test_results_equal_those_of_gymnasiums_own_to_the_bit(mode: AutoresetMode) -> None:
     environments: list[Any] = [made(mode), made_by_gymnasium(mode)]
     try:
         for environment in environments:
@@ -99,7 +99,7 @@ def test_it_returns_to_the_bit_what_gymnasiums_own_returns(mode: AutoresetMode) 
             environment.close()
 
 
-def test_gymnasium_makes_it_by_id() -> None:
+def test_gymnasium_makes_vector_environments_by_id() -> None:
     environment = gymnasium.make_vec(f"vla_bench/{TASKS[0]}-v1", num_envs=2, num_workers=1, image_size=SIZE, cameras=())
     try:
         assert isinstance(environment, VlaBenchVectorEnv)
@@ -110,7 +110,7 @@ def test_gymnasium_makes_it_by_id() -> None:
         environment.close()
 
 
-def test_what_it_returns_is_new_memory_unless_asked_otherwise(ours: VlaBenchVectorEnv) -> None:
+def test_returned_images_are_copies(ours: VlaBenchVectorEnv) -> None:
     first, _ = ours.reset(seed=0)
     kept = first["images"]["agentview"].copy()
     ours.reset(seed=100)
@@ -118,7 +118,7 @@ def test_what_it_returns_is_new_memory_unless_asked_otherwise(ours: VlaBenchVect
     assert not np.shares_memory(first["images"]["agentview"], ours.reset(seed=0)[0]["images"]["agentview"])
 
 
-def test_a_step_has_two_halves(ours: VlaBenchVectorEnv) -> None:
+def test_a_step_has_two_parts(ours: VlaBenchVectorEnv) -> None:
     still = np.zeros((COUNT, 7), np.float32)
     ours.reset(seed=0)
     with pytest.raises(NoAsyncCallError, match=r"Call step_async\(\) before step_wait\(\)"):
@@ -138,7 +138,7 @@ def test_a_step_has_two_halves(ours: VlaBenchVectorEnv) -> None:
         (np.array([[0.0] * 7, [np.nan] * 7, [0.0] * 7]), "The action of environment 1 is not finite"),
     ],
 )
-def test_bad_actions_move_nothing(ours: VlaBenchVectorEnv, actions: Any, message: str) -> None:
+def test_invalid_actions_move_nothing(ours: VlaBenchVectorEnv, actions: Any, message: str) -> None:
     ours.reset(seed=0)
     before = ours.call("state")
     with pytest.raises(ConventionError, match=message):
@@ -146,7 +146,7 @@ def test_bad_actions_move_nothing(ours: VlaBenchVectorEnv, actions: Any, message
     assert_equal(ours.call("state"), before)
 
 
-def test_bad_resets_are_told(ours: VlaBenchVectorEnv) -> None:
+def test_invalid_resets_are_refused(ours: VlaBenchVectorEnv) -> None:
     with pytest.raises(ConventionError, match=r"There are 2 seeds\. Expected 3"):
         ours.reset(seed=[1, 2])
     with pytest.raises(ConventionError, match="Expected an array of 3 booleans"):
@@ -162,25 +162,25 @@ def test_bad_resets_are_told(ours: VlaBenchVectorEnv) -> None:
         ((TASKS[0],), {"cameras": ("above",)}, UnknownNameError, "No camera named 'above'"),
     ],
 )
-def test_what_cannot_be_made_is_one_clear_error(arguments: Any, options: Any, error: Any, message: str) -> None:
+def test_invalid_options_leave_no_process_behind(arguments: Any, options: Any, error: Any, message: str) -> None:
     before = set(multiprocessing.active_children())
     with pytest.raises(error, match=message):
         vla_bench.make_vec(*arguments, num_workers=1, image_size=SIZE, **options)
     assert set(multiprocessing.active_children()) <= before, "a process was left behind"
 
 
-def test_tasks_that_fit_into_no_batch_are_told() -> None:
+def test_tasks_with_different_spaces_are_refused() -> None:
     one, two = ((gymnasium.spaces.Box(-1, 1, (size,)), gymnasium.spaces.Box(-1, 1, (7 * size,))) for size in (1, 2))
     require_same_spaces("suite.one", one, "suite.other", one)
-    with pytest.raises(ConventionError, match=r"Observations of suite\.two and of suite\.one are not alike"):
+    with pytest.raises(ConventionError, match=r"Observations of suite\.two and of suite\.one differ"):
         require_same_spaces("suite.one", one, "suite.two", two)
-    with pytest.raises(ConventionError, match=r"Actions of suite\.two and of suite\.one are not alike"):
+    with pytest.raises(ConventionError, match=r"Actions of suite\.two and of suite\.one differ"):
         require_same_spaces("suite.one", one, "suite.two", (one[0], two[1]))
 
 
-def test_a_killed_process_is_an_error_and_leaves_no_other_behind() -> None:
+def test_a_killed_process_is_an_error_and_ends_the_others() -> None:
     environment = made(cameras=())
-    processes = [worker.process for worker in environment._processes]
+    processes = [worker.process for worker in environment._workers]
     environment.reset(seed=0)
     os.kill(processes[1].pid, signal.SIGKILL)
     with pytest.raises(EnvironmentProcessError, match="The process of environments 2 to 2 ended with exit code -9"):

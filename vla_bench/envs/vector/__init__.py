@@ -1,1 +1,1 @@
-"""Vector environments in worker processes with shared memory."""
+"""The Gymnasium vector environment, and the memory in which worker processes share images."""
