@@ -18,7 +18,7 @@ def test_every_job_is_answered_even_if_a_worker_dies_once(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("job", "message"),
     [
-        (13, r"A worker died of exit status 3 at 13\. It is not the first there"),
+        (13, r"A worker died of exit status 3 in job 13, for the second time"),
         (21, r"^Job 21 is impossible\.$"),
         (22, r"(?s)^Traceback.*ZeroDivisionError: in job 22"),
     ],

@@ -132,7 +132,9 @@ class JobPool(Generic[Job, Answer]):
                 if outcome.exit_code is not None:
                     deaths[outcome.job] += 1
                     if deaths[outcome.job] >= MAX_DEATHS_PER_JOB:
-                        raise VlaBenchError(f"{outcome.death} at {outcome.job}. It is not the first there.")
+                        raise VlaBenchError(
+                            f"{outcome.death} in job {outcome.job}, for the second time. The job is the likely cause."
+                        )
                     waiting.appendleft((group_of[outcome.job], outcome.job))
                 elif outcome.error:
                     raise VlaBenchError(outcome.error)
