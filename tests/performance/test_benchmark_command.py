@@ -1,11 +1,11 @@
-"""`vla-bench benchmark`: lists, refuses with one message, checks with an exit status."""
+"""The command `vla-bench benchmark`: listing, error messages, output files and exit statuses."""
 
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.performance.made_up_records import figure, record
+from tests.performance.example_records import metric, record
 from vla_bench.cli import app
 from vla_bench.performance import scaling
 from vla_bench.performance.record import read_record
@@ -18,19 +18,19 @@ def _invoke(*arguments: str | Path) -> Result:
 
 @pytest.fixture(autouse=True)
 def speed(monkeypatch: pytest.MonkeyPatch) -> list[MeasureSettings]:
-    """A measure that takes no time: its ratio is 10. Return the settings it was taken with."""
+    """Register an immediate measure with a ratio of 10; return the settings of its calls."""
     settings: list[MeasureSettings] = []
 
-    def taken(setting: MeasureSettings) -> list[object]:
+    def measured(setting: MeasureSettings) -> list[object]:
         settings.append(setting)
-        return [figure("ratio", 10.0, 10.0)]
+        return [metric("ratio", 10.0, 10.0)]
 
-    len(measures)  # discovered before one is added
-    monkeypatch.setitem(measures._members, "speed", Measure("Speed", taken))  # type: ignore[arg-type]
+    len(measures)  # discovers the registered measures before one is added
+    monkeypatch.setitem(measures._members, "speed", Measure("Speed", measured))  # type: ignore[arg-type]
     return settings
 
 
-def test_list_names_measures_and_peers() -> None:
+def test_list_prints_measures_and_peers() -> None:
     result = _invoke("--list")
     assert result.exit_code == 0
     for name in ("tabletop-images", "demonstrations", "metaworld", "libero"):
@@ -42,12 +42,15 @@ def test_list_names_measures_and_peers() -> None:
     [
         (["--only", "tabletop-image"], "No measure named 'tabletop-image'. Did you mean 'tabletop-images'"),
         (["--only", "speed", "--peer", "metaword=python"], "No peer named 'metaword'. Did you mean 'metaworld'?"),
-        (["--only", "speed", "--peer", "libero=/no/python"], "--peer libero=/no/python: /no/python is no program."),
+        (["--only", "speed", "--peer", "libero=/no/python"], "--peer libero=/no/python: /no/python is not a program."),
         (["--only", "speed", "--peer", "libero"], "Expected libero=/path/to/python"),
-        (["--only", "speed", "--check", "--record", "no.json"], "no.json: cannot be read: No such file or directory."),
+        (
+            ["--only", "speed", "--check", "--record", "no.json"],
+            "no.json: the file cannot be read: No such file or directory.",
+        ),
     ],
 )
-def test_misuse_is_one_message_and_nothing_is_measured(
+def test_invalid_options_give_one_message_and_measure_nothing(
     arguments: list[str], text: str, speed: list[MeasureSettings]
 ) -> None:
     result = _invoke(*arguments)
@@ -57,7 +60,9 @@ def test_misuse_is_one_message_and_nothing_is_measured(
     assert not speed
 
 
-def test_a_part_is_written_only_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selected_measures_are_written_to_the_output_folder_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert _invoke("--only", "speed").exit_code == 0
     assert list(tmp_path.iterdir()) == []
@@ -67,33 +72,31 @@ def test_a_part_is_written_only_where_it_is_asked_for(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(("then", "status", "text"), [(10.0, 0, "Nothing is worse"), (20.0, 1, "1 of 1 worse.")])
-def test_check_ends_with_the_status(then: float, status: int, text: str, tmp_path: Path) -> None:
-    path = record(figure("ratio", then)).write(tmp_path)
+def test_check_reports_regressions_in_the_exit_status(then: float, status: int, text: str, tmp_path: Path) -> None:
+    path = record(metric("ratio", then)).write(tmp_path)
     result = _invoke("--only", "speed", "--check", "--record", path)
     assert result.exit_code == status, result.output
     assert text in result.output
-    assert read_record(path).figures()["speed.ratio"].median == then  # the record is left as it was
+    assert read_record(path).figures()["speed.ratio"].median == then  # unchanged
 
 
-def test_quick_turns_are_short(speed: list[MeasureSettings]) -> None:
+def test_quick_turns_are_shorter(speed: list[MeasureSettings]) -> None:
     _invoke("--only", "speed", "--quick", "--turns", "3", "--workers", "1")
     assert (speed[0].turns, speed[0].workers) == (3, 1)
     assert speed[0].seconds < MeasureSettings().seconds
 
 
-def test_a_measure_that_fails_says_so_and_the_status_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_measure_is_reported_with_exit_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(setting: MeasureSettings) -> list[object]:
         raise ZeroDivisionError("no steps")
 
     monkeypatch.setitem(measures._members, "speed", Measure("Speed", failing))  # type: ignore[arg-type]
     result = _invoke("--only", "speed")
     assert result.exit_code == 1
-    assert "speed: not run: it failed: ZeroDivisionError: no steps" in result.output
+    assert "speed: not run: the measure failed with ZeroDivisionError: no steps" in result.output
 
 
-def test_growth_that_fails_costs_no_measure_and_leaves_nothing_in_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_scaling_keeps_the_measures_and_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(setting: MeasureSettings) -> tuple[object, ...]:
         (setting.workspace / "episodes").mkdir()
         raise ZeroDivisionError("no episodes")
@@ -102,10 +105,10 @@ def test_growth_that_fails_costs_no_measure_and_leaves_nothing_in_the_working_fo
     monkeypatch.chdir(tmp_path)
     result = _invoke("--only", "speed", "--growth", "--output", "there")
     assert result.exit_code == 1
-    assert "growth: not run: it failed: ZeroDivisionError: no episodes" in result.output
+    assert "scaling: not run: the measure failed with ZeroDivisionError: no episodes" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     (first, second) = read_record(tmp_path / "there" / "performance.json").outcomes
-    assert (first.measure, second.measure, second.failed) == ("speed", "growth", True)
+    assert (first.measure, second.measure, second.failed) == ("speed", "scaling", True)
 
 
 def test_a_record_says_the_command_without_where_pythons_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every registered measure and peer keeps the contract; those that take long are marked slow."""
+"""Every registered measure and peer fulfills its contract; slow ones are marked."""
 
 import ast
 from dataclasses import replace
@@ -21,7 +21,7 @@ from vla_bench.performance.workload_processes import WorkloadTurns
 
 TINY = MeasureSettings(turns=1, seconds=0.02, scale=0.01, workers=1)
 CHEAP = ("gpu-environments", "gpu-episodes", "gpu-inference", "mujoco-warp", "peers")
-AIMED = {  # the issue's table: every aim has a figure
+TARGETS = {  # measure -> metrics with a target
     "tabletop-images": {"tabletop-ratio"},
     "robosuite-images": {"fast-ratio", "faithful-ratio"},
     "resets": {"tabletop-ratio", "robosuite-ratio"},
@@ -33,14 +33,14 @@ AIMED = {  # the issue's table: every aim has a figure
 }
 
 
-def _keeps_the_contract(name: str) -> None:
+def _check_contract(name: str) -> None:
     outcome = run_measure(name, TINY)
     assert not outcome.failed, outcome.not_run
     assert bool(outcome.figures) != bool(outcome.not_run)
     names = [figure.name for figure in outcome.figures]
     assert len(names) == len(set(names))
     assert not any("." in figure for figure in names)  # `measure.figure` names it in a record
-    assert outcome.not_run or {figure.name for figure in outcome.figures if figure.aim} == AIMED.get(name, set())
+    assert outcome.not_run or {figure.name for figure in outcome.figures if figure.aim} == TARGETS.get(name, set())
     assert all(value > 0 for figure in outcome.figures if figure.kind != "share" for value in figure.turns)
     assert MeasureResult.model_validate_json(outcome.model_dump_json()) == outcome
 
@@ -49,62 +49,67 @@ def _keeps_the_contract(name: str) -> None:
     "name",
     [pytest.param(name, marks=pytest.mark.gpu) if name.startswith("gpu-") and gpu_name() else name for name in CHEAP],
 )
-def test_a_cheap_measure_keeps_the_contract(name: str) -> None:
-    _keeps_the_contract(name)
+def test_cheap_measure_fulfills_the_contract(name: str) -> None:
+    _check_contract(name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(measures) - set(CHEAP)))
-def test_every_other_measure_keeps_the_contract(name: str) -> None:
-    _keeps_the_contract(name)
+def test_slow_measure_fulfills_the_contract(name: str) -> None:
+    _check_contract(name)
 
 
-def test_every_aim_has_its_measure() -> None:
-    assert set(AIMED) <= set(measures)
+def test_every_target_has_its_measure() -> None:
+    assert set(TARGETS) <= set(measures)
 
 
-@pytest.mark.skipif(bool(gpu_name()), reason="there is a GPU")
+@pytest.mark.skipif(bool(gpu_name()), reason="the machine has a GPU")
 @pytest.mark.parametrize("name", ["gpu-environments", "gpu-episodes", "gpu-inference"])
-def test_what_needs_a_gpu_says_that_there_is_none(name: str) -> None:
-    assert run_measure(name, TINY).not_run.startswith("no GPU. `--rehearse` takes the same measures on the processor")
+def test_gpu_measures_report_a_missing_gpu(name: str) -> None:
+    assert run_measure(name, TINY).not_run.startswith(
+        "this machine has no GPU. `--rehearse` runs the same measures on the CPU"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU")
-def test_a_gpu_that_torch_or_opengl_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_missing_in_torch_or_opengl_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "gpu_name", lambda: "1 x A GPU")
     for name in ("gpu-episodes", "gpu-inference"):
-        assert "sees no GPU, nvidia-smi does: install a build of torch for CUDA" in run_measure(name, TINY).not_run
+        assert "finds no GPU, but nvidia-smi does. Install a build of torch for CUDA" in run_measure(name, TINY).not_run
     monkeypatch.setattr(egl_devices, "egl_devices", lambda: ())
     assert "in a container, set NVIDIA_DRIVER_CAPABILITIES=all" in run_measure("gpu-environments", TINY).not_run
 
 
-@pytest.mark.skipif(find_spec("mujoco_warp") is not None, reason="it is installed here")
-def test_mujoco_warp_says_how_to_be_installed() -> None:
-    told = run_measure("mujoco-warp", TINY).not_run
-    assert f"pip install mujoco=={version('mujoco')} mujoco-warp==" in told
-    assert "--peer mujoco-warp=/path/bin/python" in told
+@pytest.mark.skipif(find_spec("mujoco_warp") is not None, reason="mujoco_warp is installed")
+def test_missing_mujoco_warp_gives_the_installation_command() -> None:
+    reason = run_measure("mujoco-warp", TINY).not_run
+    assert f"pip install mujoco=={version('mujoco')} mujoco-warp==" in reason
+    assert "--peer mujoco-warp=/path/bin/python" in reason
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpu-environments", "gpu-episodes", "gpu-inference"])
-def test_a_rehearsal_takes_the_measures_of_a_gpu_machine(name: str) -> None:
+def test_rehearsal_runs_the_gpu_measures(name: str) -> None:
     outcome = run_measure(name, replace(TINY, rehearse=True))
     assert not outcome.not_run
     assert outcome.notes[0].startswith("A rehearsal: openvla-nano")
     assert all(value > 0 for figure in outcome.figures for value in figure.turns)
 
 
-def test_peers_say_how_to_give_one() -> None:
-    assert "--peer NAME=/path/bin/python, of libero, maniskill, metaworld." in run_measure("peers", TINY).not_run
+def test_peers_explain_the_option() -> None:
+    assert (
+        "--peer NAME=/path/bin/python with NAME one of libero, maniskill, metaworld."
+        in run_measure("peers", TINY).not_run
+    )
 
 
-def test_an_unknown_measure_gets_the_nearest() -> None:
+def test_unknown_measure_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match=r"No measure named 'tabletop-image'\. Did you mean 'tabletop-images'"):
         run_benchmark(BenchmarkOptions(only=("tabletop-image",)), "")
 
 
 @pytest.mark.parametrize("name", sorted(peers))
-def test_a_peer_imports_nothing_of_ours_and_no_peer_outside_make(name: str) -> None:
+def test_peer_imports_the_standard_library_only_outside_make(name: str) -> None:
     tree = ast.parse(peers[name].module.read_text(encoding="utf-8"), feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -115,12 +120,12 @@ def test_a_peer_imports_nothing_of_ours_and_no_peer_outside_make(name: str) -> N
     assert peers[name].distributions
 
 
-def test_the_script_of_a_process_is_for_old_pythons_too() -> None:
+def test_workload_server_supports_old_python_versions() -> None:
     script = Path(peers["robosuite"].module).parents[1] / "workload_server.py"
     ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
-def test_stock_robosuite_takes_its_turn() -> None:
-    with WorkloadTurns({"stock": peers["robosuite"].subject(image_size=64, cameras=0)}) as turns:
+def test_stock_robosuite_runs_a_turn() -> None:
+    with WorkloadTurns({"stock": peers["robosuite"].workload(image_size=64, cameras=0)}) as turns:
         assert turns.versions["robosuite"] == "1.5.2"
         assert turns.one("stock", steps=3, resets=1).steps == 3

@@ -15,25 +15,23 @@ from vla_bench.performance.peers import peers
 from vla_bench.performance.record import BenchmarkRecord, MeasureResult, Metric, ScalingCurve, StepProfile
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measures
 
-# ~ One run of the benchmark: the measures that were asked for, one after the other, and their record.
-
 OnProgress = Callable[[int, int, str], None]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """What to measure and how thoroughly."""
+    """Selection of measures and amount of work."""
 
-    only: tuple[str, ...] = ()  # none: every measure
-    quick: bool = False  # leave out what takes long, unless it is asked for
+    only: tuple[str, ...] = ()  # empty: every measure
+    quick: bool = False  # omit slow measures unless they are listed in `only`
     setting: MeasureSettings = field(default_factory=MeasureSettings)
     profile: bool = False
     growth: bool = False
-    measured: bool = True  # whether to take the measures at all, besides profile and growth
+    measured: bool = True  # False: profile and scaling only
 
     def names(self) -> tuple[str, ...]:
-        """Return the measures to take; raise `UnknownNameError` for one that does not exist."""
+        """Return the measures to run; raise `UnknownNameError` for a name that does not exist."""
         for name in self.only:
             measures[name]
         if not self.measured:
@@ -46,7 +44,7 @@ class BenchmarkOptions:
 def run_benchmark(
     options: BenchmarkOptions, command: str, on_progress: OnProgress = lambda done, total, text: None
 ) -> BenchmarkRecord:
-    """Measure and return the record. A measure that fails is reported as not run, and why; the others go on."""
+    """Run the measures and return the record. A failed measure is reported with its error; the others still run."""
     names, outcomes = options.names(), []
     for name in options.setting.peers:
         peers[name]
@@ -64,8 +62,8 @@ def run_benchmark(
     if options.growth:
         from vla_bench.performance.scaling import measure_scaling
 
-        on_progress(total - 1, total, "growth")
-        growths = _run_optional("growth", measure_scaling, options.setting, outcomes)
+        on_progress(total - 1, total, "scaling")
+        growths = _run_optional("scaling", measure_scaling, options.setting, outcomes)
     on_progress(total, total, "")
     return BenchmarkRecord(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -80,23 +78,23 @@ def run_benchmark(
 
 
 def run_measure(name: str, setting: MeasureSettings) -> MeasureResult:
-    """Take one measure in a folder of its own that is removed afterwards."""
+    """Run one measure in a temporary folder."""
     measure, began = measures[name], time.perf_counter()
     notes: list[str] = []
     with _temporary_folder() as folder:
         mine = replace(setting, workspace=Path(folder), note=notes.append)
-        figures: tuple[Metric, ...] = ()
+        metrics: tuple[Metric, ...] = ()
         not_run, failed = "", False
         try:
-            figures = tuple(measure.take(mine))
+            metrics = tuple(measure.take(mine))
         except NotRunError as reason:
             not_run = str(reason)
-        except Exception as error:  # one measure must not cost the others, which took minutes
+        except Exception as error:  # a failed measure must not discard the others, which take minutes
             not_run, failed = _failure_text(error), True
     return MeasureResult(
         measure=name,
         title=measure.title,
-        figures=figures,
+        figures=metrics,
         not_run=not_run,
         failed=failed,
         notes=tuple(notes),
@@ -107,7 +105,7 @@ def run_measure(name: str, setting: MeasureSettings) -> MeasureResult:
 def _run_optional(
     name: str, what: Callable[[MeasureSettings], T], setting: MeasureSettings, outcomes: list[MeasureResult]
 ) -> T | tuple[()]:
-    """Take profile or growth as `run_measure` does a measure; a failure joins the outcomes."""
+    """Run the profile or the scaling like a measure; a failure is appended to `outcomes`."""
     with _temporary_folder() as folder:
         try:
             return what(replace(setting, workspace=Path(folder)))
@@ -123,31 +121,31 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _failure_text(error: Exception) -> str:
-    return f"it failed: {type(error).__name__}: {error}"
+    return f"the measure failed with {type(error).__name__}: {error}"
 
 
 def _settings_text(setting: MeasureSettings) -> str:
-    scale = "" if setting.scale == 1.0 else f", {setting.scale:g} of the usual numbers of episodes and steps"
+    scale = "" if setting.scale == 1.0 else f", {setting.scale:g} of the default numbers of episodes and steps"
     return f"{setting.turns} turns of {setting.seconds:g} s each{scale}; runs with {setting.workers} workers"
 
 
-# ~ What a user says about peers: `name=/path/to/python`.
-
-
 class PeerOptionError(VlaBenchError):
-    """A `--peer` that names no Python."""
+    """A `--peer` option without a usable Python interpreter."""
 
 
 def parse_peers(texts: Sequence[str]) -> dict[str, str]:
-    """Return the Python of each peer; raise `UnknownNameError` or `PeerOptionError` for what is wrong."""
+    """Return the Python interpreter of each peer from options `NAME=PYTHON`.
+
+    Raise `UnknownNameError` for an unknown peer and `PeerOptionError` for a missing program.
+    """
     found = {}
     for text in texts:
         name, _, python = text.partition("=")
         peers[name]
         if not python or shutil.which(python) is None:
             raise PeerOptionError(
-                f"--peer {text}: {python or 'nothing'} is no program. Expected {name}=/path/to/python, of the "
-                f"environment in which {peers[name].distributions[0]} is installed."
+                f"--peer {text}: {python or 'an empty path'} is not a program. Expected {name}=/path/to/python, the "
+                f"Python of an environment in which {peers[name].distributions[0]} is installed."
             )
         found[name] = python
     return found

@@ -11,26 +11,24 @@ from pydantic import BaseModel, ConfigDict
 
 from vla_bench.core.machine import cpu_model, memory_gb, usable_cores
 
-# ~ The machine that measured, and with what.
-
 _PACKAGES = ("vla-bench", "mujoco", "robosuite", "numpy", "numba", "torch", "h5py")
 _ENVIRONMENT_VARIABLES = ("MUJOCO_GL", "LP_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 class Machine(BaseModel):
-    """What decides how fast things are."""
+    """The hardware on which a benchmark ran."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cpu: str
-    cores: int  # that this process may use
+    cores: int  # available to this process
     architecture: str
     memory_gb: float
     gpu: str = ""
 
     @property
     def hardware_class(self) -> tuple[str, int, str, str]:
-        """Return what must be equal for times to be compared."""
+        """Return the properties that must be equal for times to be comparable."""
         return self.cpu, self.cores, self.architecture, self.gpu
 
     def __str__(self) -> str:
@@ -39,24 +37,24 @@ class Machine(BaseModel):
 
 
 def this_machine() -> Machine:
-    """Return the machine at hand."""
+    """Return the description of this machine."""
     return Machine(
         cpu=cpu_model(), cores=usable_cores(), architecture=platform.machine(), memory_gb=memory_gb(), gpu=gpu_name()
     )
 
 
 def gpu_name() -> str:
-    """Return the name of the first GPU, or nothing. No library is loaded for it."""
+    """Return the number of GPUs and the name of the first, or an empty string, without importing a GPU library."""
     if (tool := shutil.which("nvidia-smi")) is None:
         return ""
-    asked = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     names = done.stdout.strip().splitlines() if done.returncode == 0 else []
     return f"{len(names)} x {names[0].strip()}" if names else ""
 
 
 def software_versions() -> str:
-    """Return the versions and the settings that count."""
+    """Return the versions of the main packages and the environment variables that influence speed."""
     packages = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     settings = ", ".join(f"{name}={os.environ.get(name, '(not set)')}" for name in _ENVIRONMENT_VARIABLES)
     return f"Python {platform.python_version()}, {packages}; {settings}"
@@ -69,13 +67,11 @@ def _version(package: str) -> str:
         return "(not installed)"
 
 
-# ~ Memory and processor time of a process, as Linux counts them.
-
-
 def process_memory_mb(pid: int | None = None, kind: str = "Pss") -> float:
-    """Return a process's memory [MB], this one's by default: `Pss`, shared pages divided among sharers, or `Rss`.
+    """Return the memory of a process [MB], by default of this one; 0 where the system does not report it.
 
-    0 where the system does not say it.
+    `kind` is `Pss` (proportional set size: shared pages are divided among the sharing processes) or `Rss` (resident
+    set size).
     """
     try:
         lines = Path(f"/proc/{pid or 'self'}/smaps_rollup").read_text(encoding="ascii").splitlines()
@@ -85,10 +81,10 @@ def process_memory_mb(pid: int | None = None, kind: str = "Pss") -> float:
 
 
 def cpu_time_s(pid: int) -> float:
-    """Return the processor time that a process has used, all its threads [s]; 0 where the system does not say it."""
+    """Return the CPU time of all threads of a process [s]; 0 where the system does not report it."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except OSError:
         return 0.0
-    user, system = text.rpartition(")")[2].split()[11:13]  # proc(5): fields 14 and 15; the name may hold blanks
+    user, system = text.rpartition(")")[2].split()[11:13]  # proc(5): fields 14 and 15; the name may contain spaces
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

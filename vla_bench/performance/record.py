@@ -10,8 +10,6 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import written_whole
 from vla_bench.performance.hardware import Machine
 
-# ~ What a measure yields: figures with their turns, and the aim that some of them have.
-
 MetricKind = Literal["ratio", "share", "memory", "time"]
 Direction = Literal["higher", "lower"]
 
@@ -21,13 +19,13 @@ class _Model(BaseModel):
 
 
 class Target(_Model):
-    """A bound that a figure is to keep."""
+    """A bound that a metric should satisfy."""
 
     bound: float
     better: Direction = "higher"
 
     def met(self, value: float) -> bool:
-        """Whether `value` keeps it."""
+        """Return whether `value` satisfies the bound."""
         return value >= self.bound if self.better == "higher" else value <= self.bound
 
     def __str__(self) -> str:
@@ -35,34 +33,34 @@ class Target(_Model):
 
 
 class Metric(_Model):
-    """One quantity: a value from each turn."""
+    """A measured quantity with one value per turn."""
 
     name: str  # unique within its measure
     title: str
     unit: str  # `x` for a ratio, `%`, `steps/s`, `ms`, `MB`, ...
     turns: tuple[float, ...] = Field(min_length=1)
-    kind: MetricKind  # two machines can compare ratios, shares [%] and memory; times only machines of one class
+    kind: MetricKind  # `time` is comparable on equal hardware only, the others everywhere
     better: Direction = "higher"
     aim: Target | None = None
 
     @property
     def median(self) -> float:
-        """The middle of the turns."""
+        """Median over the turns."""
         return statistics.median(self.turns)
 
     @property
     def low(self) -> float:
-        """The lowest turn."""
+        """Smallest value over the turns."""
         return min(self.turns)
 
     @property
     def high(self) -> float:
-        """The highest turn."""
+        """Largest value over the turns."""
         return max(self.turns)
 
     @property
     def spread(self) -> float:
-        """How far the turns lie apart, as a share of their median."""
+        """Range over the turns as a fraction of their median."""
         return (self.high - self.low) / abs(self.median) if self.median else 0.0
 
     def __str__(self) -> str:
@@ -70,24 +68,24 @@ class Metric(_Model):
 
 
 class MeasureResult(_Model):
-    """What one measure gave, or why it gave nothing."""
+    """The metrics of one measure, or the reason why it has none."""
 
     measure: str
     title: str
     figures: tuple[Metric, ...] = ()
-    not_run: str = ""  # why
-    failed: bool = False  # as against one that this machine cannot take
+    not_run: str = ""  # reason
+    failed: bool = False  # an error, rather than a missing requirement of this machine
     notes: tuple[str, ...] = ()
     elapsed_s: float = 0.0
 
 
 def strip_code_marks(text: str) -> str:
-    """Return a title without the marks of Markdown's code, which cells of a table would show."""
+    """Return a title without the backquotes of Markdown code, which table cells would show literally."""
     return text.replace("`", "")
 
 
 def format_number(value: float) -> str:
-    """Return a number with three digits that mean something; whole where it is, and from 100 on."""
+    """Return a number with three significant digits; integers and numbers from 100 on without decimals."""
     if value == 0 or abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     if abs(value) >= 10:
@@ -95,17 +93,14 @@ def format_number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
 
-# ~ How a cost grows: points, and the exponent of the power law through them.
-
-
 class ScalingPoint(BaseModel):
-    """What one size costs."""
+    """The measured cost at one size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: float
     cost: float
-    memory_mb: float | None = None  # proportional share of all processes
+    memory_mb: float | None = None  # proportional set size of all processes
 
 
 class ScalingExponent(BaseModel):
@@ -119,35 +114,32 @@ class ScalingExponent(BaseModel):
 
 
 class ScalingCurve(BaseModel):
-    """How a cost grows with one size."""
+    """A cost as a function of one size, with a fitted power law."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     title: str
-    size: str  # what grows, with its unit
-    cost: str  # what it costs, with its unit
+    size: str  # axis label with unit
+    cost: str  # axis label with unit
     points: tuple[ScalingPoint, ...] = Field(min_length=3)
     exponent: ScalingExponent
     memory_exponent: ScalingExponent | None = None
 
 
-# ~ A profile: where the time of a control step goes.
-
-
 class ProfilePart(BaseModel):
-    """A share of a step."""
+    """The time of one part of a control step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     milliseconds: float
-    low: float  # of the turns
+    low: float  # smallest value over the turns
     high: float
 
 
 class StepProfile(BaseModel):
-    """The parts of a step of one task, which add up to the whole."""
+    """The parts of a control step of one task; they add up to the whole step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -158,24 +150,22 @@ class StepProfile(BaseModel):
 
     @property
     def total_ms(self) -> float:
-        """All parts together [ms]."""
+        """Sum of all parts [ms]."""
         return sum(part.milliseconds for part in self.parts)
 
-
-# ~ What a run of the benchmark leaves behind: `performance.json`, which pages and checks are made from.
 
 RECORD_NAME = "performance.json"
 
 
 class RecordError(VlaBenchError):
-    """A `performance.json` that is not there or not one."""
+    """A `performance.json` that is missing or invalid."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}. `vla-bench benchmark` writes it.")
+        super().__init__(f"{path}: {problem}. Run `vla-bench benchmark` to write a new record.")
 
 
 class BenchmarkRecord(BaseModel):
-    """One run."""
+    """The results of one benchmark run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -183,14 +173,14 @@ class BenchmarkRecord(BaseModel):
     command: str
     machine: Machine
     software: str
-    how: str  # turns and their length
+    how: str  # number and length of turns
     outcomes: tuple[MeasureResult, ...]
     profiles: tuple[StepProfile, ...] = ()
     growths: tuple[ScalingCurve, ...] = ()
 
     def figures(self) -> dict[str, Metric]:
-        """Return every figure by `measure.figure`."""
-        return {f"{outcome.measure}.{figure.name}": figure for outcome in self.outcomes for figure in outcome.figures}
+        """Return every metric by `measure.metric`."""
+        return {f"{outcome.measure}.{metric.name}": metric for outcome in self.outcomes for metric in outcome.figures}
 
     def write(self, folder: Path) -> Path:
         """Write `performance.json` and return its path."""
@@ -200,12 +190,12 @@ class BenchmarkRecord(BaseModel):
 
 
 def read_record(path: Path) -> BenchmarkRecord:
-    """Read a record; raise `RecordError` where that is not possible."""
+    """Read a record; raise `RecordError` where the file is missing or invalid."""
     try:
         return BenchmarkRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecordError(path, f"cannot be read: {error.strerror}") from None
+        raise RecordError(path, f"the file cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise RecordError(path, f"field `{where}`: {first['msg']}") from None
+        raise RecordError(path, f"field `{where}` is invalid: {first['msg']}") from None

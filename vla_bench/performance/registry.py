@@ -10,38 +10,36 @@ from vla_bench.core.registry import Registry
 from vla_bench.performance.hardware import gpu_name
 from vla_bench.performance.record import Metric
 
-# ~ The registry of measures. A new one is one new module in `vla_bench/performance/measures/`.
-
 
 class NotRunError(VlaBenchError):
-    """A measure that this machine cannot take; its text says why."""
+    """A measure that this machine cannot run; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """How thoroughly a measure is taken, and what it finds on the machine."""
+    """Amount of work per measure, and the resources available to it."""
 
     turns: int = 5
-    seconds: float = 2.0  # of work in a turn of one subject
-    scale: float = 1.0  # of everything that is counted instead: episodes, steps, demonstrations
-    workers: int = 2  # processes of what runs in several
-    full: bool = False  # take what is projected otherwise
-    rehearse: bool = False  # take what needs a GPU on the processor, at a size that it can run
-    peers: Mapping[str, str] = field(default_factory=dict)  # name -> Python that has the peer installed
-    workspace: Path = Path()  # for what a measure writes; removed afterwards
-    note: Callable[[str], None] = lambda text: None  # hears what a reader of the figures must know
+    seconds: float = 2.0  # of work of one workload in a turn
+    scale: float = 1.0  # factor of counted work: episodes, steps, demonstrations
+    workers: int = 2  # worker processes of runs
+    full: bool = False  # run completely what is otherwise projected from a sample
+    rehearse: bool = False  # run GPU measures on the CPU, with a small network
+    peers: Mapping[str, str] = field(default_factory=dict)  # name -> Python interpreter in which the peer is installed
+    workspace: Path = Path()  # temporary folder of a measure
+    note: Callable[[str], None] = lambda text: None  # receives remarks for the report
 
     def quick(self) -> "MeasureSettings":
-        """Return a setting for a look of about a minute."""
+        """Return settings for a run of about one minute."""
         return replace(self, turns=2, seconds=0.4, scale=0.2)
 
     def note_versions(self, versions: Mapping[str, str]) -> None:
-        """Note the versions of what a peer brought along."""
+        """Add the versions of a peer's packages to the notes."""
         if versions:
             self.note("Versions of the peers: " + ", ".join(f"{name} {text}" for name, text in versions.items()) + ".")
 
     def scaled(self, count: int, least: int = 1) -> int:
-        """Return how many of what the default run takes `count` of."""
+        """Return `count` of the default run, scaled and at least `least`."""
         return max(least, round(count * self.scale))
 
 
@@ -50,11 +48,11 @@ MeasureFunction = Callable[[MeasureSettings], Sequence[Metric]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing that is measured."""
+    """A registered measure."""
 
     title: str
-    take: MeasureFunction  # raises `NotRunError` where it cannot be taken
-    in_quick: bool = True  # whether a quick look takes it without being asked to
+    take: MeasureFunction  # raises `NotRunError` where a requirement is missing
+    in_quick: bool = True  # included in `--quick`
 
 
 measures: Registry[Measure] = Registry("measure", package="vla_bench.performance.measures")
@@ -65,21 +63,21 @@ def measure(name: str, title: str, *, in_quick: bool = True) -> Callable[[Measur
     return lambda take: measures.register(Measure(title, take, in_quick), name=name)
 
 
-# ~ What the measures of a GPU machine run on: the GPU and the published size, or a rehearsal on the processor.
-
-
 @dataclass(frozen=True)
 class DeviceSetup:
-    """A device, and the network that is measured on it."""
+    """A device and the network that is measured on it.
+
+    The GPU measures use a GPU and the published network size, or, in a rehearsal, the CPU and a small network.
+    """
 
     device: str  # torch's name
-    network: str  # a policy card, and a name of `vla_bench.models.openvla.config.ARCHITECTURES`
+    network: str  # name of a policy card and in `vla_bench.models.openvla.config.ARCHITECTURES`
     dtype: str
     batches: tuple[int, ...]
 
     @property
     def title(self) -> str:
-        """What is measured, in words."""
+        """Description for titles of metrics."""
         return f"{self.network}, random weights in {self.dtype}, {self.device}"
 
 
@@ -88,34 +86,39 @@ _REHEARSAL_SETUP = DeviceSetup("cpu", "openvla-nano", "float32", (1, 4, 8))
 
 
 def device_setup(setting: MeasureSettings) -> DeviceSetup:
-    """Return what to measure; raise `NotRunError` where torch has no GPU and nobody asked for a rehearsal."""
+    """Return device and network; raise `NotRunError` where torch has no GPU and no rehearsal is requested."""
     require_gpu(setting)
     if setting.rehearse:
         return replace(_REHEARSAL_SETUP, device="cuda" if _torch_has_gpu() else "cpu")
     if not _torch_has_gpu():
         import torch
 
-        raise NotRunError(f"torch {torch.__version__} sees no GPU, nvidia-smi does: install a build of torch for CUDA.")
+        raise NotRunError(
+            f"torch {torch.__version__} finds no GPU, but nvidia-smi does. Install a build of torch for CUDA."
+        )
     return _GPU_SETUP
 
 
 def require_gpu(setting: MeasureSettings) -> None:
-    """Raise `NotRunError` where there is no GPU and nobody asked for a rehearsal."""
+    """Raise `NotRunError` where the machine has no GPU and no rehearsal is requested."""
     if setting.rehearse:
         setting.note(
-            f"A rehearsal: {_REHEARSAL_SETUP.network} and whatever draws here, in place of a 7B network on a GPU."
+            f"A rehearsal: {_REHEARSAL_SETUP.network} and the available renderer replace a 7B network on a GPU."
         )
     elif not gpu_name():
-        raise NotRunError("no GPU. `--rehearse` takes the same measures on the processor, with a small network.")
+        raise NotRunError(
+            "this machine has no GPU. `--rehearse` runs the same measures on the CPU, with a small network."
+        )
 
 
 def require_rendering_gpu(setting: MeasureSettings) -> None:
-    """Raise `NotRunError` where software would draw, and nobody asked for a rehearsal."""
+    """Raise `NotRunError` where only software rendering is available and no rehearsal is requested."""
     require_gpu(setting)
     if not setting.rehearse and not egl_devices.egl_gpus():
         raise NotRunError(
-            "nvidia-smi shows a GPU, EGL has none, so software would draw. Install libegl1 and the OpenGL part of the "
-            "driver (libnvidia-gl of its version); in a container, set NVIDIA_DRIVER_CAPABILITIES=all."
+            "nvidia-smi finds a GPU, but EGL does not, so rendering would run in software. Install libegl1 and the "
+            "OpenGL "
+            "part of the driver (libnvidia-gl of its version); in a container, set NVIDIA_DRIVER_CAPABILITIES=all."
         )
 
 

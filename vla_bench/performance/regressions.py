@@ -7,38 +7,39 @@ from vla_bench.core.errors import VlaBenchError
 from vla_bench.performance.record import BenchmarkRecord, Metric, format_number, strip_code_marks
 from vla_bench.results.text_tables import TextTable
 
-TOLERANCE = 0.25  # share by which a median may be worse; twice what medians moved by between runs on a busy machine
+TOLERANCE = 0.25  # allowed fraction; twice the variation of medians between runs on a busy machine
 
-_FULL_CHANGE_POINTS = 20.0  # so that a tolerance of 25 % is one of 5 points
+_FULL_CHANGE_POINTS = 20.0  # a tolerance of 25 % corresponds to 5 percentage points
 
 Verdict = Literal["ok", "better", "worse", "not compared"]
 
 
 class NothingComparedError(VlaBenchError):
-    """Two records that share no figure."""
+    """Two records without a common comparable metric."""
 
     def __init__(self, measures: list[str]) -> None:
         super().__init__(
-            f"Nothing was compared: the record has no ratio, share or memory of {', '.join(measures) or 'no measure'}. "
-            "`vla-bench benchmark` writes a whole record."
+            f"No metric can be compared: the record has no ratio, share or memory of "
+            f"{', '.join(measures) or 'any measure'}. Run `vla-bench benchmark` to write a complete record."
         )
 
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One figure now and then."""
+    """One metric in the new and in the earlier record."""
 
     name: str
     now: Metric
     then: Metric
     tolerance: float
-    compared: bool  # where it is one that the two machines can compare
+    compared: bool  # whether the two machines are comparable in this metric
 
     @property
     def change(self) -> float:
-        """How much better it is, as a share of what it was; negative: worse.
+        """Relative improvement over the earlier value; negative: worse.
 
-        A share of a step may be near 0, so it is compared in points, of which `_FULL_CHANGE_POINTS` count as all of it.
+        A share of a step may be near 0, so shares are compared in percentage points; `_FULL_CHANGE_POINTS` of them
+        count as a relative change of 1.
         """
         before, after = self.then.median, self.now.median
         if self.now.kind == "share":
@@ -49,7 +50,7 @@ class MetricComparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether it is worse by more than the tolerance."""
+        """Verdict of the comparison: `worse` or `better` by more than the tolerance, else `ok`."""
         if not self.compared:
             return "not compared"
         if self.change < -self.tolerance / (1.0 + self.tolerance):
@@ -59,51 +60,51 @@ class MetricComparison:
 
 @dataclass(frozen=True)
 class RegressionCheck:
-    """All figures that both records have."""
+    """The comparisons of all metrics that both records have."""
 
     comparisons: tuple[MetricComparison, ...]
-    missing: tuple[str, ...]  # measured then, asked for now, and not there
+    missing: tuple[str, ...]  # metrics of the earlier record that a requested measure no longer has
     same_class: bool
 
     @property
     def regressions(self) -> tuple[MetricComparison, ...]:
-        """What is worse."""
+        """The metrics that are worse."""
         return tuple(one for one in self.comparisons if one.verdict == "worse")
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is worse and nothing is missing."""
+        """True if no metric is worse and none is missing."""
         return not self.regressions and not self.missing
 
 
 def check_regressions(now: BenchmarkRecord, then: BenchmarkRecord, tolerance: float = TOLERANCE) -> RegressionCheck:
-    """Compare what both records hold. A figure whose turns lie further apart than the tolerance is given that much.
+    """Compare two records. The tolerance of a metric is at least half of the range of its turns.
 
-    Every measure of `now` that ran or failed must have all the figures that it had then. Raise `NothingComparedError`
-    where the two records share nothing.
+    Every measure of `now` that ran or failed must have all metrics of the earlier record. Raise
+    `NothingComparedError` where the two records have no comparable metric in common.
     """
     same_class = now.machine.hardware_class == then.machine.hardware_class
-    figures_now, figures_then = now.figures(), then.figures()
+    metrics_now, metrics_then = now.figures(), then.figures()
     comparisons = [
         MetricComparison(
             name,
-            figure,
-            figures_then[name],
-            _effective_tolerance(figure, figures_then[name], tolerance),
-            compared=figure.kind != "time" or same_class,
+            metric,
+            metrics_then[name],
+            _effective_tolerance(metric, metrics_then[name], tolerance),
+            compared=metric.kind != "time" or same_class,
         )
-        for name, figure in figures_now.items()
-        if name in figures_then
+        for name, metric in metrics_now.items()
+        if name in metrics_then
     ]
-    asked = {outcome.measure for outcome in now.outcomes if outcome.failed or not outcome.not_run}
-    missing = [name for name in figures_then if name.split(".")[0] in asked and name not in figures_now]
+    requested = {outcome.measure for outcome in now.outcomes if outcome.failed or not outcome.not_run}
+    missing = [name for name in metrics_then if name.split(".")[0] in requested and name not in metrics_now]
     if not any(one.compared for one in comparisons) and not missing:
         raise NothingComparedError(sorted(outcome.measure for outcome in now.outcomes))
     return RegressionCheck(tuple(comparisons), tuple(missing), same_class)
 
 
 def regression_table(result: RegressionCheck) -> TextTable:
-    """Return what is worse first, then the rest."""
+    """Return a table of all comparisons, worse ones first."""
     order = {"worse": 0, "better": 1, "ok": 2, "not compared": 3}
     rows = [
         (
@@ -116,11 +117,16 @@ def regression_table(result: RegressionCheck) -> TextTable:
         )
         for one in sorted(result.comparisons, key=lambda one: order[one.verdict])
     ]
-    return TextTable("Against the record", ("what", "then", "now", "better by", "tolerance", ""), tuple(rows), left=1)
+    return TextTable(
+        "Compared with the record",
+        ("metric", "record", "now", "improvement", "tolerance", "verdict"),
+        tuple(rows),
+        left=1,
+    )
 
 
 def _effective_tolerance(now: Metric, then: Metric, tolerance: float) -> float:
-    """Return the tolerance, or half of the spread of the turns where that is more: the figure cannot say better."""
+    """Return the tolerance, or half of the range of the turns where that is larger: smaller changes are noise."""
     if now.kind == "share":
         return max(tolerance, *((one.high - one.low) / 2 / _FULL_CHANGE_POINTS for one in (now, then)))
     return max(tolerance, now.spread / 2, then.spread / 2)

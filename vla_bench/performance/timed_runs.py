@@ -14,6 +14,7 @@ from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.run import RunOptions, run_evaluation
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.performance.hardware import cpu_time_s, process_memory_mb
+from vla_bench.performance.workloads import IMAGE_SIZE
 from vla_bench.policies import Policy, PolicyRequirements, find_policy
 from vla_bench.policies.wrappers import PolicyWrapper
 
@@ -21,11 +22,11 @@ _CAMERAS = ("agentview", "wrist")
 
 
 class RunFailedError(VlaBenchError):
-    """A measured run in which episodes ended in an error."""
+    """A timed run in which episodes ended in an error."""
 
 
 class ImageRequestingPolicy(PolicyWrapper):
-    """A policy that asks for images, too, and does not look at them: what it costs to send them is what is measured."""
+    """A policy that requests images without using them, so that a run includes the cost of sending them."""
 
     def __init__(self, policy: Policy, image_size: int) -> None:
         super().__init__(policy)
@@ -33,7 +34,7 @@ class ImageRequestingPolicy(PolicyWrapper):
 
     @property
     def requirements(self) -> PolicyRequirements:
-        """What the policy needs, and two cameras."""
+        """The requirements of the policy, with two cameras."""
         return replace(self._policy.requirements, cameras=_CAMERAS, image_size=self._image_size)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
@@ -49,11 +50,11 @@ class ImageRequestingSource:
     image_size: int
 
     def describe(self) -> dict[str, Any]:
-        """Return what the wrapped one says, and what it is shown."""
+        """Return the description of the wrapped source, with the requested images."""
         return {**find_policy(self.name).describe(), "cameras": list(_CAMERAS), "image_size": self.image_size}
 
     def code_hash(self) -> str:
-        """Return what the wrapped one says."""
+        """Return the code hash of the wrapped source."""
         return find_policy(self.name).code_hash()
 
     def load(self) -> Policy:
@@ -63,41 +64,41 @@ class ImageRequestingSource:
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """Where a run stood when an episode ended."""
+    """Progress and resources of a run at the end of an episode."""
 
-    seconds: float  # since the session began: workers had started
+    seconds: float  # since the session began, after the start of the workers
     episodes: int
     steps: int
-    processor_s: float  # that this process and all workers have used
-    memory_mb: tuple[float, ...] = ()  # proportional share of each worker, where it was asked for
-    resident_mb: tuple[float, ...] = ()  # of each worker
-    main_mb: float = 0.0  # proportional share of this process
+    cpu_s: float  # CPU time of this process and all workers
+    memory_mb: tuple[float, ...] = ()  # proportional set size of each worker, where requested
+    resident_mb: tuple[float, ...] = ()  # resident set size of each worker
+    main_mb: float = 0.0  # proportional set size of this process
 
 
 @dataclass
 class TimedRun:
-    """The moments of one run."""
+    """The snapshots of one run."""
 
-    moments: list[RunSnapshot] = field(default_factory=list)
-    whole_s: float = 0.0  # with start-up
+    snapshots: list[RunSnapshot] = field(default_factory=list)
+    total_s: float = 0.0  # with start-up
 
-    def pace(self, first: int) -> float:
-        """Return steps/s from the moment when `first` episodes had ended to the end."""
+    def steps_per_s(self, first: int) -> float:
+        """Return steps/s between the end of the first `first` episodes and the end of the run."""
         begin, end = self._between(first)
         return (end.steps - begin.steps) / max(end.seconds - begin.seconds, 1e-9)
 
     def cpu_time_per_step(self, first: int) -> float:
-        """Return the processor time of a step, of all processes, from the moment when `first` episodes had ended."""
+        """Return the CPU time per step of all processes after the end of the first `first` episodes [s]."""
         begin, end = self._between(first)
-        return (end.processor_s - begin.processor_s) / max(end.steps - begin.steps, 1)
+        return (end.cpu_s - begin.cpu_s) / max(end.steps - begin.steps, 1)
 
     def episodes_per_minute(self, first: int) -> float:
-        """Return episodes a minute from the moment when `first` had ended to the end."""
+        """Return episodes per minute after the end of the first `first` episodes."""
         begin, end = self._between(first)
         return 60.0 * (end.episodes - begin.episodes) / max(end.seconds - begin.seconds, 1e-9)
 
     def _between(self, first: int) -> tuple[RunSnapshot, RunSnapshot]:
-        return next(moment for moment in self.moments if moment.episodes >= first), self.moments[-1]
+        return next(one for one in self.snapshots if one.episodes >= first), self.snapshots[-1]
 
 
 def timed_run(
@@ -109,28 +110,29 @@ def timed_run(
     workers: int,
     rows: int,
     policy: str = "noop",
-    image_size: int | None = 224,
+    image_size: int | None = IMAGE_SIZE,
     memory_at: Sequence[int] = (),
     seed: int = 0,
     variables: Mapping[str, str] | None = None,
 ) -> TimedRun:
-    """Run `policy`, with images of `image_size` pixels or none; measure the memory when so many episodes have ended.
+    """Run `policy` with images of `image_size` pixels or none, and record a snapshot at the end of each episode.
 
-    `variables` are set in the environment meanwhile: workers keep what the user has set.
+    Memory is measured when the number of finished episodes is in `memory_at`. `variables` are environment variables
+    during the run; workers inherit them. Raise `RunFailedError` where an episode ends in an error.
     """
-    watched, at = TimedRun(), set(memory_at)
+    timed, at = TimedRun(), set(memory_at)
 
     def note(progress: RunProgress) -> None:
-        asked = progress.done in at
-        watched.moments.append(
+        with_memory = progress.done in at
+        timed.snapshots.append(
             RunSnapshot(
                 progress.elapsed_s,
                 progress.done,
                 progress.steps,
                 time.process_time() + sum(cpu_time_s(pid) for pid in _worker_pids()),
-                worker_memories_mb("Pss") if asked else (),
-                worker_memories_mb("Rss") if asked else (),
-                process_memory_mb() if asked else 0.0,
+                worker_memories_mb("Pss") if with_memory else (),
+                worker_memories_mb("Rss") if with_memory else (),
+                process_memory_mb() if with_memory else 0.0,
             )
         )
 
@@ -148,10 +150,13 @@ def timed_run(
     source = None if image_size is None else ImageRequestingSource(policy, image_size)
     with _environment_variables(variables or {}):
         report = run_evaluation(options, note, source=source)
-    watched.whole_s = time.perf_counter() - began
+    timed.total_s = time.perf_counter() - began
     if report.progress.errors:
-        raise RunFailedError(f"{report.progress.errors} episodes of {suite} ended in an error; they were being timed.")
-    return watched
+        raise RunFailedError(
+            f"{report.progress.errors} episodes of {suite} ended in an error during a timed run. The run cannot be "
+            "measured."
+        )
+    return timed
 
 
 @contextmanager
@@ -168,7 +173,7 @@ def _environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def worker_memories_mb(kind: str) -> tuple[float, ...]:
-    """Return the memory of every worker process [MB], as `process_memory_mb`."""
+    """Return the memory of every worker process [MB]; `kind` as in `process_memory_mb`."""
     return tuple(process_memory_mb(pid, kind) for pid in _worker_pids())
 
 

@@ -65,7 +65,7 @@ def kernels(wp: Any) -> SimpleNamespace:
 
     @wp.kernel
     def read_site(site_xpos: wp.array2d(dtype=wp.vec3), site: int, point: wp.array(dtype=wp.vec3)):
-        """Copy where the end-effector is, for the Jacobian."""
+        """Copy the end-effector position, for the Jacobian."""
         world = wp.tid()
         point[world] = site_xpos[world, site]
 
@@ -79,7 +79,7 @@ def kernels(wp: Any) -> SimpleNamespace:
         goal_position: wp.array(dtype=wp.vec3),
         goal_matrix: wp.array(dtype=wp.mat33),
     ):
-        """Set goals away from the poses reached."""
+        """Set goal poses relative to the current poses."""
         world = wp.tid()
         goal_position[world] = site_xpos[world, site] + moves[world]
         angle = wp.length(turns[world])
@@ -93,7 +93,7 @@ def kernels(wp: Any) -> SimpleNamespace:
         jacobian_position: wp.array3d(dtype=float),
         jacobian_rotation: wp.array3d(dtype=float),
         mass: wp.array3d(dtype=float),
-        mass_row: wp.array2d(dtype=int),  # where an element of the arm's mass matrix stands
+        mass_row: wp.array2d(dtype=int),  # index of an element of the arm's mass matrix
         mass_column: wp.array2d(dtype=int),
         dof: wp.array(dtype=int),
         qpos_address: wp.array(dtype=int),
@@ -111,7 +111,7 @@ def kernels(wp: Any) -> SimpleNamespace:
         goal_matrix: wp.array(dtype=wp.mat33),
         ctrl: wp.array2d(dtype=float),
     ):
-        """Write the arm's torques."""
+        """Write the torques of the arm."""
         world = wp.tid()
         jacobian, arm_mass = _mat67(), _mat77()
         velocity, posture = _vec7(), _vec7()

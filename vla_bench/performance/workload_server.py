@@ -21,53 +21,53 @@ _PROC_MEMORY = "/proc/self/smaps_rollup"
 
 def main() -> None:
     """Serve turns until standard input ends."""
-    sys.path.pop(0)  # this file's folder: what lies beside it is not to be imported by these names
+    sys.path.pop(0)  # this file's folder: its modules must not shadow others
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        subject = getattr(_load(sys.argv[1]), sys.argv[2])(json.loads(sys.argv[3]))
-        subject.reset()
+        workload = getattr(_load(sys.argv[1]), sys.argv[2])(json.loads(sys.argv[3]))
+        workload.reset()
     except BaseException:
         _write_answer(answers, {"error": traceback.format_exc()})
         return
     _write_answer(answers, {"versions": _versions(sys.argv[4:]), "python": sys.version.split()[0]})
     for line in sys.stdin:
         try:
-            answer = take_turn(subject, **json.loads(line))
+            answer = take_turn(workload, **json.loads(line))
         except BaseException:
             answer = {"error": traceback.format_exc()}
         _write_answer(answers, answer)
 
 
-def take_turn(subject: Any, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> dict[str, Any]:
-    """Reset `resets` times, then work for `seconds`, or `steps` units where that is more; resets are not in its time.
+def take_turn(workload: Any, seconds: float = 0.0, steps: int = 0, warm_up: int = 0, resets: int = 0) -> dict[str, Any]:
+    """Reset `resets` times, then work for `seconds` and at least `steps` units; return times and memory.
 
-    `process_s` is the processor time of the work, of all threads.
+    `seconds` of the result excludes resets between episodes; `process_s` is the CPU time of all threads.
     """
-    resets_s = [_time_of(subject.reset) for _ in range(resets)]
+    resets_s = [_time_of(workload.reset) for _ in range(resets)]
     for _ in range(warm_up):
-        if subject.step():
-            subject.reset()
-    done, worked_s, processed_s = 0, 0.0, 0.0
+        if workload.step():
+            workload.reset()
+    done, worked_s, cpu_s = 0, 0.0, 0.0
     while worked_s < seconds or done < steps:
-        began, processor = time.perf_counter(), time.process_time()
-        ended = subject.step()
+        began, cpu_began = time.perf_counter(), time.process_time()
+        ended = workload.step()
         worked_s += time.perf_counter() - began
-        processed_s += time.process_time() - processor
+        cpu_s += time.process_time() - cpu_began
         done += 1
         if ended:
-            subject.reset()
+            workload.reset()
     return {
         "steps": done,
         "seconds": worked_s,
-        "process_s": processed_s,
+        "process_s": cpu_s,
         "resets_s": resets_s,
         "memory_mb": memory_mb(),
     }
 
 
 def memory_mb() -> float:
-    """Return this process's proportional share of memory [MB]; 0 where the system does not say it."""
+    """Return the proportional set size of this process [MB]; 0 where the system does not report it."""
     try:
         with open(_PROC_MEMORY, encoding="ascii") as lines:  # noqa: PTH123  # a peer's Python may be old
             return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
@@ -82,11 +82,11 @@ def _time_of(work: Any) -> float:
 
 
 def _load(path: str) -> Any:
-    spec = importlib.util.spec_from_file_location("subject", path)
+    spec = importlib.util.spec_from_file_location("workload", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["subject"] = module
+    sys.modules["workload"] = module
     spec.loader.exec_module(module)
     return module
 

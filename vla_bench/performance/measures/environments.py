@@ -9,45 +9,42 @@ from vla_bench.performance.peers import peers
 from vla_bench.performance.record import Metric, Target
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure, require_rendering_gpu
 from vla_bench.performance.workload_processes import TurnResult, Workload, WorkloadError, WorkloadTurns, ratios
-from vla_bench.performance.workloads import ENGINES, ROBOSUITE, TABLETOP, own_workload
-
-# ~ A tabletop task with images, beside stock robosuite.
-
-_TABLETOP_IMAGE_SIZE = 224  # pixels
+from vla_bench.performance.workloads import ENGINES, IMAGE_SIZE, ROBOSUITE, TABLETOP, own_workload
 
 
-@measure("tabletop-images", "Tabletop suites: 2 cameras of 224 px, one process, against stock robosuite `Lift`")
+@measure(
+    "tabletop-images", f"Tabletop suites: 2 cameras of {IMAGE_SIZE} px, one process, against stock robosuite `Lift`"
+)
 def tabletop_images(setting: MeasureSettings) -> list[Metric]:
-    """Return steps/s and their ratio."""
+    """Return steps/s of a tabletop task and of stock robosuite, and their ratio."""
     return compare_speeds(
         setting,
-        peers["robosuite"].subject(image_size=_TABLETOP_IMAGE_SIZE, cameras=2),
-        {"tabletop": own_workload("task", f"`{TABLETOP}`", task_id=TABLETOP, image_size=_TABLETOP_IMAGE_SIZE)},
+        peers["robosuite"].workload(image_size=IMAGE_SIZE, cameras=2),
+        {"tabletop": own_workload("task", f"`{TABLETOP}`", task_id=TABLETOP, image_size=IMAGE_SIZE)},
         {"tabletop": Target(bound=15.0)},
     )
 
 
-# ~ The robosuite suite with images through us, beside stock robosuite.
-
-_ROBOSUITE_IMAGE_SIZE = 256  # pixels
+_ROBOSUITE_IMAGE_SIZE = 256  # pixels; the default image size of robosuite
 _ROBOSUITE_TARGETS = {"fast": Target(bound=10.0), "faithful": Target(bound=4.0)}
 
 
-@measure("robosuite-images", "robosuite suite through us: 2 cameras of 256 px, against stock robosuite `Lift`")
+@measure(
+    "robosuite-images",
+    f"vla_bench's robosuite suite: 2 cameras of {_ROBOSUITE_IMAGE_SIZE} px, against stock robosuite `Lift`",
+)
 def robosuite_images(setting: MeasureSettings) -> list[Metric]:
-    """Return steps/s and their ratios, for both qualities of rendering."""
-    subjects = {
+    """Return steps/s for both rendering qualities and of stock robosuite, and their ratios."""
+    workloads = {
         quality: own_workload(
             "task", f"`{ROBOSUITE}`, {quality}", task_id=ROBOSUITE, image_size=_ROBOSUITE_IMAGE_SIZE, rendering=quality
         )
         for quality in _ROBOSUITE_TARGETS
     }
     return compare_speeds(
-        setting, peers["robosuite"].subject(image_size=_ROBOSUITE_IMAGE_SIZE, cameras=2), subjects, _ROBOSUITE_TARGETS
+        setting, peers["robosuite"].workload(image_size=_ROBOSUITE_IMAGE_SIZE, cameras=2), workloads, _ROBOSUITE_TARGETS
     )
 
-
-# ~ Physics and control without cameras, beside `mj_step` alone.
 
 _PHYSICS_TARGET = Target(bound=70.0)
 _PHYSICS_PARTS = {"simulate": "physics and control", "advance": "physics, control, success, progress and info"}
@@ -55,17 +52,20 @@ _PHYSICS_PARTS = {"simulate": "physics and control", "advance": "physics, contro
 
 @measure("physics", "Physics and control without cameras, against `mj_step` alone")
 def physics(setting: MeasureSettings) -> list[Metric]:
-    """Return control steps/s as a share of those that `mj_step` alone would give."""
-    figures: list[Metric] = []
+    """Return control steps/s, also as a percentage of `mj_step` alone."""
+    metrics: list[Metric] = []
     for engine, task_id in ENGINES.items():
-        subjects = {part: own_workload("task", part, task_id=task_id, part=part, cameras=()) for part in _PHYSICS_PARTS}
-        with WorkloadTurns({"alone": own_workload("physics", "alone", task_id=task_id), **subjects}) as turns:
-            figures += _physics_metrics(engine, task_id, turns.take(setting.turns, seconds=setting.seconds / 2))
+        workloads = {
+            part: own_workload("task", part, task_id=task_id, part=part, cameras=()) for part in _PHYSICS_PARTS
+        }
+        with WorkloadTurns({"alone": own_workload("physics", "alone", task_id=task_id), **workloads}) as turns:
+            metrics += _physics_metrics(engine, task_id, turns.take(setting.turns, seconds=setting.seconds / 2))
     setting.note(
-        "`mj_step` alone goes through recorded states of an episode under the same random actions, one call a control "
-        "step, with the torques that the controller ended that step with; warm start and contacts are the episode's."
+        "`mj_step` alone replays recorded states of an episode under the same random actions, with one call per "
+        "control "
+        "step and the last torques of the controller in that step; warm start and contacts are those of the episode."
     )
-    return figures
+    return metrics
 
 
 def _physics_metrics(engine: str, task_id: str, taken: dict[str, list[TurnResult]]) -> list[Metric]:
@@ -73,7 +73,7 @@ def _physics_metrics(engine: str, task_id: str, taken: dict[str, list[TurnResult
     shares = [
         Metric(
             name=f"{engine}-{part}-share",
-            title=f"`{task_id}`: {what}, of `mj_step` alone",
+            title=f"`{task_id}`: {what}, fraction of `mj_step` alone",
             unit="%",
             turns=tuple(100 * ratio for ratio in ratios(speeds[part], speeds["alone"])),
             kind="ratio",
@@ -82,7 +82,7 @@ def _physics_metrics(engine: str, task_id: str, taken: dict[str, list[TurnResult
         for part, what in _PHYSICS_PARTS.items()
     ]
     titles = {"alone": "`mj_step` alone", **_PHYSICS_PARTS}
-    plain = [
+    absolute = [
         Metric(
             name=f"{engine}-{part}-speed",
             title=f"`{task_id}`: {titles[part]}",
@@ -92,34 +92,33 @@ def _physics_metrics(engine: str, task_id: str, taken: dict[str, list[TurnResult
         )
         for part, values in speeds.items()
     ]
-    return [*shares, *plain]
+    return [*shares, *absolute]
 
 
-# ~ The beginning of an episode, beside stock robosuite's.
-
-_RESET_IMAGE_SIZE = 224  # pixels
-_RESETS_PER_TURN = 20  # of ours in a turn; one of the stock's
+_RESETS_PER_TURN = 20  # of vla_bench; stock is reset once per turn
 _RESET_TARGET = Target(bound=100.0)
 
 
-@measure("resets", "Reset with its images: 2 cameras of 224 px, against stock robosuite `Lift`")
+@measure("resets", f"Reset with images: 2 cameras of {IMAGE_SIZE} px, against stock robosuite `Lift`")
 def resets(setting: MeasureSettings) -> list[Metric]:
-    """Return the time of a reset, and how many times sooner ours is done."""
-    stock = peers["robosuite"].subject(image_size=_RESET_IMAGE_SIZE, cameras=2)
-    subjects = {
-        name: own_workload("task", f"`{task_id}`", task_id=task_id, image_size=_RESET_IMAGE_SIZE)
+    """Return reset times, and the ratios of stock robosuite's to those of vla_bench."""
+    stock = peers["robosuite"].workload(image_size=IMAGE_SIZE, cameras=2)
+    workloads = {
+        name: own_workload("task", f"`{task_id}`", task_id=task_id, image_size=IMAGE_SIZE)
         for name, task_id in ENGINES.items()
     }
-    with WorkloadTurns({"stock": stock, **subjects}) as turns:
+    with WorkloadTurns({"stock": stock, **workloads}) as turns:
         setting.note_versions(turns.versions)
-        setting.note("A reset in vla_bench always renders; stock compiles its model anew, which is its default.")
-        times: dict[str, list[float]] = {"stock": [], **{name: [] for name in subjects}}
+        setting.note(
+            "A reset in vla_bench always renders; stock robosuite compiles its model again, which is its default."
+        )
+        times: dict[str, list[float]] = {"stock": [], **{name: [] for name in workloads}}
         for _ in range(setting.turns):
             for name, taken in times.items():
                 count = 1 if name == "stock" else setting.scaled(_RESETS_PER_TURN, 3)
                 taken.append(1000.0 * statistics.median(turns.one(name, resets=count).resets_s))
-    titles = {"stock": stock.title, **{name: subject.title for name, subject in subjects.items()}}
-    sooner = [
+    titles = {"stock": stock.title, **{name: workload.title for name, workload in workloads.items()}}
+    relative = [
         Metric(
             name=f"{name}-ratio",
             title=f"reset of {titles[name]} against {stock.title}",
@@ -128,9 +127,9 @@ def resets(setting: MeasureSettings) -> list[Metric]:
             kind="ratio",
             aim=_RESET_TARGET,
         )
-        for name in subjects
+        for name in workloads
     ]
-    plain = [
+    absolute = [
         Metric(
             name=f"{name}-reset",
             title=f"reset of {titles[name]}",
@@ -141,39 +140,35 @@ def resets(setting: MeasureSettings) -> list[Metric]:
         )
         for name, taken in times.items()
     ]
-    return [*sooner, *plain]
+    return [*relative, *absolute]
 
 
-# ~ The peers that the user has installed elsewhere, beside a tabletop task of ours.
-
-_PEER_IMAGE_SIZE = 224  # pixels, two cameras
-
-
-@measure("peers", "Other peers, in their own Python: 2 cameras of 224 px")
+@measure("peers", f"Other peers, in their own Python: 2 cameras of {IMAGE_SIZE} px")
 def other_peers(setting: MeasureSettings) -> list[Metric]:
-    """Return steps/s and reset time of each peer, and how many times its speed ours has."""
-    asked = {name: python for name, python in setting.peers.items() if peers[name].measure == "peers"}
-    if not asked:
+    """Return steps/s and reset time of each peer, and the ratios to those of a tabletop task."""
+    requested = {name: python for name, python in setting.peers.items() if peers[name].measure == "peers"}
+    if not requested:
         known = ", ".join(sorted(name for name in peers if name != "robosuite" and peers[name].measure == "peers"))
         raise NotRunError(
-            f"no --peer was given. With one installed in /path: --peer NAME=/path/bin/python, of {known}."
+            "no `--peer` is given. For a peer installed in /path: --peer NAME=/path/bin/python with NAME one of "
+            f"{known}."
         )
-    figures: list[Metric] = []
+    metrics: list[Metric] = []
     failure: WorkloadError | None = None
-    for name, python in asked.items():
+    for name, python in requested.items():
         try:
-            figures += _compare_peer(setting, name, python)
+            metrics += _compare_peer(setting, name, python)
         except WorkloadError as error:
             setting.note(f"peers: {name} was not measured: {' '.join(str(error).split())}")
             failure = error
-    if failure is not None and not figures:
+    if failure is not None and not metrics:
         raise failure
-    return figures
+    return metrics
 
 
 def _compare_peer(setting: MeasureSettings, name: str, python: str) -> list[Metric]:
-    stock = peers[name].subject(image_size=_PEER_IMAGE_SIZE, cameras=2, python=python)
-    own = own_workload("task", f"`{TABLETOP}`", task_id=TABLETOP, image_size=_PEER_IMAGE_SIZE)
+    stock = peers[name].workload(image_size=IMAGE_SIZE, cameras=2, python=python)
+    own = own_workload("task", f"`{TABLETOP}`", task_id=TABLETOP, image_size=IMAGE_SIZE)
     with WorkloadTurns({"stock": stock, "ours": own}) as turns:
         setting.note_versions(turns.versions)
         taken = turns.take(setting.turns, seconds=setting.seconds, resets=1)
@@ -206,27 +201,22 @@ def _compare_peer(setting: MeasureSettings, name: str, python: str) -> list[Metr
     ]
 
 
-# ~ Environments that draw on a GPU, by number of processes.
-
-_GPU_IMAGE_SIZE = 224  # pixels, two cameras
-
-
 @measure("gpu-environments", "Environment steps/s by number of processes, EGL on the GPU")
 def gpu_environments(setting: MeasureSettings) -> list[Metric]:
-    """Return steps/s of all processes together, for 1, 2, 4, ... processes up to one a core."""
+    """Return steps/s of all processes together, for 1, 2, 4, ... processes up to the number of cores."""
     require_rendering_gpu(setting)
     most = usable_cores()
-    subjects = {
+    workloads = {
         str(number): own_workload(
             "task",
             f"process {number}",
             task_id=TABLETOP,
-            image_size=_GPU_IMAGE_SIZE,
+            image_size=IMAGE_SIZE,
             variables={**process_variables(most, number), "MUJOCO_GL": "egl"},
         )
         for number in range(most)
     }
-    with WorkloadTurns(subjects) as turns:
+    with WorkloadTurns(workloads) as turns:
         speeds = {
             count: [
                 sum(turn.steps_per_s for turn in turns.together(seconds=setting.seconds, first=count).values())
@@ -237,7 +227,7 @@ def gpu_environments(setting: MeasureSettings) -> list[Metric]:
     return [
         Metric(
             name=f"processes-{count}",
-            title=f"{count} process{'es' * (count > 1)}, two cameras of {_GPU_IMAGE_SIZE} px",
+            title=f"{count} process{'es' * (count > 1)}, two cameras of {IMAGE_SIZE} px",
             unit="steps/s",
             turns=tuple(of_one),
             kind="time",
@@ -247,25 +237,22 @@ def gpu_environments(setting: MeasureSettings) -> list[Metric]:
 
 
 def process_counts(most: int) -> list[int]:
-    """Return 1, 2, 4, ... and `most`."""
+    """Return 1, 2, 4, ... and `most`, without duplicates."""
     counts = [1]
     while 2 * counts[-1] < most:
         counts.append(2 * counts[-1])
     return [*counts, most] if most > 1 else counts
 
 
-# ~ Environments of ours beside a stock one: steps a second, and the ratios within the turns.
-
-
 def compare_speeds(
-    setting: MeasureSettings, stock: Workload, subjects: Mapping[str, Workload], aims: Mapping[str, Target]
+    setting: MeasureSettings, stock: Workload, workloads: Mapping[str, Workload], targets: Mapping[str, Target]
 ) -> list[Metric]:
-    """Return the speed of `stock` and of each of `subjects`, and how many times the stock's speed each has."""
-    with WorkloadTurns({"stock": stock, **subjects}) as turns:
+    """Return the steps/s of `stock` and of each of `workloads`, and the ratio of each to `stock`."""
+    with WorkloadTurns({"stock": stock, **workloads}) as turns:
         setting.note_versions(turns.versions)
         taken = turns.take(setting.turns, seconds=setting.seconds)
     speeds = {name: [turn.steps_per_s for turn in of_one] for name, of_one in taken.items()}
-    titles = {"stock": stock.title, **{name: subject.title for name, subject in subjects.items()}}
+    titles = {"stock": stock.title, **{name: workload.title for name, workload in workloads.items()}}
     absolute = [
         Metric(name=f"{name}-speed", title=titles[name], unit="steps/s", turns=tuple(values), kind="time")
         for name, values in speeds.items()
@@ -273,12 +260,12 @@ def compare_speeds(
     relative = [
         Metric(
             name=f"{name}-ratio",
-            title=f"{subject.title} against {stock.title}",
+            title=f"{workload.title} against {stock.title}",
             unit="x",
             turns=tuple(ratios(speeds[name], speeds["stock"])),
             kind="ratio",
-            aim=aims.get(name),
+            aim=targets.get(name),
         )
-        for name, subject in subjects.items()
+        for name, workload in workloads.items()
     ]
     return [*relative, *absolute]

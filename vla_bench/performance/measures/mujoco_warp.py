@@ -21,24 +21,23 @@ from vla_bench.performance.peers import peers
 from vla_bench.performance.record import Metric, format_number
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure
 from vla_bench.performance.workload_processes import Workload, WorkloadTurns
-from vla_bench.performance.workloads import TABLETOP, own_workload
+from vla_bench.performance.workloads import IMAGE_SIZE, TABLETOP, own_workload
 
 if TYPE_CHECKING:
     from vla_bench.envs.tabletop.simulation import TabletopSimulation
 
-
-# ~ MuJoCo Warp's batched worlds of a tabletop task, with our controller and its pictures, beside processes of ours.
-
 _NAME, _PACKAGE = "mujoco-warp", "mujoco_warp"
 _GPU_WORLDS, _CPU_WORLDS = (16, 256, 2048), (1, 2)  # worlds
-_WITHOUT_CAMERAS, _WITH_CAMERAS = "physics and control", "two cameras of 224 px"
+_WITHOUT_CAMERAS, _WITH_CAMERAS = "physics and control", f"two cameras of {IMAGE_SIZE} px"
 
 
 @measure(
-    "mujoco-warp", "MuJoCo Warp: worlds of a tabletop task in one batch, against processes of ours", in_quick=False
+    "mujoco-warp", "MuJoCo Warp: worlds of a tabletop task in one batch, against processes of vla_bench", in_quick=False
 )
 def mujoco_warp(setting: MeasureSettings) -> list[Metric]:
-    """Return control steps/s of all worlds together by their number, ours, and how many times ours the best has."""
+    """Return control steps/s by the number of worlds and of vla_bench's processes, and the ratio of the best to
+    them.
+    """
     python = _warp_python(setting)
     files = _write_snapshot_in_process(setting)
     agreement = setting.workspace / "agreement.json"
@@ -49,78 +48,82 @@ def mujoco_warp(setting: MeasureSettings) -> list[Metric]:
             first = count == counts[0] and what == _WITH_CAMERAS
             options = {**files, "worlds": count, "cameras": what == _WITH_CAMERAS, "agreement": str(agreement) * first}
             peer = peers[_NAME]
-            subject = Workload(f"MuJoCo Warp, {count} worlds, {what}", peer.module, options, python, peer.distributions)
-            of_one[count] = _worlds_speed(setting, subject)
+            workload = Workload(
+                f"MuJoCo Warp, {count} worlds, {what}", peer.module, options, python, peer.distributions
+            )
+            of_one[count] = _worlds_speed(setting, workload)
     setting.note(agreement_text(json.loads(agreement.read_text(encoding="utf-8"))))
     setting.note(
-        f"mujoco-warp: `{TABLETOP}`, our controller in Warp's kernels, random actions, no success checks, resets or "
-        f"copies to the host; on {gpu_name() or 'the processor, where Warp runs one thread and is not meant to be fast'}."
+        f"mujoco-warp: `{TABLETOP}`, vla_bench's controller as Warp kernels, random actions, no success checks, "
+        f"resets or copies to the host; on {gpu_name() or 'the CPU, where Warp runs one thread and is not optimized'}."
     )
     return [
-        figure for what, of_one in speeds.items() for figure in _warp_metrics(what, of_one, _own_speed(setting, what))
+        metric for what, of_one in speeds.items() for metric in _warp_metrics(what, of_one, _own_speed(setting, what))
     ]
 
 
 def agreement_text(found: Mapping[str, Any]) -> str:
-    """Return in words how Warp's world differs from MuJoCo's at the same moment."""
+    """Return a sentence on the differences between Warp and MuJoCo from the same simulation state."""
     states = "; ".join(
-        f"after {steps} physics steps joints {format_number(apart['arm_rad'])} rad, objects {format_number(apart['objects'])} (m or "
+        f"after {steps} physics steps joints {format_number(apart['arm_rad'])} rad, objects "
+        f"{format_number(apart['objects'])} (m or "
         f"of a quaternion) and {format_number(apart['objects_per_s'])} m/s or rad/s"
         for steps, apart in found["states"].items()
     )
     contacts = ", ".join(f"{pair} {ours} and {theirs}" for pair, (ours, theirs) in sorted(found["contacts"].items()))
-    pictures = ", ".join(f"{format_number(value)} dB" for value in found["pictures_db"])
+    images = ", ".join(f"{format_number(value)} dB" for value in found["images_db"])
     return (
-        f"mujoco-warp against MuJoCo, one moment: torques of the controller differ by {format_number(found['torque_nm'])} N m "
-        f"at most; {states}. Contacts that differ in number (MuJoCo, Warp): {contacts or 'none'}. Pictures against "
-        f"ours at quality `fast`: PSNR {pictures}."
+        "mujoco-warp against MuJoCo from one simulation state: torques of the controller differ by "
+        f"{format_number(found['torque_nm'])} N m "
+        f"at most; {states}. Pairs with different numbers of contacts (MuJoCo, Warp): {contacts or 'none'}. "
+        f"Images against quality `fast`: PSNR {images}."
     )
 
 
 def _warp_python(setting: MeasureSettings) -> str:
-    """Return the Python that has MuJoCo Warp; raise `NotRunError` where none is known."""
+    """Return the Python interpreter that has MuJoCo Warp; raise `NotRunError` where none is known."""
     if _NAME in setting.peers:
         return setting.peers[_NAME]
     if find_spec(_PACKAGE) is not None:
         return sys.executable
     raise NotRunError(
-        "mujoco_warp is not installed. In an environment of its own: pip install mujoco==3.9.0 mujoco-warp==3.9.0.1 "
-        f"warp-lang==1.13.0, then --peer {_NAME}=/path/bin/python."
+        "mujoco_warp is not installed. In a separate environment, run `pip install mujoco==3.9.0 mujoco-warp==3.9.0.1 "
+        f"warp-lang==1.13.0`, then pass --peer {_NAME}=/path/bin/python."
     )
 
 
 def _write_snapshot_in_process(setting: MeasureSettings) -> dict[str, str]:
-    """Write the model and a moment, in a process of its own: MuJoCo sets variables that later ones would inherit."""
+    """Write model and snapshot in a separate process, because the import of MuJoCo sets environment variables."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        model, moment = process.submit(write_snapshot, TABLETOP, setting.workspace).result()
-    return {"model": str(model), "moment": str(moment)}
+        model, snapshot = process.submit(write_snapshot, TABLETOP, setting.workspace).result()
+    return {"model": str(model), "snapshot": str(snapshot)}
 
 
-def _worlds_speed(setting: MeasureSettings, subject: Workload) -> list[float]:
+def _worlds_speed(setting: MeasureSettings, workload: Workload) -> list[float]:
     """Return control steps/s of all worlds together."""
-    with WorkloadTurns({"warp": subject}) as turns:
+    with WorkloadTurns({"warp": workload}) as turns:
         setting.note_versions(turns.versions)
         taken = turns.take(setting.turns, seconds=setting.seconds, warm_up=1)["warp"]
-    return [subject.options["worlds"] * turn.steps_per_s for turn in taken]
+    return [workload.options["worlds"] * turn.steps_per_s for turn in taken]
 
 
 def _own_speed(setting: MeasureSettings, what: str) -> list[float]:
-    """Return control steps/s of one process of ours on each core, together."""
+    """Return the total control steps/s of one vla_bench process per core."""
     part, cameras = ("whole", ("agentview", "wrist")) if what == _WITH_CAMERAS else ("simulate", ())
     count = usable_cores()
-    subjects = {
+    workloads = {
         str(index): own_workload(
             "task",
             f"process {index}",
             task_id=TABLETOP,
             part=part,
             cameras=cameras,
-            image_size=224,
+            image_size=IMAGE_SIZE,
             variables=process_variables(count, index),
         )
         for index in range(count)
     }
-    with WorkloadTurns(subjects) as turns:
+    with WorkloadTurns(workloads) as turns:
         together = [turns.together(seconds=setting.seconds) for _ in range(setting.turns)]
     return [sum(turn.steps_per_s for turn in one.values()) for one in together]
 
@@ -132,7 +135,7 @@ def _warp_metrics(what: str, speeds: Mapping[int, list[float]], own: list[float]
     return [
         Metric(
             name=f"{name}-ratio",
-            title=f"MuJoCo Warp, {most} worlds, against {usable_cores()} processes of ours: {what}",
+            title=f"MuJoCo Warp, {most} worlds, against {usable_cores()} processes of vla_bench: {what}",
             unit="x",
             kind="ratio",
             turns=ratios,
@@ -149,7 +152,7 @@ def _warp_metrics(what: str, speeds: Mapping[int, list[float]], own: list[float]
         ),
         Metric(
             name=f"{name}-ours",
-            title=f"{usable_cores()} processes of ours: {what}",
+            title=f"{usable_cores()} processes of vla_bench: {what}",
             unit="steps/s",
             kind="time",
             turns=tuple(own),
@@ -157,19 +160,14 @@ def _warp_metrics(what: str, speeds: Mapping[int, list[float]], own: list[float]
     ]
 
 
-# ~ A moment of a tabletop task of ours in files, for MuJoCo Warp in a Python of its own to go on from.
-# ~
-# ~ MuJoCo is imported once an environment is made, which chooses its OpenGL.
-
-IMAGE_SIZE = 224  # pixels
-_STEPS_BEFORE_SNAPSHOT = 30  # before the moment
-_CONTACT_HEADROOM = 4  # times the contacts and constraints of the moment
+_STEPS_BEFORE_SNAPSHOT = 30  # control steps
+_CONTACT_HEADROOM = 4  # times the contacts and constraints of the snapshot
 
 
 def write_snapshot(task_id: str, folder: Path) -> tuple[Path, Path]:
-    """Write the model (.mjb) and a moment (.npz) after some random actions into `folder` and return their paths."""
+    """Write a model (.mjb) and a snapshot (.npz) after random actions into `folder` and return their paths."""
     env = make(task_id, image_size=IMAGE_SIZE)
-    import mujoco
+    import mujoco  # after `make`, which chooses the OpenGL backend
 
     from vla_bench.envs.tabletop.simulation import TabletopSimulation
 
@@ -179,11 +177,11 @@ def write_snapshot(task_id: str, folder: Path) -> tuple[Path, Path]:
         env.step(generator.uniform(-0.3, 0.3, env.action_dim).astype(np.float32))
     simulation = env.simulation
     assert isinstance(simulation, TabletopSimulation)
-    model, moment = folder / "model.mjb", folder / "moment.npz"
+    model, snapshot = folder / "model.mjb", folder / "snapshot.npz"
     mujoco.mj_saveModel(simulation.models()[0], str(model), None)
-    np.savez(moment, **_snapshot(simulation, generator))
+    np.savez(snapshot, **_snapshot(simulation, generator))
     env.close()
-    return model, moment
+    return model, snapshot
 
 
 def _snapshot(simulation: "TabletopSimulation", generator: np.random.Generator) -> dict[str, Any]:
@@ -195,12 +193,12 @@ def _snapshot(simulation: "TabletopSimulation", generator: np.random.Generator) 
     model, data, controller = simulation.models()[0], simulation.data, simulation._controller
     state = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION))
     mujoco.mj_getState(model, data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-    pictures = simulation.images()
+    images = simulation.images()
     controller.set_goal(generator.uniform(-0.3, 0.3, 6))
     controller.apply()
     arm = controller.arm
-    drawn = [model.camera(number).name for number in range(model.ncam)]
-    cameras = sorted(simulation._cameras.items(), key=lambda pair: drawn.index(pair[1]))
+    names = [model.camera(number).name for number in range(model.ncam)]
+    cameras = sorted(simulation._cameras.items(), key=lambda pair: names.index(pair[1]))
     return {
         "mujoco": mujoco.__version__,
         "state": state,
@@ -221,9 +219,9 @@ def _snapshot(simulation: "TabletopSimulation", generator: np.random.Generator) 
         "most_rad": MAX_DELTA_ROTATION_RAD,
         "image_size": IMAGE_SIZE,
         "group": VISUAL_GROUP,
-        "cameras": _is_rendered(drawn, [camera for _, camera in cameras]),
+        "cameras": _is_rendered(names, [camera for _, camera in cameras]),
         "camera_names": [name for name, _ in cameras],
-        "pictures": np.stack([pictures[name] for name, _ in cameras]),
+        "images": np.stack([images[name] for name, _ in cameras]),
     }
 
 

@@ -18,15 +18,15 @@ from vla_bench.performance.workload_processes import Workload
 
 @dataclass(frozen=True)
 class Peer:
-    """A benchmark of others."""
+    """An unmodified benchmark of another project."""
 
     title: str
     distributions: tuple[str, ...]
     module: Path
-    measure: str = "peers"  # that takes it
+    measure: str = "peers"  # name of its measure
 
-    def subject(self, *, image_size: int, cameras: int, python: str = sys.executable) -> Workload:
-        """Return the peer at work in `python`."""
+    def workload(self, *, image_size: int, cameras: int, python: str = sys.executable) -> Workload:
+        """Return the workload of the peer, run by the interpreter `python`."""
         options = {"image_size": image_size, "cameras": cameras}
         return Workload(f"stock {self.title}", self.module, options, python, self.distributions)
 

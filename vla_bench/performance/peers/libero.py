@@ -12,8 +12,8 @@ _CAMERAS = ("agentview", "robot0_eye_in_hand", "frontview", "birdview")
 
 
 def make(options: dict[str, Any]) -> Any:
-    """Return the environment at work; a reset compiles the model anew, as in LIBERO's own evaluation."""
-    builtins.input = lambda *question: "n"  # asked at the first import
+    """Return the workload; a reset compiles the model again, as in LIBERO's own evaluation."""
+    builtins.input = lambda *question: "n"  # LIBERO asks a question at its first import
     import numpy as np
     from libero.libero import benchmark, get_libero_path  # type: ignore[import-not-found]
     from libero.libero.envs import OffScreenRenderEnv  # type: ignore[import-not-found]

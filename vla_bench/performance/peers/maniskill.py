@@ -9,7 +9,7 @@ DISTRIBUTIONS = ("mani_skill", "sapien", "gymnasium")
 
 
 def make(options: dict[str, Any]) -> Any:
-    """Return the environment at work: at most two cameras, its own and the hand's."""
+    """Return the workload with at most two cameras: the default one and the wrist camera."""
     import gymnasium
     import mani_skill.envs  # type: ignore[import-not-found]  # noqa: F401  # registers the environments
     import numpy as np

@@ -10,7 +10,7 @@ _CAMERAS = ("agentview", "robot0_eye_in_hand", "frontview", "birdview")
 
 
 def make(options: dict[str, Any]) -> Any:
-    """Return the environment at work; a reset compiles the model anew, which is robosuite's default."""
+    """Return the workload; a reset compiles the model again, which is robosuite's default."""
     import numpy as np
     import robosuite
 

@@ -10,28 +10,24 @@ from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.envs.environment import make as make_environment
 from vla_bench.tasks import get_task, task_ids
 
-# ~ A task of ours under random actions, or a part of its control step.
-# ~
-# ~ Options: `task_id`, `part`, and the keyword arguments of `vla_bench.make`. The generator is that of the peers.
-
-_MAX_ACTION = 0.3  # of every number of a random action
-_EPISODE_STEPS = 200  # where only the engine is stepped
+_MAX_ACTION = 0.3  # absolute limit of random actions, as for the peers
+_EPISODE_STEPS = 200  # control steps per episode where only the engine is stepped
 
 
 class FullStep:
-    """Whole control steps, with the observation."""
+    """Complete control steps under random actions, with the observation."""
 
     def __init__(self, env: VlaBenchEnv) -> None:
         self.env, self._seed = env, 0
         self._generator = np.random.default_rng(0)
 
     def step(self) -> bool:
-        """Take one control step and look."""
+        """Run one control step with its observation."""
         _, _, terminated, truncated, _ = self.env.step(self.action())
         return terminated or truncated
 
     def reset(self) -> None:
-        """Begin the next episode; this looks, too."""
+        """Begin the next episode, with its observation."""
         self._seed += 1
         self.env.reset(seed=self._seed)
 
@@ -41,37 +37,37 @@ class FullStep:
 
 
 class StepWithoutObservation(FullStep):
-    """Control steps without the observation: physics, control, success, progress, info."""
+    """Control steps without the observation: physics, control, success, progress and info."""
 
     def step(self) -> bool:
-        """Take one control step."""
+        """Run one control step."""
         _, terminated, truncated, _ = self.env.advance(self.action())
         return terminated or truncated
 
 
 class SimulationStep(FullStep):
-    """Physics and control alone, in episodes of a fixed length: the engine knows no end."""
+    """Physics and control only, in episodes of a fixed length, because the engine does not end episodes."""
 
     _taken = 0
 
     def step(self) -> bool:
-        """Take one control step of the engine."""
+        """Run one control step of the engine."""
         self.env.simulation.step(self.action())
         self._taken += 1
         return self._taken % _EPISODE_STEPS == 0
 
 
 class ObservationOnly(FullStep):
-    """The observation alone, of the state after the reset."""
+    """The observation only, of the state after the reset."""
 
     def step(self) -> bool:
-        """Look."""
+        """Compute the observation."""
         self.env.observe()
         return False
 
 
 class RenderOnly(FullStep):
-    """The images alone."""
+    """The images only."""
 
     def step(self) -> bool:
         """Render every camera."""
@@ -84,28 +80,29 @@ _PARTS: Mapping[str, Callable[[VlaBenchEnv], FullStep]] = {
     "advance": StepWithoutObservation,
     "simulate": SimulationStep,
     "observe": ObservationOnly,
-    "draw": RenderOnly,
+    "render": RenderOnly,
 }
 
 
 def make_task(options: dict[str, Any]) -> FullStep:
-    """Return the task, or the `part` of it, at work."""
+    """Return the workload of a task or of the `part` of its control step.
+
+    Options: `task_id`, `part`, and the keyword arguments of `vla_bench.make`.
+    """
     options = dict(options)
     part = options.pop("part", "whole")
     options["cameras"] = tuple(options.get("cameras", ("agentview", "wrist")))
     return _PARTS[part](make_environment(**options))
 
 
-# ~ Whole episodes in which nobody moves, resets included, in several environments in turn: a worker without a
-# ~ scheduler.
-# ~
-# ~ Options: `rows`, and the keyword arguments of `vla_bench.make`.
-
-_GRIPPER_OPEN = -1.0  # gripper
+_GRIPPER_OPEN = -1.0
 
 
 class EpisodesWorkload:
-    """One step of one environment after the other; a reset is a part of the step that ended the episode."""
+    """Complete episodes without motion in several environments: the work of an evaluation worker without its scheduler.
+
+    Each step advances the next environment; a reset is part of the step that ended its episode.
+    """
 
     def __init__(self, rows: int, options: dict[str, Any]) -> None:
         self._envs = [make_environment(**options) for _ in range(rows)]
@@ -133,25 +130,23 @@ class EpisodesWorkload:
 
 
 def make_episodes(options: dict[str, Any]) -> EpisodesWorkload:
-    """Return `rows` environments at work."""
+    """Return the workload of `rows` environments; the other options are the arguments of `vla_bench.make`."""
     options = dict(options)
     return EpisodesWorkload(options.pop("rows"), options)
 
-
-# ~ One tabletop task after the other in one process, as a worker that goes through suites meets them.
 
 _STEPS_PER_TASK = 20  # control steps of each task
 
 
 class TaskSequence:
-    """Makes the next task, begins an episode with its images, takes some steps and closes it."""
+    """A workload whose step creates the next tabletop task, resets it with images, steps it and closes it."""
 
     def __init__(self) -> None:
         self._ids = [task_id for task_id in task_ids() if get_task(task_id).engine == "tabletop"]
         self._next = 0
 
     def step(self) -> bool:
-        """Go through the next task."""
+        """Create, step and close the next task."""
         env = make_environment(self._ids[self._next % len(self._ids)])
         self._next += 1
         env.reset(seed=0)
@@ -161,9 +156,9 @@ class TaskSequence:
         return False
 
     def reset(self) -> None:
-        """Nothing to begin."""
+        """Do nothing: each step creates its own environment."""
 
 
 def make_task_sequence(options: dict[str, Any]) -> TaskSequence:
-    """Return the tasks, none of them made yet."""
+    """Return the workload; it has no options."""
     return TaskSequence()

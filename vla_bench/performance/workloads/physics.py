@@ -11,13 +11,13 @@ from vla_bench.envs.environment import make as make_environment
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _RECORDED_STEPS = 200  # control steps
-_MAX_ACTION = 0.3  # of every number of a random action
+_MAX_ACTION = 0.3  # absolute limit of random actions
 
 
 class PhysicsWorkload:
-    """The physics steps of one control step, in one call of MuJoCo, with the torques that the controller ended with.
+    """The physics steps of one control step in one MuJoCo call, with the last torques of the controller.
 
-    Restoring the recorded state is in the time: some microseconds.
+    The time includes restoring the recorded state, which takes a few microseconds.
     """
 
     def __init__(self, task_id: str) -> None:
@@ -42,7 +42,7 @@ class PhysicsWorkload:
         self._next = 0
 
     def step(self) -> bool:
-        """Step through the next recorded control step."""
+        """Simulate the next recorded control step."""
         mujoco.mj_setState(self._model, self._data, self._states[self._next], _STATE)
         self._data.ctrl[:] = self._torques[self._next]
         mujoco.mj_step(self._model, self._data, self._substeps)
@@ -50,10 +50,10 @@ class PhysicsWorkload:
         return False
 
     def reset(self) -> None:
-        """Begin at the first recorded step."""
+        """Return to the first recorded step."""
         self._next = 0
 
 
 def make_physics(options: dict[str, Any]) -> PhysicsWorkload:
-    """Return `mj_step` of the model of `task_id`."""
+    """Return the workload of `mj_step` on the model of the option `task_id`."""
     return PhysicsWorkload(options["task_id"])

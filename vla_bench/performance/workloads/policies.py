@@ -9,37 +9,38 @@ from vla_bench.envs.environment import make as make_environment
 from vla_bench.models.openvla.config import ARCHITECTURES
 from vla_bench.models.openvla.initialization import random_network
 from vla_bench.models.openvla.network import OpenVLA
-from vla_bench.performance.workloads import TABLETOP
+from vla_bench.performance.workloads import IMAGE_SIZE, TABLETOP
 from vla_bench.policies import EnvironmentConventions, Policy, load_policy
-
-# ~ A policy that acts on a batch of real observations. Options: `policy`, `batch`, `threads`, `task_id`.
 
 
 class PolicyWorkload:
-    """One call of `act` a step, always on the same rows."""
+    """A workload whose step is one call of `act` on the same observations."""
 
     def __init__(self, policy: Policy, observations: list[Observation]) -> None:
         self._policy, self._observations = policy, observations
         self._rows = list(range(len(observations)))
 
     def step(self) -> bool:
-        """Ask for the next actions of all rows."""
+        """Compute the next actions of all observations."""
         self._policy.act(self._observations, rows=self._rows)
         return False
 
     def reset(self) -> None:
-        """Begin new episodes in all rows."""
+        """Begin new episodes in all slots."""
         instructions = [observation["instruction"] for observation in self._observations]
         self._policy.reset(instructions, rows=self._rows, seeds=self._rows)
 
 
 def make_policy(options: dict[str, Any]) -> PolicyWorkload:
-    """Return the policy at work on `batch` scenes of one task."""
+    """Return the workload of a policy; options: `policy`, `batch` (scenes of one task), `threads`, `task_id`."""
     torch.set_num_threads(options["threads"])
     policy = load_policy(options["policy"])
     needs = policy.requirements
     env = make_environment(
-        options.get("task_id", TABLETOP), image_size=needs.image_size or 224, cameras=needs.cameras, depth=needs.depth
+        options.get("task_id", TABLETOP),
+        image_size=needs.image_size or IMAGE_SIZE,
+        cameras=needs.cameras,
+        depth=needs.depth,
     )
     policy.connect(
         EnvironmentConventions(
@@ -53,15 +54,11 @@ def make_policy(options: dict[str, Any]) -> PolicyWorkload:
     return PolicyWorkload(policy, [env.reset(seed=row)[0] for row in range(options["batch"])])
 
 
-# ~ An OpenVLA network of some size with random weights: one prediction of `batch` rows a step.
-# ~
-# ~ Options: `network`, a name of `vla_bench.models.openvla.config.ARCHITECTURES`; `device`; `dtype`; `batch`.
-
-_PROMPT_TOKENS = 24  # where the prompt has no fixed length
+_PROMPT_TOKENS = 24  # for prompts without fixed length
 
 
 class NetworkWorkload:
-    """Prepared tensors in, logits of actions out."""
+    """A randomly initialized OpenVLA network: each step predicts action logits for prepared tensors."""
 
     def __init__(self, network: OpenVLA, device: str, batch: int) -> None:
         config = network.config
@@ -75,18 +72,18 @@ class NetworkWorkload:
 
     @torch.inference_mode()
     def step(self) -> bool:
-        """Predict, and wait for the device."""
+        """Predict one batch and wait for the device."""
         proprioception = self._proprioception if self._proprioception.shape[1] else None
         self._network.action_logits(self._ids, torch.ones_like(self._ids), self._pixels, proprioception)
         self._wait()
         return False
 
     def reset(self) -> None:
-        """Nothing to begin."""
+        """Do nothing: a prediction has no state."""
 
 
 def make_network(options: dict[str, Any]) -> NetworkWorkload:
-    """Return the network at work."""
+    """Return the workload of a network; options: `network`, `device`, `dtype`, `batch`."""
     device = options["device"]
     network = random_network(ARCHITECTURES[options["network"]](), device, getattr(torch, options["dtype"]))
     return NetworkWorkload(network, device, options["batch"])

@@ -1,4 +1,4 @@
-"""Records as the benchmark leaves them, with made-up figures."""
+"""Benchmark records with invented values, for tests."""
 
 from vla_bench.performance.hardware import Machine
 from vla_bench.performance.record import (
@@ -18,19 +18,19 @@ XEON = Machine(cpu="Xeon", cores=2, architecture="x86_64", memory_gb=24.0)
 EPYC = Machine(cpu="EPYC", cores=2, architecture="x86_64", memory_gb=24.0)
 
 
-def figure(
+def metric(
     name: str, *turns: float, kind: MetricKind = "ratio", better: str = "higher", aim: Target | None = None
 ) -> Metric:
-    """Return a figure named and titled `name`."""
+    """Return a metric with `name` as name and title."""
     return Metric.model_validate(
         {"name": name, "title": name, "unit": "x", "turns": turns, "kind": kind, "better": better, "aim": aim}
     )
 
 
-def record(*figures: Metric, machine: Machine = XEON, not_run: str = "", failed: bool = False) -> BenchmarkRecord:
-    """Return a record of one measure, `speed`."""
+def record(*metrics: Metric, machine: Machine = XEON, not_run: str = "", failed: bool = False) -> BenchmarkRecord:
+    """Return a record of the single measure `speed`."""
     outcome = MeasureResult(
-        measure="speed", title="Speed", figures=figures, not_run=not_run, failed=failed, notes=("speed: a note.",)
+        measure="speed", title="Speed", figures=metrics, not_run=not_run, failed=failed, notes=("speed: a note.",)
     )
     return BenchmarkRecord(
         date="2026-11-25",
@@ -51,7 +51,7 @@ PROFILE = StepProfile(
         ProfilePart(name="render", milliseconds=3.0, low=2.9, high=3.2),
     ),
 )
-GROWTH = ScalingCurve(
+SCALING = ScalingCurve(
     name="episodes",
     title="Episodes in one run",
     size="episodes",

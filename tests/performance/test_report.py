@@ -1,20 +1,20 @@
-"""The page and the record of a run, from made-up figures."""
+"""Report and record of a benchmark run."""
 
 from pathlib import Path
 
 import matplotlib.image
 import pytest
 
-from tests.performance.made_up_records import GROWTH, PROFILE, figure, record
+from tests.performance.example_records import PROFILE, SCALING, metric, record
 from vla_bench.performance.record import RecordError, Target, format_number, read_record
 from vla_bench.performance.report import report_page, save_scaling_plots, write_report
 
 
-def test_the_page_says_which_aims_are_met_and_how_it_was_measured() -> None:
+def test_report_lists_targets_and_method() -> None:
     text = report_page(
         record(
-            figure("fast enough", 16.0, 15.0, 17.0, aim=Target(bound=15.0)),
-            figure("too slow", 2.0, aim=Target(bound=4.0)),
+            metric("fast enough", 16.0, 15.0, 17.0, aim=Target(bound=15.0)),
+            metric("too slow", 2.0, aim=Target(bound=4.0)),
         )
     )
     assert "| fast enough | at least 15 | 16 x | 15 to 17 | yes |" in text
@@ -24,29 +24,32 @@ def test_the_page_says_which_aims_are_met_and_how_it_was_measured() -> None:
     assert "- speed: a note." in text
 
 
-def test_what_was_not_run_says_why() -> None:
+def test_report_gives_the_reason_of_missing_measures() -> None:
     assert "- Speed (`speed`): no GPU." in report_page(record(not_run="no GPU."))
 
 
-def test_profile_and_growth_have_their_tables() -> None:
-    text = report_page(record(figure("ratio", 1.0)).model_copy(update={"profiles": (PROFILE,), "growths": (GROWTH,)}))
+def test_report_has_tables_of_profiles_and_scaling() -> None:
+    text = report_page(record(metric("ratio", 1.0)).model_copy(update={"profiles": (PROFILE,), "growths": (SCALING,)}))
     assert "| physics | 1.00 | 0.90 to 1.20 | 25% |" in text
-    assert "| together | 4.00 |  | 100% |" in text
+    assert "| total | 4.00 |  | 100% |" in text
     assert "1.00 [0.98, 1.02]" in text
     assert "![Episodes in one run](performance/episodes.png)" in text
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    written = record(figure("ratio", 1.5, 2.0)).model_copy(update={"profiles": (PROFILE,), "growths": (GROWTH,)})
+def test_record_round_trip(tmp_path: Path) -> None:
+    written = record(metric("ratio", 1.5, 2.0)).model_copy(update={"profiles": (PROFILE,), "growths": (SCALING,)})
     assert read_record(written.write(tmp_path)) == written
     assert write_report(written, tmp_path).read_text(encoding="utf-8") == report_page(written)
 
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [("{", "field `(whole file)`: Invalid JSON"), ('{"date": "today"}', "field `command`: Field required")],
+    [
+        ("{", "field `(whole file)` is invalid: Invalid JSON"),
+        ('{"date": "today"}', "field `command` is invalid: Field required"),
+    ],
 )
-def test_a_broken_record_names_the_field(content: str, text: str, tmp_path: Path) -> None:
+def test_invalid_record_names_the_field(content: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "performance.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(RecordError) as raised:
@@ -55,8 +58,8 @@ def test_a_broken_record_names_the_field(content: str, text: str, tmp_path: Path
     assert text in str(raised.value)
 
 
-def test_a_growth_is_drawn(tmp_path: Path) -> None:
-    (path,) = save_scaling_plots([GROWTH], tmp_path)
+def test_scaling_curve_is_plotted(tmp_path: Path) -> None:
+    (path,) = save_scaling_plots([SCALING], tmp_path)
     assert path == tmp_path / "performance" / "episodes.png"
     assert matplotlib.image.imread(path).std() > 0.05
     assert path.stat().st_size < 60_000
@@ -66,5 +69,5 @@ def test_a_growth_is_drawn(tmp_path: Path) -> None:
     ("value", "text"),
     [(1234.5, "1,234"), (99.96, "100.0"), (15.04, "15.0"), (1.234, "1.23"), (0.0123, "0.0123"), (0, "0"), (20.0, "20")],
 )
-def test_numbers_have_three_digits(value: float, text: str) -> None:
+def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
     assert format_number(value) == text
