@@ -52,7 +52,7 @@ class Content:
 
 
 def content(index: int = 0, instruction: str = "reach for the cube", steps: int = 12) -> Content:
-    """Return an episode whose pictures differ in all four corners and from step to step."""
+    """Return an episode whose images differ in all four corners and from step to step."""
     draw = np.random.default_rng([7, index])
     half_angle = draw.uniform(0.1, np.pi - 0.1, steps)  # beyond pi / 2 the quaternion's w is negative
     axis = draw.normal(size=(steps, 3))
@@ -62,7 +62,7 @@ def content(index: int = 0, instruction: str = "reach for the cube", steps: int 
     actions[:, 6] = np.where(np.arange(steps) < steps // 2, -1, 1)
     return Content(
         instruction=instruction,
-        images={name: _pictures(steps, index, shade) for name, shade in zip(CAMERAS, (40, 90), strict=True)},
+        images={name: _images(steps, index, shade) for name, shade in zip(CAMERAS, (40, 90), strict=True)},
         position=draw.normal(size=(steps, 3)).astype(np.float32),
         hand_quat_xyzw=quat,
         hand_axis_angle=(axis * 2 * half_angle[:, None]).astype(np.float32),
@@ -120,7 +120,7 @@ def write_robomimic(folder: Path, episodes: Sequence[Content], **changes: Any) -
 
 
 def write_libero(folder: Path, episodes: Sequence[Content]) -> Path:
-    """Write as LIBERO's `create_dataset.py` does: pictures from the bottom row up."""
+    """Write as LIBERO's `create_dataset.py` does: images from the bottom row up."""
     path = folder / "reach_demo.hdf5"
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
@@ -192,11 +192,11 @@ def write_lerobot(folder: Path, episodes: Sequence[Content], *, video: bool = Fa
         about.append(entry)
         start += steps
     for key, camera in zip(keys, CAMERAS, strict=True):
-        pictures = np.concatenate([one.images[camera] for one in episodes])
+        images = np.concatenate([one.images[camera] for one in episodes])
         if video:
-            _encode(root / f"videos/{key}/chunk-000/file-000.mp4", pictures)
+            _encode(root / f"videos/{key}/chunk-000/file-000.mp4", images)
         else:
-            rows[key] = [{"bytes": _png(picture), "path": None} for picture in pictures]
+            rows[key] = [{"bytes": _png(image), "path": None} for image in images]
     parquet.write_table(arrow.Table.from_pylist(about), root / "meta/episodes/chunk-000/file-000.parquet")
     parquet.write_table(arrow.Table.from_pydict(rows), root / "data/chunk-000/file-000.parquet")
     return root
@@ -219,7 +219,7 @@ def _grip_site_axis_angle(hand_quat_xyzw: NDArray[np.float64]) -> NDArray[np.flo
     return quat_wxyz_to_axis_angle(quat_wxyz)
 
 
-def _pictures(steps: int, index: int, shade: int) -> NDArray[np.uint8]:
+def _images(steps: int, index: int, shade: int) -> NDArray[np.uint8]:
     rows, columns = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1)
     time = np.arange(steps)[:, None, None] * (120 / steps) + 7 * index
     red = shade + 60 * rows + time
@@ -236,8 +236,8 @@ def _write_common(group: Any, one: Content, rewards: Any) -> None:
     group.create_dataset("states", data=np.zeros((len(one.actions), 9)))
 
 
-def _encode(path: Path, pictures: NDArray[np.uint8]) -> None:
-    """Encode as LeRobot does by default in all but the codec (H.264 here): a key frame every other frame, yuv420p."""
+def _encode(path: Path, images: NDArray[np.uint8]) -> None:
+    """Encode like LeRobot except for the codec (H.264 here): every second frame is a key frame, yuv420p."""
     import av
 
     path.parent.mkdir(parents=True)
@@ -245,14 +245,14 @@ def _encode(path: Path, pictures: NDArray[np.uint8]) -> None:
         stream = container.add_stream("libx264", rate=HZ, options={"g": "2", "crf": "10"})
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
         stream.time_base = Fraction(1, HZ)
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 
 
-def _png(picture: NDArray[np.uint8]) -> bytes:
+def _png(image: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="png")
+    Image.fromarray(image).save(buffer, format="png")
     return buffer.getvalue()

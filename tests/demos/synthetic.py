@@ -1,4 +1,4 @@
-"""Small made-up demonstrations: real arrays in the real classes, without a simulator."""
+"""Small synthetic demonstrations, made without a simulator."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def header(*, depth: bool = False) -> FileHeader:
 def demonstration(
     index: int = 0, *, task: str = "reach", steps: int = 11, success: bool = True, depth: bool = False
 ) -> Demonstration:
-    """Return a demonstration whose every array follows from its identity."""
+    """Return a demonstration whose arrays are determined by its identity."""
     identity = EpisodeIdentity("made_up", task, index)
     draw = identity.generator("test")
     actions = draw.uniform(-1, 1, (steps, 7)).astype(np.float32)

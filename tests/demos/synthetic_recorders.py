@@ -1,6 +1,6 @@
-"""Recorders without a simulator, for what happens around an episode: failures, deaths, interruptions.
+"""Recorders without a simulator, for failures, worker deaths and interruptions.
 
-They stand in a module of their own because worker processes import them.
+They are in a module of their own because worker processes import them.
 """
 
 import os
@@ -20,7 +20,7 @@ FAILING = {1, 4}
 
 
 class Recorder:
-    """Fail at the indices in `FAILING`."""
+    """Recorder of synthetic demonstrations that fails at the indices in `FAILING`."""
 
     def __init__(self, options: CollectOptions) -> None:
         self.options = options
@@ -37,22 +37,22 @@ class Recorder:
 
 
 class SlowRecorder(Recorder):
-    """Take a while, longer for even indices, so that two workers finish out of order."""
+    """Recorder that is slow, and slower for even indices, so that two workers finish out of order."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         time.sleep(0.15 if identity.index % 2 else 0.25)
         return super().__call__(identity)
 
 
-class HopelessRecorder(Recorder):
-    """Never succeed."""
+class UnsuccessfulRecorder(Recorder):
+    """Recorder that never succeeds."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         return replace(super().__call__(identity), success=False)
 
 
 class BrokenRecorder(Recorder):
-    """Have a programming error at the third episode."""
+    """Recorder with a programming error in the third episode."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         if identity.index == 2:
@@ -60,15 +60,15 @@ class BrokenRecorder(Recorder):
         return super().__call__(identity)
 
 
-class BlindRecorder(Recorder):
-    """Be on a machine without off-screen rendering."""
+class NoRenderingRecorder(Recorder):
+    """Recorder on a machine without off-screen rendering."""
 
     def __init__(self, options: CollectOptions) -> None:
         raise RenderingError("no EGL device")
 
 
 class DyingRecorder(Recorder):
-    """Be killed once, in the third episode."""
+    """Recorder whose process is killed once, in the third episode."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         mark = Path(f"{self.options.output}.died")
@@ -79,7 +79,7 @@ class DyingRecorder(Recorder):
 
 
 class DeadlyRecorder(Recorder):
-    """Be killed whenever the third episode comes up."""
+    """Recorder whose process is killed in every attempt at the third episode."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         if identity.index == 2:
@@ -87,8 +87,8 @@ class DeadlyRecorder(Recorder):
         return super().__call__(identity)
 
 
-class CrampedRecorder(Recorder):
-    """Have a disk that is full after a few kilobytes."""
+class FullDiskRecorder(Recorder):
+    """Recorder with a disk that is full after a few kilobytes."""
 
     def __init__(self, options: CollectOptions) -> None:
         import resource
@@ -97,8 +97,8 @@ class CrampedRecorder(Recorder):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
-class CrampedRenderFactory(RenderFactory):
-    """Have a disk that is full after a few kilobytes."""
+class FullDiskRenderFactory(RenderFactory):
+    """Rendering worker with a disk that is full after a few kilobytes."""
 
     def __call__(self) -> Callable[[str], str]:
         import resource

@@ -1,4 +1,4 @@
-"""Collecting, with made-up recorders where the subject is what happens around an episode."""
+"""Collection with synthetic recorders: order, resumption, failures and worker deaths."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def options(tmp_path: Path) -> CollectOptions:
 
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Starting processes is what takes time, so tests that only look at a finished output share one."""
+    """Return a finished output that tests share, since starting worker processes is slow."""
     output = tmp_path_factory.mktemp("made_once") / "demos.hdf5"
     collect(CollectOptions(("robosuite",), output, TASKS, episodes=4, image_size=24), recorder=recorders.Recorder)
     return output
@@ -49,7 +49,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(options: CollectOptions, made_once: Path) -> CollectOptions:
-    """Options whose output is there already."""
+    """Return options whose output exists already."""
     shutil.copy2(made_once, options.output)
     return options
 
@@ -79,7 +79,7 @@ def test_any_number_of_workers_makes_the_same_file(options: CollectOptions, made
     assert contents(options.output) == contents(made_once)
 
 
-def test_failures_are_kept_in_their_place_on_request(options: CollectOptions) -> None:
+def test_failures_are_stored_in_order_on_request(options: CollectOptions) -> None:
     collect(replace(options, keep_failures=True), recorder=recorders.Recorder)
     assert [row[1:3] for row in contents(options.output)[:6]] == [(i, i not in recorders.FAILING) for i in range(6)]
     with DemonstrationFile(options.output) as file:
@@ -96,9 +96,9 @@ def test_progress_is_reported(options: CollectOptions) -> None:
     assert seen[-2].per_minute > 0
 
 
-def test_a_finished_output_is_left_alone(finished: CollectOptions) -> None:
+def test_a_finished_output_is_not_changed(finished: CollectOptions) -> None:
     written = finished.output.stat().st_mtime_ns
-    report = collect(finished, recorder=recorders.BrokenRecorder)  # which would fail, were it asked
+    report = collect(finished, recorder=recorders.BrokenRecorder)  # it would fail if it were called
     assert report.resumed == 8
     assert finished.output.stat().st_mtime_ns == written
 
@@ -110,13 +110,13 @@ def test_more_episodes_extend_a_finished_output(options: CollectOptions, made_on
     assert contents(options.output) == contents(made_once)
 
 
-def test_fewer_episodes_than_there_are_is_refused(finished: CollectOptions) -> None:
+def test_fewer_episodes_than_stored_are_refused(finished: CollectOptions) -> None:
     with pytest.raises(CollectOptionsError, match="already holds 4 episodes of each task, more than the 2 asked for"):
         collect(replace(finished, episodes=2), recorder=recorders.Recorder)
 
 
 def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
-    """Begin collecting slowly."""
+    """Start a slow collection in another process."""
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
         "from tests.demos.synthetic_recorders import SlowRecorder\n"
@@ -135,12 +135,12 @@ def in_another_process(options: CollectOptions) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background processes ignore it
     )
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
-def test_after_a_kill_the_same_command_goes_on(options: CollectOptions, made_once: Path, blow: signal.Signals) -> None:
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
+def test_the_same_command_resumes_after_a_kill(options: CollectOptions, made_once: Path, sent: signal.Signals) -> None:
     process = in_another_process(options)
     assert process.stdout is not None
     for line in process.stdout:
@@ -148,9 +148,9 @@ def test_after_a_kill_the_same_command_goes_on(options: CollectOptions, made_onc
             break
     with pytest.raises(OutputInUseError, match=f"in use by another run \\(process {process.pid}\\)"):
         collect(options, recorder=recorders.Recorder)
-    process.send_signal(blow)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=120)
-    if blow == signal.SIGINT:
+    if sent == signal.SIGINT:
         assert "finished demonstrations are stored" in errors
         assert "run the same command again to resume" in errors
     assert not options.output.exists()
@@ -177,21 +177,21 @@ def test_another_configuration_is_refused(finished: CollectOptions, change: dict
     assert finished.output.read_bytes() == before
 
 
-def test_another_configuration_than_the_parts_is_refused(options: CollectOptions) -> None:
+def test_parts_of_another_configuration_are_refused(options: CollectOptions) -> None:
     with pytest.raises(CollectError):
         collect(options, recorder=recorders.BrokenRecorder)
     with pytest.raises(OutputMismatchError, match=r"demos.hdf5.parts was made .* seed 0, not 1"):
         collect(replace(options, seed=1), recorder=recorders.Recorder)
 
 
-def test_output_that_is_something_else_is_not_overwritten(options: CollectOptions) -> None:
+def test_another_file_at_the_output_is_not_overwritten(options: CollectOptions) -> None:
     options.output.write_text("my thesis")
     with pytest.raises(DemonstrationFileError, match="not an HDF5 file"):
         collect(options, recorder=recorders.Recorder)
     assert options.output.read_text() == "my thesis"
 
 
-def test_output_from_elsewhere_is_not_continued(options: CollectOptions) -> None:
+def test_output_of_another_origin_is_not_extended(options: CollectOptions) -> None:
     made = recorders.Recorder(options)
     write_demonstrations(options.output, made.header(), [recorders.demonstration(0)])
     with pytest.raises(OutputMismatchError, match="it was not collected from experts"):
@@ -203,7 +203,7 @@ def test_output_in_use_is_refused(options: CollectOptions) -> None:
         collect(options, recorder=recorders.Recorder)
 
 
-def test_damaged_part_is_made_again(options: CollectOptions) -> None:
+def test_damaged_part_is_recorded_again(options: CollectOptions) -> None:
     with pytest.raises(CollectError):
         collect(options, recorder=recorders.BrokenRecorder)
     parts = Path(f"{options.output}.parts")
@@ -213,7 +213,7 @@ def test_damaged_part_is_made_again(options: CollectOptions) -> None:
     assert indices(options.output)[:4] == [("lift", index) for index in (0, 2, 3, 5)]
 
 
-def test_dead_worker_is_reported_and_its_episode_made_again(options: CollectOptions) -> None:
+def test_dead_worker_is_reported_and_its_episode_recorded_again(options: CollectOptions) -> None:
     report = collect(options, recorder=recorders.DyingRecorder)
     assert indices(options.output)[:4] == [("lift", index) for index in (0, 2, 3, 5)]
     assert report.deaths == ("A worker died of signal 9 (often: out of memory) in episode 2 of robosuite.lift.",)
@@ -223,18 +223,18 @@ def test_dead_worker_is_reported_and_its_episode_made_again(options: CollectOpti
     ("recorder", "message"),
     [
         (recorders.BrokenRecorder, r"(?s)episode 2 of robosuite.lift failed: Traceback.*of the recorder.*1 finished"),
-        (recorders.BlindRecorder, "Cannot render off screen: no EGL device.*apt-get install libegl1"),
+        (recorders.NoRenderingRecorder, "Cannot render off screen: no EGL device.*apt-get install libegl1"),
         (
             recorders.DeadlyRecorder,
             "(?s)died of signal 9.*died in this episode before.*2 finished demonstrations",
         ),
         (
-            recorders.CrampedRecorder,
+            recorders.FullDiskRecorder,
             "(?s)Cannot write .*lift-000000.hdf5: File too large. The incomplete file was removed",
         ),
     ],
 )
-def test_what_stops_a_collection_is_said(
+def test_the_cause_of_a_stopped_collection_is_reported(
     options: CollectOptions, recorder: Callable[[CollectOptions], recorders.Recorder], message: str
 ) -> None:
     with pytest.raises(CollectError, match=message):
@@ -243,9 +243,9 @@ def test_what_stops_a_collection_is_said(
     assert not list(parts.glob(".*tmp*")), "half-written parts were left"
 
 
-def test_hopeless_expert_stops_the_collection(options: CollectOptions) -> None:
+def test_an_unsuccessful_expert_stops_the_collection(options: CollectOptions) -> None:
     with pytest.raises(ExpertUnsuccessfulError, match=r"0 of 25 attempts at robosuite\.lift"):
-        collect(options, recorder=recorders.HopelessRecorder)
+        collect(options, recorder=recorders.UnsuccessfulRecorder)
 
 
 def test_unknown_names_are_refused_before_anything_is_written(options: CollectOptions) -> None:
@@ -257,13 +257,13 @@ def test_unknown_names_are_refused_before_anything_is_written(options: CollectOp
     assert not options.output.exists()
 
 
-def test_demonstrated_scenes_are_not_those_of_an_evaluation_with_the_same_seed(made_once: Path) -> None:
+def test_scenes_differ_from_those_of_an_evaluation_with_the_same_seed(made_once: Path) -> None:
     with DemonstrationFile(made_once) as file:
         identity = file.summary("demo_0").identity
     assert identity.scene_seed() != replace(identity, variant="clean").scene_seed()
 
 
-def test_everything_about_a_demonstration_reaches_the_file(options: CollectOptions, made_once: Path) -> None:
+def test_all_fields_of_a_demonstration_are_stored(options: CollectOptions, made_once: Path) -> None:
     with DemonstrationFile(made_once) as file:
         read = file.read("demo_1")
         assert file.header.env_args["env_name"] == "vla_bench/robosuite"
@@ -275,7 +275,7 @@ def test_everything_about_a_demonstration_reaches_the_file(options: CollectOptio
 
 
 class SmallerRecorder(recorders.Recorder):
-    """Record other images of the second task."""
+    """Recorder with another image size in the second task."""
 
     def __call__(self, identity: EpisodeIdentity) -> Demonstration:
         self.task = identity.task
@@ -285,12 +285,12 @@ class SmallerRecorder(recorders.Recorder):
         return replace(super().header(), image_size=24 if self.task == "lift" else 12)
 
 
-def test_tasks_that_cannot_share_a_file_are_told_at_once(options: CollectOptions) -> None:
+def test_tasks_that_cannot_share_a_file_are_reported_at_once(options: CollectOptions) -> None:
     with pytest.raises(CollectError, match=r"stack cannot be stored in one file .*: image_size 24, not 12\. Give it"):
         collect(options, recorder=SmallerRecorder)
 
 
-def test_a_file_for_each_suite(tmp_path: Path) -> None:
+def test_one_file_for_each_suite(tmp_path: Path) -> None:
     options = CollectOptions(("robosuite", "tabletop_pick"), tmp_path, ("lift", "pick_red_cube", "robosuite.door"))
     assert [(one.output.name, one.tasks) for one in options.by_suite()] == [
         ("robosuite.hdf5", ("robosuite.lift", "robosuite.door")),
@@ -315,13 +315,13 @@ def test_tasks_of_several_suites_are_found_by_name_or_by_id(tmp_path: Path) -> N
         chosen(("robosuite", "tabletop_pick"), ("lft",))
 
 
-def test_every_episode_counts_where_that_is_asked_for(options: CollectOptions) -> None:
+def test_every_episode_counts_on_request(options: CollectOptions) -> None:
     report = collect(replace(options, counted="episodes"), recorder=recorders.Recorder)
     assert indices(options.output) == [(task, index) for task in TASKS for index in range(4)]
     assert [(one.demonstrations, one.successes, one.attempts) for one in report.tasks] == [(4, 3, 4), (4, 3, 4)]
 
 
-def test_only_the_episodes_that_there_are_are_recorded(options: CollectOptions) -> None:
+def test_only_the_given_episode_indices_are_recorded(options: CollectOptions) -> None:
     some = {"robosuite.lift": (3, 4, 7), "robosuite.stack": (0,)}
     collect(replace(options, episodes=10, indices=some), recorder=recorders.Recorder)
     assert indices(options.output) == [("lift", 3), ("lift", 7), ("stack", 0)]

@@ -1,4 +1,4 @@
-"""How often scenes are drawn for demonstrations: no more than what is kept, and the same pictures."""
+"""Number of renderings during collection: only stored steps are rendered, with the same pixels as at recording."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,20 +20,20 @@ from vla_bench.envs.environment import VlaBenchEnv
 
 IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 0, variant="demonstration")
 STILL = np.zeros(ACTION_DIM, dtype=np.float32)
-OFTEN_IDLE = FilterOptions(noops=0.6)  # so large that the expert's slow steps count as idle
+OFTEN_IDLE = FilterOptions(noops=0.6)  # so large that the expert's slow steps count as no-ops
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that grows with every drawing."""
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list with one entry for each rendering."""
     calls: list[int] = []
     observe = VlaBenchEnv.observe
 
-    def counting(env: VlaBenchEnv) -> Observation:
+    def counted(env: VlaBenchEnv) -> Observation:
         calls.append(1)
         return observe(env)
 
-    monkeypatch.setattr(VlaBenchEnv, "observe", counting)
+    monkeypatch.setattr(VlaBenchEnv, "observe", counted)
     return calls
 
 
@@ -43,15 +43,17 @@ def attempts(tmp_path: Path, **options: Any) -> tuple[CollectOptions, Callable[[
     return made, RecordingFactory(made, DeviceRecorder)()
 
 
-def test_every_step_is_drawn_once_where_everything_is_kept(tmp_path: Path, drawn: list[int]) -> None:
+def test_every_step_is_rendered_once_where_all_are_stored(tmp_path: Path, renderings: list[int]) -> None:
     _, attempt = attempts(tmp_path)
     attempted = attempt(IDENTITY)
     assert attempted.success
-    assert len(drawn) == attempted.steps
+    assert len(renderings) == attempted.steps
 
 
-@pytest.mark.parametrize("task_id", ["tabletop_object.red_cube_in_basket", "robosuite.lift"])
-def test_steps_that_are_filtered_out_are_not_drawn(tmp_path: Path, drawn: list[int], task_id: str) -> None:
+@pytest.mark.parametrize(
+    "task_id", ["tabletop_object.red_cube_in_basket", pytest.param("robosuite.lift", marks=pytest.mark.slow)]
+)
+def test_filtered_steps_are_not_rendered(tmp_path: Path, renderings: list[int], task_id: str) -> None:
     suite, task = task_id.split(".")
     identity = replace(IDENTITY, suite=suite, task=task)
     options, attempt = attempts(tmp_path, filters=OFTEN_IDLE, depth=True)
@@ -59,7 +61,7 @@ def test_steps_that_are_filtered_out_are_not_drawn(tmp_path: Path, drawn: list[i
     with DemonstrationFile(next(PartialFiles(options.output).folder.glob("*.hdf5"))) as file:
         kept, dropped = file.read("demo_0"), file.summary("demo_0").dropped_steps
     assert dropped > 0
-    assert len(drawn) == attempted.steps + 1 == kept.steps + 1  # one more at the reset
+    assert len(renderings) == attempted.steps + 1 == kept.steps + 1  # the reset renders, too
     whole = DeviceRecorder(replace(options, filters=FilterOptions()))(identity)
     numbers = kept.step_numbers
     assert numbers is not None
@@ -71,24 +73,24 @@ def test_steps_that_are_filtered_out_are_not_drawn(tmp_path: Path, drawn: list[i
     np.testing.assert_array_equal(kept.proprioception, whole.proprioception[numbers])
 
 
-def test_a_task_that_fails_often_is_drawn_only_when_it_succeeded(
-    tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+def test_a_task_that_fails_often_is_rendered_only_after_success(
+    tmp_path: Path, renderings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, attempt = attempts(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(ExpertDevice, "decide", lambda self, observation: Decision(STILL))
         assert not attempt(IDENTITY).success
-        first = len(drawn)
+        first = len(renderings)
         attempt(replace(IDENTITY, index=1))
-        assert (first, len(drawn)) == (160, 161)  # the horizon, and then no more than the reset
+        assert (first, len(renderings)) == (160, 161)  # each step up to the horizon, then only the reset
     succeeded = attempt(replace(IDENTITY, index=2))
     assert succeeded.success
-    assert len(drawn) == 161 + 1 + succeeded.steps
+    assert len(renderings) == 161 + 1 + succeeded.steps
 
 
-def test_failures_that_are_kept_are_drawn(tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_failures_are_rendered(tmp_path: Path, renderings: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ExpertDevice, "decide", lambda self, observation: Decision(STILL))
     _, attempt = attempts(tmp_path, keep_failures=True)
     for index in range(2):
         attempt(replace(IDENTITY, index=index))
-    assert len(drawn) == 2 * 160
+    assert len(renderings) == 2 * 160

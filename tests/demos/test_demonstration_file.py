@@ -1,3 +1,5 @@
+"""Reading and writing of demonstration files."""
+
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from tests.demos.synthetic import demonstration, header
 from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.demos import Demonstration, DemonstrationFile, write_demonstrations
 from vla_bench.demos.demonstration import CameraTrack
+from vla_bench.demos.writing import write_chunked
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def assert_same(one: Demonstration, other: Demonstration) -> None:
 
 
 @pytest.mark.parametrize("depth", [False, True])
-def test_what_was_written_is_read_back(tmp_path: Path, depth: bool) -> None:
+def test_demonstrations_survive_writing_and_reading(tmp_path: Path, depth: bool) -> None:
     written = [demonstration(index, steps=3 + index, depth=depth) for index in range(3)]
     path = tmp_path / "demos.hdf5"
     write_demonstrations(path, header(depth=depth), written)
@@ -39,7 +42,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, depth: bool) -> None:
             assert one.summary() == other.summary()
 
 
-def test_arrays_keep_their_types(path: Path) -> None:
+def test_arrays_have_their_types(path: Path) -> None:
     read = DemonstrationFile(path).read("demo_0")
     types = {name: getattr(read, name).dtype.name for name in ("proprioception", "actions", "states", "dones")}
     assert types == {"proprioception": "float32", "actions": "float32", "states": "float64", "dones": "bool"}
@@ -51,7 +54,7 @@ def test_names_are_in_numerical_order(path: Path) -> None:
         assert [file.summary(name).identity.index for name in file.names] == list(range(12))
 
 
-def test_a_frame_is_what_the_whole_reading_has_there(path: Path) -> None:
+def test_a_frame_equals_that_of_the_whole_demonstration(path: Path) -> None:
     with DemonstrationFile(path) as file:
         whole, frame = file.read("demo_3"), file.frame("demo_3", 7)
         np.testing.assert_array_equal(frame["wrist"], whole.images["wrist"][7])
@@ -63,7 +66,7 @@ def test_reading_without_cameras_reads_no_images(path: Path) -> None:
     assert (dict(read.images), read.actions.shape) == ({}, (11, 7))
 
 
-def test_second_of_every_ten_successes_validates(tmp_path: Path) -> None:
+def test_second_of_every_ten_successes_is_for_validation(tmp_path: Path) -> None:
     made = [demonstration(index, success=index != 1) for index in range(13)]
     write_demonstrations(tmp_path / "demos.hdf5", header(), [*made, demonstration(0, task="push")])
     with DemonstrationFile(tmp_path / "demos.hdf5") as file:
@@ -85,7 +88,7 @@ def test_layout_is_what_robomimic_reads(path: Path) -> None:
         assert file["data/demo_10/dones"][-1] == 1
 
 
-def test_demonstrations_share_the_models_they_have_in_common(tmp_path: Path) -> None:
+def test_equal_models_are_stored_once(tmp_path: Path) -> None:
     made = [demonstration(0), demonstration(1), demonstration(0, task="push")]
     write_demonstrations(tmp_path / "demos.hdf5", header(), made)
     with h5py.File(tmp_path / "demos.hdf5") as file:
@@ -103,7 +106,7 @@ def test_reading_loads_no_simulator_and_no_torch(path: Path) -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_truncated_file_says_how_much_is_there(path: Path) -> None:
+def test_the_size_of_a_truncated_file_is_reported(path: Path) -> None:
     size = path.stat().st_size
     os.truncate(path, size // 2)
     with pytest.raises(DemonstrationFileError, match=rf"truncated \({size // 2:,} of {size:,} bytes"):
@@ -114,21 +117,21 @@ def test_truncated_file_says_how_much_is_there(path: Path) -> None:
     ("attributes", "origin"),
     [({"problem_info": "{}"}, "LIBERO"), ({"env_args": "{}"}, "robomimic"), ({}, "another tool")],
 )
-def test_foreign_file_is_named_for_what_it_is(tmp_path: Path, attributes: dict[str, str], origin: str) -> None:
+def test_the_origin_of_another_file_is_reported(tmp_path: Path, attributes: dict[str, str], origin: str) -> None:
     with h5py.File(tmp_path / "theirs.hdf5", "w") as file:
         file.create_group("data").attrs.update(attributes)
     with pytest.raises(DemonstrationFileError, match=f"{origin}.*expected data.attrs"):
         DemonstrationFile(tmp_path / "theirs.hdf5")
 
 
-def test_hdf5_without_data_says_what_it_has(tmp_path: Path) -> None:
+def test_hdf5_without_demonstrations_is_reported(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "theirs.hdf5", "w") as file:
         file.create_group("episodes")
     with pytest.raises(DemonstrationFileError, match="expected a group `data`, found episodes"):
         DemonstrationFile(tmp_path / "theirs.hdf5")
 
 
-def test_a_file_that_is_not_hdf5_or_not_there(tmp_path: Path) -> None:
+def test_a_missing_or_other_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DemonstrationFileError, match="not an HDF5 file"):
         DemonstrationFile(tmp_path / "notes.txt")
@@ -143,7 +146,7 @@ def test_later_format_version_is_refused(path: Path) -> None:
         DemonstrationFile(path)
 
 
-def test_unknown_camera_and_demonstration_name_what_is_there(path: Path) -> None:
+def test_unknown_names_are_reported_with_the_known_ones(path: Path) -> None:
     with DemonstrationFile(path) as file:
         with pytest.raises(DemonstrationFileError, match="no images of camera front; it has agentview, wrist"):
             file.read("demo_0", cameras=("front",))
@@ -173,7 +176,7 @@ def test_requirements_are_checked_before_training(path: Path) -> None:
         (lambda demo: demo.attrs.modify("num_samples", 9), "has 11 steps, but num_samples is 9"),
     ],
 )
-def test_missing_parts_are_named(path: Path, change: object, problem: str) -> None:
+def test_missing_content_is_named(path: Path, change: object, problem: str) -> None:
     with h5py.File(path, "a") as file:
         change(file["data/demo_0"])  # type: ignore[operator]
     with DemonstrationFile(path) as file, pytest.raises(DemonstrationFileError, match=problem):
@@ -203,7 +206,7 @@ def test_a_failed_write_leaves_the_earlier_file(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_labels_cameras_segmentation_and_who_acted_survive_the_file(tmp_path: Path) -> None:
+def test_labels_cameras_segmentation_and_device_are_stored(tmp_path: Path) -> None:
     one = demonstration(0)
     steps, poses = one.steps, np.stack([np.eye(4) * (1 + step) for step in range(one.steps)])
     made = replace(
@@ -226,7 +229,7 @@ def test_labels_cameras_segmentation_and_who_acted_survive_the_file(tmp_path: Pa
     np.testing.assert_array_equal(read.segmentation["wrist"], made.segmentation["wrist"])
 
 
-def test_a_file_from_before_devices_and_slips_is_read_as_ever(path: Path) -> None:
+def test_older_files_without_devices_and_slips_are_read(path: Path) -> None:
     with h5py.File(path, "a") as file:
         group = file["data/demo_3"]
         for name in ("device", "judged_by", "slips", "slip_steps", "recovery_steps", "dropped_steps", "label_names"):
@@ -236,3 +239,30 @@ def test_a_file_from_before_devices_and_slips_is_read_as_ever(path: Path) -> Non
         read = file.read("demo_3")
     assert read.summary() == demonstration(3).summary()
     assert set(read.labels) == {"nominal"}
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [
+        ((5, 24, 24, 3), (4, 9, 24, 3)),  # no axis is a multiple of the chunk size
+        ((4, 8, 8, 3), (4, 8, 8, 3)),
+        ((1, 7), (1, 7)),
+    ],
+)
+def test_hdf5_reads_written_chunks(tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], level: int) -> None:
+    values = np.random.default_rng(0).integers(0, 5, shape).astype(np.uint8)
+    with h5py.File(tmp_path / "images.hdf5", "w") as file:
+        write_chunked(file.create_group("obs"), "image", values, chunks, level=level)
+    with h5py.File(tmp_path / "images.hdf5", "r") as file:
+        dataset = file["obs/image"]
+        assert (dataset.compression, dataset.chunks, dataset.dtype) == ("gzip", chunks, np.uint8)
+        np.testing.assert_array_equal(dataset[()], values)
+        np.testing.assert_array_equal(dataset[shape[0] - 1], values[-1])
+
+
+def test_arrays_of_any_memory_order_are_written(tmp_path: Path) -> None:
+    values = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(5, 6, 4).transpose(2, 1, 0)[::-1]
+    with h5py.File(tmp_path / "images.hdf5", "w") as file:
+        write_chunked(file, "image", values, (3, 4, 5), level=2)
+        np.testing.assert_array_equal(file["image"][()], values)

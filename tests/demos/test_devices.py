@@ -1,4 +1,4 @@
-"""Whatever acts, the same is recorded: experts, what is handed in, recordings, and hands at keyboards and SpaceMice."""
+"""Recording devices: policies, recordings, keyboards and SpaceMice."""
 
 import importlib
 import os
@@ -43,8 +43,8 @@ def env() -> Iterator[VlaBenchEnv]:
 
 
 @dataclass
-class VirtualHand:
-    """Makes the motions that it is given, then none."""
+class VirtualMotionInput:
+    """Motion input that returns the given motions, then none."""
 
     motions: list[Sequence[float]]
     starts: int = 0
@@ -58,7 +58,7 @@ class VirtualHand:
 
 @dataclass
 class VirtualWindow:
-    """Shows nothing, and presses keys at the given looks."""
+    """Window that shows nothing and returns keys after the given numbers of shown frames."""
 
     keys: dict[int, str]
     shown: list[Sequence[str]] = field(default_factory=list)
@@ -76,8 +76,10 @@ class VirtualWindow:
         self.closed = True
 
 
-def at_hand(keys: dict[int, str], *motions: Sequence[float]) -> tuple[HumanDevice, VirtualHand, VirtualWindow]:
-    hand, window = VirtualHand(list(motions)), VirtualWindow(keys)
+def human_device(
+    keys: dict[int, str], *motions: Sequence[float]
+) -> tuple[HumanDevice, VirtualMotionInput, VirtualWindow]:
+    hand, window = VirtualMotionInput(list(motions)), VirtualWindow(keys)
     return HumanDevice("keyboard", hand, "arrows", lambda: window, sleep=lambda seconds: None), hand, window
 
 
@@ -86,7 +88,7 @@ RIGHT = [0, 0.5, 0, 0, 0, 0, OPEN]
 
 @pytest.mark.parametrize(("key", "success"), [("enter", True), ("backspace", False)])
 def test_a_key_ends_the_episode_with_the_persons_verdict(env: VlaBenchEnv, key: str, success: bool) -> None:
-    device, hand, _ = at_hand({5: key}, RIGHT, RIGHT)
+    device, hand, _ = human_device({5: key}, RIGHT, RIGHT)
     made = record_episode(env, device, IDENTITY)
     assert made is not None
     assert (made.steps, made.success, made.judged_by, made.device) == (4, success, "person", "keyboard")
@@ -96,26 +98,26 @@ def test_a_key_ends_the_episode_with_the_persons_verdict(env: VlaBenchEnv, key: 
     assert hand.starts == 1
 
 
-def test_nothing_is_recorded_until_the_hand_moves(env: VlaBenchEnv) -> None:
+def test_recording_starts_with_the_first_motion(env: VlaBenchEnv) -> None:
     still = [0, 0, 0, 0, 0, 0, OPEN]
-    device, _, window = at_hand({9: "enter"}, still, still, still, still, RIGHT)
+    device, _, window = human_device({9: "enter"}, still, still, still, still, RIGHT)
     made = record_episode(env, device, IDENTITY)
     assert made is not None
-    assert made.steps == 4  # looks 5 to 8
+    assert made.steps == 4  # frames 5 to 8
     assert "move to start" in window.shown[0][1]
     assert window.shown[-1][1] == "4 steps recorded   gripper open"
     assert "put the red cube in the basket" in window.shown[0][0]
 
 
-def test_a_discarded_episode_is_none_and_a_verdict_before_the_first_step_too(env: VlaBenchEnv) -> None:
-    assert record_episode(env, at_hand({4: "delete"}, RIGHT)[0], IDENTITY) is None
-    assert record_episode(env, at_hand({1: "enter"})[0], IDENTITY) is None
+def test_discarding_or_judging_before_the_first_step_records_nothing(env: VlaBenchEnv) -> None:
+    assert record_episode(env, human_device({4: "delete"}, RIGHT)[0], IDENTITY) is None
+    assert record_episode(env, human_device({1: "enter"})[0], IDENTITY) is None
 
 
 @pytest.mark.parametrize("key", ["escape", "closed"])
-def test_a_person_who_stops_ends_the_collection_with_what_is_there(env: VlaBenchEnv, key: str) -> None:
+def test_stopping_at_the_device_ends_the_episode(env: VlaBenchEnv, key: str) -> None:
     with pytest.raises(DeviceStoppedError):
-        record_episode(env, at_hand({3: key}, RIGHT)[0], IDENTITY)
+        record_episode(env, human_device({3: key}, RIGHT)[0], IDENTITY)
 
 
 class StoppedRecorder(DeviceRecorder):
@@ -123,12 +125,12 @@ class StoppedRecorder(DeviceRecorder):
         raise DeviceStoppedError
 
 
-def test_a_worker_tells_that_the_person_stopped(tmp_path: Path) -> None:
+def test_a_worker_reports_that_the_person_stopped(tmp_path: Path) -> None:
     attempt = RecordingFactory(CollectOptions(("tabletop_object",), tmp_path / "x.hdf5"), StoppedRecorder)()
     assert attempt(IDENTITY).stopped
 
 
-def test_a_hand_is_asked_at_the_rate_of_control(env: VlaBenchEnv) -> None:
+def test_motion_is_read_at_the_control_rate(env: VlaBenchEnv) -> None:
     now, slept = [0.0], []
 
     def sleep(seconds: float) -> None:
@@ -136,22 +138,22 @@ def test_a_hand_is_asked_at_the_rate_of_control(env: VlaBenchEnv) -> None:
         now[0] += seconds
 
     device = HumanDevice(
-        "keyboard", VirtualHand([RIGHT] * 9), "", lambda: VirtualWindow({9: "enter"}), lambda: now[0], sleep
+        "keyboard", VirtualMotionInput([RIGHT] * 9), "", lambda: VirtualWindow({9: "enter"}), lambda: now[0], sleep
     )
     record_episode(env, device, IDENTITY)
     assert sum(slept) == pytest.approx(8 / 20)
 
 
-def test_a_hand_that_solves_the_task_needs_no_key(env: VlaBenchEnv) -> None:
+def test_solving_the_task_ends_the_episode_without_a_key(env: VlaBenchEnv) -> None:
     expert = record_episode(env, DeviceSpec().make(), IDENTITY)
     assert expert is not None
-    made = record_episode(env, at_hand({}, *expert.executed_actions.tolist())[0], IDENTITY)
+    made = record_episode(env, human_device({}, *expert.executed_actions.tolist())[0], IDENTITY)
     assert made is not None
     assert (made.success, made.judged_by, made.steps) == (True, "task", expert.steps)
     np.testing.assert_array_equal(made.states, expert.states)
 
 
-def test_a_recording_acts_as_it_did(env: VlaBenchEnv, tmp_path: Path) -> None:
+def test_a_recording_repeats_its_actions(env: VlaBenchEnv, tmp_path: Path) -> None:
     expert = record_episode(env, DeviceSpec().make(), IDENTITY)
     assert expert is not None
     write_demonstrations(tmp_path / "x.hdf5", header_of(env), [expert])
@@ -166,7 +168,7 @@ def test_a_recording_acts_as_it_did(env: VlaBenchEnv, tmp_path: Path) -> None:
 
 
 class Waver:
-    """An actor from outside."""
+    """Actor that is created outside of the package."""
 
     def begin(self, env: VlaBenchEnv, identity: EpisodeIdentity) -> None:
         self.step = 0
@@ -177,7 +179,7 @@ class Waver:
         return np.array([0.3 * (-1) ** self.step, 0, 0, 0, 0, 0, OPEN], dtype=np.float32)
 
 
-def test_what_is_handed_in_acts_as_a_policy(env: VlaBenchEnv) -> None:
+def test_an_actor_from_the_caller_acts_as_a_policy(env: VlaBenchEnv) -> None:
     made = record_episode(env, DeviceSpec("policy", "waver", actor=Waver).make(), IDENTITY)
     assert made is not None
     assert (made.device, made.success, made.judged_by) == ("policy waver", False, "task")
@@ -185,7 +187,7 @@ def test_what_is_handed_in_acts_as_a_policy(env: VlaBenchEnv) -> None:
     np.testing.assert_allclose(made.actions[:2, 0], [-0.3, 0.3])
 
 
-def test_devices_say_what_they_lack() -> None:
+def test_missing_device_options_are_reported() -> None:
     with pytest.raises(UnknownNameError, match=r"No device named 'keybord'\. Did you mean 'keyboard'"):
         DeviceSpec("keybord").make()
     with pytest.raises(DeviceError, match=r"needs a policy\. Name one \(--policy\)"):
@@ -195,14 +197,14 @@ def test_devices_say_what_they_lack() -> None:
     assert set(devices) == {"expert", "policy", "recording", "keyboard", "spacemouse"}
 
 
-def test_without_a_desktop_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_without_a_desktop_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(DeviceError, match=r"No window can be opened, because there is no desktop: DISPLAY is not set"):
         OpenCvWindow()
 
 
-def test_a_frame_shows_the_cameras_large_over_the_text() -> None:
+def test_a_frame_shows_enlarged_cameras_above_the_text() -> None:
     import cv2
 
     images = [np.full((16, 16, 3), colour, dtype=np.uint8) for colour in (50, 200)]
@@ -215,7 +217,7 @@ def test_a_frame_shows_the_cameras_large_over_the_text() -> None:
 
 @pytest.fixture
 def no_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """robosuite's drivers on a machine without a desktop: real ones, whose listener hears nothing."""
+    """Let robosuite's drivers run without a desktop, with a listener that receives no keys."""
     monkeypatch.setenv("PYNPUT_BACKEND", "dummy")
     dropped = [name for name in sys.modules if name.startswith(("pynput", "robosuite.devices"))]
     before = {name: sys.modules.pop(name) for name in dropped}
@@ -227,7 +229,7 @@ def no_listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.update(before)
 
 
-def pressed(hand: RobosuiteInputDevice, *characters: str) -> None:
+def press(hand: RobosuiteInputDevice, *characters: str) -> None:
     """Press and release keys of robosuite's keyboard."""
     from pynput.keyboard import KeyCode
 
@@ -241,21 +243,21 @@ def test_keys_of_robosuites_keyboard_become_actions() -> None:
     hand = keyboard()
     hand.start()
     assert hand.action().tolist() == [0, 0, 0, 0, 0, 0, OPEN]
-    pressed(hand, ".")
+    press(hand, ".")
     assert hand.action().tolist() == [0, 0, -1, 0, 0, 0, OPEN]  # down
-    pressed(hand, ";", "p")
+    press(hand, ";", "p")
     up_and_turn = hand.action()
     assert up_and_turn[2] == 1
     assert up_and_turn[5] == pytest.approx(-0.15)
     assert not hand.action()[:6].any()
-    hand._device.grasp_states[0][0] = True  # what the space bar does
+    hand._device.grasp_states[0][0] = True  # as the space bar does
     assert hand.action()[6] == CLOSE
     hand.start()
     assert hand.action()[6] == OPEN
 
 
 class VirtualHid(ModuleType):
-    """The library `hid`, with one SpaceMouse that sends what it is given."""
+    """Replacement of the library `hid`, with one SpaceMouse that sends the given packets."""
 
     def __init__(self) -> None:
         super().__init__("hid")
@@ -287,7 +289,7 @@ def packet(*axes: int) -> list[int]:
 
 
 @pytest.mark.usefixtures("no_listener")
-def test_a_spacemouse_moves_turns_and_grasps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spacemouse_input_becomes_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     hid = VirtualHid()
     monkeypatch.setitem(sys.modules, "hid", hid)
     hand = spacemouse()
@@ -295,7 +297,7 @@ def test_a_spacemouse_moves_turns_and_grasps(monkeypatch: pytest.MonkeyPatch) ->
     hid.packets.put(packet(350, 0, -175, 0, 0, 350))
     hid.packets.put([3, 1])
     deadline = time.monotonic() + 5
-    wanted = [0, 0.625, 0.3125, 0, 0, -0.25, CLOSE]  # the two packets are read by another thread, in its own time
+    wanted = [0, 0.625, 0.3125, 0, 0, -0.25, CLOSE]  # another thread reads the two packets
     while not np.allclose(action := hand.action(), wanted, atol=1e-6) and time.monotonic() < deadline:
         time.sleep(0.01)
     np.testing.assert_allclose(action, wanted, atol=1e-6)
@@ -307,7 +309,7 @@ def test_a_spacemouse_moves_turns_and_grasps(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("no_listener")
-def test_a_spacemouse_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_spacemouse_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     hid = VirtualHid()
     hid.present = False
     monkeypatch.setitem(sys.modules, "hid", hid)
@@ -326,7 +328,7 @@ needs_xvfb = pytest.mark.skipif(
 
 @pytest.fixture
 def desktop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A virtual X display."""
+    """Run the test on a virtual X display."""
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24", "-noreset"],
@@ -345,11 +347,11 @@ PIXELS = 32
 
 
 class RealWindow:
-    """What a person does at the window: reads its second line, and types when it says so."""
+    """A person at the real window, who reads its second line and presses keys."""
 
     def type(self, key: str, *after: str) -> None:
-        """Press a key once the window shows one of the lines `after`: what is typed before is forgotten."""
-        texts = {self._drawn(line).tobytes() for line in after}
+        """Press a key once the window shows one of the lines `after`; earlier keys would be discarded."""
+        texts = {self._rendered(line).tobytes() for line in after}
         deadline = time.monotonic() + 300
         while self._line(window := self._found()).tobytes() not in texts:
             assert time.monotonic() < deadline, f"the window never showed {after[-1]!r}"
@@ -358,32 +360,32 @@ class RealWindow:
 
     @staticmethod
     def _found() -> str:
-        """Return the window's number; its toolkit may open it anew while it sets it up."""
+        """Return the window's id; the toolkit may open the window twice during its setup."""
         search = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "vla-bench record"]
         return subprocess.run(search, capture_output=True, text=True, check=True, timeout=300).stdout.split()[-1]
 
     @staticmethod
     def _line(window: str) -> ImageArray:
         geometry = ["xdotool", "getwindowgeometry", "--shell", window]
-        told = dict(line.split("=") for line in subprocess.check_output(geometry, text=True).split())
-        left, top, width, height = (int(told[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
-        seen = ImageGrab.grab((left, top, left + width, top + height), xdisplay=os.environ["DISPLAY"])
-        return RealWindow._second(np.asarray(seen))
+        values = dict(line.split("=") for line in subprocess.check_output(geometry, text=True).split())
+        left, top, width, height = (int(values[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+        screen = ImageGrab.grab((left, top, left + width, top + height), xdisplay=os.environ["DISPLAY"])
+        return RealWindow._second(np.asarray(screen))
 
     @staticmethod
-    def _drawn(line: str) -> ImageArray:
+    def _rendered(line: str) -> ImageArray:
         return RealWindow._second(compose_frame([np.zeros((PIXELS, PIXELS, 3), np.uint8)] * 2, ("", line, "", ""), cv2))
 
     @staticmethod
     def _second(window: ImageArray) -> ImageArray:
-        return window[-70:-49]  # rows of four lines of 22 pixels and 8 more, without what the others reach into
+        return window[-70:-49]  # the second of four lines of 22 pixels above a margin of 8
 
 
 @needs_xvfb
 @pytest.mark.slow
 @pytest.mark.usefixtures("desktop")
-def test_a_person_types_into_a_real_window(tmp_path: Path) -> None:
-    """The whole command, from X events through robosuite's keyboard and OpenCV's window to a file that replays."""
+def test_keys_in_a_real_window_record_an_episode(tmp_path: Path) -> None:
+    """Run the whole command: X events, robosuite's keyboard, OpenCV's window, and a file that replays."""
     from vla_bench.demos import DemonstrationFile
     from vla_bench.demos.replay import ReplayFactory
 

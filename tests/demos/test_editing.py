@@ -1,4 +1,4 @@
-"""Files joined and divided: nothing is lost, nothing is mixed that does not belong together."""
+"""Merging and splitting of demonstration files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def second(tmp_path: Path) -> Path:
     return path
 
 
-def test_joined_files_hold_everything_in_order(first: Path, second: Path, tmp_path: Path) -> None:
+def test_merged_files_hold_all_demonstrations_in_order(first: Path, second: Path, tmp_path: Path) -> None:
     report = merge_files([first, second], tmp_path / "both.hdf5")
     assert (report.demonstrations, report.duplicates) == (16, 0)
     with DemonstrationFile(tmp_path / "both.hdf5") as file:
@@ -44,7 +44,7 @@ def test_joined_files_hold_everything_in_order(first: Path, second: Path, tmp_pa
         assert [entry["file"] for entry in file.header.collection["merged"]] == [str(first), str(second)]
 
 
-def test_joined_demonstrations_stay_in_their_subsets(first: Path, second: Path, tmp_path: Path) -> None:
+def test_merged_demonstrations_stay_in_their_subsets(first: Path, second: Path, tmp_path: Path) -> None:
     merge_files([second, first], tmp_path / "both.hdf5")
     valid = set()
     for path in (first, second):
@@ -56,7 +56,7 @@ def test_joined_demonstrations_stay_in_their_subsets(first: Path, second: Path, 
         assert file.mask("failure") == ("demo_1",)
 
 
-def test_what_is_there_twice_is_taken_once(first: Path, tmp_path: Path) -> None:
+def test_duplicates_are_merged_once(first: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.hdf5"
     changed = demonstration(3)
     executed = changed.executed_actions + np.float32(0.01)
@@ -76,7 +76,7 @@ def test_what_is_there_twice_is_taken_once(first: Path, tmp_path: Path) -> None:
         ({"proprioception_fields": ()}, r"proprioception_fields end_effector_position \(3\) \+ gripper_position"),
     ],
 )
-def test_files_that_do_not_fit_are_refused_and_nothing_is_written(
+def test_files_with_different_headers_are_refused(
     first: Path, tmp_path: Path, change: dict[str, object], difference: str
 ) -> None:
     other = tmp_path / "other.hdf5"
@@ -86,7 +86,7 @@ def test_files_that_do_not_fit_are_refused_and_nothing_is_written(
     assert {entry.name for entry in tmp_path.iterdir()} == {"first.hdf5", "other.hdf5"}
 
 
-def test_a_division_is_by_task_at_random_and_the_same_every_time(first: Path, second: Path, tmp_path: Path) -> None:
+def test_a_split_is_random_by_task_and_reproducible(first: Path, second: Path, tmp_path: Path) -> None:
     both = tmp_path / "both.hdf5"
     merge_files([first, second], both)
     members = []
@@ -102,7 +102,7 @@ def test_a_division_is_by_task_at_random_and_the_same_every_time(first: Path, se
     assert members[0] == members[1] != members[2]
 
 
-def test_a_division_into_two_files(first: Path, tmp_path: Path) -> None:
+def test_a_split_into_two_files(first: Path, tmp_path: Path) -> None:
     report = split_file(first, tmp_path / "x.hdf5", valid=0.25, separate=True)
     assert [path.name for path in report.outputs] == ["x_train.hdf5", "x_valid.hdf5"]
     counts, identities = [], set()
@@ -123,7 +123,7 @@ def test_a_single_demonstration_of_a_task_is_for_training(tmp_path: Path) -> Non
         split_file(tmp_path / "one.hdf5", tmp_path / "y.hdf5", valid=0.5, separate=True)
 
 
-def test_outputs_that_are_there_are_never_touched(first: Path, second: Path, tmp_path: Path) -> None:
+def test_existing_outputs_are_never_changed(first: Path, second: Path, tmp_path: Path) -> None:
     before = second.read_bytes()
     with pytest.raises(EditingError, match=r"second.hdf5 exists already\. Move it away"):
         merge_files([first], second)
@@ -141,9 +141,7 @@ def test_outputs_that_are_there_are_never_touched(first: Path, second: Path, tmp
     ("content", "message"),
     [(None, "there is no such file"), (b"my thesis", "not an HDF5 file"), ("foreign", "an HDF5 file of LIBERO")],
 )
-def test_what_is_no_file_of_ours_is_said(
-    first: Path, tmp_path: Path, content: bytes | str | None, message: str
-) -> None:
+def test_other_files_are_reported(first: Path, tmp_path: Path, content: bytes | str | None, message: str) -> None:
     path = tmp_path / "x.hdf5"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -155,7 +153,7 @@ def test_what_is_no_file_of_ours_is_said(
     assert not (tmp_path / "both.hdf5").exists()
 
 
-def test_a_full_disk_leaves_nothing_behind(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_file(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(DemonstrationWriteError, match=r"MB, and 0 MB are free\. The incomplete file was removed"):
         merge_files([first], tmp_path / "both.hdf5")

@@ -1,3 +1,5 @@
+"""Export to LeRobot folders, read again."""
+
 import h5py
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ EPISODES = (content(0), content(1, "put the cube in the basket", steps=9))
 
 
 @pytest.mark.parametrize("write", [write_ours, write_libero])
-def test_what_was_exported_reads_the_same(tmp_path, write):
+def test_exported_episodes_are_read_equally(tmp_path, write):
     need_lerobot()
     fields = [field.name for field in FIELDS]
     with open_source(write(tmp_path, EPISODES)) as source:
@@ -33,7 +35,7 @@ def test_what_was_exported_reads_the_same(tmp_path, write):
                     assert np.abs(images[0].astype(float) - images[1]).mean() < 6  # H.264
 
 
-def test_an_existing_folder_is_left_alone(tmp_path):
+def test_an_existing_folder_is_not_changed(tmp_path):
     with open_source(write_libero(tmp_path, EPISODES)) as source, pytest.raises(VlaBenchError, match="exists already"):
         export_lerobot(source, tmp_path)
 
@@ -48,7 +50,7 @@ def test_failures_stay_failures(tmp_path):
         assert [episode.success for episode in again.episodes] == [True, False]
 
 
-def test_odd_sizes_and_cameras_of_their_own_size(tmp_path):
+def test_odd_and_different_camera_sizes(tmp_path):
     need_lerobot()
     path = write_robomimic(tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:

@@ -1,4 +1,4 @@
-"""Filters: what they drop, why, and that nothing else goes."""
+"""Filters of demonstrations and steps, and the reasons they report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,28 +23,28 @@ def dropped(options: FilterOptions, found: dict[str, DemonstrationSummary]) -> d
     return {name: f"{by}: {why}" for name, (by, why) in apply_filters(found, options.filters()).items()}
 
 
-def test_lengths_that_stand_out_within_their_task_are_dropped() -> None:
+def test_outlier_lengths_of_a_task_are_dropped() -> None:
     found = summaries(60, 61, 62, 63, 64, 65, 150) | summaries(148, 149, 150, 151, 152, task="push")
     gone = dropped(FilterOptions(length_score=3.5), found)
     assert gone == {"reach_6": "length score: 150 steps, score +29.3 (median of its task 63)"}
 
 
-def test_a_single_length_apart_from_equal_ones_stands_out() -> None:
+def test_one_length_among_equal_ones_is_an_outlier() -> None:
     assert set(dropped(FilterOptions(length_score=3.5), summaries(*[60] * 9, 90))) == {"reach_9"}
     assert dropped(FilterOptions(length_score=3.5), summaries(*[60] * 9)) == {}
 
 
-def test_nothing_is_said_of_few_demonstrations() -> None:
+def test_few_demonstrations_have_no_outliers() -> None:
     assert dropped(FilterOptions(length_score=3.5, length_quantiles=(0.2, 0.8)), summaries(60, 61, 62, 500)) == {}
 
 
-def test_quantiles_cut_both_ends() -> None:
+def test_quantiles_drop_both_ends() -> None:
     gone = dropped(FilterOptions(length_quantiles=(0.1, 0.9)), summaries(*range(50, 71)))
     assert set(gone) == {"reach_0", "reach_1", "reach_19", "reach_20"}
     assert gone["reach_0"] == "length quantile: 50 steps, outside 52 to 68"
 
 
-def test_failures_go_first_and_take_no_part_in_lengths() -> None:
+def test_failures_are_dropped_before_lengths_are_compared() -> None:
     found = summaries(60, 61, 62, 63, 64)
     found["failed"] = replace(found["reach_0"], steps=400, success=False)
     gone = dropped(FilterOptions(failures=True, length_score=3.5), found)
@@ -59,7 +59,7 @@ def with_noops(*steps: int) -> "object":
     return replace(made, actions=actions, executed_actions=actions.copy())
 
 
-def test_steps_without_effect_are_dropped_and_the_rest_is_untouched() -> None:
+def test_noops_are_dropped_and_other_steps_unchanged() -> None:
     one = with_noops(3, 4, 9)
     short = without_noops(one, 1e-3)  # type: ignore[arg-type]
     kept = [step for step in range(30) if step not in (3, 4, 9)]
@@ -70,7 +70,7 @@ def test_steps_without_effect_are_dropped_and_the_rest_is_untouched() -> None:
     assert (short.summary().steps, short.summary().dropped_steps) == (27, 3)
 
 
-def test_a_gripper_command_noise_and_the_end_are_no_noops() -> None:
+def test_gripper_commands_noise_and_final_steps_are_not_noops() -> None:
     one = with_noops(3, 5, 8, 25)
     actions, executed = one.actions.copy(), one.actions.copy()  # type: ignore[attr-defined]
     actions[:3, -1] = executed[:3, -1] = -1.0  # step 3 closes the gripper
@@ -79,7 +79,7 @@ def test_a_gripper_command_noise_and_the_end_are_no_noops() -> None:
     assert kept.summary().dropped_steps == 1  # type: ignore[attr-defined]
 
 
-def test_a_file_is_filtered_and_says_what_went(tmp_path: Path) -> None:
+def test_a_filtered_file_reports_dropped_demonstrations(tmp_path: Path) -> None:
     made = [demonstration(index, steps=20 + index % 3, success=index != 4) for index in range(12)]
     made.append(demonstration(12, steps=90))
     write_demonstrations(tmp_path / "all.hdf5", header(), made)
@@ -95,12 +95,12 @@ def test_a_file_is_filtered_and_says_what_went(tmp_path: Path) -> None:
         indices = [after.summary(name).identity.index for name in after.names]
         assert indices == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
         names = {before.summary(name).identity: name for name in before.names}
-        for subset in ("train", "valid"):  # whatever validated before still does, and nothing else
+        for subset in ("train", "valid"):  # demonstrations stay in their subset
             here = {names[after.summary(name).identity] for name in after.mask(subset)}
             assert here == set(before.mask(subset)) - {"demo_4", "demo_12"}
 
 
-def test_a_file_loses_its_noops(tmp_path: Path) -> None:
+def test_noops_of_a_file_are_dropped(tmp_path: Path) -> None:
     write_demonstrations(tmp_path / "all.hdf5", header(), [with_noops(3, 4), demonstration(1)])  # type: ignore[list-item]
     report = filter_file(tmp_path / "all.hdf5", tmp_path / "kept.hdf5", FilterOptions(noops=1e-3))
     assert report.lines() == ["kept            2 of 2 demonstrations", "no-ops          2 of 41 steps dropped"]
@@ -110,7 +110,7 @@ def test_a_file_loses_its_noops(tmp_path: Path) -> None:
         assert file.read("demo_1").step_numbers is None
 
 
-def test_filters_that_would_leave_nothing_write_nothing(tmp_path: Path) -> None:
+def test_filters_that_drop_everything_write_no_file(tmp_path: Path) -> None:
     write_demonstrations(tmp_path / "all.hdf5", header(), [demonstration(0, success=False)])
     with pytest.raises(EditingError, match=r"drop every demonstration of .*all.hdf5"):
         filter_file(tmp_path / "all.hdf5", tmp_path / "kept.hdf5", FilterOptions(failures=True))
@@ -128,20 +128,20 @@ def test_filters_that_would_leave_nothing_write_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_impossible_filters_are_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_filters_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(FilterOptionsError, match=message):
         FilterOptions(**options)  # type: ignore[arg-type]
 
 
 class VaryingRecorder(Recorder):
-    """Record one episode in seven that takes far too long."""
+    """Recorder of which every seventh episode is far too long."""
 
     def __call__(self, identity):  # type: ignore[no-untyped-def]
         steps = 80 if identity.index == 6 else 20 + identity.index % 3
         return replace(demonstration(identity.index, task=identity.task, steps=steps), identity=identity)
 
 
-def test_a_collection_filters_what_it_writes_and_can_still_be_extended(tmp_path: Path) -> None:
+def test_a_filtered_collection_can_be_extended(tmp_path: Path) -> None:
     options = CollectOptions(
         ("robosuite",), tmp_path / "demos.hdf5", ("lift",), 10, image_size=24, filters=FilterOptions(length_score=3.5)
     )
@@ -149,7 +149,7 @@ def test_a_collection_filters_what_it_writes_and_can_still_be_extended(tmp_path:
     assert [(one.index, one.filter_name) for one in report.dropped] == [(6, "length score")]
     with DemonstrationFile(options.output) as file:
         assert len(file) == 9
-    again = collect(options, recorder=VaryingRecorder)  # nothing is left to do
+    again = collect(options, recorder=VaryingRecorder)  # the collection is complete
     assert (again.resumed, again.dropped) == (10, report.dropped)
     more = collect(replace(options, episodes=12), recorder=VaryingRecorder)
     assert more.demonstrations - len(more.dropped) == 11

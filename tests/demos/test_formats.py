@@ -1,4 +1,4 @@
-"""One contract for every registered format: the same episodes come out equal, in our conventions."""
+"""Contract of every registered format: the same episodes are read equally, in our conventions."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_every_format_is_tested():
     assert set(WRITERS) == set(FORMATS)
 
 
-def test_every_format_is_told_apart(tmp_path):
+def test_every_format_is_recognized_only_by_its_reader(tmp_path):
     for name, write in WRITERS.items():
         if name == "lerobot":
             continue
@@ -81,11 +81,11 @@ def test_arrays_are_in_our_conventions(source):
         read = source.proprioception(episode.name, NAMES)
         assert read.dtype == np.float32
         assert np.allclose(read, expected.proprioception, atol=1e-5)
-    assert np.linalg.norm(EPISODES[0].axis_angle, axis=1).max() > np.pi  # the quaternion's sign mattered
+    assert np.linalg.norm(EPISODES[0].axis_angle, axis=1).max() > np.pi  # the sign of the quaternion matters
 
 
 @pytest.mark.parametrize("write", [write_libero, write_robomimic])
-def test_the_hand_s_orientation_is_kept_as_stored(tmp_path, write):
+def test_the_stored_hand_orientation_is_available(tmp_path, write):
     with open_source(write(tmp_path, EPISODES)) as source:
         read = source.proprioception("demo_0", ("hand_axis_angle",))
     assert np.allclose(read, EPISODES[0].hand_axis_angle, atol=1e-5)
@@ -104,7 +104,7 @@ def test_the_grip_site_is_preferred_where_robosuite_observed_it(tmp_path):
     assert np.allclose(read, EPISODES[2].axis_angle, atol=1e-4)
 
 
-def test_the_hand_of_another_robot_is_not_taken_for_a_panda_s(tmp_path):
+def test_the_hand_conversion_is_for_pandas_only(tmp_path):
     path = write_robomimic(tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         env_args = json.loads(file["data"].attrs["env_args"])
@@ -114,19 +114,19 @@ def test_the_hand_of_another_robot_is_not_taken_for_a_panda_s(tmp_path):
         source.require(proprioception=("end_effector_axis_angle",))
 
 
-def test_fields_come_in_the_order_asked_for(source):
+def test_fields_are_in_the_requested_order(source):
     read = source.proprioception(source.episodes[1].name, ("gripper_position", "end_effector_position"))
     assert np.allclose(read, np.concatenate([EPISODES[1].fingers, EPISODES[1].position], axis=1), atol=1e-6)
 
 
-def test_images_are_right_side_up_at_the_steps_asked_for(source):
+def test_images_of_the_requested_steps_are_upright(source):
     steps = np.array([7, 2, 2, 8, 0])
     for episode, expected in zip(source.episodes, EPISODES, strict=True):
         for camera in CAMERAS:
             assert np.array_equal(source.images(episode.name, camera, steps), expected.images[camera][steps])
 
 
-def test_what_is_missing_is_named(source):
+def test_missing_cameras_and_fields_are_named(source):
     with pytest.raises(DemonstrationFileError, match="no images of camera front; it has"):
         source.require(cameras=("front",))
     with pytest.raises(DemonstrationFileError, match="no proprioception field toes; it has end_effector_position"):
@@ -159,7 +159,7 @@ def test_other_actions_are_refused(tmp_path, changes, message):
         open_source(write_robomimic(tmp_path, EPISODES, **changes))
 
 
-def test_low_dimensional_files_say_how_to_get_images(tmp_path):
+def test_files_without_images_name_the_rendering_script(tmp_path):
     path = write_robomimic(tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
@@ -168,7 +168,7 @@ def test_low_dimensional_files_say_how_to_get_images(tmp_path):
         open_source(path)
 
 
-def test_a_missing_instruction_is_asked_for(tmp_path):
+def test_a_missing_instruction_must_be_stated(tmp_path):
     path = write_robomimic(tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
@@ -190,7 +190,7 @@ def test_failures_are_known_by_their_rewards(tmp_path):
 
 def test_regenerated_libero_files_take_the_instruction_from_their_name(tmp_path):
     path = write_libero(tmp_path, EPISODES)
-    with h5py.File(path, "r+") as file:  # as OpenVLA's regenerate_libero_dataset.py leaves it
+    with h5py.File(path, "r+") as file:  # as OpenVLA's regenerate_libero_dataset.py writes it
         for name in list(file["data"].attrs):
             del file["data"].attrs[name]
     renamed = path.rename(tmp_path / "KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5")
@@ -199,7 +199,7 @@ def test_regenerated_libero_files_take_the_instruction_from_their_name(tmp_path)
         assert source.episodes[0].instruction == "turn on the stove"
 
 
-def test_numbers_that_are_none_are_named(tmp_path):
+def test_non_finite_values_are_located(tmp_path):
     path = write_libero(tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         file["data/demo_1/actions"][4, 2] = np.nan
@@ -222,7 +222,7 @@ def test_other_action_sizes_are_refused(tmp_path):
         source.actions("demo_0")
 
 
-def test_a_video_s_frames_are_the_right_ones(tmp_path):
+def test_video_frames_are_exact(tmp_path):
     need_lerobot()
     path = write_lerobot(tmp_path, EPISODES, video=True)
     with open_source(path, OPTIONS["lerobot"]) as source:
@@ -232,7 +232,7 @@ def test_a_video_s_frames_are_the_right_ones(tmp_path):
                 read = source.images(episode.name, camera, steps).astype(float)
                 distance = np.abs(read[:, None] - expected.images[camera][None]).mean(axis=(2, 3, 4))
                 assert np.array_equal(distance.argmin(axis=1), steps)
-                assert distance.min(axis=1).max() < 4  # of 255: what H.264 at crf 10 with halved colours loses
+                assert distance.min(axis=1).max() < 4  # of 255: the loss of H.264 at crf 10 with chroma subsampling
 
 
 def lerobot_with(folder, **changes):
@@ -248,7 +248,7 @@ def test_older_lerobot_versions_name_the_converter(tmp_path):
         open_source(lerobot_with(tmp_path, codebase_version="v2.1"), OPTIONS["lerobot"])
 
 
-def test_lerobot_s_gripper_must_be_stated(tmp_path):
+def test_lerobots_gripper_must_be_stated(tmp_path):
     message = r"does not state which gripper command closes\. State it"
     with open_source(lerobot_with(tmp_path)) as source, pytest.raises(ConventionError, match=message):
         source.require()
@@ -263,7 +263,7 @@ def test_joint_actions_are_refused(tmp_path):
         open_source(path, OPTIONS["lerobot"])
 
 
-def test_a_state_without_names_can_be_told_its_fields(tmp_path):
+def test_the_fields_of_an_unnamed_state_can_be_stated(tmp_path):
     path = lerobot_with(tmp_path)
     info = json.loads((path / "meta/info.json").read_text())
     info["features"]["observation.state"]["names"] = None
@@ -277,7 +277,7 @@ def test_a_state_without_names_can_be_told_its_fields(tmp_path):
         open_source(path, replace(OPTIONS["lerobot"], state=(("end_effector_position", 16),)))
 
 
-def test_the_state_of_lerobot_s_libero_is_known(tmp_path):
+def test_the_state_of_lerobots_libero_is_known(tmp_path):
     need_lerobot()
     as_hand = [replace(one, axis_angle=one.hand_axis_angle, joints=np.zeros_like(one.joints)) for one in EPISODES]
     path = write_lerobot(tmp_path, as_hand)
@@ -299,7 +299,7 @@ def parquet_of(path):
     return parquet.read_table(path / "data/chunk-000/file-000.parquet").to_pandas()
 
 
-def test_nothing_at_a_path_is_said(tmp_path):
+def test_a_missing_source_is_reported(tmp_path):
     with pytest.raises(DemonstrationFileError, match="there is no such file or folder"):
         open_source(tmp_path / "nothing")
     with pytest.raises(DemonstrationFileError):

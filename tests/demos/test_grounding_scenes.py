@@ -1,4 +1,4 @@
-"""Still scenes: random, the same for the same options, and true about what stands where."""
+"""Static scenes: random, reproducible, and with true positions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +43,7 @@ def scenes(options: SceneOptions) -> Scenes:
     return read_scenes(options.output)
 
 
-def test_a_scene_file_holds_images_and_their_truth(scenes: Scenes) -> None:
+def test_a_scene_file_holds_images_and_true_positions(scenes: Scenes) -> None:
     assert scenes.items == tuple(_TASK.objects)
     assert scenes.nouns == tuple(item.replace("_", " ") for item in _TASK.objects)
     assert dict(zip(scenes.items, scenes.colours, strict=True))["milk_box"] == "white"
@@ -54,8 +54,8 @@ def test_a_scene_file_holds_images_and_their_truth(scenes: Scenes) -> None:
     assert scenes.images.std() > 20
 
 
-def test_what_a_pixel_shows_agrees_with_where_things_are(scenes: Scenes) -> None:
-    """The camera looks back at the robot: the further along +y, the further right in its image."""
+def test_segmentation_agrees_with_positions(scenes: Scenes) -> None:
+    """Check columns of the image: the camera faces the robot, so that a larger y is further right."""
     columns, places = [], []
     for scene in range(_COUNT):
         for item in range(len(scenes.items)):
@@ -67,13 +67,13 @@ def test_what_a_pixel_shows_agrees_with_where_things_are(scenes: Scenes) -> None
     assert np.corrcoef(columns, places)[0, 1] > 0.97
 
 
-def test_an_item_has_its_colour_where_it_is_seen(scenes: Scenes) -> None:
+def test_visible_items_have_their_color(scenes: Scenes) -> None:
     red = scenes.images[scenes.segments == 1 + scenes.items.index("red_cube")].astype(int)
     assert len(red) > 20
     assert np.median(red[:, 0] - red[:, 1:].max(axis=1)) > 60
 
 
-def test_the_gripper_is_somewhere_over_the_table_and_holds_something_at_times(scenes: Scenes) -> None:
+def test_the_gripper_varies_and_sometimes_holds_an_object(scenes: Scenes) -> None:
     gripper = scenes.proprioception[:, :3]
     assert np.ptp(gripper, axis=0).min() > 0.1
     assert np.all(gripper[:, 2] > 0.8)
@@ -82,7 +82,7 @@ def test_the_gripper_is_somewhere_over_the_table_and_holds_something_at_times(sc
     assert 0 < held.sum() < _COUNT
 
 
-def test_things_lie_in_the_basket_or_on_the_plate_at_times(scenes: Scenes) -> None:
+def test_objects_are_sometimes_delivered(scenes: Scenes) -> None:
     receivers = [scenes.items.index(name) for name in ("basket", "plate")]
     others = [index for index in range(len(scenes.items)) if index not in receivers]
     offsets = scenes.positions_world[:, others, None] - scenes.positions_world[:, None, receivers]
@@ -90,8 +90,8 @@ def test_things_lie_in_the_basket_or_on_the_plate_at_times(scenes: Scenes) -> No
     assert 0 < delivered.sum() < _COUNT
 
 
-def test_seed_and_number_alone_decide_a_scene(options: SceneOptions, scenes: Scenes) -> None:
-    again = SceneFactory(options)()(_COUNT - 2)  # in this process, without the scenes before it
+def test_seed_and_index_determine_a_scene(options: SceneOptions, scenes: Scenes) -> None:
+    again = SceneFactory(options)()(_COUNT - 2)  # in this process, without earlier scenes
     assert np.array_equal(again.images, scenes.images[-2:])
     assert np.array_equal(again.segments, scenes.segments[-2:])
     assert np.array_equal(again.positions_world, scenes.positions_world[-2:])
@@ -100,7 +100,7 @@ def test_seed_and_number_alone_decide_a_scene(options: SceneOptions, scenes: Sce
     assert not np.array_equal(other.positions_world, again.positions_world)
 
 
-def test_what_is_there_is_used(options: SceneOptions) -> None:
+def test_an_existing_scene_file_is_used(options: SceneOptions) -> None:
     before = options.output.stat()
     make_scenes(replace(options, workers=2), lambda done: pytest.fail("made again"))
     assert options.output.stat().st_mtime_ns == before.st_mtime_ns
@@ -115,9 +115,7 @@ def test_what_is_there_is_used(options: SceneOptions) -> None:
         ({"task": "tabletop_pick.pick_red_cube"}, "not tabletop_pick.pick_red_cube"),
     ],
 )
-def test_other_scenes_are_not_taken_for_these(
-    options: SceneOptions, change: dict[str, object], difference: str
-) -> None:
+def test_scenes_of_other_options_are_refused(options: SceneOptions, change: dict[str, object], difference: str) -> None:
     with pytest.raises(OutputMismatchError, match=f"made with another configuration: .*{difference}"):
         make_scenes(replace(options, **change))  # type: ignore[arg-type]
 
@@ -142,14 +140,14 @@ def _incomplete(path: Path) -> None:
     ("write", "problem"),
     [(_garbage, "file signature not found"), (_foreign, "its format is 'something'"), (_incomplete, "images")],
 )
-def test_a_file_of_something_else_is_told(tmp_path: Path, write: Callable[[Path], None], problem: str) -> None:
+def test_another_file_is_refused(tmp_path: Path, write: Callable[[Path], None], problem: str) -> None:
     path = tmp_path / "scenes.hdf5"
     write(path)
     with pytest.raises(SceneFileError, match=rf"{path} is not a scene file: .*{problem}.*\. Move the file away"):
         read_scenes(path)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_scene_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SceneFileError, match="No such file"):
         read_scenes(tmp_path / "scenes.hdf5")
 
@@ -173,9 +171,9 @@ def test_positions_in_demonstrations_are_those_of_every_step(demonstrations: Pat
         assert abs(cube[0, 1] - basket[0, 1]) > 0.1
         assert np.linalg.norm((cube - basket)[-1, :2]) < 0.09  # delivered
         assert cube[:, 2].max() > cube[0, 2] + 0.06  # carried
-        assert np.linalg.norm(np.diff(cube, axis=0), axis=1).max() < 0.05  # in the order of time
+        assert np.linalg.norm(np.diff(cube, axis=0), axis=1).max() < 0.05  # in order of time
 
 
-def test_an_item_that_is_not_in_a_demonstration_is_told(demonstrations: Path) -> None:
+def test_an_unknown_item_is_reported(demonstrations: Path) -> None:
     with pytest.raises(UnknownNameError, match="No object in this scene named 'bowl'"):
         positions_in_demonstrations(demonstrations, ("red_cube", "bowl"))

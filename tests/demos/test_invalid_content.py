@@ -1,4 +1,4 @@
-"""Files that open well and hold what cannot be right: refused by name, never learnt from."""
+"""Files that can be opened but hold invalid content are refused with a message that locates it."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def put(group: Any, key: str, values: Any) -> None:
         (lambda images: images[..., :1], "is uint8 of shape (9, 24, 24, 1), expected uint8 images"),
     ],
 )
-def test_pictures_that_are_not_those_of_the_actions_are_refused(
+def test_images_that_do_not_match_the_actions_are_refused(
     tmp_path: Path, format_name: str, change: Callable[[Any], Any], text: str
 ) -> None:
     path = WRITERS[format_name](tmp_path, EPISODES)
@@ -53,7 +53,7 @@ def test_pictures_that_are_not_those_of_the_actions_are_refused(
 
 
 @pytest.mark.parametrize("format_name", sorted(WRIST))
-def test_a_damaged_array_is_said_to_be_damaged(tmp_path: Path, format_name: str) -> None:
+def test_a_damaged_array_is_reported(tmp_path: Path, format_name: str) -> None:
     path = WRITERS[format_name](tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         group, values = file["data/demo_1"], file["data/demo_1/actions"][:]
@@ -90,14 +90,14 @@ def test_a_demonstration_without_steps_is_refused(ours: Path) -> None:
         open_source(ours)
 
 
-def test_a_subset_that_names_what_is_not_there_is_refused(ours: Path) -> None:
+def test_a_subset_with_an_unknown_demonstration_is_refused(ours: Path) -> None:
     with h5py.File(ours, "r+") as file:
         put(file, "mask/train", np.array([b"demo_0", b"demo_99"]))
     with open_source(ours) as source, pytest.raises(DemonstrationFileError, match="'train' names demo_99"):
         source.subset("train")
 
 
-def test_a_lost_model_is_said_when_files_are_joined_or_divided(ours: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_when_merging_or_splitting(ours: Path, tmp_path: Path) -> None:
     with h5py.File(ours, "r+") as file:
         del file["models"]
     for edit in (lambda output: split_file(ours, output), lambda output: merge_files([ours], output)):
@@ -106,7 +106,7 @@ def test_a_lost_model_is_said_when_files_are_joined_or_divided(ours: Path, tmp_p
     assert not (tmp_path / "new.hdf5").exists()
 
 
-def test_nothing_is_not_divided(ours: Path, tmp_path: Path) -> None:
+def test_an_empty_file_is_not_split(ours: Path, tmp_path: Path) -> None:
     with h5py.File(ours, "r+") as file:
         for name in list(file["data"]):
             del file[f"data/{name}"]
@@ -117,7 +117,7 @@ def test_nothing_is_not_divided(ours: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format_name", ["robomimic", "libero"])
-def test_ghosts_in_foreign_subsets_are_refused(tmp_path: Path, format_name: str) -> None:
+def test_unknown_demonstrations_in_other_formats_subsets_are_refused(tmp_path: Path, format_name: str) -> None:
     path = WRITERS[format_name](tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         file["mask/train"] = np.array([b"demo_0", b"demo_7"])
@@ -129,7 +129,7 @@ def test_ghosts_in_foreign_subsets_are_refused(tmp_path: Path, format_name: str)
     ("robots", "robot"),
     [(["Panda"], "panda"), ("MountedPanda", "panda"), (["UR5e"], "ur5e"), (["Panda", "UR5e"], None), ([], None)],
 )
-def test_whose_actions_robomimic_recorded_is_known(tmp_path: Path, robots: object, robot: str | None) -> None:
+def test_the_robot_of_robomimic_files_is_known(tmp_path: Path, robots: object, robot: str | None) -> None:
     path = WRITERS["robomimic"](tmp_path, EPISODES)
     with h5py.File(path, "r+") as file:
         arguments = json.loads(file["data"].attrs["env_args"])
@@ -139,7 +139,7 @@ def test_whose_actions_robomimic_recorded_is_known(tmp_path: Path, robots: objec
         assert source.facts.robot == robot
 
 
-def test_actions_that_are_no_numbers_are_told_and_do_not_hide_the_rest(tmp_path: Path) -> None:
+def test_non_finite_actions_are_reported_and_summarized(tmp_path: Path) -> None:
     for format_name in ("ours", "robomimic"):
         path = WRITERS[format_name](tmp_path, EPISODES)
         with h5py.File(path, "r+") as file:
@@ -151,7 +151,7 @@ def test_actions_that_are_no_numbers_are_told_and_do_not_hide_the_rest(tmp_path:
 
 
 @pytest.mark.parametrize(("option", "stated"), [("gripper", "open_one"), ("orientation", "mirrored")])
-def test_a_convention_that_ours_contradicts_is_refused(ours: Path, option: str, stated: str) -> None:
+def test_a_stated_convention_that_contradicts_the_file_is_refused(ours: Path, option: str, stated: str) -> None:
     options = SourceOptions(**{option: stated})  # type: ignore[arg-type]
     with open_source(ours, options) as source, pytest.raises(ConventionError, match=f"--{option} {stated}"):
         require_stated_conventions([source], options)

@@ -1,4 +1,4 @@
-"""Recorded actions again, and recorded states drawn again, in the real environments of both engines."""
+"""Replay of recorded actions and re-rendering of recorded states, with real environments of both engines."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.demos.synthetic import demonstration, header
-from tests.demos.synthetic_recorders import CrampedRenderFactory
+from tests.demos.synthetic_recorders import FullDiskRenderFactory
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import DemonstrationFileError, OutputMismatchError, UnknownNameError, VlaBenchError
 from vla_bench.demos import CollectOptions, Demonstration, DemonstrationFile, NoiseOptions, write_demonstrations
@@ -25,7 +25,7 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One demonstration of each engine, disturbed by noise."""
+    """Record one demonstration with each engine, disturbed by noise."""
     path = tmp_path_factory.mktemp("recorded") / "demos.hdf5"
     options = CollectOptions((), path, TASKS, image_size=SIZE, depth=True, noise=NoiseOptions())
     record, made = DeviceRecorder(options), []
@@ -43,7 +43,7 @@ def demonstrations(recorded: Path) -> Iterator[dict[str, Demonstration]]:
 
 
 def changed(recorded: Path, path: Path, name: str, change: dict[str, object]) -> Path:
-    """Write a copy of one demonstration with something changed."""
+    """Write a copy of one demonstration with changed fields."""
     with DemonstrationFile(recorded) as file:
         write_demonstrations(path, file.header, [replace(file.read(name), **change)])  # type: ignore[arg-type]
     return path
@@ -61,7 +61,7 @@ def test_recorded_actions_reach_every_recorded_state_bit_for_bit(recorded: Path,
 
 
 @pytest.mark.parametrize("name", ["demo_0", "demo_1"])
-def test_an_action_that_was_changed_is_found_and_where(
+def test_a_changed_action_is_located(
     recorded: Path, demonstrations: dict[str, Demonstration], name: str, tmp_path: Path
 ) -> None:
     actions = demonstrations[name].executed_actions.copy()
@@ -80,7 +80,7 @@ def test_actions_that_no_longer_solve_the_task_are_a_failure(recorded: Path, tmp
     assert (row.recorded_success, row.success, row.as_recorded) == (True, False, False)
 
 
-def test_a_persons_verdict_holds_where_every_state_is_reached_again(recorded: Path, tmp_path: Path) -> None:
+def test_a_persons_verdict_holds_for_equal_states(recorded: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.hdf5"
     with DemonstrationFile(recorded) as file:
         short = replace(file.read("demo_0").select_steps(np.arange(30)), step_numbers=None, judged_by="person")
@@ -91,7 +91,7 @@ def test_a_persons_verdict_holds_where_every_state_is_reached_again(recorded: Pa
 
 
 @pytest.mark.parametrize("name", ["demo_0", "demo_1"])
-def test_dropped_steps_are_gone_over_by_the_stored_states(recorded: Path, name: str, tmp_path: Path) -> None:
+def test_dropped_steps_are_skipped_by_the_stored_states(recorded: Path, name: str, tmp_path: Path) -> None:
     path = tmp_path / "x.hdf5"
     with DemonstrationFile(recorded) as file:
         one = file.read(name)
@@ -104,13 +104,13 @@ def test_dropped_steps_are_gone_over_by_the_stored_states(recorded: Path, name: 
     assert row.notes == ("3 dropped steps were skipped by restoring the stored states",)
 
 
-def test_the_stored_state_counts_where_the_seed_leads_elsewhere(recorded: Path, tmp_path: Path) -> None:
+def test_the_stored_state_is_used_where_the_seed_gives_another_scene(recorded: Path, tmp_path: Path) -> None:
     row = replayed(changed(recorded, tmp_path / "x.hdf5", "demo_0", {"scene_seed": 5}))
     assert (row.success, row.exact) == (True, True)
     assert row.notes == ("the seed leads to another scene in this version; replay started from the stored state",)
 
 
-def test_a_task_that_is_gone_or_a_state_of_another_size_is_no_success_and_says_why(tmp_path: Path) -> None:
+def test_an_unknown_task_or_another_state_size_is_a_reported_failure(tmp_path: Path) -> None:
     gone = demonstration()
     write_demonstrations(tmp_path / "gone.hdf5", header(), [gone])
     row = replayed(tmp_path / "gone.hdf5")
@@ -121,7 +121,7 @@ def test_a_task_that_is_gone_or_a_state_of_another_size_is_no_success_and_says_w
     assert "numbers in this version, but the recorded state has 9" in replayed(tmp_path / "other.hdf5").notes[0]
 
 
-def test_where_meshes_lie_makes_no_other_model() -> None:
+def test_mesh_folders_do_not_change_a_model() -> None:
     assert same_model('<mesh file="/a/b/link.stl"/>', '<mesh file="/c/link.stl"/>')
     assert not same_model('<mesh file="/a/b/link.stl"/>', '<mesh file="/a/b/hand.stl"/>')
 
@@ -136,7 +136,7 @@ def test_a_whole_file_is_replayed_in_processes(recorded: Path) -> None:
     ("content", "message"),
     [(None, "there is no such file"), (b"my thesis", "not an HDF5 file"), ("version", "format version 99")],
 )
-def test_a_file_that_cannot_be_replayed_or_drawn_is_refused(
+def test_a_file_that_cannot_be_replayed_or_rendered_is_refused(
     content: bytes | str | None, message: str, recorded: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.hdf5"
@@ -153,8 +153,8 @@ def test_a_file_that_cannot_be_replayed_or_drawn_is_refused(
     assert {entry.name for entry in tmp_path.iterdir()} <= {"x.hdf5"}
 
 
-def drawn_again(recorded: Path, tmp_path: Path, name: str, **asked: object) -> Demonstration:
-    """Draw one demonstration in this process."""
+def rendered_again(recorded: Path, tmp_path: Path, name: str, **asked: object) -> Demonstration:
+    """Return one demonstration that was rendered again in this process."""
     options = RenderOptions(recorded, tmp_path / "new.hdf5", **asked)  # type: ignore[arg-type]
     PartialFiles(options.output).begin({})
     RenderFactory(options)()(name)
@@ -163,10 +163,10 @@ def drawn_again(recorded: Path, tmp_path: Path, name: str, **asked: object) -> D
 
 
 @pytest.mark.parametrize("name", ["demo_0", "demo_1"])
-def test_drawing_with_the_same_options_gives_the_same_pixels(
+def test_rendering_with_the_same_options_gives_the_same_pixels(
     recorded: Path, demonstrations: dict[str, Demonstration], name: str, tmp_path: Path
 ) -> None:
-    again, there = drawn_again(recorded, tmp_path, name), demonstrations[name]
+    again, there = rendered_again(recorded, tmp_path, name), demonstrations[name]
     for camera in ("agentview", "wrist"):
         np.testing.assert_array_equal(again.images[camera], there.images[camera])
         np.testing.assert_array_equal(again.depth[camera], there.depth[camera])
@@ -175,15 +175,15 @@ def test_drawing_with_the_same_options_gives_the_same_pixels(
     assert (again.summary(), again.model_xml) == (there.summary(), there.model_xml)
 
 
-def test_drawing_takes_other_cameras_sizes_and_quality(recorded: Path, tmp_path: Path) -> None:
-    again = drawn_again(
+def test_rendering_with_other_cameras_sizes_and_quality(recorded: Path, tmp_path: Path) -> None:
+    again = rendered_again(
         recorded, tmp_path, "demo_0", cameras=("wrist",), image_size=48, rendering="faithful", depth=False
     )
     assert {name: images.shape[1:] for name, images in again.images.items()} == {"wrist": (48, 48, 3)}
     assert not again.depth
 
 
-def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorded: Path, tmp_path: Path) -> None:
+def test_a_whole_file_is_rendered_in_processes_and_resumed(recorded: Path, tmp_path: Path) -> None:
     options = RenderOptions(recorded, tmp_path / "new.hdf5", image_size=40, workers=2)
     assert (render(options).demonstrations, render(options).other_models) == (2, 0)
     with DemonstrationFile(options.output) as file:
@@ -207,7 +207,7 @@ def test_a_whole_file_is_drawn_in_processes_and_goes_on_where_it_stopped(recorde
         render(replace(options, image_size=48))
 
 
-def test_what_cannot_be_drawn_is_said(recorded: Path, tmp_path: Path) -> None:
+def test_invalid_rendering_options_are_reported(recorded: Path, tmp_path: Path) -> None:
     with pytest.raises(RenderOptionsError, match=r"is the input file\. Choose another --output"):
         RenderOptions(recorded, recorded)
     with pytest.raises(RenderOptionsError, match="No camera was chosen"):
@@ -217,26 +217,26 @@ def test_what_cannot_be_drawn_is_said(recorded: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputMismatchError, match="it was not made by `vla-bench render`"):
         render(RenderOptions(recorded, output))
     with pytest.raises(UnknownNameError, match=r"No camera named 'wrst'\. Did you mean 'wrist'"):
-        drawn_again(recorded, tmp_path, "demo_0", cameras=("wrst",))
+        rendered_again(recorded, tmp_path, "demo_0", cameras=("wrst",))
 
 
-def test_a_full_disk_stops_the_drawing_with_one_message(
+def test_a_full_disk_stops_rendering_with_one_message(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vla_bench.demos.rerendering.RenderFactory", CrampedRenderFactory)
+    monkeypatch.setattr("vla_bench.demos.rerendering.RenderFactory", FullDiskRenderFactory)
     with pytest.raises(VlaBenchError, match=r"Cannot write .*demo_\d.hdf5: File too large\. The incomplete file"):
         render(RenderOptions(recorded, tmp_path / "new.hdf5"))
     assert not (tmp_path / "new.hdf5").exists()
     assert [entry.name for entry in (tmp_path / "new.hdf5.parts").iterdir()] == ["configuration.json"]
 
 
-def test_a_perturbed_scene_is_replayed_and_drawn_as_it_was(tmp_path: Path) -> None:
+def test_a_perturbed_scene_is_replayed_and_rendered_equally(tmp_path: Path) -> None:
     path = tmp_path / "perturbed.hdf5"
     options = CollectOptions((), path, TASKS[:1], image_size=SIZE, perturb="camera=2,lighting=2,size=1")
     record = DeviceRecorder(options)
     made = record(EpisodeIdentity("tabletop_object", "red_cube_in_basket", 1, variant="demonstration"))
     write_demonstrations(path, record.header(), [made])
     assert replayed(path).exact
-    again = drawn_again(path, tmp_path, "demo_0")
+    again = rendered_again(path, tmp_path, "demo_0")
     np.testing.assert_array_equal(again.images["agentview"], made.images["agentview"])
     np.testing.assert_array_equal(again.cameras["agentview"].pose_world, made.cameras["agentview"].pose_world)

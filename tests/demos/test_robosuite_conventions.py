@@ -1,4 +1,4 @@
-"""What robosuite really observes, which robomimic's and LIBERO's files hold, against MuJoCo and our conversions."""
+"""Observations of robosuite, as stored by robomimic and LIBERO, compared with MuJoCo and our conversions."""
 
 import mujoco
 import numpy as np
@@ -47,7 +47,7 @@ def test_raw_images_are_upside_down_and_not_mirrored(env):
     renderer.close()
 
 
-def test_a_panda_s_grip_site_follows_from_its_hand(env):
+def test_the_grip_site_of_a_panda_follows_from_its_hand(env):
     env.reset()
     generator = np.random.default_rng(0)
     site = env.robots[0].eef_site_id["right"]

@@ -1,3 +1,5 @@
+"""Summaries, contact sheets and videos of demonstrations."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_summary_counts_what_is_there(path: Path) -> None:
+def test_summary_counts_demonstrations_and_steps(path: Path) -> None:
     summary = summarize(path)
     reach, push = summary.tasks
     assert (reach.demonstrations, reach.shortest, reach.median, reach.longest) == (5, 8, 10.0, 12)
@@ -43,7 +45,7 @@ def test_summary_gives_the_range_of_each_action(path: Path) -> None:
     np.testing.assert_allclose([row.q99 for row in rows], np.quantile(actions, 0.99, axis=0), rtol=1e-5)
 
 
-def test_summary_reads_as_a_table(path: Path) -> None:
+def test_summary_is_printed_as_a_table(path: Path) -> None:
     text = "\n".join(summarize(path).lines())
     assert "8 demonstrations, 110 steps" in text
     assert "agentview, wrist, 24 x 24 pixels" in text
@@ -94,7 +96,7 @@ def test_an_empty_file_has_no_contact_sheet(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_the_expert_s_rate_is_of_what_it_tried_not_of_what_is_left(tmp_path: Path, collection, expert) -> None:
+def test_the_expert_rate_counts_all_attempts(tmp_path: Path, collection, expert) -> None:
     path = tmp_path / "demos.hdf5"
     write_demonstrations(path, replace(header(), collection=collection), [demonstration(i) for i in range(3)])
     assert summarize(path).tasks[0].expert == expert
