@@ -95,7 +95,7 @@ MISTAKES = [
         "no initial relation is named 'in_regoin'. Expected 'in_",
     ),
     ("in_region(can, middle)", "in_region(mug, left)", "mug_on_plate.initial", "'mug' is placed twice. Expected one"),
-    ('"in_region(mug, middle)", ', "", "mug_on_plate.initial", "The task does not say where mug stands at the start."),
+    ('"in_region(mug, middle)", ', "", "mug_on_plate.initial", "The task does not place mug at the start."),
     ('"on(mug, plate)"', '"onto(mug, plate)"', "mug_on_plate.goal", "no predicate is named 'onto'. Expected 'on'."),
     (
         '"on(mug, plate)"',
@@ -177,7 +177,8 @@ def test_a_region_without_room_is_named_with_the_number_of_tries(tmp_path: Path)
     (problem,) = _check(tmp_path, text).errors
     assert problem.field == "mug_on_plate.initial"
     assert re.search(
-        r"finds no free place in region 'left'.* after \d{4,} tries\. Make the region larger", problem.problem
+        r"No free place was found for .* in region 'left'.* after \d{4,} tries\. Make the region larger",
+        problem.problem,
     )
 
 

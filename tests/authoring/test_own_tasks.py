@@ -109,5 +109,5 @@ def test_the_name_of_an_object_that_there_is_is_refused(folder: Path, monkeypatc
     objects = folder / "envs" / "objects"
     (objects / "purple_block.toml").rename(objects / "plate.toml")
     monkeypatch.setenv(TASKS_VARIABLE, str(folder))
-    with pytest.raises(ConfigurationError, match=r"plate\.toml: .*describes another object of the name 'plate'"):
+    with pytest.raises(ConfigurationError, match=r"plate\.toml: .*describes another object named 'plate'"):
         describe_object.__wrapped__("plate")

@@ -272,7 +272,7 @@ def test_a_name_that_the_robots_mjcf_lacks_is_told_with_the_nearest(
         (
             'geom name="body"',
             'geom name="bdy"',
-            r"field `geom`: no name begins with 'body'.*\(named: bdy\)\. Expected body or",
+            r"field `geom`: no name begins with 'body'.*\(names: bdy\)\. Expected body or",
         ),
         ("<geom", "<gem", r"field `\(whole file\)`: is not MJCF: .*'gem', line 4"),
     ],
@@ -287,7 +287,7 @@ def test_a_mistake_in_an_objects_mjcf_names_the_file(own_data: Path, right: str,
 
 def test_an_mjcf_that_is_not_there_is_told(own_data: Path) -> None:
     _own(own_data / "objects" / "red_cube.toml", "lost", 'mjcf = "cube.xml"', 'mjcf = "nowhere.xml"')
-    with pytest.raises(ConfigurationError, match=r"nowhere\.xml: .*there is no such file"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.xml: .*the file does not exist"):
         compile_scene("table", "panda", {"cube": "lost"}, "fast")
 
 

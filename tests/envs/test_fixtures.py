@@ -112,8 +112,8 @@ def test_a_joint_counts_as_closed_at_the_start_and_open_before_its_end(
     simulation: TabletopSimulation, part: str
 ) -> None:
     (known,) = articulated_joints(simulation.compiled, part)
-    assert 0.0 < known.description.closed_below < known.description.open_from < known.furthest
-    _set(simulation, {part: known.furthest})
+    assert 0.0 < known.description.closed_below < known.description.open_from < known.upper
+    _set(simulation, {part: known.upper})
     assert Goal("open", (part,)).holds(simulation.world)
     _set(simulation, {part: 0.0})
     assert Goal("closed", (part,)).holds(simulation.world)
@@ -132,16 +132,16 @@ def test_axis_and_handle_are_told_in_the_world_frame(simulation: TabletopSimulat
     (known,) = articulated_joints(simulation.compiled, part)
     _set(simulation, {part: 0.0})
     before = _joint(simulation, part)
-    _set(simulation, {part: known.furthest})
+    _set(simulation, {part: known.upper})
     after = _joint(simulation, part)
     assert before.turns == (part == "stove_knob")
     moved = after.handle_position_world - before.handle_position_world
     if before.turns:
         turn = np.cross(before.handle_along_world, after.handle_along_world) @ before.axis_world
-        assert np.arcsin(turn) == pytest.approx(known.furthest, abs=1e-6)
+        assert np.arcsin(turn) == pytest.approx(known.upper, abs=1e-6)
         assert np.allclose(moved, 0.0, atol=1e-9)
     else:
-        assert np.allclose(moved, known.furthest * before.axis_world, atol=1e-9)
+        assert np.allclose(moved, known.upper * before.axis_world, atol=1e-9)
 
 
 def test_a_drawer_opens_out_of_the_cabinets_front(simulation: TabletopSimulation) -> None:
@@ -253,7 +253,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "[parts.knob]",
             "[parts.dial]",
-            r"field `dial`: no body or site has this name\. Expected as the description's",
+            r"field `dial`: no body or site has this name\. Expected a body or site",
         ),
         (
             'joint = "knob"',

@@ -69,7 +69,7 @@ def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tr
     footprints = _footprints({"cube": 0.03, "can": 0.04, "mug": 0.05})
     relations = [*_in("wide", "mug"), *_in("tiny", "cube", "can")]
     message = (
-        r"^'can' finds no free place in region 'tiny' beside 'cube' after 60000 tries\. "
+        r"^No free place was found for 'can' in region 'tiny' next to 'cube' after 60000 tries\. "
         r"Make the region larger, its clearance smaller, or put fewer objects into it\.$"
     )
     with pytest.raises(PlacementError, match=message):
@@ -79,7 +79,7 @@ def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tr
 def test_no_room_for_a_relation_names_it_and_what_stands_there() -> None:
     relations = [*_in("tiny", "cube"), Relation("next_to", ("can", "cube"))]
     tiny = {"tiny": REGIONS["tiny"]}  # nothing else of the surface may be used
-    message = r"^'can' finds no free place for `next_to\(can, cube\)` beside 'cube' after 60000 tries\."
+    message = r"^No free place was found for 'can' for `next_to\(can, cube\)` next to 'cube' after 60000 tries\."
     with pytest.raises(PlacementError, match=message):
         sample_places(relations, tiny, _footprints({"cube": 0.03, "can": 0.04}), np.random.default_rng(0))
 
@@ -87,7 +87,7 @@ def test_no_room_for_a_relation_names_it_and_what_stands_there() -> None:
 def test_a_relation_that_cannot_tell_two_things_apart_is_told() -> None:
     footprints = _footprints({"first": 0.03, "second": 0.03}, "bowl") | _footprints({"plate": 0.09})
     near = [Relation("next_to", ("first", "plate")), Relation("left_of", ("second", "plate"))]
-    message = r"^`next_to\(first, plate\)` is to pick out 'first', but 'second' looks the same and stands so too"
+    message = r"^`next_to\(first, plate\)` does not identify 'first': 'second' looks the same and fulfills it too"
     with pytest.raises(AmbiguousPlacementError, match=message):
         sample_places([*_in("wide", "plate"), *near], REGIONS, footprints, np.random.default_rng(0))
 
@@ -104,6 +104,6 @@ def test_an_unknown_region_is_answered_with_the_nearest() -> None:
 
 def test_a_thing_without_a_place_is_an_error() -> None:
     with pytest.raises(
-        UnplacedError, match=r"say where mug, plate stands .* `\"in_region\(mug, REGION\)\"` to `initial`"
+        UnplacedError, match=r"does not place mug, plate .* `\"in_region\(mug, REGION\)\"` to `initial`"
     ):
         sample_places(_in("wide", "cube", "can"), REGIONS, _footprints(RADII_M), np.random.default_rng(0))

@@ -8,7 +8,7 @@ from vla_bench.core.types import ImageArray
 from vla_bench.envs.rendering import level_of_detail, renderer
 from vla_bench.envs.rendering.backend import load_mujoco
 from vla_bench.envs.rendering.renderer import Renderer
-from vla_bench.envs.rendering.shadow_map import OWN_TEXELS, ShadowMap, can_draw
+from vla_bench.envs.rendering.shadow_map import OWN_TEXELS, ShadowMap, supports_shadow_map
 
 load_mujoco()
 
@@ -57,7 +57,7 @@ def _drawn(
 ) -> dict[str, ImageArray]:
     with patch.context() as context:
         for module in (renderer, level_of_detail):
-            context.setattr(module, "can_draw", lambda _: ours)
+            context.setattr(module, "supports_shadow_map", lambda _: ours)
         return Renderer(model, _SIZE, "faithful").images(data, _CAMERAS)
 
 
@@ -127,6 +127,6 @@ def test_where_nothing_casts_all_is_lit(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_it_does_for_one_light_without_a_place(lights: str, ours: bool) -> None:
     model = _model(lights=lights)
-    assert can_draw(model) == ours
+    assert supports_shadow_map(model) == ours
     images = Renderer(model, _SIZE, "faithful").images(_settled(model), _CAMERAS)
     assert all(image.std() > 5 for image in images.values())

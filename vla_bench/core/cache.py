@@ -15,12 +15,12 @@ class SizedCache(Generic[Value]):
     """A cache of shared values with a limit in bytes.
 
     Values in use are never dropped: while a value is referenced, the same arguments return it. Unused values are
-    dropped least recently used first, as soon as all cached values exceed `most_bytes`; the most recent value always
+    dropped least recently used first, as soon as all cached values exceed `max_bytes`; the most recent value always
     stays.
     """
 
-    def __init__(self, make: Callable[..., Value], bytes_of: Callable[[Value], int], most_bytes: int) -> None:
-        self._make, self._bytes_of, self._most_bytes = make, bytes_of, most_bytes
+    def __init__(self, make: Callable[..., Value], bytes_of: Callable[[Value], int], max_bytes: int) -> None:
+        self._make, self._bytes_of, self._max_bytes = make, bytes_of, max_bytes
         self.made = 0  # number of values created
         self._alive: WeakValueDictionary[Hashable, Value] = WeakValueDictionary()
         self._last: OrderedDict[Hashable, Value] = OrderedDict()  # least recently used first
@@ -34,7 +34,7 @@ class SizedCache(Generic[Value]):
         self._last[arguments] = value
         self._last.move_to_end(arguments)
         filled = sum(map(self._bytes_of, self._last.values()))
-        while filled > self._most_bytes and len(self._last) > 1:
+        while filled > self._max_bytes and len(self._last) > 1:
             filled -= self._bytes_of(self._last.popitem(last=False)[1])
         return value
 

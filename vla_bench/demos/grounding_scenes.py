@@ -191,7 +191,7 @@ def _positions(simulation: "TabletopSimulation", items: Sequence[str]) -> NDArra
 def _simulation(task: Task, image_size: int, *, draws: bool = True) -> "TabletopSimulation":
     from vla_bench.envs.rendering.backend import load_mujoco
 
-    load_mujoco(draws=draws)
+    load_mujoco(renders=draws)
     from vla_bench.envs.options import EnvOptions
     from vla_bench.envs.tabletop.simulation import TabletopSimulation
 

@@ -22,18 +22,18 @@ class Description(BaseModel):
 
 
 class GraspDescription(Description):
-    """How an object is picked up from above."""
+    """Grasp of an object from above."""
 
     height_m: float = 0.0
     yaw_symmetry_deg: Annotated[float, Field(ge=0, le=360)] = 0.0
-    offset_m: Annotated[float, Field(ge=0)] = 0.0  # of a rim from the origin; 0: the fingers close on the whole object
+    offset_m: Annotated[float, Field(ge=0)] = 0.0  # from the origin to a rim; 0: the fingers close on the whole object
 
 
 class JointDescription(Description):
-    """A joint that tasks speak of: a drawer is open, a knob turned on, a button pressed from `open_from` on."""
+    """A joint that tasks refer to: from `open_from` on, a drawer is open, a knob turned on, a button pressed."""
 
     joint: str  # in the object's MJCF
-    handle: str  # a site where a gripper takes or presses; its x axis runs along the bar that fingers close across
+    handle: str  # a site where a gripper grasps or presses; its x axis is along the bar that the fingers close on
     open_from: float  # m or rad
     closed_below: float
 
@@ -45,10 +45,11 @@ class JointDescription(Description):
 
 
 class PartDescription(Description):
-    """A part of an object that tasks may speak of, as `<object>_<part>`.
+    """A part of an object that tasks may refer to as `<object>_<part>`.
 
-    The object's MJCF has a body of the part's name, whose shape the sites `<part>_bottom`, `<part>_top`,
-    `<part>_support` and, of a container, `<part>_inside` state; or a site of that name: an area where things may be.
+    The object's MJCF has either a body with the part's name, whose shape is given by the sites `<part>_bottom`,
+    `<part>_top`, `<part>_support` and, for a container, `<part>_inside`; or a site with that name, which is an area
+    where objects may be.
     """
 
     noun: str
@@ -56,7 +57,7 @@ class PartDescription(Description):
 
 
 class ObjectDescription(Description):
-    """A thing that may stand in a scene. A fixed one stands where it was put, whatever pushes it."""
+    """An object of a scene. A fixed object does not move when it is pushed."""
 
     noun: str
     mjcf: str
@@ -68,7 +69,7 @@ class ObjectDescription(Description):
 
 
 class Region(Description):
-    """A rectangle on the scene's surface in which things are placed."""
+    """A rectangle on the scene's surface in which objects are placed."""
 
     centre_m: Pair
     half_size_m: Pair
@@ -94,13 +95,9 @@ class ArmDescription(Description):
     start_rad: Vector
     start_noise_rad: float
     joint_damping: Vector
-    joint_armature: Vector | None = None  # kg m2, the motors' inertia as the joints feel it; None: as in the MJCF
+    joint_armature: Vector | None = None  # kg m2, the motors' inertia at the joints; None: as in the MJCF
     wrist_camera: str
-    wrist_camera_offset_m: tuple[float, float, float] = (
-        0.0,
-        0.0,
-        0.0,
-    )  # from where the MJCF has it, in its body's frame
+    wrist_camera_offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)  # from its MJCF position, in its body's frame
 
     @model_validator(mode="after")
     def _one_value_a_joint(self) -> "ArmDescription":
@@ -112,9 +109,9 @@ class ArmDescription(Description):
 
 
 class EndEffectorDescription(Description):
-    """The point between the fingertips: a site of the gripper, moved and turned in its own frame where it must be.
+    """The point between the fingertips: a site of the gripper, with an optional offset and yaw in its own frame.
 
-    Its x axis is the one along which the fingers open, its z axis the one along which they point.
+    The fingers open along its x axis and point along its z axis.
     """
 
     site: str
@@ -123,11 +120,11 @@ class EndEffectorDescription(Description):
 
 
 class FingerDescription(Description):
-    """The two fingers and the room that they take; lengths as `GripperGeometry` has them."""
+    """The two fingers and the space that they occupy; lengths as in `GripperGeometry`."""
 
     bodies: tuple[str, ...]  # whose contacts are the gripper's
     tips: tuple[str, str]  # geoms between which the opening is measured, along the end-effector's x axis
-    tip_thickness_m: float  # both halves together: the distance of the tips' middles at opening 0
+    tip_thickness_m: float  # of both together: the distance between the centers of the tips at opening 0
     opening_m: Annotated[float, Field(gt=0)]
     offset_m: float
     clearance_m: float
@@ -153,10 +150,10 @@ class GripperDescription(Description):
     joints_open: Vector  # m or rad
     joints_closed: Vector
     actuators: tuple[str, ...]
-    targets_open: Vector  # what the actuators are set to, in their own units
+    targets_open: Vector  # of the actuators, in their own units
     targets_closed: Vector
     force_limits: Vector | None = None  # of the actuators, in their own units; None: as in the MJCF
-    couplings: tuple[Coupling, ...] = ()  # beside those in the MJCF
+    couplings: tuple[Coupling, ...] = ()  # in addition to those in the MJCF
     closing_steps: Annotated[int, Field(ge=1)]
     end_effector: EndEffectorDescription
     fingers: FingerDescription
@@ -172,7 +169,7 @@ class GripperDescription(Description):
 
     @property
     def geometry(self) -> GripperGeometry:
-        """What an expert needs to know of it."""
+        """The shape facts that an expert needs."""
         fingers = self.fingers
         return GripperGeometry(
             opening_m=fingers.opening_m,
@@ -193,10 +190,10 @@ class RobotDescription(Description):
     gripper: GripperDescription
 
 
-def _check_lengths(count: int, things: str = "joints", /, **values: tuple[object, ...]) -> None:
+def _check_lengths(count: int, unit: str = "joints", /, **values: tuple[object, ...]) -> None:
     for name, given in values.items():
         if len(given) != count:
-            raise ValueError(f"{count} {things}, but {len(given)} values of {name}")
+            raise ValueError(f"{count} {unit}, but {len(given)} values of {name}")
 
 
 D = TypeVar("D", bound=Description)
@@ -222,13 +219,13 @@ def describe_scene(name: str) -> SceneDescription:
 
 
 def description_path(folder: Folder, name: str) -> Path:
-    """Return the TOML file of a description; raise `UnknownNameError`, or `ConfigurationError` where there are two."""
+    """Return the TOML file of a description; raise `UnknownNameError`, or `ConfigurationError` if there are two."""
     found = [path for root in _roots() if (path := root / folder / f"{name}.toml").is_file()]
     if not found:
         raise UnknownNameError(folder.removesuffix("s"), name, description_names(folder))
     if len(found) > 1:
-        problem = f"{found[0]} describes another {folder.removesuffix('s')} of the name {name!r}"
-        raise ConfigurationError(found[1], "(whole file)", problem, "a name of its own")
+        problem = f"{found[0]} describes another {folder.removesuffix('s')} named {name!r}"
+        raise ConfigurationError(found[1], "(whole file)", problem, "a unique name")
     return found[0]
 
 
@@ -238,7 +235,7 @@ def description_names(folder: Folder) -> tuple[str, ...]:
 
 
 def mjcf_path(folder: Folder, reference: str) -> Path:
-    """Return where an MJCF lies: beside its description, or in the installed robosuite ("robosuite:path")."""
+    """Return the path of an MJCF: next to its description, or in the installed robosuite ("robosuite:path")."""
     if not reference.startswith("robosuite:"):
         candidates = [root / folder / reference for root in _roots()]
         return next((path for path in candidates if path.is_file()), candidates[0])

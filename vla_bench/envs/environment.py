@@ -20,14 +20,14 @@ from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.progress import SubgoalRecord, phase_of
 
 CAMERAS = ("agentview", "wrist")
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
+_NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _TEXT_CHARACTERS = string.printable
 
 Info = dict[str, Any]  # Gymnasium's own type
 
 
 class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
-    """One language-conditioned task. `reset(seed=...)` alone decides the scene."""
+    """One language-conditioned task. The seed of `reset` alone decides the scene."""
 
     observation_space: spaces.Dict  # type: ignore[assignment]  # its samples are plain dictionaries
 
@@ -37,7 +37,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         if wait_steps is not None and wait_steps < 0:
             raise ConventionError(f"wait_steps={wait_steps} is out of range. Expected 0 or more.")
         self.task, self.options, self.render_mode = task, options, "rgb_array"
-        load_mujoco(draws=bool(options.cameras))
+        load_mujoco(renders=bool(options.cameras))
         self.simulation = _simulation(task, options)
         self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
         self._steps, self._held, self._ready = 0, 0, False
@@ -52,12 +52,12 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
 
     @property
     def action_dim(self) -> int:
-        """How many numbers an action has: 7 for each arm, the right one's first."""
+        """The size of an action: 7 for each arm, the right arm first."""
         return self.simulation.action_dim
 
     @property
     def segment_names(self) -> tuple[str, ...]:
-        """What the numbers in `observation["segmentation"]` stand for: background, robot, then every item."""
+        """The names of the values in `observation["segmentation"]`: background, robot, then every item."""
         return segment_names(self.simulation.world.items())
 
     def camera_intrinsics(self) -> dict[str, FloatArray]:
@@ -66,17 +66,19 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return {name: camera.intrinsics(size) for name, camera in self.simulation.cameras().items()}
 
     def camera_poses_world(self) -> dict[str, FloatArray]:
-        """Return each camera's camera-to-world transform now, (4, 4): OpenCV's axes, x right, y down, z ahead."""
+        """Return each camera's current camera-to-world transform, (4, 4): OpenCV's axes, x right, y down, z forward."""
         return {name: camera.pose_world for name, camera in self.simulation.cameras().items()}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
-        """Begin an episode; the scene follows from `seed` and from nothing else."""
+        """Start an episode; `seed` alone decides the scene."""
         if options:
-            raise ConventionError(f"{self.task.id} knows no reset option {', '.join(options)}: the seed decides all.")
+            raise ConventionError(
+                f"reset() of {self.task.id} has no options, but got {', '.join(options)}. Pass only `seed`."
+            )
         super().reset(seed=seed)
         self.simulation.reset(self.np_random)
         for _ in range(self._wait_steps):
-            self.simulation.step(np.tile(_STILL, self.simulation.action_dim // ACTION_DIM))
+            self.simulation.step(np.tile(_NOOP, self.simulation.action_dim // ACTION_DIM))
         self._steps, self._held, self._ready = 0, 0, True
         self._subgoals = SubgoalRecord(self.task)
         self._subgoals.update(self.simulation.world, 0)
@@ -86,14 +88,16 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return self.observe(), info
 
     def step(self, action: FloatArray) -> tuple[Observation, float, bool, bool, Info]:
-        """Advance one control step and look."""
+        """Advance one control step and return the next observation."""
         reward, terminated, truncated, info = self.advance(action)
         return self.observe(), reward, terminated, truncated, info
 
     def advance(self, action: FloatArray) -> tuple[float, bool, bool, Info]:
-        """Advance one control step without rendering; `step` is this and `observe`."""
+        """Advance one control step without rendering; `step` combines this and `observe`."""
         if not self._ready:
-            raise ConventionError("Call reset() before step(), and after an episode has ended.")
+            raise ConventionError(
+                f"{self.task.id}: step() was called before reset() or after an episode has ended. Call reset() first."
+            )
         self.simulation.step(_validated_action(action, self.simulation.action_dim))
         self._steps += 1
         self._subgoals.update(self.simulation.world, self._steps)
@@ -106,7 +110,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return self.simulation.reward(success), terminated, truncated and not terminated, self._info(success)
 
     def observe(self) -> Observation:
-        """Render and return what a policy sees now. Every array is new memory."""
+        """Return the current observation with newly rendered images. No array is reused later."""
         observation: Observation = {
             "images": self.simulation.images(),
             "proprioception": self.simulation.proprioception(),
@@ -121,7 +125,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
     def render(self) -> ImageArray:
         """Return the first camera's image."""
         if not self.options.cameras:
-            raise ConventionError("This environment was made without cameras.")
+            raise ConventionError(f"render() needs a camera, but {self.task.id} was created with cameras=().")
         return next(iter(self.simulation.images().values()))
 
     def state(self) -> NDArray[np.float64]:
@@ -129,7 +133,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return self.simulation.state()
 
     def set_state(self, state: NDArray[np.float64]) -> None:
-        """Restore what `state` returned."""
+        """Restore a state that `state` returned."""
         self.simulation.set_state(state)
 
     def model_xml(self) -> str:
@@ -137,7 +141,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         return self.simulation.model_xml()
 
     def close(self) -> None:
-        """Free the simulation."""
+        """Release the simulation."""
         self.simulation.close()
 
     def _info(self, success: bool) -> Info:
@@ -152,7 +156,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         }
 
     def _camera_info(self) -> dict[str, dict[str, FloatArray]]:
-        """Return intrinsics (3, 3) and camera-to-world pose (4, 4) of every camera, as the methods above."""
+        """Return intrinsics (3, 3) and camera-to-world pose (4, 4) of every camera, as the public methods do."""
         size = self.options.image_size
         cameras = self.simulation.cameras().items()
         return {name: {"intrinsics": one.intrinsics(size), "pose_world": one.pose_world} for name, one in cameras}
@@ -170,7 +174,7 @@ def make(
     robot: str = "panda",
     segmentation: bool = False,
 ) -> VlaBenchEnv:
-    """Return the environment of `suite.task`, clean or perturbed, such as by "camera=2,lighting=1".
+    """Return the environment of `suite.task`; `perturb` is such as "camera=2,lighting=1".
 
     Raise `UnknownNameError` for an unknown task, camera or axis, `PerturbationError` for an axis that the task lacks.
     """
@@ -183,14 +187,14 @@ def make(
 
 
 def make_registered(task_id: str, render_mode: str | None = None, **options: Any) -> VlaBenchEnv:
-    """Serve `gymnasium.make`, which passes a render mode."""
+    """Return the environment for `gymnasium.make`, which passes a render mode."""
     return make(task_id, **options)
 
 
 def _simulation(task: Task, options: EnvOptions) -> Simulation:
-    def make_one(asked: Task) -> Simulation:
-        made: Simulation = engines[asked.engine](asked, options)
-        return made
+    def make_one(requested: Task) -> Simulation:
+        simulation: Simulation = engines[requested.engine](requested, options)
+        return simulation
 
     if not options.perturbation:
         return make_one(task)

@@ -15,42 +15,32 @@ import mujoco
 
 from vla_bench.core.errors import ConfigurationError
 
-# ~ Memory that compiling a model leaves behind: MuJoCo keeps what it read, and the C library keeps what it freed.
-# ~
-# ~ A worker process builds a model for each task and steps it for hours; robosuite's scenes leave 250 MB each time,
-# ~ those
-# ~ of our own engine 30.
-
-_NOTHING = "<mujoco/>"
+VISUAL_GROUP = 1  # robosuite's convention: only this group is rendered
+_EMPTY_MODEL = "<mujoco/>"
 
 
 def asset_cache_bytes() -> int:
-    """Return how much of meshes and textures MuJoCo keeps for models that may be compiled later."""
+    """Return the size of MuJoCo's cache of meshes and textures."""
     return int(mujoco.mj_getCacheSize(mujoco.mj_getCache()))
 
 
 def release_compiler_memory() -> None:
-    """Forget assets that were read and give free memory back; models, specifications and what uses them stay."""
+    """Empty MuJoCo's asset cache and return free memory; existing models and specifications stay valid."""
     mujoco.mj_clearCache(mujoco.mj_getCache())
-    mujoco.MjModel.from_xml_string(_NOTHING)  # takes the place of the last file read, which stays whole in memory
+    mujoco.MjModel.from_xml_string(_EMPTY_MODEL)  # replaces the last file read, which MuJoCo keeps in memory
     give_back_free_memory()
 
 
 def give_back_free_memory() -> None:
-    """Give the system the memory that the C library keeps for later."""
+    """Return the C library's free memory to the operating system."""
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give memory back by themselves
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only; others return memory by themselves
         if trim is not None:
             trim(ctypes.c_size_t(0))
 
 
-# ~ MJCF files, ours and robosuite's, read as MuJoCo specifications.
-
-VISUAL_GROUP = 1  # robosuite's convention: only this group is drawn
-
-
 def read_mjcf(path: Path) -> mujoco.MjSpec:
-    """Read a scene or an object; raise `ConfigurationError` when the file is no MJCF."""
+    """Read a scene or an object; raise `ConfigurationError` if the file is not MJCF."""
     _require_file(path)
     try:
         return mujoco.MjSpec.from_file(str(path))
@@ -59,10 +49,10 @@ def read_mjcf(path: Path) -> mujoco.MjSpec:
 
 
 def read_robot_mjcf(path: Path) -> mujoco.MjSpec:
-    """Read a robot's arm or gripper as robosuite does; raise `ConfigurationError` when the file is no MJCF.
+    """Read a robot's arm or gripper as robosuite does; raise `ConfigurationError` if the file is not MJCF.
 
-    robosuite merges such files into one whose angles are in radians, keeps the first of assets with the same name, and
-    looks at no attribute of a `default` but its class. Mesh files get absolute paths.
+    robosuite merges such files into one whose angles are in radians, keeps the first of several assets with the same
+    name, and ignores all attributes of a `default` except its class. Mesh files get absolute paths.
     """
     _require_file(path)
     try:
@@ -78,7 +68,7 @@ def read_robot_mjcf(path: Path) -> mujoco.MjSpec:
 def require_names(
     description: Path, field: str, kind: str, wanted: Iterable[str], known: Iterable[str], of: Path
 ) -> None:
-    """Raise `ConfigurationError` for the first name in a description that its MJCF lacks, with the nearest of it."""
+    """Raise `ConfigurationError` for the first name of a description that its MJCF lacks; suggest similar names."""
     names = sorted(filter(None, known))
     for name in wanted:
         if name not in names:
@@ -94,7 +84,7 @@ def one_line(error: Exception) -> str:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise ConfigurationError(path, "(whole file)", "there is no such file", "what a description's `mjcf` names")
+        raise ConfigurationError(path, "(whole file)", "the file does not exist", "an existing MJCF file")
 
 
 def _not_mjcf(path: Path, error: Exception) -> ConfigurationError:

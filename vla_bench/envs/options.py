@@ -11,7 +11,7 @@ Rendering = Literal["fast", "faithful"]
 
 @dataclass(frozen=True)
 class EnvOptions:
-    """How an environment is rendered and run."""
+    """Options of an environment."""
 
     image_size: int = 224  # pixels, square
     rendering: Rendering = "fast"

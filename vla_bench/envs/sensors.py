@@ -9,16 +9,14 @@ from numpy.typing import NDArray
 from vla_bench.core.geometry import CameraGeometry
 from vla_bench.envs.simulation import FIXED_SEGMENTS
 
-# ~ What a camera's pixels mean: where it stands in a simulation, and which segment each pixel belongs to.
-
 
 def geom_segments(
     model: mujoco.MjModel, robots: Iterable[int], items: Mapping[str, Iterable[int]]
 ) -> NDArray[np.uint8]:
-    """Return the segment of each geom, (geoms + 1,): the last, 0, serves pixels that show none.
+    """Return the segment of each geom, (geoms + 1,): the last one, 0, is for pixels that show no geom.
 
-    `robots` are the bodies that robots stand on, `items` the bodies of each item. What hangs on a body belongs to its
-    segment, unless it is another item's; of items that share a body, it is the first's.
+    `robots` are the root bodies of robots, `items` the bodies of each item. Child bodies belong to the segment of their
+    parent unless they belong to another item; a body shared by several items belongs to the first of them.
     """
     of_body = np.zeros(model.nbody, dtype=np.uint8)
     own = dict.fromkeys(robots, 1)
@@ -31,7 +29,7 @@ def geom_segments(
 
 
 def camera_geometry(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> CameraGeometry:
-    """Return where the model's camera `name` stands now; positions in `data` must be computed."""
+    """Return the current geometry of the model's camera `name`; positions in `data` must be computed."""
     camera = model.camera(name).id
     x, y, z = data.cam_xpos[camera].tolist()
     quat = np.zeros(4)
@@ -41,31 +39,25 @@ def camera_geometry(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> Ca
     return CameraGeometry((x, y, z), tuple(quat.tolist()), float(model.cam_fovy[camera]), moves_with)
 
 
-# ~ Where a camera of a simulation stands, computed anew only when it has moved.
-
-
 class CameraGeometryCache:
-    """One camera of a model. Most stand still, and every step's info says where they are."""
+    """The geometry of one camera, recomputed only after the camera has moved: every step's info contains it."""
 
     def __init__(self, model: mujoco.MjModel, name: str) -> None:
         self._model, self._name, self._camera = model, name, int(model.camera(name).id)
-        self._seen: tuple[bytes, bytes, float] | None = None
+        self._pose: tuple[bytes, bytes, float] | None = None
         self._geometry: CameraGeometry | None = None
 
     def geometry(self, data: mujoco.MjData) -> CameraGeometry:
-        """Return where the camera stands now; positions in `data` must be computed."""
+        """Return the current geometry of the camera; positions in `data` must be computed."""
         camera = self._camera
-        seen = data.cam_xpos[camera].tobytes(), data.cam_xmat[camera].tobytes(), float(self._model.cam_fovy[camera])
-        if self._geometry is None or seen != self._seen:
-            self._seen, self._geometry = seen, camera_geometry(self._model, data, self._name)
+        pose = data.cam_xpos[camera].tobytes(), data.cam_xmat[camera].tobytes(), float(self._model.cam_fovy[camera])
+        if self._geometry is None or pose != self._pose:
+            self._pose, self._geometry = pose, camera_geometry(self._model, data, self._name)
         return self._geometry
 
 
-# ~ Forces at contacts, from what the solver has left.
-
-
 class NormalForce:
-    """The normal force at the contacts of some bodies of a model with others."""
+    """The normal force at the contacts of a set of bodies with other bodies."""
 
     def __init__(self, model: mujoco.MjModel, bodies: Iterable[int]) -> None:
         own = np.zeros(model.nbody, dtype=bool)
@@ -73,7 +65,7 @@ class NormalForce:
         self._own_geoms = own[model.geom_bodyid]
 
     def largest_n(self, data: mujoco.MjData) -> float:
-        """Return the largest force at any contact now [N]; 0 where the bodies touch nothing."""
+        """Return the largest current normal force of a contact [N]; 0 without contact."""
         if not data.ncon:
             return 0.0
         contact = data.contact
@@ -82,6 +74,6 @@ class NormalForce:
         if not chosen.any():
             return 0.0
         rows = contact.efc_address[chosen]
-        # The first constraint of an elliptic contact is its normal force; of a pyramidal one it is a part of it.
+        # The first constraint of an elliptic contact is its normal force; of a pyramidal one, a part of it.
         forces = np.asarray(data.efc_force)[rows[rows >= 0]]
         return float(forces.max(initial=0.0))

@@ -1,6 +1,6 @@
-"""MuJoCo's C functions, callable from compiled code, so that a control step runs its physics steps without Python.
+"""Calls of MuJoCo's C functions from compiled code, so that a control step runs its physics steps without Python.
 
-numba can cache compiled code only if it holds no addresses, so the functions' addresses are arguments.
+numba caches compiled code only if it contains no addresses, so the addresses of the functions are arguments.
 """
 
 import ctypes
@@ -26,15 +26,15 @@ class Functions(NamedTuple):
 
 @cache
 def library() -> ctypes.CDLL:
-    """Return the library that the `mujoco` package has loaded; raise OSError if there is none."""
+    """Return the library that the `mujoco` package has loaded; raise OSError if it cannot be opened."""
     folder = Path(mujoco.__file__).parent
     (found,) = [*folder.glob("libmujoco.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")][:1]
-    return ctypes.CDLL(str(found))  # the same library again: it is in memory already
+    return ctypes.CDLL(str(found))  # returns the library already in memory
 
 
 @cache
 def functions() -> Functions:
-    """Return the addresses in the library that the `mujoco` package has loaded; raise OSError if there is none."""
+    """Return the addresses in the library that the `mujoco` package has loaded; raise OSError if it does not open."""
     loaded = library()
     names = ("mj_step1", "mj_step2", "mj_jacSite", "mj_fullM")
     return Functions(*(ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value or 0 for name in names))
@@ -57,4 +57,4 @@ def _call(typing_context, address, arguments):  # type: ignore[no-untyped-def]
 
 
 call: Callable[[int, tuple[int, ...]], None] = cast(Any, _call)
-"""Call the C function at an address with a tuple of addresses and integers, from compiled code; nothing is returned."""
+"""Call the C function at an address with addresses and integers, from compiled code; the result is discarded."""

@@ -238,7 +238,7 @@ def _torques_from_factors(state, full, angular, acceleration, rest):  # type: ig
     mass, jacobian, size = state.mass, state.jacobian, len(rest)
     posture, posture_wrench = _posture_acceleration(state, rest), np.zeros(6)
     wrench, torques = acceleration.copy(), np.zeros(size)
-    for i in range(size):  # the end-effector's acceleration due to the posture, which is to be cancelled
+    for i in range(size):  # the end-effector's acceleration due to the posture, which is to be compensated
         for row in range(6):
             posture_wrench[row] += jacobian[row, i] * posture[i]
     _solve(full, wrench, 0, 3)

@@ -8,23 +8,25 @@ from vla_bench.core.errors import RenderingError
 from vla_bench.core.process_environment import BACKEND_VARIABLE, opengl_backend, opengl_variables
 
 
-def load_mujoco(*, draws: bool = True) -> None:
+def load_mujoco(*, renders: bool = True) -> None:
     """Import MuJoCo, which loads OpenGL, with the backend of `opengl_backend`.
 
-    Without `draws` nothing is rendered: no OpenGL driver is started, and a machine without OpenGL is sufficient.
+    With `renders=False` no image is needed: no OpenGL driver is started, and a machine without OpenGL is sufficient.
 
     Raises:
         RenderingError: if images are needed and this machine has no working OpenGL.
     """
     for name, value in opengl_variables().items():
         os.environ.setdefault(name, value)
-    backend = opengl_backend() if draws else os.environ.get(BACKEND_VARIABLE, "egl" if sys.platform == "linux" else "")
+    backend = (
+        opengl_backend() if renders else os.environ.get(BACKEND_VARIABLE, "egl" if sys.platform == "linux" else "")
+    )
     if backend:
         os.environ[BACKEND_VARIABLE] = backend
     try:
         import mujoco  # noqa: F401
     except Exception as error:  # the type of the error differs between OpenGL backends
-        if draws:
+        if renders:
             reason = "this machine has no libEGL.so.1: " if backend == "egl" and not has_egl() else ""
             raise RenderingError(
                 f"{reason}{BACKEND_VARIABLE}={backend} gives {type(error).__name__}: {error}"

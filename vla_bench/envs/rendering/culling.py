@@ -21,18 +21,20 @@ _GEOM = np.dtype(  # MuJoCo's `mjvGeom`
         *[("label", "S100"), ("camdist", "f4"), ("modelrbound", "f4"), ("transparent", "u1"), ("padding", "u1", 3)],
     ]
 )
-_OPAQUE = 0.995  # less is transparent to MuJoCo's renderer
+_OPAQUE = 0.995  # MuJoCo's renderer treats a lower alpha as transparent
 _CAMERA_WORDS = 16  # of MuJoCo's `mjvGLCamera`: position, forward, up, then the seven numbers of the view
 
 
 class SceneGeoms:
-    """The geoms of an `MjvScene` as one array on MuJoCo's own memory."""
+    """The geoms of an `MjvScene` as one array, a view of MuJoCo's memory."""
 
     def __init__(self, scene: mujoco.MjvScene) -> None:
         self._scene = scene
         first, second = (geom.size.ctypes.data for geom in scene.geoms[:2])
         if second - first != _GEOM.itemsize:
-            raise RuntimeError(f"MuJoCo {mujoco.__version__} keeps geoms of a scene in another way than 3.9.")
+            raise RuntimeError(
+                f"The layout of `mjvGeom` in MuJoCo {mujoco.__version__} differs from that of 3.9. Install mujoco<3.10."
+            )
         begin = first - _GEOM.fields["size"][1]  # type: ignore[index]
         self._geoms = _memory(begin, scene.maxgeom * _GEOM.itemsize).view(_GEOM)
         self._words = self._geoms.view(np.int32).reshape(scene.maxgeom, -1)
@@ -44,14 +46,14 @@ class SceneGeoms:
         return self._geoms[: self._scene.ngeom]
 
     def eye(self) -> NDArray[np.float32]:
-        """Return a copy of the scene's camera: position, forward, up, then centre, width, bottom, top, near, far."""
+        """Return a copy of the scene's camera: position, forward, up, then center, width, bottom, top, near, far."""
         return np.asarray((self._eyes[0] + self._eyes[1]) / 2)
 
     def cull(self, *, reflections: bool = False) -> None:
-        """Drop from the scene what its camera cannot see, and bring the rest into order: nearest first.
+        """Remove geoms outside the camera's view from the scene and sort the others, nearest first.
 
-        With `reflections`, what the scene's mirror shows is seen as well, and the order stays: MuJoCo's mirror is the
-        first geom that reflects. Numbers of the geoms (`segid`) go with them.
+        With `reflections`, geoms that the mirror can show stay too, and so does the order: MuJoCo's mirror is the first
+        reflective geom. Geoms keep their `segid`.
         """
         mirror = self._mirror() if reflections else None
         words = self._words[: self._scene.ngeom]
@@ -61,7 +63,7 @@ class SceneGeoms:
             self._scene.ngeom = _cull(words, self._eyes, *mirror)
 
     def _mirror(self) -> tuple[int, NDArray[np.float32]] | None:
-        """Return the row of the geom that reflects, with a point of its surface and the normal there, (2, 3)."""
+        """Return the index of the reflective geom, with a point of its surface and the normal there, (2, 3)."""
         geoms = self.all()
         flat = (geoms["type"] == mujoco.mjtGeom.mjGEOM_PLANE) | (geoms["type"] == mujoco.mjtGeom.mjGEOM_BOX)
         rows = np.flatnonzero(flat & (geoms["reflectance"] > 0) & (geoms["rgba"][:, 3] >= _OPAQUE))
@@ -83,11 +85,11 @@ _RADIUS = _GEOM.fields["modelrbound"][1] // _WORD  # type: ignore[index]
 
 @numba.njit(cache=True)
 def _cull(words: Any, eyes: Any, mirror: int, plane: Any) -> int:
-    """Bring the rows to the front that are seen, in order, and return how many they are.
+    """Move the visible geoms to the front of `words`, in order, and return their number.
 
-    A row is out of sight when the sphere around its geom lies wholly beyond one side of the view, and so does its
-    image in the mirror. A radius of 0 is MuJoCo's sign for what has no end, such as a plane: it is kept, and drawn
-    last. Row `mirror` (-1: none) is kept, and the order with it.
+    A geom is invisible if its bounding sphere is completely beyond one side of the view, and so is the sphere's image
+    in the mirror. A radius of 0 means unbounded, such as a plane: the geom stays and is rendered last. The geom with
+    index `mirror` (-1: none) stays, and with a mirror the order does not change.
     """
     eye = (eyes[0] + eyes[1]) / 2
     sides, floats = _sides(eye), words.view(np.float32)
@@ -115,7 +117,7 @@ def _in_view(place: Any, radius: float, sides: Any) -> bool:
 
 @numba.njit(cache=True)
 def _sides(eye: Any) -> Any:
-    """Return the outward normals of the planes through the eye that bound its view and of the one behind, (5, 3)."""
+    """Return the outward normals of the view's four side planes and of the plane behind the camera, (5, 3)."""
     ahead, up = eye[3:6], eye[6:9]
     right = np.cross(ahead, up)
     center, half_width, bottom, top, near = eye[9], eye[10], eye[11], eye[12], eye[13]

@@ -11,18 +11,21 @@ import numpy as np
 
 from vla_bench.envs.mjcf import VISUAL_GROUP
 from vla_bench.envs.options import Rendering
-from vla_bench.envs.rendering.shadow_map import OWN_TEXELS, can_draw
+from vla_bench.envs.rendering.shadow_map import OWN_TEXELS, supports_shadow_map
 
 _ROUND = {mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_ELLIPSOID}
 _FLAT_STACKS = 2  # rings of a cylinder; its sides are straight
-_ONE_TILE_M = 1000.0  # larger than any floor
+_ONE_TILE_M = 1000.0  # larger than every floor
 _MIN_REFLECTANCE = 0.05  # robosuite's floors have 0.01
-_MAX_TEXELS = 512  # along a side of a texture at quality `fast`: stock robosuite's take up to 67 MB each
+_MAX_TEXELS = 512  # along a side of a texture at quality `fast`: robosuite's original textures have up to 67 MB each
 
 
 @contextmanager
 def reduced_detail(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Iterator[None]:
-    """Let a model have, while a context is made, the fineness that its quality needs; afterwards it is as before."""
+    """Set a model's level of detail to the rendering quality, and restore the model on exit.
+
+    The OpenGL context must be created inside.
+    """
     quality, size = model.vis.quality, model.vis.global_
     before = quality.shadowsize, quality.numquads, quality.numstacks, size.offwidth, size.offheight
     textures = {name: getattr(model, name).copy() for name in ("tex_data", "tex_width", "tex_height")}
@@ -32,7 +35,7 @@ def reduced_detail(model: mujoco.MjModel, image_size: int, rendering: Rendering)
         size.offwidth = size.offheight = image_size
         if rendering == "fast" or not casts_shadows(model):
             quality.shadowsize = 0
-        elif can_draw(model):
+        elif supports_shadow_map(model):
             quality.shadowsize = OWN_TEXELS
         if rendering == "fast":
             _shrink_textures(model)
@@ -47,12 +50,12 @@ def reduced_detail(model: mujoco.MjModel, image_size: int, rendering: Rendering)
 
 
 def casts_shadows(model: mujoco.MjModel) -> bool:
-    """Whether there is a light that casts shadows, though none of it may be on."""
+    """Return whether any light casts shadows, even if it is off."""
     return bool(model.light_castshadow.any())
 
 
 def has_mirror(model: mujoco.MjModel) -> bool:
-    """Whether MuJoCo's mirror, the first flat geom that reflects, shows enough to be worth drawing all things twice."""
+    """Return whether MuJoCo's mirror, the first reflective flat geom, is strong enough to render the scene twice."""
     flat = np.isin(model.geom_type, [mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_BOX])
     drawn = flat & (model.geom_group == VISUAL_GROUP) & (model.geom_matid >= 0)
     reflectance = model.mat_reflectance[model.geom_matid[drawn]]
@@ -60,10 +63,10 @@ def has_mirror(model: mujoco.MjModel) -> bool:
 
 
 def _reduce_tessellation(model: mujoco.MjModel) -> None:
-    """Divide flat things no more than their outline needs: OpenGL computes light at the corners of what it is given.
+    """Reduce the subdivision of planes and cylinders to what their outline needs.
 
-    Lights without a position light a flat side alike all over, and so do most others; the one at the camera does not,
-    so that only `fast` leaves a side of a box whole.
+    OpenGL computes light at the vertices. Directional lights, and most others, illuminate a flat side uniformly, but
+    the headlight does not: boxes are therefore undivided at quality `fast` only.
     """
     model.geom_size[model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE, 2] = _ONE_TILE_M
     if not _ROUND & set(model.geom_type[model.geom_group == VISUAL_GROUP].tolist()):
@@ -80,7 +83,7 @@ def _shrink_textures(model: mujoco.MjModel) -> None:
 
 
 def _shrink(model: mujoco.MjModel, texture: int, sides: int, shorter: int) -> None:
-    """Put the means of squares of `shorter` texels a side into the place of a texture's beginning."""
+    """Average squares of `shorter` x `shorter` texels, in place at the start of a texture's data."""
     width, height = int(model.tex_width[texture]), int(model.tex_height[texture]) // sides
     channels, begin = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
     across, down = width // shorter, height // shorter

@@ -21,39 +21,39 @@ from vla_bench.core.files import cache_folder, written_whole
 from vla_bench.core.geometry import quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray
 
-# ~ Visual meshes with fewer faces. Software rendering is bound by vertices; collision geometry is never touched.
-
-FAST_FACES = 160  # most faces that a visual mesh keeps at quality `fast`
+FAST_FACES = 160  # maximum number of faces of a visual mesh at quality `fast`
+_TEXTURE_TOLERANCE = 0.01  # of a texture's width: coordinate error at the maximum surface error
+_ROUNDING = 6  # decimals; vertices that are equal after rounding are merged
 
 Mesh = tuple[FloatArray, NDArray[np.int32]]  # vertices (V, 3) [m], faces (F, 3)
 
 
-def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, most_faces: int) -> None:
-    """Replace the meshes in `spec` that only purely visual geoms use by simplified ones; files lie below `folder`."""
-    drawn = {geom.meshname for geom in spec.geoms if geom.meshname}
+def simplify_visual_meshes(spec: mujoco.MjSpec, folder: Path, max_faces: int) -> None:
+    """Simplify the meshes in `spec` that only visual geoms use; their files are located below `folder`."""
+    visual = {geom.meshname for geom in spec.geoms if geom.meshname}
     solid = {geom.meshname for geom in spec.geoms if geom.meshname and (geom.contype or geom.conaffinity)}
     for mesh in spec.meshes:
-        if mesh.name in drawn - solid and mesh.file:
-            vertices, faces = simplify_to_face_count(folder / spec.meshdir / mesh.file, most_faces)
+        if mesh.name in visual - solid and mesh.file:
+            vertices, faces = simplify_to_face_count(folder / spec.meshdir / mesh.file, max_faces)
             mesh.file = ""
             mesh.uservert = vertices.ravel()
             mesh.userface = faces.ravel()
 
 
-def simplify_to_face_count(path: Path, most_faces: int) -> Mesh:
-    """Return vertices and faces of a mesh file, at most about `most_faces`; kept in the cache folder."""
-    key = hashlib.sha256(path.read_bytes() + str(most_faces).encode()).hexdigest()[:20]
+def simplify_to_face_count(path: Path, max_faces: int) -> Mesh:
+    """Return vertices and at most about `max_faces` faces of a mesh file; the result is cached on disk."""
+    key = hashlib.sha256(path.read_bytes() + str(max_faces).encode()).hexdigest()[:20]
     cached = cache_folder() / "meshes" / f"{key}.npz"
     arrays = read_cached_arrays(cached, ("vertices", "faces"))
     if arrays is None:
-        arrays = _compute_simplified(path, most_faces)
+        arrays = _compute_simplified(path, max_faces)
         write_cached_arrays(cached, {"vertices": arrays[0], "faces": arrays[1]})
     vertices, faces = arrays
     return vertices, faces
 
 
 def read_cached_arrays(cached: Path, names: Sequence[str]) -> tuple[NDArray[Any], ...] | None:
-    """Return the arrays of a file of the cache; None where there is none, or one that is damaged."""
+    """Return the arrays of a cache file; None if it is missing or damaged."""
     try:
         with np.load(cached) as arrays:
             return tuple(arrays[name] for name in names)
@@ -62,44 +62,34 @@ def read_cached_arrays(cached: Path, names: Sequence[str]) -> tuple[NDArray[Any]
 
 
 def write_cached_arrays(cached: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Keep arrays in a file of the cache."""
+    """Write arrays to a cache file."""
     with written_whole(cached) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def _compute_simplified(path: Path, most_faces: int) -> Mesh:
-    import fast_simplification  # 35 MB in every worker, for what is in the cache after the first run
+def _compute_simplified(path: Path, max_faces: int) -> Mesh:
+    import fast_simplification  # uses 35 MB, and is needed only until the mesh is cached
     import trimesh
 
     mesh = trimesh.load_mesh(path, process=True)
-    # Split vertices (one a face corner, for normals) must be welded first, or the surface falls apart.
+    # Vertices that are split per face corner, for normals, must be merged first, or the surface tears.
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     vertices, faces = np.asarray(mesh.vertices, dtype=np.float32), np.asarray(mesh.faces, dtype=np.int32)
-    if len(faces) <= most_faces:
+    if len(faces) <= max_faces:
         return vertices, faces
-    kept: Mesh = fast_simplification.simplify(vertices, faces, target_count=most_faces)
-    return kept if len(kept[1]) >= 4 else (vertices, faces)
-
-
-# ~ Visual meshes with as few faces as a bound on their error allows; texture coordinates are kept.
-# ~
-# ~ meshoptimizer's quadric simplification (https://meshoptimizer.org) only leaves vertices out, so that what
-# ~ remains has
-# ~ the original's place in its texture.
-
-_TEXTURE_TOLERANCE = 0.01  # of a texture's width, by which its coordinates may be off where the surface is off most
-_ROUNDING = 6  # decimals; vertices that agree to it are one
+    simplified: Mesh = fast_simplification.simplify(vertices, faces, target_count=max_faces)
+    return simplified if len(simplified[1]) >= 4 else (vertices, faces)
 
 
 class Tolerance(NamedTuple):
-    """How far a surface may move: a share of the mesh's longest side, within limits."""
+    """The allowed surface error: a fraction of the mesh's longest side, within limits."""
 
     share: float
     least_m: float
     most_m: float
 
     def error_m(self, size_m: float) -> float:
-        """Return the bound for a mesh of this size."""
+        """Return the error bound for a mesh of this size."""
         return min(max(self.share * size_m, self.least_m), self.most_m)
 
 
@@ -108,11 +98,11 @@ class Surface(NamedTuple):
 
     vertices: FloatArray  # (V, 3), in the file's unit
     faces: NDArray[np.int32]  # (F, 3)
-    texture: FloatArray  # (V, 2), coordinates as MuJoCo has them; (0, 2) without
+    texture: FloatArray  # (V, 2), MuJoCo's texture coordinates; of size 0 without a texture
 
 
 def simplify_mesh_file(path: Path, tolerance: Tolerance, *, scale: float, textured: bool) -> Surface:
-    """Return a mesh file's surface, in the file's unit of `scale` metres; kept in the cache folder."""
+    """Return a mesh file's simplified surface, in the file's unit of `scale` meters; cached on disk."""
     version = f"bounded 1, {tolerance}, {scale:.9g}, {textured}"
     key = hashlib.sha256(path.read_bytes() + version.encode()).hexdigest()
     return _cached_surface(
@@ -121,7 +111,7 @@ def simplify_mesh_file(path: Path, tolerance: Tolerance, *, scale: float, textur
 
 
 def simplify_mesh_arrays(vertices: NDArray[np.float32], faces: NDArray[np.int32], tolerance: Tolerance) -> Surface:
-    """Return the surface of faces (F, 3) on vertices (V, 3) [m], without texture; kept in the cache folder."""
+    """Return the simplified surface of vertices (V, 3) [m] and faces (F, 3), without texture; cached on disk."""
     content = vertices.tobytes() + faces.tobytes()
     key = hashlib.sha256(content + f"arrays 1, {tolerance}".encode()).hexdigest()
     return _cached_surface(
@@ -130,7 +120,7 @@ def simplify_mesh_arrays(vertices: NDArray[np.float32], faces: NDArray[np.int32]
 
 
 def set_mesh_surface(surface: Surface, mesh: Any) -> None:
-    """Let a mesh of an `MjSpec` be this surface instead of its file's; MuJoCo computes the normals anew."""
+    """Replace the surface of a mesh of an `MjSpec`; MuJoCo recomputes the normals."""
     mesh.file = ""
     mesh.uservert, mesh.userface = surface.vertices.ravel(), surface.faces.ravel()
     if len(surface.texture):
@@ -153,10 +143,10 @@ def _simplify_by_size(surface: Surface, tolerance: Tolerance, scale: float) -> S
 
 
 def _load_corners(path: Path) -> Mapping[str, NDArray[Any]]:
-    """Return corners of faces as MuJoCo reads them: `place` (3 F, 3) and, where there is any, `texture` (3 F, 2)."""
+    """Return the face corners that MuJoCo reads: `place` (3 F, 3) and, if there is a texture, `texture` (3 F, 2)."""
     spec = mujoco.MjSpec()
     mesh = spec.add_mesh(name="mesh", file=str(path))
-    mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # asks nothing of the surface
+    mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # accepts surfaces that are not closed
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
     model = spec.compile()
     vertices = model.mesh_vert @ quat_wxyz_to_matrix(model.mesh_quat[0]).T + model.mesh_pos[0]  # as in the file
@@ -167,7 +157,7 @@ def _load_corners(path: Path) -> Mapping[str, NDArray[Any]]:
 
 
 def _weld(corners: Mapping[str, NDArray[Any]], *, textured: bool) -> Surface:
-    """Make one vertex of all corners at the same place, and, where it matters, of the texture: seams must not tear."""
+    """Merge corners with equal positions and, if `textured`, equal texture coordinates, so that seams do not tear."""
     parts = [corners["place"]]
     if textured and "texture" in corners:
         parts.append(corners["texture"])
@@ -183,10 +173,10 @@ def _simplify_within_error(surface: Surface, error: float) -> Surface:
     size = float(np.ptp(vertices, axis=0).max())
     attributes = np.ascontiguousarray(texture if texture.size else np.zeros((len(vertices), 1)), dtype=np.float32)
     weights = np.full(attributes.shape[1], error / size / _TEXTURE_TOLERANCE, dtype=np.float32)
-    kept = np.empty(faces.size, dtype=np.uint32)
+    indices = np.empty(faces.size, dtype=np.uint32)
     words, options = ctypes.c_size_t, meshoptimizer.SIMPLIFY_ERROR_ABSOLUTE | meshoptimizer.SIMPLIFY_PRUNE
-    count = meshoptimizer.simplify_with_attributes(  # the package (0.2.30a0) declares no types: they are given here
-        kept,
+    count = meshoptimizer.simplify_with_attributes(  # the package (0.2.30a0) declares no argument types
+        indices,
         faces.ravel().astype(np.uint32),
         np.ascontiguousarray(vertices, dtype=np.float32),
         attributes,
@@ -200,7 +190,7 @@ def _simplify_within_error(surface: Surface, error: float) -> Surface:
         target_error=ctypes.c_float(error),
         options=ctypes.c_uint(options),
     )
-    if count < 3 * 4:  # MuJoCo wants a body
+    if count < 3 * 4:  # MuJoCo requires a volume
         return surface
-    used, index = np.unique(kept[:count], return_inverse=True)
+    used, index = np.unique(indices[:count], return_inverse=True)
     return Surface(vertices[used], index.reshape(-1, 3).astype(np.int32), texture[used] if texture.size else texture)

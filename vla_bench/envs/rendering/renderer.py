@@ -23,41 +23,42 @@ from vla_bench.envs.mjcf import VISUAL_GROUP, give_back_free_memory
 from vla_bench.envs.options import Rendering
 from vla_bench.envs.rendering.culling import SceneGeoms
 from vla_bench.envs.rendering.level_of_detail import casts_shadows, has_mirror, reduced_detail
-from vla_bench.envs.rendering.shadow_map import ShadowMap, can_draw
+from vla_bench.envs.rendering.shadow_map import ShadowMap, supports_shadow_map
 
-# ~ The OpenGL context of a process, which all that draws in it shares.
+_CACHE_BYTES = 32_000_000  # of the renderers' models: one of the tabletop suites has 5 MB, one of robosuite 25 MB
+_SPARE_GEOMS = 100  # for decorations that MuJoCo renders in addition to the model's geoms
 
 
 class Freeable(Protocol):
-    """Something that holds what only OpenGL can free."""
+    """An owner of OpenGL resources."""
 
     def free(self) -> None:
-        """Free it; do nothing when that has been done."""
+        """Free the resources; do nothing if they have been freed."""
 
 
 class OpenGLContext:
-    """An off-screen OpenGL context. It outlives those who draw in it."""
+    """An off-screen OpenGL context that outlives its users."""
 
     def __init__(self) -> None:
         try:
             self._context = mujoco.GLContext(1, 1)
-            self.gl: Any = import_module("OpenGL.GL")  # only now: where nothing is drawn there need be none
-        except Exception as error:  # whatever the OpenGL stack raises: it differs from backend to backend
+            self.gl: Any = import_module("OpenGL.GL")  # only now: without rendering, OpenGL is not needed
+        except Exception as error:  # the type of the error differs between OpenGL backends
             raise RenderingError(f"{type(error).__name__}: {error}") from error
         self._users: weakref.WeakSet[Freeable] = weakref.WeakSet()
-        # What is registered last runs first: all must be freed while the OpenGL that MuJoCo loaded is there.
+        # The last function registered runs first: resources must be freed before the OpenGL that MuJoCo loaded.
         atexit.register(self._close)
 
     def use(self) -> None:
-        """Make this the context of all OpenGL calls: a program may have others."""
+        """Make this context current: a program may have others."""
         self._context.make_current()
 
     def close_after(self, user: Freeable) -> None:
-        """Free `user` before the process ends, if it has not been by then."""
+        """Free `user` before the process ends, unless it has been freed."""
         self._users.add(user)
 
     def _close(self) -> None:
-        with suppress(Exception):  # another library has ended EGL for the whole process, and freed all that was in it
+        with suppress(Exception):  # another library may have terminated EGL, which frees everything
             for user in list(self._users):
                 user.free()
             self._context.free()
@@ -65,32 +66,32 @@ class OpenGLContext:
 
 @cache
 def opengl_context() -> OpenGLContext:
-    """Return this process's context, made on first use; raise `RenderingError` where there can be none."""
+    """Return this process's context, created on first use; raise `RenderingError` if it cannot be created."""
     return OpenGLContext()
 
 
-# ~ What a camera's image is drawn into. With one for each camera, software OpenGL draws several at a time.
-
-
 class Framebuffer:
-    """Colour and depth of one square image, with a second one to read from where there are samples to average."""
+    """Color and depth buffers of one square image, and a second framebuffer to read from if it is multisampled.
+
+    With one framebuffer for each camera, software OpenGL renders several images at a time.
+    """
 
     def __init__(self, gl: Any, size: int, samples: int, *, stencil: bool) -> None:
-        """Make the buffers in the context that is current. Reflections need a `stencil`; it makes depth slower."""
+        """Create the buffers in the current context. Reflections need a `stencil`, which makes depth slower."""
         self._gl, self._size, self._stencil = gl, size, stencil
         self._buffers: list[Any] = []
-        self.drawn = self._make(samples)
+        self.rendered = self._make(samples)
         self.read = self._make(0) if samples else 0
 
     def use(self, context: mujoco.MjrContext) -> None:
-        """Let MuJoCo draw into this one and read from it."""
-        context.offFBO, context.offFBO_r = self.drawn, self.read
+        """Let MuJoCo render into this framebuffer and read from it."""
+        context.offFBO, context.offFBO_r = self.rendered, self.read
 
     def free(self) -> None:
-        """Free the buffers, in the context that they were made in."""
+        """Free the buffers; the context in which they were created must be current."""
         gl = self._gl
         gl.glDeleteRenderbuffers(len(self._buffers), self._buffers)
-        frames = [frame for frame in (self.drawn, self.read) if frame]
+        frames = [frame for frame in (self.rendered, self.read) if frame]
         gl.glDeleteFramebuffers(len(frames), frames)
 
     def _make(self, samples: int) -> int:
@@ -113,18 +114,8 @@ class Framebuffer:
         self._buffers.append(buffer)
 
 
-# ~ Off-screen rendering: MuJoCo's renderer, given no more to draw than can be seen.
-# ~
-# ~ All renderers of a process share one OpenGL context; those of the same model and size are the same.
-# ~ docs/rendering.md
-# ~ says what each quality is, what it costs, and how near its images are to the unsimplified ones.
-
-_CACHE_BYTES = 32_000_000  # of the models of renderers: one of the tabletop suites has 5, of robosuite 25
-_SPARE_GEOMS = 100  # for what MuJoCo draws besides the model's geoms
-
-
 class Renderer:
-    """Draw a model's cameras at one square size."""
+    """Renders the visible geoms of a model for its cameras, at one square size."""
 
     def __init__(self, model: mujoco.MjModel, image_size: int, rendering: Rendering) -> None:
         self._model, self._size, fast = model, image_size, rendering == "fast"
@@ -144,7 +135,7 @@ class Renderer:
         if fast:
             _use_nearest_mipmap(self._graphics.gl, self._context)
         self._own = self._context.offFBO, self._context.offFBO_r
-        own_map = self._shadows and can_draw(model)
+        own_map = self._shadows and supports_shadow_map(model)
         self._shadow_map = ShadowMap(model, self._graphics.gl, self._context) if own_map else None
         self._stencil = self._reflections
         self._frames: list[Framebuffer] = []
@@ -154,18 +145,18 @@ class Renderer:
 
     @property
     def model_bytes(self) -> int:
-        """What the model fills, which lives as long as its renderer; OpenGL holds about as much again."""
+        """The size of the model, which exists as long as its renderer; OpenGL uses about as much in addition."""
         return int(self._model.nbuffer)
 
     def images(self, data: mujoco.MjData, cameras: Mapping[str, str]) -> dict[str, ImageArray]:
         """Return a new (H, W, 3) image, right side up, of each of the model's `cameras`, under its key.
 
-        All are drawn before the first is read, so that software OpenGL can use all its threads.
+        All images are rendered before the first is read, so that software OpenGL can use all its threads.
         """
         self._begin()
-        self._draw_shadows(data, list(cameras.values()))
+        self._render_shadows(data, list(cameras.values()))
         for frame, camera in zip(self._frames_for(len(cameras)), cameras.values(), strict=True):
-            self._draw(data, camera, frame)
+            self._render(data, camera, frame)
             self._graphics.gl.glFlush()
         return {name: self._read(frame) for name, frame in zip(cameras, self._frames, strict=False)}
 
@@ -174,22 +165,22 @@ class Renderer:
         self._begin()
         (frame,) = self._frames_for(1)
         with self._numbered():
-            self._draw(data, camera, frame)
+            self._render(data, camera, frame)
         raw = np.empty((self._size, self._size), dtype=np.float32)
         mujoco.mjr_readPixels(None, raw, self._rectangle, self._context)
         return _linear_depth(raw[::-1], self._model)
 
     def segmentation(self, data: mujoco.MjData, camera: str, segment_of_geom: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the segment of the geom that each pixel shows, (H, W); the last where there is none."""
+        """Return the segment of the geom that each pixel shows, (H, W); the last segment for pixels without geom."""
         self._begin()
         (frame,) = self._frames_for(1)
         with self._numbered():
-            self._draw(data, camera, frame)
+            self._render(data, camera, frame)
         low, middle, high = np.moveaxis(self._read(frame).astype(np.int32), -1, 0)
         return np.asarray(segment_of_geom[self._geom_of_number()[low + 256 * middle + 65536 * high]])
 
     def free(self) -> None:
-        """Free what OpenGL holds."""
+        """Free the OpenGL resources."""
         if self._context is None:
             return
         self._graphics.use()
@@ -202,13 +193,13 @@ class Renderer:
         self._context = None
 
     def __del__(self) -> None:
-        """Free what OpenGL holds, unless making it failed."""
+        """Free the OpenGL resources, unless creating them failed."""
         if hasattr(self, "_pixels"):
             self.free()
 
     def _begin(self) -> None:
         self._graphics.use()
-        repeats = self._model.mat_texrepeat.ravel()  # which the context holds a copy of, and a perturbation may change
+        repeats = self._model.mat_texrepeat.ravel()  # copied by the context; perturbations may change it
         self._context.mat_texrepeat[: len(repeats)] = repeats
 
     def _frames_for(self, cameras: int) -> list[Framebuffer]:
@@ -218,8 +209,8 @@ class Renderer:
             )
         return self._frames[:cameras]
 
-    def _draw_shadows(self, data: mujoco.MjData, cameras: Sequence[str]) -> None:
-        """Draw the shadows of all cameras, where MuJoCo need not draw them for each."""
+    def _render_shadows(self, data: mujoco.MjData, cameras: Sequence[str]) -> None:
+        """Render the shadow map for all cameras, unless MuJoCo renders its own."""
         if self._shadow_map is None or not cameras:
             return
         self._fill_scene(data, cameras[0])
@@ -228,18 +219,18 @@ class Renderer:
             self._camera.fixedcamid = self._model.camera(camera).id
             mujoco.mjv_updateCamera(self._model, data, self._camera, self._scene)
             eyes.append(self._geoms.eye())
-        self._shadow_map.draw(self._scene, self._geoms, eyes)
+        self._shadow_map.render(self._scene, self._geoms, eyes)
 
     def _fill_scene(self, data: mujoco.MjData, camera: str) -> None:
         self._camera.fixedcamid = self._model.camera(camera).id
         all_kinds = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, all_kinds, self._scene)
 
-    def _draw(self, data: mujoco.MjData, camera: str, frame: Framebuffer) -> None:
+    def _render(self, data: mujoco.MjData, camera: str, frame: Framebuffer) -> None:
         self._fill_scene(data, camera)
         if self._shadow_map:
             self._shadow_map.use(self._scene, self._geoms)
-        if self._shadow_map or not self._shadows:  # otherwise what is not seen may cast one
+        if self._shadow_map or not self._shadows:  # otherwise invisible geoms may cast visible shadows
             self._geoms.cull(reflections=self._reflections)
         frame.use(self._context)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
@@ -248,11 +239,11 @@ class Renderer:
     def _read(self, frame: Framebuffer) -> ImageArray:
         frame.use(self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
-        return self._pixels[::-1].copy()  # OpenGL begins at the bottom
+        return self._pixels[::-1].copy()  # OpenGL's first line is at the bottom
 
     @contextmanager
     def _numbered(self) -> Iterator[None]:
-        """Draw each geom in a colour that is its number; depth is most exact so, too."""
+        """Render each geom in a color that encodes its number; this also gives the most exact depth."""
         before = self._scene.flags.copy()
         for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR):
             self._scene.flags[flag] = True
@@ -262,7 +253,7 @@ class Renderer:
             self._scene.flags[:] = before
 
     def _geom_of_number(self) -> NDArray[np.int32]:
-        """Return the geom of each number that is drawn, -1 where it is none: 0 is the background."""
+        """Return the geom id of each rendered number, -1 for other elements; number 0 is the background."""
         geoms = self._geoms.all()
         found = np.full(self._scene.maxgeom + 1, -1, dtype=np.int32)
         shown = geoms[(geoms["segid"] >= 0) & (geoms["objtype"] == mujoco.mjtObj.mjOBJ_GEOM.value)]
@@ -271,13 +262,13 @@ class Renderer:
 
 
 def shared_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
-    """Return this process's renderer for a model (by identity) and size; made on first use."""
+    """Return this process's renderer for a model (by identity), size and quality, created on first use."""
     return _renderers(model, image_size, rendering)
 
 
 def _create_renderer(model: mujoco.MjModel, image_size: int, rendering: Rendering) -> Renderer:
     renderer = Renderer(model, image_size, rendering)
-    give_back_free_memory()  # what OpenGL was given on the way
+    give_back_free_memory()  # that creating the context used
     return renderer
 
 
@@ -293,7 +284,7 @@ def _scene_option() -> mujoco.MjvOption:
 
 
 def _use_nearest_mipmap(gl: Any, context: mujoco.MjrContext) -> None:
-    """Take a texel from the nearest level of a texture, rather than between two: half the work for a pixel."""
+    """Sample the nearest mipmap level instead of interpolating between two, which halves the work per pixel."""
     for number in range(context.ntexture):
         flat = context.textureType[number] == mujoco.mjtTexture.mjTEXTURE_2D
         target = gl.GL_TEXTURE_2D if flat else gl.GL_TEXTURE_CUBE_MAP
@@ -302,7 +293,7 @@ def _use_nearest_mipmap(gl: Any, context: mujoco.MjrContext) -> None:
 
 
 def _linear_depth(raw: NDArray[np.float32], model: mujoco.MjModel) -> NDArray[np.float32]:
-    """Undo the projection of depths: near is 1 and far is 0, as MuJoCo draws them."""
+    """Convert a depth buffer, in which MuJoCo's near is 1 and far is 0, into distances [m]."""
     extent = model.stat.extent
     near, far = np.float32(model.vis.map.znear * extent), np.float32(model.vis.map.zfar * extent)
     offset = np.float32(0.5) * (far + near) / (far - near) - np.float32(0.5)

@@ -16,32 +16,45 @@ from vla_bench.core.types import FloatArray
 from vla_bench.envs.rendering.culling import SceneGeoms
 from vla_bench.envs.rendering.mesh_simplification import Tolerance, simplify_mesh_arrays
 
-# ~ Meshes as they cast shadows: OpenGL lists of places alone, simplified by less than a texel of the shadow map.
-
-_TOLERANCE = Tolerance(share=1 / 2000, least_m=0.00005, most_m=0.0005)  # a texel is 1.2 mm wide
+OWN_TEXELS = 4  # side length of MuJoCo's own map when this one is used
+_STEP = 128  # texels; side lengths of maps are multiples
+_MARGIN = 2  # texels around the casters: the outermost stay empty, and everything beyond is lit
+_OFFSET = (-1.5, -4.0)  # MuJoCo's polygon offset (factor and units) against self-shadowing
+_SPHERE, _SPHERE_TOP, _SPHERE_BOTTOM, _CYLINDER, _CYLINDER_OPEN, _BOX = 0, 1, 2, 3, 4, 6  # MuJoCo's display lists
+_UNIT_LISTS = {
+    int(mujoco.mjtGeom.mjGEOM_SPHERE): _SPHERE,
+    int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): _SPHERE,
+    int(mujoco.mjtGeom.mjGEOM_CYLINDER): _CYLINDER,
+    int(mujoco.mjtGeom.mjGEOM_BOX): _BOX,
+}
+_PLANE, _CAPSULE, _MESH = (
+    int(kind) for kind in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_MESH)
+)
+_NOT_CASTING = int(mujoco.mjtCatBit.mjCAT_DECOR)
+_TOLERANCE = Tolerance(share=1 / 2000, least_m=0.00005, most_m=0.0005)  # less than a texel, which is 1.2 mm wide
 
 
 class ShadowCasterMeshes:
-    """The lists of those meshes of a model that some geoms show; made when first asked for."""
+    """OpenGL display lists of simplified meshes, positions only, created on first use."""
 
     def __init__(self, model: mujoco.MjModel, gl: Any) -> None:
         self._model, self._gl = model, gl
         self._first = int(gl.glGenLists(max(model.nmesh, 1)))
-        self._made: set[int] = set()
+        self._created: set[int] = set()
 
     def list_of(self, mesh: int) -> int:
-        """Return the number of a mesh's list."""
-        if mesh not in self._made:
-            self._make(mesh)
-            self._made.add(mesh)
+        """Return the number of a mesh's display list."""
+        if mesh not in self._created:
+            self._create(mesh)
+            self._created.add(mesh)
         return self._first + mesh
 
     def free(self) -> None:
-        """Free the lists."""
+        """Free the display lists."""
         self._gl.glDeleteLists(self._first, max(self._model.nmesh, 1))
-        self._made.clear()
+        self._created.clear()
 
-    def _make(self, mesh: int) -> None:
+    def _create(self, mesh: int) -> None:
         gl, (vertices, faces, _) = self._gl, simplify_mesh_arrays(*_mesh_arrays(self._model, mesh), _TOLERANCE)
         gl.glNewList(self._first + mesh, gl.GL_COMPILE)
         gl.glEnableClientState(gl.GL_VERTEX_ARRAY)
@@ -57,34 +70,8 @@ def _mesh_arrays(model: mujoco.MjModel, mesh: int) -> tuple[NDArray[np.float32],
     return vertices, model.mesh_face[face : face + model.mesh_facenum[mesh]]
 
 
-# ~ MuJoCo's shadow map, drawn no larger than the cameras need and once for all of them.
-# ~
-# ~ MuJoCo draws all that a scene has into a square of 4096 texels for each camera anew. Here the same texels are
-# ~ drawn by
-# ~ the same rules, but only those that can hold a shadow that is in view: the square is cut out at whole texels, so
-# ~ that
-# ~ shadows stay where they were. MuJoCo then draws with this map instead of its own, which has next to nothing in
-# ~ it.
-
-OWN_TEXELS = 4  # a side of MuJoCo's own map where this one is used
-_STEP = 128  # texels by which maps differ in size
-_MARGIN = 2  # texels around all that is drawn: the outermost stay empty, and what is beyond is lit
-_OFFSET = (-1.5, -4.0)  # of depths, factor and units: MuJoCo's, so that nothing shadows itself
-_SPHERE, _SPHERE_TOP, _SPHERE_BOTTOM, _CYLINDER, _CYLINDER_OPEN, _BOX = 0, 1, 2, 3, 4, 6  # MuJoCo's lists
-_UNIT_LISTS = {
-    int(mujoco.mjtGeom.mjGEOM_SPHERE): _SPHERE,
-    int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): _SPHERE,
-    int(mujoco.mjtGeom.mjGEOM_CYLINDER): _CYLINDER,
-    int(mujoco.mjtGeom.mjGEOM_BOX): _BOX,
-}
-_PLANE, _CAPSULE, _MESH = (
-    int(kind) for kind in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_MESH)
-)
-_NOT_CASTING = int(mujoco.mjtCatBit.mjCAT_DECOR)
-
-
-def can_draw(model: mujoco.MjModel) -> bool:
-    """Whether this map does for a model: one light casts shadows, a directional one, on geoms of the usual kinds."""
+def supports_shadow_map(model: mujoco.MjModel) -> bool:
+    """Return whether this map supports a model: one directional light casts shadows, of the usual geom types only."""
     lights = np.flatnonzero(model.light_castshadow)
     known = {_PLANE, _CAPSULE, _MESH, *_UNIT_LISTS}
     directional = model.light_type[lights] == int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
@@ -92,7 +79,7 @@ def can_draw(model: mujoco.MjModel) -> bool:
 
 
 class _Crop(NamedTuple):
-    """The part of MuJoCo's map that is drawn, in its texels."""
+    """The rendered part of MuJoCo's map, in its texels."""
 
     left: int
     bottom: int
@@ -100,10 +87,10 @@ class _Crop(NamedTuple):
 
 
 class ShadowMap:
-    """The shadows of a model's scenes."""
+    """The shadow map of a model's scenes."""
 
     def __init__(self, model: mujoco.MjModel, gl: Any, context: mujoco.MjrContext) -> None:
-        """Take the place of the context's own map, which `restore` gives back."""
+        """Replace the context's own map, which `free` restores."""
         self._model, self._gl, self._context = model, gl, context
         self._own = context.shadowTex
         self._texels, self._clip_m = int(model.vis.quality.shadowsize), float(context.shadowClip)
@@ -112,35 +99,35 @@ class ShadowMap:
         self._light_position: FloatArray = np.zeros(3)
         self._light = 0
 
-    def draw(self, scene: mujoco.MjvScene, geoms: SceneGeoms, eyes: Sequence[NDArray[np.float32]]) -> None:
-        """Draw the map of a scene for all `eyes`, each as `SceneGeoms.eye` has it."""
-        light = self._lit_by(scene)
+    def render(self, scene: mujoco.MjvScene, geoms: SceneGeoms, eyes: Sequence[NDArray[np.float32]]) -> None:
+        """Render the map of a scene for all `eyes`, as returned by `SceneGeoms.eye`."""
+        light = self._shadow_light(scene)
         if light is None:
             return
         frame = _light_frame(light.dir)
         casters = geoms.all()
         casters = casters[(casters["category"] != _NOT_CASTING) & (casters["type"] != _PLANE)]
         low, high = _extents(casters, self._model, frame, light.pos)
-        cut = self._cut(low, high, [_visible_extent(eye, geoms.all(), frame, light.pos) for eye in eyes])
-        pixels = (self._texel(low) - (cut.left, cut.bottom), self._texel(high) - (cut.left, cut.bottom))
-        inside = ((pixels[1] > 0) & (pixels[0] < cut.side)).all(axis=1)
-        framebuffer, texture = self._map(cut.side)
+        crop = self._crop(low, high, [_visible_extent(eye, geoms.all(), frame, light.pos) for eye in eyes])
+        pixels = (self._texel(low) - (crop.left, crop.bottom), self._texel(high) - (crop.left, crop.bottom))
+        inside = ((pixels[1] > 0) & (pixels[0] < crop.side)).all(axis=1)
+        framebuffer, texture = self._map(crop.side)
         eye = (scene.camera[0].frustum_near, scene.camera[0].frustum_far)
-        self._raster(casters[inside], cut, framebuffer, self._projection(cut, eye), _view(frame, light.pos))
+        self._raster(casters[inside], crop, framebuffer, self._projection(crop, eye), _view(frame, light.pos))
         per_texel = 2 * self._clip_m / self._texels
-        shift = (np.array([cut.left, cut.bottom]) - (self._texels - cut.side) / 2) * per_texel
+        shift = (np.array([crop.left, crop.bottom]) - (self._texels - crop.side) / 2) * per_texel
         self._light_position = np.asarray(light.pos, np.float64) + shift @ frame[:2]
-        self._context.shadowTex, self._context.shadowClip = texture, cut.side / 2 * per_texel
+        self._context.shadowTex, self._context.shadowClip = texture, crop.side / 2 * per_texel
 
     def use(self, scene: mujoco.MjvScene, geoms: SceneGeoms) -> None:
-        """Let a scene that is about to be drawn have the map's shadows, and MuJoCo draw none of its own."""
-        light = self._lit_by(scene)
+        """Let the next rendering of a scene use this map, and prevent MuJoCo from rendering its own."""
+        light = self._shadow_light(scene)
         if light is not None:
             light.pos[:] = self._light_position
         geoms.all()["category"] = _NOT_CASTING
 
     def free(self) -> None:
-        """Free the maps, and give the context its own back."""
+        """Free the maps and restore the context's own map."""
         self._context.shadowTex = self._own
         framebuffers, textures = ([pair[number] for pair in self._maps.values()] for number in range(2))
         if framebuffers:
@@ -149,47 +136,47 @@ class ShadowMap:
         self._maps.clear()
         self._meshes.free()
 
-    def _lit_by(self, scene: mujoco.MjvScene) -> Any | None:
+    def _shadow_light(self, scene: mujoco.MjvScene) -> Any | None:
         return next((light for light in scene.lights[: scene.nlight] if light.castshadow), None)
 
-    def _texel(self, place_m: FloatArray) -> FloatArray:
-        """Return where MuJoCo draws places of the light's plane in its map: one texel is free all around."""
-        texel: FloatArray = 1 + (place_m / self._clip_m + 1) / 2 * (self._texels - 2)
+    def _texel(self, position_m: FloatArray) -> FloatArray:
+        """Return the texels of positions in the light's plane in MuJoCo's map, whose outermost texels are empty."""
+        texel: FloatArray = 1 + (position_m / self._clip_m + 1) / 2 * (self._texels - 2)
         return texel
 
-    def _cut(self, low: FloatArray, high: FloatArray, seen: Sequence[tuple[FloatArray, FloatArray]]) -> _Crop:
-        """Return what holds all that casts and is seen: a shadow lies, seen from its light, behind what casts it."""
+    def _crop(self, low: FloatArray, high: FloatArray, visible: Sequence[tuple[FloatArray, FloatArray]]) -> _Crop:
+        """Return the crop with all visible shadows: from the light, a shadow is behind its caster."""
         if len(low) == 0:
             return _Crop(0, 0, _STEP)
-        first = np.maximum(low.min(axis=0), np.min([begin for begin, _ in seen], axis=0))
-        last = np.minimum(high.max(axis=0), np.max([end for _, end in seen], axis=0))
+        first = np.maximum(low.min(axis=0), np.min([begin for begin, _ in visible], axis=0))
+        last = np.minimum(high.max(axis=0), np.max([end for _, end in visible], axis=0))
         begin = np.clip(np.floor(self._texel(first)) - _MARGIN, 0, self._texels - 1).astype(int)
         end = np.clip(np.ceil(self._texel(last)) + _MARGIN, begin + 1, self._texels).astype(int)
         side = min(-(-int((end - begin).max()) // _STEP) * _STEP, self._texels)
         left, bottom = np.minimum(begin, self._texels - side).tolist()
         return _Crop(left, bottom, side)
 
-    def _projection(self, cut: _Crop, depths_m: tuple[float, float]) -> FloatArray:
-        """Return the matrix from the light's view to the cut, with near at 1 and far at 0, as MuJoCo draws depths."""
+    def _projection(self, crop: _Crop, depths_m: tuple[float, float]) -> FloatArray:
+        """Return the matrix from the light's view to the crop, with near at 1 and far at 0, as MuJoCo's depth."""
         near, far = depths_m
         matrix = np.zeros((4, 4))
-        scale = (self._texels - 2) / 2 / self._clip_m * 2 / cut.side
-        for axis, begin in enumerate((cut.left, cut.bottom)):
-            matrix[axis, axis], matrix[axis, 3] = scale, (self._texels / 2 - begin) * 2 / cut.side - 1
+        scale = (self._texels - 2) / 2 / self._clip_m * 2 / crop.side
+        for axis, begin in enumerate((crop.left, crop.bottom)):
+            matrix[axis, axis], matrix[axis, 3] = scale, (self._texels / 2 - begin) * 2 / crop.side - 1
         matrix[2, 2], matrix[2, 3], matrix[3, 3] = 1 / (far - near), far / (far - near), 1
         return matrix
 
     def _raster(
-        self, casters: NDArray[Any], cut: _Crop, framebuffer: int, projection: FloatArray, view: FloatArray
+        self, casters: NDArray[Any], crop: _Crop, framebuffer: int, projection: FloatArray, view: FloatArray
     ) -> None:
         gl = self._gl
         gl.glPushAttrib(gl.GL_ALL_ATTRIB_BITS)
         gl.glBindFramebuffer(gl.GL_FRAMEBUFFER, framebuffer)
         _only_depth(gl)
-        gl.glViewport(0, 0, cut.side, cut.side)
+        gl.glViewport(0, 0, crop.side, crop.side)
         gl.glClear(gl.GL_DEPTH_BUFFER_BIT)
         gl.glEnable(gl.GL_SCISSOR_TEST)
-        gl.glScissor(1, 1, cut.side - 2, cut.side - 2)
+        gl.glScissor(1, 1, crop.side - 2, crop.side - 2)
         gl.glMatrixMode(gl.GL_PROJECTION)
         gl.glLoadMatrixf(_column_major(projection))
         gl.glMatrixMode(gl.GL_MODELVIEW)
@@ -205,7 +192,7 @@ class ShadowMap:
 
 
 def _create_map(gl: Any, side: int) -> tuple[int, int]:
-    """Return a framebuffer and its texture, which OpenGL compares distances with: 24 bits, as MuJoCo's."""
+    """Return a framebuffer and its depth comparison texture, with 24 bits as MuJoCo's."""
     texture, framebuffer = int(gl.glGenTextures(1)), int(gl.glGenFramebuffers(1))
     gl.glActiveTexture(gl.GL_TEXTURE1)
     gl.glBindTexture(gl.GL_TEXTURE_2D, texture)
@@ -242,7 +229,7 @@ def _only_depth(gl: Any) -> None:
     gl.glDepthRange(0, 1)
     gl.glClearDepth(0)
     gl.glPolygonMode(gl.GL_FRONT_AND_BACK, gl.GL_FILL)
-    gl.glEnable(gl.GL_CULL_FACE)  # what faces away from the light lies behind what does not
+    gl.glEnable(gl.GL_CULL_FACE)  # a face away from the light is behind one towards it
     gl.glFrontFace(gl.GL_CCW)
     gl.glCullFace(gl.GL_BACK)
     gl.glEnable(gl.GL_POLYGON_OFFSET_FILL)
@@ -250,7 +237,7 @@ def _only_depth(gl: Any) -> None:
 
 
 def _light_frame(direction: NDArray[np.float32]) -> FloatArray:
-    """Return the light's right, up and backward axes, (3, 3): MuJoCo's choice."""
+    """Return the light's right, up and backward axes, (3, 3), as MuJoCo chooses them."""
     ahead = np.asarray(direction, np.float64) / np.linalg.norm(direction)
     up = np.cross(ahead, (-1.0, 0.0, 0.0))
     if up @ up <= 0.01:
@@ -269,7 +256,7 @@ def _view(frame: FloatArray, position: NDArray[np.float32]) -> FloatArray:
 def _extents(
     casters: NDArray[Any], model: mujoco.MjModel, frame: FloatArray, position: NDArray[np.float32]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return lowest and highest corner of each caster in the light's plane, (n, 2) each [m]."""
+    """Return the lowest and highest corner of each caster in the light's plane, (n, 2) each [m]."""
     boxes = model.geom_aabb[casters["objid"]]
     axes = frame[:2] @ casters["mat"].reshape(-1, 3, 3)
     centers = (casters["pos"] - position) @ frame[:2].T + np.einsum("nij,nj->ni", axes, boxes[:, :3])
@@ -280,9 +267,9 @@ def _extents(
 def _visible_extent(
     eye: NDArray[np.float32], geoms: NDArray[Any], frame: FloatArray, position: NDArray[np.float32]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return lowest and highest corner of what an eye can see, in the light's plane: as far as the floor.
+    """Return the lowest and highest corner of the visible volume above the floor, in the light's plane.
 
-    Without a plane where all of the view ends, there is no bound.
+    The result is unbounded without a plane that bounds the whole view.
     """
     ahead, up = eye[3:6].astype(np.float64), eye[6:9].astype(np.float64)
     right = np.cross(ahead, up)
@@ -294,15 +281,15 @@ def _visible_extent(
         height, falls = (eye[:3] - plane["pos"]) @ normal, -(rays @ normal)
         if height > 0 and (falls > 1e-6).all():
             ends = eye[:3] + rays * (height / falls)[:, None]
-            places = (np.vstack([eye[None, :3], ends]) - position) @ frame[:2].T
-            return places.min(axis=0), places.max(axis=0)
+            positions = (np.vstack([eye[None, :3], ends]) - position) @ frame[:2].T
+            return positions.min(axis=0), positions.max(axis=0)
     return np.full(2, -np.inf), np.full(2, np.inf)
 
 
 def _display_lists(
     casters: NDArray[Any], view: FloatArray, meshes: ShadowCasterMeshes, first: int
 ) -> list[tuple[NDArray[Any], int]]:
-    """Return OpenGL's matrix, column by column, and the number of the list for each part of each caster."""
+    """Return the column-major OpenGL matrix and the display list for each part of each caster."""
     placed = np.zeros((len(casters), 4, 4))
     placed[:, :3, :3], placed[:, :3, 3], placed[:, 3, 3] = casters["mat"].reshape(-1, 3, 3), casters["pos"], 1
     scaled = casters["type"] != _MESH
@@ -311,7 +298,7 @@ def _display_lists(
     found = []
     for matrix, kind, data, size in zip(matrices, casters["type"], casters["dataid"], casters["size"], strict=True):
         if kind == _MESH:
-            found.append((matrix, meshes.list_of(int(data) // 2)))  # MuJoCo has two lists a mesh
+            found.append((matrix, meshes.list_of(int(data) // 2)))  # MuJoCo has two display lists per mesh
         elif kind == _CAPSULE:
             found += _capsule(matrix, size, first)
         else:
@@ -320,7 +307,7 @@ def _display_lists(
 
 
 def _capsule(cylinder: NDArray[np.float32], size: FloatArray, first: int) -> list[tuple[NDArray[Any], int]]:
-    """Return the cylinder and both halves of a sphere that make a capsule."""
+    """Return the cylinder and the two half spheres of a capsule."""
     parts = [(cylinder, first + _CYLINDER_OPEN)]
     radius = (size[0] + size[1]) / 2
     for end, number in ((1, _SPHERE_TOP), (-1, _SPHERE_BOTTOM)):

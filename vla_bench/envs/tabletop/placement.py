@@ -20,38 +20,38 @@ from vla_bench.tasks.task import Relation
 
 _TRIES_PER_ITEM = 200
 _RESTARTS = 300
-_RIVAL_SLACK_M = 0.05  # a thing that looks the same must fail a relation by at least so much
+_RIVAL_SLACK_M = 0.05  # an object that looks the same must violate a relation by at least this distance
 
 
 class PlacementError(VlaBenchError):
-    """Things that do not fit where a task puts them."""
+    """Objects do not fit where a task places them."""
 
     def __init__(self, relation: Relation, others: Sequence[str], tries: int) -> None:
         item = relation.arguments[0]
         at = f"in region {relation.arguments[1]!r}" if relation.name == "in_region" else f"for `{relation}`"
-        beside = f" beside {', '.join(repr(other) for other in others)}" if others else ""
+        neighbors = f" next to {', '.join(repr(other) for other in others)}" if others else ""
         super().__init__(
-            f"{item!r} finds no free place {at}{beside} after {tries} tries. "
+            f"No free place was found for {item!r} {at}{neighbors} after {tries} tries. "
             "Make the region larger, its clearance smaller, or put fewer objects into it."
         )
 
 
 class AmbiguousPlacementError(VlaBenchError):
-    """A relation that is to pick out one of several things that look the same, and cannot."""
+    """An initial relation does not distinguish objects that look the same."""
 
     def __init__(self, relation: Relation, rival: str, layouts: int) -> None:
         super().__init__(
-            f"`{relation}` is to pick out {relation.arguments[0]!r}, but {rival!r} looks the same and stands so too, "
-            f"or nearly, in each of {layouts} layouts tried. Place {rival!r} by a relation that leads elsewhere."
+            f"`{relation}` does not identify {relation.arguments[0]!r}: {rival!r} looks the same and fulfills it too, "
+            f"or nearly, in each of {layouts} layouts tried. Place {rival!r} elsewhere by another relation."
         )
 
 
 class UnplacedError(VlaBenchError):
-    """Things that no initial relation puts anywhere."""
+    """Objects without an initial relation that places them."""
 
     def __init__(self, items: Sequence[str]) -> None:
         super().__init__(
-            f"The task does not say where {', '.join(items)} stands at the start. "
+            f"The task does not place {', '.join(items)} at the start. "
             f'Add `"in_region({items[0]}, REGION)"` to `initial`.'
         )
 
@@ -62,15 +62,15 @@ def sample_places(
     footprints: Mapping[str, Footprint],
     generator: np.random.Generator,
 ) -> dict[str, Place]:
-    """Draw a place for each item of `footprints` without collision, so that every relation holds.
+    """Sample a place for each item of `footprints` without collision, so that every relation holds.
 
-    A relation holds of nothing else that looks the same, unless that thing is placed by the same relation.
+    No relation holds for another object that looks the same, unless the same relation places that object.
 
     Raises:
-        PlacementError: there is no room.
-        AmbiguousPlacementError: there is always another thing for which a relation holds.
-        UnplacedError: no relation speaks of an item.
-        UnknownNameError: there is no such region.
+        PlacementError: there is no space for an item.
+        AmbiguousPlacementError: a relation also holds for another object in every layout tried.
+        UnplacedError: no relation places an item.
+        UnknownNameError: a region is unknown.
     """
     relations = [relation for relation in relations if not initial_relations[relation.name].arranges_joint]
     unplaced = sorted(set(footprints) - {relation.arguments[0] for relation in relations})
@@ -96,7 +96,7 @@ def sample_places(
 def _place_all(
     relations: Sequence[Relation], layout: Layout, generator: np.random.Generator
 ) -> tuple[Layout, Relation | None]:
-    """Return the layout with all items, or as far as it came and the relation for which there was no room."""
+    """Return the layout with all items, or a partial one and the relation for which there was no space."""
     for relation in relations:
         place = _free_place(relation, layout, generator)
         if place is None:
@@ -126,7 +126,7 @@ def _is_free(spot: Spot, item: str, layout: Layout) -> bool:
 
 
 def _stack_below(spot: Spot, layout: Layout) -> set[str]:
-    """Return what the item stands on, and what that stands on: everything lower at the same place."""
+    """Return the item's support and everything below that at the same place."""
     if spot.support is None:
         return set()
     support = layout.places[spot.support]
@@ -140,13 +140,13 @@ def _stack_below(spot: Spot, layout: Layout) -> set[str]:
 
 
 def _find_ambiguity(relations: Sequence[Relation], layout: Layout) -> tuple[Relation, str] | None:
-    """Return a relation that another thing of the same looks fulfils too, and that thing."""
-    manner = {relation.arguments[0]: (relation.name, *relation.arguments[1:]) for relation in relations}
+    """Return a relation that also holds for another object of the same appearance, and that object."""
+    placed_by = {relation.arguments[0]: (relation.name, *relation.arguments[1:]) for relation in relations}
     for relation in relations:
         item, *others = relation.arguments
         for rival in layout.places:
-            same_looks = layout.footprints[rival].kind == layout.footprints[item].kind != ""
-            if rival == item or not same_looks or manner[rival] == manner[item] or rival in others:
+            same_appearance = layout.footprints[rival].kind == layout.footprints[item].kind != ""
+            if rival == item or not same_appearance or placed_by[rival] == placed_by[item] or rival in others:
                 continue
             if _placing_relation(relation).holds(layout, rival, *others, slack_m=_RIVAL_SLACK_M):
                 return relation, rival
@@ -155,12 +155,12 @@ def _find_ambiguity(relations: Sequence[Relation], layout: Layout) -> tuple[Rela
 
 def _placing_relation(relation: Relation) -> Placing:
     placing = initial_relations[relation.name]
-    assert isinstance(placing, Placing), f"{relation} places nothing"
+    assert isinstance(placing, Placing), f"{relation} is not a placing relation"
     return placing
 
 
 def _items_in_same_region(relation: Relation, others: Sequence[str], relations: Sequence[Relation]) -> list[str]:
-    """Return, of the items placed before, those of the same region; for other relations all."""
+    """Return the previously placed items of the same region; for other relations, all of them."""
     if relation.name != "in_region":
         return list(others)
     here = {other.arguments[0] for other in relations if other.arguments[1:] == relation.arguments[1:]}

@@ -24,7 +24,7 @@ GRIPPER_PREFIX = "gripper_"
 
 
 def robot_spec(name: str, robot: RobotDescription, rendering: Rendering) -> mujoco.MjSpec:
-    """Return robot `name`; raise `ConfigurationError` for a name in its description that its MJCF lacks."""
+    """Return the specification of a robot; raise `ConfigurationError` for a described name that its MJCF lacks."""
     arm_path, gripper_path = (mjcf_path("robots", part.mjcf) for part in (robot.arm, robot.gripper))
     arm, gripper = (_load_part(path, rendering) for path in (arm_path, gripper_path))
     description = description_path("robots", name)
@@ -48,7 +48,7 @@ def _load_part(path: Path, rendering: Rendering) -> mujoco.MjSpec:
 
 
 def _remove_visual_mass(spec: mujoco.MjSpec) -> None:
-    """Take from what is only drawn the mass that MuJoCo would guess for it, so that looks do not touch the physics."""
+    """Set the mass of purely visual geoms to 0: otherwise MuJoCo infers it, and appearance would change physics."""
     for body in spec.bodies:
         for geom in body.geoms:
             if not body.explicitinertial and not geom.contype and not geom.conaffinity:
@@ -56,7 +56,7 @@ def _remove_visual_mass(spec: mujoco.MjSpec) -> None:
 
 
 def _add_visual_copies(spec: mujoco.MjSpec) -> None:
-    """Let massless copies be drawn of the meshes that are both drawn and solid, so that these can be simplified."""
+    """Render massless copies of meshes that are both visual and solid, so that the copies can be simplified."""
     solid = [geom for geom in spec.geoms if geom.meshname and geom.group == VISUAL_GROUP and geom.contype]
     meshes = {mesh.name: mesh for mesh in spec.meshes}
     for geom in solid:
@@ -128,10 +128,10 @@ def _couple(gripper: mujoco.MjSpec, couplings: Iterable[Coupling]) -> None:
 
 
 def _move_site(gripper: mujoco.MjSpec, end_effector: EndEffectorDescription) -> None:
-    """Put the end-effector's site where the description says."""
+    """Move the end-effector's site as described."""
     site = gripper.site(end_effector.site)
     if any(end_effector.offset_m):
         site.pos = site.pos + quat_wxyz_to_matrix(site.quat) @ np.array(end_effector.offset_m)
     if end_effector.yaw_deg:
-        turn = axis_angle_to_quat_wxyz(np.array([0.0, 0.0, np.radians(end_effector.yaw_deg)]))
-        site.quat = quat_wxyz_multiply(site.quat, turn)
+        rotation = axis_angle_to_quat_wxyz(np.array([0.0, 0.0, np.radians(end_effector.yaw_deg)]))
+        site.quat = quat_wxyz_multiply(site.quat, rotation)

@@ -25,15 +25,15 @@ from vla_bench.envs.options import Rendering
 from vla_bench.envs.tabletop.robot_model import robot_spec
 
 ROBOT_PREFIX = "robot_"
-_COLORED = "body"  # what the names of geoms begin with that have the description's colour
+_COLORED = "body"  # prefix of the names of geoms that get the description's color
 _ITEM_SITES = ("bottom", "top", "support")
-_ROBOT_SITE = "robot_base"  # of a scene: where the robot is mounted
-_CACHE_BYTES = 32_000_000  # of compiled models: a scene of the tabletop suites has 5
+_ROBOT_SITE = "robot_base"  # of a scene: the robot's mounting point
+_CACHE_BYTES = 32_000_000  # of compiled models: a scene of the tabletop suites has 5 MB
 
 
 @dataclass(frozen=True)
 class CompiledScene:
-    """A model with the descriptions that it was made from. Shared by the environments of a process: never changed."""
+    """A compiled model with its descriptions. The environments of a process share it, so it is never modified."""
 
     model: mujoco.MjModel
     scene: SceneDescription
@@ -42,7 +42,7 @@ class CompiledScene:
     xml: str
 
     def looks(self) -> dict[str, tuple[str, str]]:
-        """Return noun and colour of every item: the objects, then their parts, which share the objects' colours."""
+        """Return noun and color of every item: the objects, then their parts, which have the objects' colors."""
         whole = {name: (object_.noun, object_.colour) for name, object_ in self.objects.items()}
         parts = {
             f"{name}_{part}": (description.noun, object_.colour)
@@ -53,12 +53,12 @@ class CompiledScene:
 
 
 def compile_scene(scene: str, robot: str, objects: Mapping[str, str], rendering: Rendering) -> CompiledScene:
-    """Return the compiled scene; compiled once a process for the same arguments."""
+    """Return the compiled scene from the process's cache, compiling it if needed."""
     return _scene_cache(scene, robot, tuple(objects.items()), rendering)
 
 
 def item_prefix(item: str) -> str:
-    """Return what the MuJoCo names of an item's parts begin with."""
+    """Return the prefix of the MuJoCo names of an item's elements."""
     return f"{item}/"
 
 
@@ -66,7 +66,7 @@ def _compile_and_release_memory(
     scene: str, robot: str, objects: tuple[tuple[str, str], ...], rendering: Rendering
 ) -> CompiledScene:
     compiled = _compile(scene, robot, objects, rendering)
-    release_compiler_memory()  # only now: the specification is gone
+    release_compiler_memory()  # only after the specification has been deleted
     return compiled
 
 
@@ -94,7 +94,7 @@ def _compile(scene: str, robot: str, objects: tuple[tuple[str, str], ...], rende
 
 
 def _parsed(path: Path, sites: tuple[str, ...] = ()) -> mujoco.MjSpec:
-    """Read an MJCF file; raise `ConfigurationError` when it is none or lacks one of the `sites`."""
+    """Read an MJCF file; raise `ConfigurationError` if it is not MJCF or lacks one of the `sites`."""
     spec = read_mjcf(path)
     for name in sites:
         if spec.site(name) is None:
@@ -109,8 +109,8 @@ def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) 
         _check_part(path, part, part_name, part_description)
     if not any(geom.name.startswith(_COLORED) for geom in part.geoms):
         names = ", ".join(geom.name for geom in part.geoms if geom.name) or "none"
-        problem = f"no name begins with {_COLORED!r}, so nothing has the colour of the description (named: {names})"
-        raise ConfigurationError(path, "geom", problem, f"{_COLORED} or {_COLORED}_<what it is>")
+        problem = f"no name begins with {_COLORED!r}, so no geom gets the color of the description (names: {names})"
+        raise ConfigurationError(path, "geom", problem, f"{_COLORED} or {_COLORED}_<suffix>")
     for geom in part.geoms:
         geom.group = VISUAL_GROUP
         if geom.name.startswith(_COLORED):
@@ -119,16 +119,16 @@ def _add_object(spec: mujoco.MjSpec, name: str, description: ObjectDescription) 
     body = spec.worldbody.add_frame().attach_body(root, item_prefix(name), "")
     body.name = name
     if description.fixed:
-        body.mocap = True  # so that its pose is part of the state, though nothing moves it
+        body.mocap = True  # makes its pose a part of the state, although nothing moves it
     else:
         joint = body.add_freejoint()
         joint.name = f"{name}/free"
 
 
 def _check_part(path: Path, spec: mujoco.MjSpec, name: str, description: PartDescription) -> None:
-    """Raise `ConfigurationError` where the MJCF lacks what a part's description names."""
+    """Raise `ConfigurationError` if the MJCF lacks an element that a part's description names."""
     if spec.site(name) is None and spec.body(name) is None:
-        raise ConfigurationError(path, name, "no body or site has this name", "as the description's `parts` say")
+        raise ConfigurationError(path, name, "no body or site has this name", "a body or site for each described part")
     wanted = [f"{name}_{site}" for site in _ITEM_SITES] if spec.site(name) is None else []
     joint = description.joint
     wanted += [joint.handle] if joint else []

@@ -24,11 +24,14 @@ from vla_bench.envs.tabletop.world import GripperInModel, MujocoWorld, articulat
 from vla_bench.tasks.initial_conditions import Footprint, Place, initial_relations
 from vla_bench.tasks.task import Relation, Task
 
-# ~ Arm postures that put the end-effector at a wanted pose, for scenes that are looked at rather than acted in.
-
-_ITERATIONS = 40
+_ITERATIONS = 40  # of inverse kinematics
 _DAMPING = 0.02
 _STEP_LIMIT_RAD = 0.4
+
+_FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_SCENE_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_USER  # without the solver's warm start
+_SETTLE_STEPS = 5  # control steps without motion after placement; part of the reset, not of the episode
+_DROP_HEIGHT_M = 0.0005
 
 
 def move_arm_to_pose(
@@ -41,7 +44,8 @@ def move_arm_to_pose(
 ) -> None:
     """Move the arm in `data` so that `site` points down at `position_world` with its x axis along `yaw_rad`.
 
-    Damped least squares on the kinematics alone; `joints` are ids. Velocities and contacts are left as they are.
+    Used for still scenes: damped least squares on the kinematics, without an update of velocities and contacts.
+    `joints` are ids.
     """
     qpos, dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
     low, high = model.jnt_range[joints].T
@@ -62,26 +66,18 @@ def move_arm_to_pose(
         data.qpos[qpos] = np.clip(data.qpos[qpos] + np.clip(step, -_STEP_LIMIT_RAD, _STEP_LIMIT_RAD), low, high)
 
 
-# ~ Our own MuJoCo engine: a robot at a table with things on it.
-
-_FULL_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_SCENE_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_USER  # the warm start is left out
-_SETTLE_STEPS = 5  # control steps without motion after placement; part of the reset, not of the episode
-_DROP_HEIGHT_M = 0.0005
-
-
 @engines.named("tabletop")
 class TabletopSimulation:
-    """A compiled scene with a state. The compiled model and the renderer are shared, the state is its own."""
+    """A compiled scene with its state. Simulations share the compiled model and the renderer, but not the state."""
 
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
         self._compiled = compile_scene(task.scene, options.robot, task.objects, options.rendering)
-        if options.perturbation:  # it changes the model, which is shared otherwise
+        if options.perturbation:  # perturbations modify the model, so it must not be shared
             self._compiled = replace(self._compiled, model=copy(self._compiled.model))
         self._model = model = self._compiled.model
         self.data = mujoco.MjData(model)
-        self._draws: Renderer | None = None
+        self._shared_renderer: Renderer | None = None
         arm, gripper = self._compiled.robot.arm, self._compiled.robot.gripper
         tool = ROBOT_PREFIX + GRIPPER_PREFIX
         joints = [model.joint(ROBOT_PREFIX + name).id for name in arm.joints]
@@ -96,16 +92,16 @@ class TabletopSimulation:
         self._target_high = np.maximum(self._target_open, target_closed)
         self._site = site = model.site(tool + gripper.end_effector.site).id
         actuators = [model.actuator(ROBOT_PREFIX + name).id for name in arm.actuators]
-        self._hand = model.body(ROBOT_PREFIX + arm.mount_body).id
+        self._hand_body = model.body(ROBOT_PREFIX + arm.mount_body).id
         self._controller = OperationalSpaceController(model, self.data, site, joints, actuators)
-        self._hand_in_model = GripperInModel.of(model, gripper, tool)
-        self._world = MujocoWorld(self._compiled, self.data, self._hand_in_model)
+        self._gripper_in_model = GripperInModel.of(model, gripper, tool)
+        self._world = MujocoWorld(self._compiled, self.data, self._gripper_in_model)
         self._cameras = {name: _camera_in_model(name, self._compiled) for name in options.cameras}
-        self._watches = {name: CameraGeometryCache(model, camera) for name, camera in self._cameras.items()}
+        self._camera_geometry = {name: CameraGeometryCache(model, camera) for name, camera in self._cameras.items()}
         self.footprints = self._footprints()
-        robot = model.body_rootid[self._hand]
+        robot = model.body_rootid[self._hand_body]
         self._segment_of_geom = geom_segments(model, (int(robot),), self._world.item_bodies())
-        self._normal_force, self._gripper_force_n = NormalForce(model, self._hand_in_model.bodies), 0.0
+        self._normal_force, self._gripper_force_n = NormalForce(model, self._gripper_in_model.bodies), 0.0
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
         self.proprioception_fields = _proprioception_fields(
             model, joints, [model.joint(tool + name).id for name in gripper.joints]
@@ -123,7 +119,7 @@ class TabletopSimulation:
         return self._task.instruction
 
     def reset(self, generator: np.random.Generator, disturb: Disturbance | None = None) -> None:
-        """Place everything anew, and let `disturb` move it before it settles."""
+        """Place all objects, call `disturb`, and let the objects settle."""
         regions = self._compiled.scene.regions
         places = sample_places(self._task.initial, regions, self.footprints, generator)
         arm = self._compiled.robot.arm
@@ -140,15 +136,15 @@ class TabletopSimulation:
     def arrange(
         self, places: dict[str, Place], joint_positions: FloatArray, openings: Mapping[int, float] | None = None
     ) -> None:
-        """Set things upright at `places` and the arm at `joint_positions` [rad], gripper open, all at rest.
+        """Place objects upright at `places` and the arm at `joint_positions` [rad], gripper open, all at rest.
 
-        `openings` are positions of fixtures' joints by their place in `qpos`; the others are closed.
+        `openings` maps indices in `qpos` to positions of fixtures' joints; the other joints are closed.
         """
         mujoco.mj_resetData(self._model, self.data)
         for item, place in places.items():
             height_m = self._compiled.scene.surface_height_m - self._world.geometry(item).bottom_m
             height_m += place.height_m
-            self._put(
+            self._place(
                 item, np.array([*place.position, height_m]), axis_angle_to_quat_wxyz(np.array([0, 0, place.yaw_rad]))
             )
         for address, position in (openings or {}).items():
@@ -162,18 +158,18 @@ class TabletopSimulation:
     def arrange_at_random(
         self, relations: Sequence[Relation], regions: Mapping[str, Region], generator: np.random.Generator
     ) -> None:
-        """Place everything by `relations` in `regions`, the arm at its start; for still scenes."""
+        """Place all objects by `relations` in `regions`, the arm at its start posture; for still scenes."""
         places = sample_places(relations, regions, self.footprints, generator)
         self.arrange(places, np.asarray(self._compiled.robot.arm.start_rad))
 
     def move_item(self, item: str, position_world: FloatArray) -> None:
-        """Put an object's origin somewhere without physics; for still scenes."""
+        """Move an object's origin without physics; for still scenes."""
         address = self._model.joint(f"{item}/free").qposadr[0]
         self.data.qpos[address : address + 3] = position_world
         mujoco.mj_step1(self._model, self.data)
 
     def move_gripper_to(self, position_world: FloatArray, yaw_rad: float, opening: float) -> None:
-        """Put the gripper somewhere without physics, `opening` from 0 (closed) to 1; for still scenes."""
+        """Move the gripper without physics, `opening` from 0 (closed) to 1; for still scenes."""
         move_arm_to_pose(self._model, self.data, self._site, self._joints, position_world, yaw_rad)
         self.data.qpos[self._finger_qpos] = self._fingers_closed + opening * (self._fingers_open - self._fingers_closed)
         mujoco.mj_step1(self._model, self.data)
@@ -188,11 +184,11 @@ class TabletopSimulation:
         self._controller.set_goal(action[:6])
         self._move_gripper(float(action[6]))
         self._controller.advance(self._substeps)
-        self._gripper_force_n = self._normal_force.largest_n(self.data)  # gone once contacts are new
+        self._gripper_force_n = self._normal_force.largest_n(self.data)  # before `mj_step1` recomputes the contacts
         mujoco.mj_step1(self._model, self.data)
 
     def images(self) -> dict[str, ImageArray]:
-        """Render every camera; where there is none, no OpenGL is needed."""
+        """Render every camera; without cameras, no OpenGL is needed."""
         return self._renderer().images(self.data, self._cameras) if self._cameras else {}
 
     def depth(self) -> dict[str, NDArray[np.float32]]:
@@ -200,28 +196,28 @@ class TabletopSimulation:
         return {name: self._renderer().depth(self.data, camera) for name, camera in self._cameras.items()}
 
     def segmentation(self) -> dict[str, NDArray[np.uint8]]:
-        """Render which segment each pixel of every camera shows."""
+        """Render every camera's segmentation."""
         renderer, of_geom = self._renderer(), self._segment_of_geom
         return {name: renderer.segmentation(self.data, camera, of_geom) for name, camera in self._cameras.items()}
 
     def cameras(self) -> dict[str, CameraGeometry]:
-        """Return where every camera stands now."""
-        return {name: watch.geometry(self.data) for name, watch in self._watches.items()}
+        """Return the current geometry of every camera."""
+        return {name: one.geometry(self.data) for name, one in self._camera_geometry.items()}
 
     def proprioception(self) -> NDArray[np.float32]:
-        """Return the robot's own state."""
+        """Return the robot's proprioception."""
         parts = (
             self._world.end_effector_position_world(),
             quat_wxyz_to_axis_angle(self._world.end_effector_quat_wxyz_world()),
             self.data.qpos[self._finger_qpos],
             self.data.qpos[self._joint_qpos],
             self.data.qvel[self._joint_dof],
-            quat_wxyz_to_axis_angle(self.data.xquat[self._hand]),
+            quat_wxyz_to_axis_angle(self.data.xquat[self._hand_body]),
         )
         return np.concatenate(parts, dtype=np.float32)
 
     def succeeded(self) -> bool:
-        """Whether every goal holds now."""
+        """Return whether every goal currently holds."""
         return all(goal.holds(self._world) for goal in self._task.goal)
 
     def reward(self, succeeded: bool) -> float:
@@ -229,11 +225,11 @@ class TabletopSimulation:
         return float(succeeded)
 
     def gripper_force_n(self) -> float:
-        """Return the largest normal force at a contact of the gripper, at the end of the last step."""
+        """Return the largest normal force at a contact of the gripper at the end of the last step [N]."""
         return self._gripper_force_n
 
     def state(self) -> NDArray[np.float64]:
-        """Return the whole simulation state; it holds all that the next steps depend on."""
+        """Return the whole simulation state: everything that the next steps depend on."""
         return self._read_state(_FULL_STATE)
 
     def scene_state(self) -> NDArray[np.float64]:
@@ -241,43 +237,43 @@ class TabletopSimulation:
         return self._read_state(_SCENE_STATE)
 
     def set_state(self, state: NDArray[np.float64]) -> None:
-        """Restore what `state` returned."""
+        """Restore a state that `state` returned."""
         mujoco.mj_setState(self._model, self.data, state, _FULL_STATE)
         mujoco.mj_step1(self._model, self.data)
 
     def models(self) -> tuple[mujoco.MjModel, ...]:
-        """Return the model, which is simulated and drawn."""
+        """Return the model, which is both simulated and rendered."""
         return (self._model,)
 
     def models_changed(self) -> None:
-        """Read the items' shapes anew."""
-        self._world = MujocoWorld(self._compiled, self.data, self._hand_in_model)
+        """Update the items' shapes."""
+        self._world = MujocoWorld(self._compiled, self.data, self._gripper_in_model)
         self.footprints = self._footprints()
 
     def changes(self) -> tuple[NDArray[np.float64], ...]:
-        """Return nothing: models are as compiled."""
+        """Return nothing: the models are as compiled."""
         return ()
 
     def item_bodies(self) -> dict[str, tuple[int, ...]]:
-        """Return the bodies of the model that are each item's."""
+        """Return the model's bodies of each item."""
         return self._world.item_bodies()
 
     def fixtures(self) -> tuple[Fixture, ...]:
-        """Return the objects that do not move: their poses are part of the state."""
+        """Return the fixed objects, whose poses are part of the state."""
         return tuple(Fixture(int(body)) for body in np.flatnonzero(self._model.body_mocapid >= 0))
 
     def fixture_pose(self, body: int) -> tuple[FloatArray, FloatArray]:
-        """Return where a fixture stands: position (3,) and quaternion (4,)."""
+        """Return the position (3,) and quaternion (4,) of a fixture."""
         mocap = self._model.body_mocapid[body]
         return self.data.mocap_pos[mocap].copy(), self.data.mocap_quat[mocap].copy()
 
     def move_fixture(self, body: int, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
-        """Put a fixture somewhere, for this episode."""
+        """Move a fixture, for this episode."""
         mocap = self._model.body_mocapid[body]
         self.data.mocap_pos[mocap], self.data.mocap_quat[mocap] = position_world, quat_wxyz
 
     def arm_qpos_addresses(self) -> NDArray[np.int64]:
-        """Return where the joint positions of the arm stand in `qpos`."""
+        """Return the indices of the arm's joint positions in `qpos`."""
         addresses: NDArray[np.int64] = self._joint_qpos.astype(np.int64)
         return addresses
 
@@ -286,8 +282,8 @@ class TabletopSimulation:
         return self._compiled.xml
 
     def close(self) -> None:
-        """Let go of the renderer, which other environments may share, as they do the model."""
-        self._draws = None
+        """Release the reference to the renderer, which other environments may share."""
+        self._shared_renderer = None
 
     def _read_state(self, parts: int) -> NDArray[np.float64]:
         state = np.empty(mujoco.mj_stateSize(self._model, parts))
@@ -301,7 +297,7 @@ class TabletopSimulation:
         geometry = self._world.geometry(item)
         return Footprint(horizontal_radius(self._model, item), asset, geometry.support_m - geometry.bottom_m)
 
-    def _put(self, item: str, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
+    def _place(self, item: str, position_world: FloatArray, quat_wxyz: FloatArray) -> None:
         body = self._model.body(item)
         mocap = body.mocapid[0]
         if mocap >= 0:
@@ -313,7 +309,7 @@ class TabletopSimulation:
         self.data.qpos[address + 3 : address + 7] = quat_wxyz
 
     def _sample_openings(self, generator: np.random.Generator) -> dict[int, float]:
-        """Draw the joints' positions that the task asks for, by their place in `qpos`."""
+        """Sample the joint positions that the task's initial relations require, by their index in `qpos`."""
         return {
             joint.qpos: joint_starts[relation.name](joint, generator)
             for relation in self._task.initial
@@ -322,12 +318,12 @@ class TabletopSimulation:
         }
 
     def _renderer(self) -> Renderer:
-        if self._draws is None:
-            self._draws = shared_renderer(self._model, self._options.image_size, self._options.rendering)
-        return self._draws
+        if self._shared_renderer is None:
+            self._shared_renderer = shared_renderer(self._model, self._options.image_size, self._options.rendering)
+        return self._shared_renderer
 
     def _move_gripper(self, command: float) -> None:
-        # As robosuite's Panda gripper: only the sign counts, and each control step moves the target by a fixed share.
+        # As in robosuite's Panda gripper, only the sign counts: each control step moves the target by a fixed amount.
         sign = float(command > 0) - float(command < 0)
         target = self.data.ctrl[self._gripper_actuators] + sign * self._target_travel
         self.data.ctrl[self._gripper_actuators] = np.minimum(np.maximum(target, self._target_low), self._target_high)

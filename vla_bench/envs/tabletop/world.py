@@ -12,23 +12,21 @@ from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Join
 from vla_bench.envs.descriptions import GripperDescription, JointDescription, ObjectDescription
 from vla_bench.envs.tabletop.scene import CompiledScene, horizontal_radius, item_prefix
 
-# ~ The joints of fixtures in a compiled model, and how far a task may have them open at the start.
-
 
 @dataclass(frozen=True)
 class JointInModel:
-    """A joint that a description declares, by its numbers in the compiled model."""
+    """A described joint with its ids in the compiled model."""
 
-    part: str  # the item that it moves
+    part: str  # name of the item that it moves
     description: JointDescription
     joint: int
     qpos: int
     handle: int  # a site
-    furthest: float  # upper end of its range [m or rad]
+    upper: float  # end of its range [m or rad]
 
 
 def articulated_joints(compiled: CompiledScene, item: str) -> tuple[JointInModel, ...]:
-    """Return the joints of an object's parts, or the one of a part that is given by its own name."""
+    """Return the joints of all parts of an object, or the joint of one part."""
     return tuple(
         _find_joint(compiled.model, item_prefix(name), f"{name}_{part}", description.joint)
         for name, whole in compiled.objects.items()
@@ -44,34 +42,31 @@ joint_starts: Registry[JointStart] = Registry("initial relation of a joint")
 @joint_starts.named("turned_on")
 @joint_starts.register
 def opened(joint: JointInModel, generator: np.random.Generator) -> float:
-    """Return a position in the further half of where the joint counts as open."""
-    half_way = (joint.description.open_from + joint.furthest) / 2
-    return float(generator.uniform(half_way, joint.furthest))
+    """Sample a position in the upper half of the range in which the joint counts as open."""
+    middle = (joint.description.open_from + joint.upper) / 2
+    return float(generator.uniform(middle, joint.upper))
 
 
 def _find_joint(model: mujoco.MjModel, prefix: str, part: str, description: JointDescription) -> JointInModel:
     joint = model.joint(prefix + description.joint).id
     handle = model.site(prefix + description.handle).id
-    furthest = float(model.jnt_range[joint, 1])
-    return JointInModel(part, description, joint, int(model.jnt_qposadr[joint]), handle, furthest)
-
-
-# ~ A read-only view of a MuJoCo simulation, in the terms of tasks and experts.
+    upper = float(model.jnt_range[joint, 1])
+    return JointInModel(part, description, joint, int(model.jnt_qposadr[joint]), handle, upper)
 
 
 @dataclass(frozen=True)
 class _Item:
-    """Where the model keeps an object, or a part of one."""
+    """The ids of an object, or of a part of one, in the model."""
 
-    prefix: str  # of the names of the sites that state its shape
-    body: int  # whose pose is the item's, unless it is an area
-    area: int | None = None  # the site that is the item: it has no geometry
-    inside: int | None = None  # the site that is the inner volume of a container
+    prefix: str  # of the names of the sites that define its shape
+    body: int  # its pose is the item's, unless the item is an area
+    area: int | None = None  # the site of an item that is an area without geometry
+    inside: int | None = None  # the site of a container's inner volume
 
 
 @dataclass(frozen=True)
 class GripperInModel:
-    """Where the gripper is in a model."""
+    """The ids of a gripper in a model."""
 
     site: int  # the point between the fingertips
     bodies: frozenset[int]  # whose contacts are the gripper's
@@ -81,7 +76,7 @@ class GripperInModel:
 
     @classmethod
     def of(cls, model: mujoco.MjModel, gripper: GripperDescription, prefix: str) -> "GripperInModel":
-        """Find a gripper whose names begin with `prefix`."""
+        """Return the gripper whose names start with `prefix`."""
         fingers = gripper.fingers
         first, second = (model.geom(prefix + name).id for name in fingers.tips)
         bodies = frozenset(model.body(prefix + name).id for name in fingers.bodies)
@@ -90,13 +85,13 @@ class GripperInModel:
 
 
 class MujocoWorld:
-    """Items are bodies whose sites `bottom`, `top`, `support` and `inside` state their shape; see CONTRIBUTING.md.
+    """A view whose items are bodies; the sites `bottom`, `top`, `support` and `inside` define their shape.
 
-    The parts that an object declares are items of their own, `<object>_<part>`: bodies like these, or areas.
+    Described parts of an object are items named `<object>_<part>`: bodies with the same sites, or areas.
     """
 
-    def __init__(self, compiled: CompiledScene, data: mujoco.MjData, hand: GripperInModel) -> None:
-        self._model, self._data, self._hand, self._end_effector = compiled.model, data, hand, hand.site
+    def __init__(self, compiled: CompiledScene, data: mujoco.MjData, gripper: GripperInModel) -> None:
+        self._model, self._data, self._gripper, self._end_effector = compiled.model, data, gripper, gripper.site
         self._items = _items(compiled)
         self._geometry = {
             name: _geometry(self._model, item, compiled.objects.get(name)) for name, item in self._items.items()
@@ -106,46 +101,46 @@ class MujocoWorld:
         self._initial: dict[str, FloatArray] = {}
 
     def begin_episode(self) -> None:
-        """Remember where everything stands now."""
+        """Store the current positions as the initial ones."""
         self._initial = {item: self.position_world(item).copy() for item in self._items}
 
     def items(self) -> tuple[str, ...]:
-        """Names of all items: the objects in the order of the task, then their parts."""
+        """Return the names of all items: the objects in the order of the task, then their parts."""
         return tuple(self._items)
 
     def item_bodies(self) -> dict[str, tuple[int, ...]]:
-        """Return the bodies of the model that are each item's; an area has none."""
+        """Return the model's bodies of each item; an area has none."""
         return {name: () if item.area is not None else (item.body,) for name, item in self._items.items()}
 
     def geometry(self, item: str) -> ItemGeometry:
-        """Shape facts of `item`."""
+        """Return the shape facts of `item`."""
         self._known(item)
         return self._geometry[item]
 
     def position_world(self, item: str) -> FloatArray:
-        """Origin of `item`, (3,)."""
+        """Return the origin of `item`, (3,)."""
         known = self._known(item)
         position: FloatArray = self._data.xpos[known.body] if known.area is None else self._data.site_xpos[known.area]
         return position
 
     def quat_wxyz_world(self, item: str) -> FloatArray:
-        """Orientation of `item`, (4,)."""
+        """Return the orientation of `item`, (4,)."""
         quat: FloatArray = self._data.xquat[self._known(item).body]
         return quat
 
     def initial_position_world(self, item: str) -> FloatArray:
-        """Origin of `item` when the episode began, (3,)."""
+        """Return the origin of `item` at the start of the episode, (3,)."""
         self._known(item)
         return self._initial[item]
 
     def in_contact(self, first: str, second: str) -> bool:
-        """Whether any geoms of the two items touch; "gripper" names the fingers."""
+        """Return whether any geoms of the two items touch; "gripper" names the fingers."""
         one, two = self._body_set(first), self._body_set(second)
         bodies = self._model.geom_bodyid[self._data.contact.geom]  # (contacts, 2)
         return any((a in one and b in two) or (b in one and a in two) for a, b in bodies.tolist())
 
     def inside(self, item: str, container: str) -> bool:
-        """Whether the centre of `item` lies in the `inside` box of `container`."""
+        """Return whether the center of `item` is in the `inside` box of `container`."""
         site = self._known(container).inside
         if site is None:
             return False
@@ -154,31 +149,31 @@ class MujocoWorld:
         return bool((np.abs(local) < self._model.site_size[site]).all())
 
     def joints(self, fixture: str) -> Sequence[Joint]:
-        """Articulated joints of `fixture`, named as the parts that they move; those of all parts, or of one."""
+        """Return the articulated joints of an object or of one part, named as the parts that they move."""
         self._known(fixture)
         return tuple(self._joint(known) for known in self._joints[fixture])
 
     def end_effector_position_world(self) -> FloatArray:
-        """Point between the fingertips, (3,)."""
+        """Return the point between the fingertips, (3,)."""
         position: FloatArray = self._data.site_xpos[self._end_effector]
         return position
 
     def end_effector_quat_wxyz_world(self) -> FloatArray:
-        """Orientation of the gripper, (4,)."""
+        """Return the orientation of the gripper, (4,)."""
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, self._data.site_xmat[self._end_effector])
         return quat
 
     def gripper(self) -> GripperGeometry:
-        """Shape facts of the gripper."""
-        return self._hand.geometry
+        """Return the shape facts of the gripper."""
+        return self._gripper.geometry
 
     def gripper_opening_m(self) -> float:
-        """Distance that the fingertips have between them."""
-        first, second = self._hand.tips
-        apart = self._data.geom_xpos[first] - self._data.geom_xpos[second]
+        """Return the distance between the fingertips."""
+        first, second = self._gripper.tips
+        offset = self._data.geom_xpos[first] - self._data.geom_xpos[second]
         opening_axis = self._data.site_xmat[self._end_effector].reshape(3, 3)[:, 0]
-        return max(0.0, float(abs(apart @ opening_axis)) - self._hand.tip_thickness_m)
+        return max(0.0, float(abs(offset @ opening_axis)) - self._gripper.tip_thickness_m)
 
     def _joint(self, known: JointInModel) -> Joint:
         model, data = self._model, self._data
@@ -196,7 +191,7 @@ class MujocoWorld:
 
     def _body_set(self, name: str) -> frozenset[int]:
         if name == "gripper":
-            return self._hand.bodies
+            return self._gripper.bodies
         self._known(name)
         return self._solid[name]
 
@@ -239,7 +234,7 @@ def _geometry(model: mujoco.MjModel, item: _Item, description: ObjectDescription
 
 
 def _rigid_bodies(model: mujoco.MjModel, item: _Item) -> frozenset[int]:
-    """Return the bodies that touch for an item: its own and what is fixed to it, not what moves; an area has none."""
+    """Return the bodies whose contacts are an item's: its own and those fixed to it; an area has none."""
     if item.area is not None:
         return frozenset()
     found = {item.body}
