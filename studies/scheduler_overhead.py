@@ -165,7 +165,7 @@ class _Scheduled:
 
     def __init__(self, spec: EnvironmentSpec, plan: Sequence[EpisodeIdentity]) -> None:
         self._plan = plan
-        self._pool = WorkerPool(spec, plan[0].task_id, workers=1, rows_per_worker=ROWS)
+        self._pool = WorkerPool(spec, plan[0].task_id, workers=1, slots_per_worker=ROWS)
 
     def __enter__(self) -> "_Scheduled":
         self._pool.start()

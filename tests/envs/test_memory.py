@@ -58,7 +58,7 @@ def test_more_environments_than_are_kept_push_no_renderer_out() -> None:
 
 
 def test_a_worker_keeps_few_environments_whose_models_are_large() -> None:
-    stock = EnvironmentCache(EnvironmentSpec(image_size=32), most_free=8, most_bytes=10_000_000)
+    stock = EnvironmentCache(EnvironmentSpec(image_size=32), max_free=8, max_bytes=10_000_000)
     taken = [stock.take(task_id) for task_id in _TASKS[:3]]  # 5 MB each
     closed: list[VlaBenchEnv] = []
     for environment in taken:

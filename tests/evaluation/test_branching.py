@@ -26,7 +26,7 @@ SUITE, TASK = "tabletop_pick", "pick_red_cube"
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "random"
-    run_evaluation(RunOptions("random", SUITE, run, tasks=(TASK,), episodes=1, seed=2, workers=1, rows_per_worker=1))
+    run_evaluation(RunOptions("random", SUITE, run, tasks=(TASK,), episodes=1, seed=2, workers=1, slots_per_worker=1))
     return run
 
 
@@ -48,7 +48,7 @@ def test_the_expert_saves_an_episode_that_was_lost(lost: Path, tmp_path: Path) -
 
 def test_a_branch_to_the_same_policy_is_the_same_episode(tmp_path: Path) -> None:
     run = tmp_path / "expert"
-    run_evaluation(RunOptions("expert", SUITE, run, tasks=(TASK,), episodes=1, workers=1, rows_per_worker=1))
+    run_evaluation(RunOptions("expert", SUITE, run, tasks=(TASK,), episodes=1, workers=1, slots_per_worker=1))
     branched = branch_episode(run, f"{TASK}/0", 11, "expert").branched
     assert (branched.action_hash, branched.outcome) == (_record(run).action_hash, "success")
 

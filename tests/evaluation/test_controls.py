@@ -106,7 +106,7 @@ def test_controls_lie_beside_the_run_and_those_without_policy_are_shared(tmp_pat
             tasks=("pick_red_cube",),
             episodes=2,
             workers=1,
-            rows_per_worker=2,
+            slots_per_worker=2,
         )
         report = run_evaluation(asked)
         write_control_paths(asked.output, {name: run_control(name, asked, report) for name in names})

@@ -40,7 +40,7 @@ def test_a_plan_without_episodes_or_with_a_negative_seed_is_an_error(episodes: i
 def test_the_protocol_is_stamped_whole() -> None:
     task = tasks_of(SUITE)[0]
     chunk = {"execution": "open_loop", "steps": 2}
-    told = EvaluationProtocol(wait_steps=4).stamp([task.id], EnvironmentSpec(96, ("wrist",)), chunk)
+    told = EvaluationProtocol(wait_steps=4).to_record([task.id], EnvironmentSpec(96, ("wrist",)), chunk)
     assert told["tasks"] == {task.id: {"horizon": task.horizon, "wait_steps": 4, "success_steps": task.success_steps}}
     assert (told["rendering"], told["robot"], told["success_rule"]) == ("fast", "panda", "held")
     assert told["policy_interface"] == {"cameras": ["wrist"], "image_size": 96, "depth": False, "chunk": chunk}

@@ -20,7 +20,7 @@ SUITE, TASK = "tabletop_object", "red_cube_in_basket"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("rerun") / "run"
-    run_evaluation(RunOptions("expert", SUITE, output, tasks=(TASK,), episodes=3, workers=1, rows_per_worker=3))
+    run_evaluation(RunOptions("expert", SUITE, output, tasks=(TASK,), episodes=3, workers=1, slots_per_worker=3))
     return output
 
 
@@ -51,8 +51,8 @@ def test_different_actions_on_another_cpu_are_attributed_to_rounding(run: Path) 
     moved = replace(found, again=replace(found.again, action_hash="other"))
     assert not moved.same
     assert not moved.differs_by_rounding_only
-    here = found.processors[1]
-    elsewhere = replace(moved, processors=(f"not {here}", here))
+    here = found.cpus[1]
+    elsewhere = replace(moved, cpus=(f"not {here}", here))
     assert elsewhere.differs_by_rounding_only
     assert not elsewhere.same
     assert not replace(elsewhere, again=replace(moved.again, steps=moved.again.steps + 1)).differs_by_rounding_only

@@ -44,7 +44,7 @@ def _certificates(run: Path) -> pd.DataFrame:
 
 
 def test_the_policy_is_run_on_what_the_expert_solves(tmp_path: Path) -> None:
-    run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, rows_per_worker=2)
+    run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, slots_per_worker=2)
     options = RobustnessOptions(run, axes=("layout", "camera"), severities=(1,))
     made = measure_robustness(options)
     own, certificates = _records(made.policy), _certificates(made.policy)
@@ -60,7 +60,7 @@ def test_the_policy_is_run_on_what_the_expert_solves(tmp_path: Path) -> None:
 
 
 def test_certificates_are_made_once_for_all_policies_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = RunOptions("noop", SUITE, tmp_path / "one", tasks=(TASK,), episodes=1, workers=1, rows_per_worker=1)
+    run = RunOptions("noop", SUITE, tmp_path / "one", tasks=(TASK,), episodes=1, workers=1, slots_per_worker=1)
     options = RobustnessOptions(run, axes=("camera",), severities=(1,), certificates=tmp_path / "shared.sqlite")
     first = _certificates(measure_robustness(options).policy)
     monkeypatch.setattr(certifier, "run_trials", None)  # nothing may be tried again
@@ -70,7 +70,7 @@ def test_certificates_are_made_once_for_all_policies_and_runs(tmp_path: Path, mo
 
 
 def test_an_episode_that_the_expert_fails_is_replaced_by_the_next(tmp_path: Path) -> None:
-    run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, rows_per_worker=2)
+    run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, slots_per_worker=2)
     options = RobustnessOptions(run, axes=("robot",), severities=(1,))
     measure_robustness(options)
     with closing(sqlite3.connect(tmp_path / STORE_NAME, isolation_level=None)) as store:

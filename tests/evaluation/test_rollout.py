@@ -3,7 +3,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from tests.evaluation.tiny_environment import HORIZON, OneProcess, episodes
+from tests.evaluation.tiny_environment import HORIZON, OneProcess, TinySpec, episodes
 from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.messages import Begin, EpisodeResult, Event, Execute, Lost
@@ -93,14 +93,14 @@ def test_actions_are_clipped_before_they_are_executed() -> None:
 
 @pytest.mark.parametrize("chunk", [2, 4])
 def test_a_chunk_is_executed_without_looking_and_stops_at_success(chunk: int) -> None:
-    pool = OneProcess(1)
+    spec = TinySpec()
+    pool = OneProcess(1, spec)
     policy = Forward(chunk=chunk)
     finished: list[FinishedEpisode] = []
     Rollout(policy, pool, finished.append).run(episodes(1))
     assert finished[0].result.steps == 6
     assert len(policy.batches) == -(-6 // chunk)
-    environment = pool.simulated._stock.take("tiny.reach")
-    assert environment.renders == len(policy.batches)  # type: ignore[attr-defined]  # never inside a chunk
+    assert [made.renders for made in spec.made] == [len(policy.batches)], "never inside a chunk"
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
@@ -182,12 +182,12 @@ class Deadly(OneProcess):
 
     def events(self) -> list[Event]:
         begun = [command for command in self.sent if isinstance(command, Begin) and command.episode.index == 0]
-        guilty = begun[-1].row
-        if self.times and any(isinstance(command, Execute) and command.row == guilty for command in self._commands):
+        guilty = begun[-1].slot
+        if self.times and any(isinstance(command, Execute) and command.slot == guilty for command in self._commands):
             self.times -= 1
             self._commands = []
             self.simulated.close()
-            return [Lost(row, "The worker died.", at_fault=row == guilty) for row in range(self.rows)]
+            return [Lost(slot, "The worker died.", at_fault=slot == guilty) for slot in range(self.slots)]
         return super().events()
 
 

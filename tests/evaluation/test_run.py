@@ -45,7 +45,7 @@ REPRODUCIBLE = [
 
 
 def options(output: Path, policy: str = "expert", **changes: object) -> RunOptions:
-    made = RunOptions(policy, SUITE, output, tasks=TASKS, episodes=2, workers=2, rows_per_worker=2)
+    made = RunOptions(policy, SUITE, output, tasks=TASKS, episodes=2, workers=2, slots_per_worker=2)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -95,7 +95,7 @@ def test_results_do_not_depend_on_the_number_of_workers(folder: Path, policy: st
     frames = []
     for workers, rows in ((1, 1), (2, 2)):
         output = folder / f"{policy.replace(':', '_')}_{workers}"
-        run_evaluation(options(output, policy, workers=workers, rows_per_worker=rows, episodes=1))
+        run_evaluation(options(output, policy, workers=workers, slots_per_worker=rows, episodes=1))
         frames.append(reproducible(output))
     pd.testing.assert_frame_equal(*frames)
     assert (frames[0]["outcome"] != "error").all()
@@ -120,7 +120,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(folder: Path, expert: tuple
 
 
 def test_an_episode_that_ended_in_an_error_is_tried_again_by_the_next_session(folder: Path) -> None:
-    asked = options(folder / "fragile", f"{USERS}:Fragile", tasks=TASKS[:1], workers=1, rows_per_worker=1)
+    asked = options(folder / "fragile", f"{USERS}:Fragile", tasks=TASKS[:1], workers=1, slots_per_worker=1)
     first = run_evaluation(asked).progress
     assert (first.failures, first.errors) == (1, 1)
     assert "RuntimeError: broke down" in read_ledger(asked.output / "ledger.sqlite")["error"][1]
@@ -187,7 +187,7 @@ def test_a_wrong_option_leaves_nothing_behind(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["workers", "rows_per_worker"])
+@pytest.mark.parametrize("name", ["workers", "slots_per_worker"])
 def test_a_run_needs_workers_and_rows(tmp_path: Path, name: str) -> None:
     with pytest.raises(VlaBenchError, match=f"{name} is 0. Expected 1 or more"):
         options(tmp_path, **{name: 0})  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def test_the_ledger_of_a_network_is_the_same_for_any_workers_and_rows(folder: Pa
     frames = []
     for workers, rows in ((1, 1), (2, 3)):
         output = folder / f"network_{workers}_{rows}"
-        asked = options(output, f"{USERS}:Network", workers=workers, rows_per_worker=rows, episodes=5, tasks=TASKS[:1])
+        asked = options(output, f"{USERS}:Network", workers=workers, slots_per_worker=rows, episodes=5, tasks=TASKS[:1])
         run_evaluation(asked)
         frames.append(reproducible(output))
     pd.testing.assert_frame_equal(*frames)

@@ -46,6 +46,8 @@ def test_a_policy_that_fails_again_and_again_stops_the_run(tmp_path: Path) -> No
         made.finish(finished(index, source))  # type: ignore[arg-type]
     made.finish(finished(6, "policy"))
     made.finish(finished(7, "policy"))
-    with pytest.raises(PolicyKeepsFailingError, match=r"failed in 3 episodes .*ValueError: no eyes\..*--max-errors"):
+    with pytest.raises(
+        PolicyKeepsFailingError, match=r"failed in 3 consecutive episodes.*ValueError: no eyes\..*--max-errors"
+    ):
         made.finish(finished(8, "policy"))
     assert len(read_ledger(tmp_path / LEDGER_NAME)) == 9, "every one is recorded"

@@ -5,7 +5,7 @@ The rows, workers, pool and rollout under test are the real ones; the tests of w
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,10 +70,13 @@ class TinyEnvironment:
 
 @dataclass(frozen=True)
 class TinySpec(EnvironmentSpec):
-    """Makes tiny environments; remembers nothing."""
+    """Makes tiny environments, and lists those that it made in this process."""
+
+    made: list[TinyEnvironment] = field(default_factory=list, compare=False)
 
     def make(self, task_id: str, perturbation: str = "") -> Any:
-        return TinyEnvironment(task_id)
+        self.made.append(TinyEnvironment(task_id))
+        return self.made[-1]
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,9 @@ class _Pictured(TinyEnvironment):
 class OneProcess:
     """A pool whose rows are in this process: what a test wants to look into."""
 
-    def __init__(self, rows: int, spec: EnvironmentSpec | None = None) -> None:
-        self.rows = rows
-        self.simulated = EnvironmentSlots(spec or TinySpec(), rows)
+    def __init__(self, slots: int, spec: EnvironmentSpec | None = None) -> None:
+        self.slots = slots
+        self.simulated = EnvironmentSlots(spec or TinySpec(), slots)
         self._commands: list[Command] = []
         self.sent: list[Command] = []
 

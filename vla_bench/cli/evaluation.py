@@ -104,7 +104,7 @@ def run(
         seed=seed,
         variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
         workers=asked.worker_count(workers),
-        rows_per_worker=rows,
+        slots_per_worker=rows,
         videos=videos,
         image_size=image_size,
         batch_shape=batch_shape,
@@ -291,7 +291,7 @@ def robustness(
         episodes=episodes,
         seed=seed,
         workers=asked.worker_count(workers),
-        rows_per_worker=rows,
+        slots_per_worker=rows,
         protocol=EvaluationProtocol(rendering=rendering, robot=robot),
     )
     options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)

@@ -183,7 +183,7 @@ def rerun(
     if found.differs_by_rounding_only:
         console.print(
             "Scene, outcome and number of steps are the same, the actions are not bit for bit. Recorded on "
-            f"{found.processors[0]}, run now on {found.processors[1]}: another processor rounds differently, which may "
+            f"{found.cpus[0]}, run now on {found.cpus[1]}: another processor rounds differently, which may "
             "be the reason. On a processor of the recorded kind the actions can be checked.",
             soft_wrap=True,
         )

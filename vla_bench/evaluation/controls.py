@@ -13,74 +13,60 @@ from vla_bench.evaluation.rollout import Pool
 from vla_bench.tasks import Task, get_task, tasks_of
 from vla_bench.tasks.catalogue import sharing_start
 
-# ~ What a policy does when it is not told, or not shown, what the task is; and the ceiling and floors beside it.
-
-
-# ~ A control: the same episodes with something taken from the policy. A new one is one new function in `kinds`.
-
-Control = Callable[[EpisodeIdentity, Observation], Observation]  # what the policy gets in place of the observation
+Control = Callable[[EpisodeIdentity, Observation], Observation]  # returns what the policy observes instead
 
 controls: Registry[Control] = Registry("control")
 
 
 class ControlledPool:
-    """A pool whose observations pass through a control; the world, and what counts as success, stay as they are."""
+    """A pool whose observations pass through a control; simulation and success rule are unchanged."""
 
     def __init__(self, pool: Pool, control: Control) -> None:
         self._pool, self._control = pool, control
-        self._episodes: dict[int, EpisodeIdentity] = {}  # by row
-        self._instructions: dict[int, str] = {}  # by row, as given to the policy
+        self._episodes: dict[int, EpisodeIdentity] = {}  # by slot
+        self._instructions: dict[int, str] = {}  # by slot, as given to the policy
 
     @property
-    def rows(self) -> int:
-        """As many as the pool has."""
-        return self._pool.rows
+    def slots(self) -> int:
+        """The number of slots of the pool."""
+        return self._pool.slots
 
     def send(self, command: Command) -> None:
-        """Pass a command on."""
+        """Forward a command."""
         if isinstance(command, Begin):
-            self._episodes[command.row] = command.episode
-            self._instructions.pop(command.row, None)
+            self._episodes[command.slot] = command.episode
+            self._instructions.pop(command.slot, None)
         self._pool.send(command)
 
     def events(self) -> list[Event]:
-        """Return the pool's events as the policy is to see them; results hold the instruction as it was given."""
+        """Return the events with altered observations; results hold the instruction that the policy received."""
         return [self._altered(event) for event in self._pool.events()]
 
     def _altered(self, event: Event) -> Event:
         if isinstance(event, Ready):
-            observation = self._control(self._episodes[event.row], event.observation)
-            self._instructions[event.row] = observation["instruction"]
-            return Ready(event.row, observation)
-        if isinstance(event, Finished) and event.row in self._instructions:
-            return Finished(event.row, replace(event.result, instruction=self._instructions[event.row]))
+            observation = self._control(self._episodes[event.slot], event.observation)
+            self._instructions[event.slot] = observation["instruction"]
+            return Ready(event.slot, observation)
+        if isinstance(event, Finished) and event.slot in self._instructions:
+            return Finished(event.slot, replace(event.result, instruction=self._instructions[event.slot]))
         return event
-
-
-# ~ One module for each kind of control; the registry finds them by itself.
-
-
-# ~ Controls that take the images away: does the policy look?
 
 
 @controls.named("black-image")
 def black_image(episode: EpisodeIdentity, observation: Observation) -> Observation:
-    """Show nothing: every image is black. Proprioception stays."""
+    """Replace every image by a black one; proprioception is unchanged."""
     return {**observation, "images": {name: np.zeros_like(image) for name, image in observation["images"].items()}}
-
-
-# ~ Controls that take the instruction away, spoil it, or give that of another task: does the policy read?
 
 
 @controls.named("blank-instruction")
 def blank_instruction(episode: EpisodeIdentity, observation: Observation) -> Observation:
-    """Say nothing."""
+    """Replace the instruction by an empty one."""
     return {**observation, "instruction": ""}
 
 
 @controls.named("shuffled-instruction")
 def shuffled_instruction(episode: EpisodeIdentity, observation: Observation) -> Observation:
-    """Say the words of the instruction in another order, drawn for the episode."""
+    """Shuffle the words of the instruction, in an order drawn for the episode."""
     words = observation["instruction"].split()
     drawn = episode.generator("shuffled-instruction").permutation(len(words))
     return {**observation, "instruction": " ".join(words[position] for position in drawn)}
@@ -88,10 +74,10 @@ def shuffled_instruction(episode: EpisodeIdentity, observation: Observation) -> 
 
 @controls.named("wrong-object")
 def wrong_object(episode: EpisodeIdentity, observation: Observation) -> Observation:
-    """Give the instruction of another task of the suite that is about another object, drawn for the episode.
+    """Replace the instruction by that of a task of the suite with another goal object, drawn for the episode.
 
-    Tasks that begin in the same scene come first: there the object that is spoken of can be had. Where these speak of
-    another thing of the same kind alone, such as the other one of two bowls, that is the wrong object.
+    Tasks with the same start scene are preferred, because the named object is then present. If their goal objects
+    differ only in the instance, such as the other one of two bowls, that instance is the wrong object.
     """
     own = get_task(episode.task_id)
     suite = tasks_of(episode.suite)
@@ -103,7 +89,7 @@ def wrong_object(episode: EpisodeIdentity, observation: Observation) -> Observat
     )
     chosen = next(filter(None, choices), [])
     if not chosen:
-        return blank_instruction(episode, observation)  # a suite of one task has no wrong object to speak of
+        return blank_instruction(episode, observation)  # no other task with another goal object in this suite
     other = chosen[int(episode.generator("wrong-object").integers(len(chosen)))]
     return {**observation, "instruction": other.instruction}
 
@@ -113,7 +99,7 @@ def _tasks_about_another(own: Task, tasks: tuple[Task, ...], thing: Callable[[Ta
 
 
 def _goal_asset(task: Task) -> str:
-    """Return the first thing that the task's goal speaks of, as the asset that it is."""
+    """Return the asset of the first object in the goal."""
     return task.objects.get(_goal_object(task), _goal_object(task))
 
 

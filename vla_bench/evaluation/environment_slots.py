@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from vla_bench.experts import Expert
 
 
-_CACHE_BYTES = 40_000_000  # eight tabletop environments with models of their own, or two of robosuite
+_CACHE_BYTES = 40_000_000  # eight tabletop environments with own models, or two of robosuite
 
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """How the environments of a run are made."""
+    """The options of the environments of a run."""
 
     image_size: int = 224
     cameras: tuple[str, ...] = ("agentview", "wrist")
@@ -43,10 +43,10 @@ class EnvironmentSpec:
     depth: bool = False
     wait_steps: int | None = None
     robot: str = "panda"
-    expert: str | None = None  # whose actions the observations carry, of `vla_bench.experts.catalogue`
+    expert: str | None = None  # expert of `vla_bench.experts.catalogue` whose actions the observations contain
 
     def make(self, task_id: str, perturbation: str = "") -> "VlaBenchEnv":
-        """Return a new environment of this task, clean or perturbed."""
+        """Create an environment of this task, clean or perturbed."""
         from vla_bench.envs.environment import make  # loads mujoco
 
         return make(
@@ -61,32 +61,31 @@ class EnvironmentSpec:
         )
 
     def for_video(self) -> "EnvironmentSpec":
-        """Return the specification of the environments that render videos."""
+        """Return the options of the environments that render videos."""
         return replace(self, image_size=VIDEO_IMAGE_SIZE, cameras=VIDEO_CAMERAS, depth=False, expert=None)
 
 
 @dataclass(frozen=True)
 class EnvironmentFacts:
-    """What a policy must know of environments besides what it asked for; the same for all tasks of a suite."""
+    """Properties of the environments that policies need, equal for all tasks of a suite."""
 
     proprioception_fields: tuple[ProprioceptionField, ...]
     action_dim: int
 
 
 class EnvironmentCache:
-    """Environments by task and perturbation: a row that begins an episode takes a free one or has one made.
+    """Free environments by task and perturbation, limited in number and in the memory of their models.
 
-    Free ones are kept up to a number, and while their models fill no more than `most_bytes`: a worker that goes through
-    robosuite's tasks would keep 90 MB of each task that is over.
+    The limit `max_bytes` matters for robosuite: a worker would otherwise hold 90 MB for each finished task.
     """
 
-    def __init__(self, spec: EnvironmentSpec, most_free: int, most_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, spec: EnvironmentSpec, max_free: int, max_bytes: int = _CACHE_BYTES) -> None:
         self._spec = spec
-        self._most_free, self._most_bytes = most_free, most_bytes
-        self._free: list[tuple[tuple[str, str], VlaBenchEnv]] = []  # the one unused for longest first
+        self._max_free, self._max_bytes = max_free, max_bytes
+        self._free: list[tuple[tuple[str, str], VlaBenchEnv]] = []  # least recently used first
 
     def take(self, task_id: str, perturbation: str = "") -> "VlaBenchEnv":
-        """Return an environment of this task for exclusive use."""
+        """Return a free environment of this task for exclusive use, or a new one."""
         for position, (free, environment) in enumerate(self._free):
             if free == (task_id, perturbation):
                 del self._free[position]
@@ -94,9 +93,9 @@ class EnvironmentCache:
         return self._spec.make(task_id, perturbation)
 
     def give_back(self, task_id: str, environment: "VlaBenchEnv", perturbation: str = "") -> None:
-        """Keep a healthy environment for later; those unused for longest are closed where there are too many."""
+        """Return a healthy environment to the cache; close the least recently used ones above the limits."""
         self._free.append(((task_id, perturbation), environment))
-        while len(self._free) > self._most_free or (len(self._free) > 1 and self._bytes() > self._most_bytes):
+        while len(self._free) > self._max_free or (len(self._free) > 1 and self._bytes() > self._max_bytes):
             self._free.pop(0)[1].close()
 
     def close(self) -> None:
@@ -106,33 +105,33 @@ class EnvironmentCache:
 
     def _bytes(self) -> int:
         models = {id(model): model for _, environment in self._free for model in environment.simulation.models()}
-        return sum(int(model.nbuffer) for model in models.values())  # environments of a task may share one
+        return sum(int(model.nbuffer) for model in models.values())  # environments of a task may share a model
 
 
 @dataclass
 class _RunningEpisode:
-    """An episode that is under way."""
+    """A running episode."""
 
     episode: EpisodeIdentity
     environment: "VlaBenchEnv"
     expert: "Expert | None" = None
     recorder: VideoRecorder | None = None
-    camera: "VlaBenchEnv | None" = None
+    video_environment: "VlaBenchEnv | None" = None
     instruction: str = ""
     scene_hash: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
     actions: list[FloatArray] = field(default_factory=list)
     reward: float = 0.0
     furthest: FurthestPhase = field(default_factory=FurthestPhase)
-    rollout_statistics: RolloutStatisticsRecorder | None = None  # from the reset on
+    statistics: RolloutStatisticsRecorder | None = None  # None before the reset
 
-    def note(self, info: Mapping[str, Any]) -> None:
-        """Remember what the environment says of its state."""
+    def record_info(self, info: Mapping[str, Any]) -> None:
+        """Update progress and phase from the information of the environment."""
         self.info = info
         self.furthest = self.furthest.after(float(info.get("progress", 0.0)), str(info.get("phase", "")))
 
     def result(self, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> EpisodeResult:
-        """Return the record of what has happened so far."""
+        """Return the result of the episode so far."""
         actions = np.asarray(self.actions, dtype=np.float32).reshape(-1, self.environment.action_dim)
         return EpisodeResult(
             outcome=outcome,
@@ -145,9 +144,7 @@ class _RunningEpisode:
             steps=len(self.actions),
             progress=self.furthest.progress,
             phase=self.furthest.phase,
-            rollout_statistics=RolloutStatistics()
-            if self.rollout_statistics is None
-            else self.rollout_statistics.rollout_statistics(),
+            rollout_statistics=RolloutStatistics() if self.statistics is None else self.statistics.result(),
             final_progress=float(self.info.get("progress", 0.0)),
             final_phase=str(self.info.get("phase", "")),
             subgoals=json.dumps(self.info["subgoals_reached"]) if "subgoals_reached" in self.info else "",
@@ -155,102 +152,102 @@ class _RunningEpisode:
 
 
 class EnvironmentSlots:
-    """Some rows of the batch. An exception in an environment ends its episode as an error and nothing else."""
+    """The environment slots of one worker; an exception in an environment ends only its own episode, as an error."""
 
     def __init__(self, spec: EnvironmentSpec, count: int) -> None:
         self._spec = spec
-        self._stock = EnvironmentCache(spec, most_free=count)
-        self._cameras = EnvironmentCache(spec.for_video(), most_free=1)
+        self._environments = EnvironmentCache(spec, max_free=count)
+        self._video_environments = EnvironmentCache(spec.for_video(), max_free=1)
         self._running: dict[int, _RunningEpisode] = {}
 
     def try_out(self, task_id: str) -> EnvironmentFacts:
-        """Make one environment, reset and render it once; return what a policy must know of it."""
-        environment = self._stock.take(task_id)
+        """Create, reset and render one environment; return the properties that policies need."""
+        environment = self._environments.take(task_id)
         environment.reset(seed=0)
-        self._stock.give_back(task_id, environment)
+        self._environments.give_back(task_id, environment)
         return EnvironmentFacts(environment.proprioception_fields, environment.action_dim)
 
     def handle(self, command: Command) -> Event:
-        """Carry out one command and return what came of it."""
+        """Execute one command and return the resulting event."""
         try:
             if isinstance(command, Begin):
                 return self._begin(command)
             if isinstance(command, Execute):
                 return self._execute(command)
-            return self._finish(command.row, "error", command.error, "policy")
+            return self._finish(command.slot, "error", command.error, "policy")
         except Exception:
             return self._fail(command, traceback.format_exc())
 
     def close(self) -> None:
-        """Drop what is under way and close every environment."""
-        for row in list(self._running):
-            self._drop(row)
-        self._stock.close()
-        self._cameras.close()
+        """Drop all running episodes and close every environment."""
+        for slot in list(self._running):
+            self._drop(slot)
+        self._environments.close()
+        self._video_environments.close()
 
     def _begin(self, command: Begin) -> Event:
-        self._drop(command.row)
+        self._drop(command.slot)
         episode = command.episode
-        running = _RunningEpisode(episode, self._stock.take(episode.task_id, episode.perturbation))
-        self._running[command.row] = running
+        running = _RunningEpisode(episode, self._environments.take(episode.task_id, episode.perturbation))
+        self._running[command.slot] = running
         observation, info = running.environment.reset(seed=episode.scene_seed())
-        running.note(info)
-        running.rollout_statistics = RolloutStatisticsRecorder(running.environment)
+        running.record_info(info)
+        running.statistics = RolloutStatisticsRecorder(running.environment)
         running.instruction = observation["instruction"]
         running.scene_hash = str(running.info["scene_hash"])
         if command.video is not None:
-            running.camera = self._cameras.take(episode.task_id, episode.perturbation)
-            running.camera.reset(seed=episode.scene_seed())
-            running.recorder = VideoRecorder(command.video, running.camera)
+            running.video_environment = self._video_environments.take(episode.task_id, episode.perturbation)
+            running.video_environment.reset(seed=episode.scene_seed())
+            running.recorder = VideoRecorder(command.video, running.video_environment)
             running.recorder.add(running.environment)
         if self._spec.expert is not None:
             running.expert = _make_expert(running, self._spec.expert)
-        return Ready(command.row, _with_expert_action(running, observation))
+        return Ready(command.slot, _with_expert_action(running, observation))
 
     def _execute(self, command: Execute) -> Event:
-        running = self._running[command.row]
+        running = self._running[command.slot]
         for action in np.clip(command.actions, -1.0, 1.0).astype(np.float32):
             reward, terminated, truncated, info = running.environment.advance(action)
-            running.note(info)
-            if running.rollout_statistics is not None:
-                running.rollout_statistics.note()
+            running.record_info(info)
+            if running.statistics is not None:
+                running.statistics.record_step()
             running.actions.append(action)
             running.reward += float(reward)
             if running.recorder is not None:
                 running.recorder.add(running.environment)
             if terminated or truncated:
-                return self._finish(command.row, "success" if running.info["success"] else "failure")
-        return Ready(command.row, _with_expert_action(running, running.environment.observe()))
+                return self._finish(command.slot, "success" if running.info["success"] else "failure")
+        return Ready(command.slot, _with_expert_action(running, running.environment.observe()))
 
-    def _finish(self, row: int, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> Finished:
-        running = self._running[row]
+    def _finish(self, slot: int, outcome: Outcome, error: str = "", error_source: ErrorSource = "") -> Finished:
+        running = self._running[slot]
         if running.recorder is not None:
             running.recorder.finish()
             running.recorder = None
         result = running.result(outcome, error, error_source)
-        self._drop(row)
-        return Finished(row, result)
+        self._drop(slot)
+        return Finished(slot, result)
 
     def _fail(self, command: Begin | Execute | Abandon, error: str) -> Finished:
-        """Record an exception; the environment it came from is not used again."""
-        running = self._running.pop(command.row, None)
-        if running is None:  # the environment could not even be made
+        """Return the result of an episode whose environment raised; that environment is not used again."""
+        running = self._running.pop(command.slot, None)
+        if running is None:  # the creation of the environment failed
             assert isinstance(command, Begin)
-            return Finished(command.row, EpisodeResult("error", error, "environment"))
+            return Finished(command.slot, EpisodeResult("error", error, "environment"))
         if running.recorder is not None:
             running.recorder.discard()
-        return Finished(command.row, running.result("error", error, "environment"))
+        return Finished(command.slot, running.result("error", error, "environment"))
 
-    def _drop(self, row: int) -> None:
-        running = self._running.pop(row, None)
+    def _drop(self, slot: int) -> None:
+        running = self._running.pop(slot, None)
         if running is None:
             return
         if running.recorder is not None:
             running.recorder.discard()
         episode = running.episode
-        if running.camera is not None:
-            self._cameras.give_back(episode.task_id, running.camera, episode.perturbation)
-        self._stock.give_back(episode.task_id, running.environment, episode.perturbation)
+        if running.video_environment is not None:
+            self._video_environments.give_back(episode.task_id, running.video_environment, episode.perturbation)
+        self._environments.give_back(episode.task_id, running.environment, episode.perturbation)
 
 
 def _make_expert(running: _RunningEpisode, name: str) -> "Expert":
@@ -262,7 +259,7 @@ def _make_expert(running: _RunningEpisode, name: str) -> "Expert":
 
 
 def _with_expert_action(running: _RunningEpisode, observation: Observation) -> Observation:
-    """Add the expert's action where it was asked for: the expert needs the simulator's state, so it acts here."""
+    """Add the action of the expert, if requested; the expert needs the simulation state, so it runs in the worker."""
     if running.expert is None:
         return observation
     action = running.expert.act(running.environment.simulation.world)

@@ -29,21 +29,21 @@ _WARM_UP, _MEASUREMENTS = 3, 15
 
 @dataclass(frozen=True)
 class Latency:
-    """How long a policy takes to answer: `mean_ms`, give or take up to `jitter_ms`, all values alike."""
+    """Response time of a policy, uniform between `mean_ms - jitter_ms` and `mean_ms + jitter_ms`."""
 
     mean_ms: float
     jitter_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter_ms <= self.mean_ms:
-            raise VlaBenchError(f"A latency of {self} can be negative. Expected a spread of at most the mean.")
+            raise VlaBenchError(f"The latency {self} can be negative. Expected a spread of at most the mean.")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `120ms±20`, `120+-20` or `120`; raise `VlaBenchError` otherwise."""
         match = _PATTERN.match(text)
         if match is None:
-            raise VlaBenchError(f"{text!r} is no latency. Expected milliseconds such as 120ms±20, or {MEASURED!r}.")
+            raise VlaBenchError(f"{text!r} is not a latency. Expected milliseconds such as 120ms±20, or {MEASURED!r}.")
         return cls(float(match[1]), float(match[2] or 0.0))
 
     def __str__(self) -> str:
@@ -51,29 +51,29 @@ class Latency:
         return f"{self.mean_ms:g}ms{spread}"
 
     def steps(self, generator: np.random.Generator) -> int:
-        """Draw after how many control steps an answer takes effect: at the first one after it has come."""
+        """Draw the delay of one response [control steps]; it takes effect at the first step after its arrival."""
         drawn_ms = self.mean_ms + self.jitter_ms * generator.uniform(-1.0, 1.0)
         return int(np.ceil(round(drawn_ms / _STEP_MS, 9)))
 
 
 class DelayedPool:
-    """A pool in which every chunk of actions comes late; how late follows from the episode alone."""
+    """A pool that delays every chunk of actions; the delays depend on the episode identity only."""
 
     def __init__(self, pool: Pool, latency: Latency) -> None:
         self._pool, self._latency = pool, latency
-        self._generators: dict[int, np.random.Generator] = {}  # by row
-        self._commanded: dict[int, FloatArray | None] = {}  # by row: the last action
+        self._generators: dict[int, np.random.Generator] = {}  # by slot
+        self._commanded: dict[int, FloatArray | None] = {}  # last action by slot
 
     @property
-    def rows(self) -> int:
-        """As many as the pool has."""
-        return self._pool.rows
+    def slots(self) -> int:
+        """The number of slots of the pool."""
+        return self._pool.slots
 
     def send(self, command: Command) -> None:
-        """Pass a command on, actions with what the robot does until they come in front of them."""
+        """Forward a command; put the actions of the waiting robot before those of a chunk."""
         if isinstance(command, Begin):
-            self._generators[command.row] = command.episode.generator("latency")
-            self._commanded[command.row] = None
+            self._generators[command.slot] = command.episode.generator("latency")
+            self._commanded[command.slot] = None
         if isinstance(command, Execute):
             command = self._delayed(command)
         self._pool.send(command)
@@ -83,16 +83,16 @@ class DelayedPool:
         return self._pool.events()
 
     def _delayed(self, command: Execute) -> Execute:
-        steps = self._latency.steps(self._generators[command.row])
-        waiting = _hold_still_action(self._commanded[command.row], command.actions.shape[1])
-        self._commanded[command.row] = command.actions[-1]
-        return Execute(command.row, np.concatenate([np.tile(waiting, (steps, 1)), command.actions]))
+        steps = self._latency.steps(self._generators[command.slot])
+        waiting = _hold_still_action(self._commanded[command.slot], command.actions.shape[1])
+        self._commanded[command.slot] = command.actions[-1]
+        return Execute(command.slot, np.concatenate([np.tile(waiting, (steps, 1)), command.actions]))
 
 
 def measure_latency(policy: Policy, observation: Observation) -> Latency:
-    """Return the median time that the connected `policy` takes for one observation, rounded to a millisecond.
+    """Return the median response time of the connected `policy` for one observation, rounded to a millisecond.
 
-    The policy begins an episode in row 0.
+    The policy begins an episode in slot 0.
     """
     policy.reset([observation["instruction"]], rows=[0], seeds=[0])
     taken_s: list[float] = []
@@ -104,9 +104,9 @@ def measure_latency(policy: Policy, observation: Observation) -> Latency:
 
 
 def pool_with_latency(pool: Pool, policy: Policy, latency: str, episode: EpisodeIdentity) -> tuple[Pool, str]:
-    """Return the pool with the latency that a protocol asks for, and that latency.
+    """Return `pool` with the latency of a protocol applied, and the latency in milliseconds as text.
 
-    `measured` is measured with the connected `policy` on the beginning of `episode`.
+    For `measured`, the response time of the connected `policy` to the first observation of `episode` is measured.
     """
     if not latency:
         return pool, ""
@@ -120,12 +120,12 @@ def _first_observation(pool: Pool, episode: EpisodeIdentity) -> Observation:
     (event,) = pool.events()
     if not isinstance(event, Ready):
         reason = event.reason if isinstance(event, Lost) else event.result.error
-        raise VlaBenchError(f"The latency could not be measured: {episode.name} did not begin. {reason}")
-    return event.observation  # the row's next episode drops this one
+        raise VlaBenchError(f"Cannot measure the latency of the policy: episode {episode.name} did not start. {reason}")
+    return event.observation  # the next episode of the slot drops this one
 
 
 def _hold_still_action(commanded: FloatArray | None, size: int) -> FloatArray:
-    """Return an action (size,) without motion; each arm's gripper goes on as commanded, first it opens."""
+    """Return an action (size,) without motion; each gripper keeps its last command, initially open."""
     action = np.zeros(size, dtype=np.float32)
     grippers: Sequence[int] = range(_GRIPPER, size, ACTION_DIM)
     action[grippers] = _OPEN if commanded is None else commanded[grippers]

@@ -14,46 +14,46 @@ ErrorSource = Literal["", "policy", "environment", "worker"]
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one episode ended, as its environment knows it."""
+    """The result of one episode, as far as its environment knows it."""
 
     outcome: Outcome
-    error: str = ""  # traceback, where outcome is "error"
-    error_source: ErrorSource = ""  # what broke, where outcome is "error"
+    error: str = ""  # traceback, if outcome is "error"
+    error_source: ErrorSource = ""  # what failed, if outcome is "error"
     instruction: str = ""
     scene_hash: str = ""
-    action_hash: str = ""  # of the actions executed, clipped to -1..1
+    action_hash: str = ""  # of the executed actions, clipped to -1..1
     reward: float = 0.0  # sum over the episode
     steps: int = 0
-    progress: float = 0.0  # the most there ever was
-    phase: str = ""  # the furthest reached
+    progress: float = 0.0  # largest value during the episode
+    phase: str = ""  # furthest phase reached
     final_progress: float = 0.0  # at the end
     final_phase: str = ""  # at the end
     rollout_statistics: RolloutStatistics = field(default_factory=RolloutStatistics)
-    subgoals: str = ""  # reached at the end, in the order of reaching, as JSON: [["on cube plate", step], ...]
+    subgoals: str = ""  # met at the end, in the order reached, as JSON: [["on cube plate", step], ...]
 
 
 @dataclass(frozen=True)
 class Begin:
-    """Begin an episode in a row; what the row did before is dropped."""
+    """Begin an episode in a slot; the episode that ran there before is dropped."""
 
-    row: int
+    slot: int
     episode: EpisodeIdentity
     video: Path | None = None  # mp4 to record
 
 
 @dataclass(frozen=True)
 class Execute:
-    """Execute actions (k, 7) one after the other, until the episode ends."""
+    """Execute actions (k, 7) one after another, until the episode ends."""
 
-    row: int
+    slot: int
     actions: FloatArray
 
 
 @dataclass(frozen=True)
 class Abandon:
-    """End the episode of a row as an error of the policy."""
+    """End the episode of a slot as an error of the policy."""
 
-    row: int
+    slot: int
     error: str  # traceback
 
 
@@ -62,27 +62,27 @@ Command = Begin | Execute | Abandon
 
 @dataclass(frozen=True)
 class Ready:
-    """The row waits for actions."""
+    """The slot waits for actions."""
 
-    row: int
+    slot: int
     observation: Observation
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The row's episode is over."""
+    """The episode of the slot has ended."""
 
-    row: int
+    slot: int
     result: EpisodeResult
 
 
 @dataclass(frozen=True)
 class Lost:
-    """The row's worker died, and the row's episode with it."""
+    """The worker of the slot died, and the episode of the slot with it."""
 
-    row: int
+    slot: int
     reason: str
-    at_fault: bool  # the worker was busy with this row
+    at_fault: bool  # the worker was executing the command of this slot
 
 
 Event = Ready | Finished | Lost

@@ -15,30 +15,27 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-# ~ Which episodes a run consists of, and when it has enough of them.
-
-
 class Plan(Protocol):
-    """The episodes of a run, round by round: the next ones may depend on how all before them ended.
+    """The episodes of a run in rounds; a round may depend on the outcomes of all earlier rounds.
 
-    A round is over when each of its episodes is recorded, so that what comes next never depends on the number of
-    workers or on which episode ended first. A run that is continued asks for every round again and skips what is
-    recorded: `next_round` must depend on its records alone.
+    A round ends when all of its episodes are recorded, so that the next one never depends on the number of workers or
+    on the order of completion. A resumed run asks for every round again and skips recorded episodes, so `next_round`
+    must depend on its records only.
     """
 
     @property
     def episodes(self) -> Sequence[EpisodeIdentity]:
-        """Every episode that it may ask for."""
+        """All episodes that the plan may ask for."""
 
     @property
     def verdict(self) -> str:
-        """Why it stopped before all of its episodes were run; nothing where it did not."""
+        """The reason for stopping before all episodes were run; "" if it did not."""
 
     def require_comparable(self, info: RunInfo) -> None:
-        """Raise a `VlaBenchError` where a run so described is not one that the plan can decide about."""
+        """Raise `VlaBenchError` if the plan cannot be applied to a run with this description."""
 
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
-        """Return what to run next, given the records of all rounds so far; nothing ends the run."""
+        """Return the next round, given the records of all rounds so far; an empty round ends the run."""
 
 
 class FixedPlan:
@@ -51,22 +48,22 @@ class FixedPlan:
         self._rounds = [episodes]
 
     def require_comparable(self, info: RunInfo) -> None:
-        """Take every run."""
+        """Accept every run."""
 
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
-        """Return all episodes, then nothing."""
+        """Return all episodes, then an empty round."""
         return self._rounds.pop() if self._rounds else ()
 
 
 def plan_episodes(
     suite: str, tasks: Sequence[str] = (), *, episodes: int, seed: int, variants: Sequence[str] = (CLEAN,)
 ) -> tuple[EpisodeIdentity, ...]:
-    """Return `episodes` episodes of each task and variant, task after task; no `tasks` means all of the suite's.
+    """Return `episodes` episodes of each task and variant, task by task; no `tasks` means all tasks of the suite.
 
-    A task is named with or without its suite. Raise `UnknownNameError` for what is not there.
+    Task names may include the suite. Raise `UnknownNameError` for an unknown suite or task.
     """
     if episodes < 1:
-        raise VlaBenchError(f"Cannot evaluate {episodes} episodes a task. Expected 1 or more.")
+        raise VlaBenchError(f"Cannot evaluate {episodes} episodes per task. Expected 1 or more.")
     if seed < 0:
         raise VlaBenchError(f"The seed is {seed}. Expected 0 or more.")
     names = select_tasks(suite, tasks)
@@ -79,25 +76,22 @@ def plan_episodes(
 
 
 def select_tasks(suite: str, tasks: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names of the asked tasks in the suite's order."""
+    """Return the names of the selected tasks in the order of the suite; no `tasks` selects all."""
     known = [task.name for task in tasks_of(suite)]
-    asked = [task.removeprefix(f"{suite}.") for task in tasks]
-    for name in asked:
+    selected = [task.removeprefix(f"{suite}.") for task in tasks]
+    for name in selected:
         if name not in known:
             raise UnknownNameError(f"task of {suite}", name, known)
-    return tuple(name for name in known if name in asked) if asked else tuple(known)
-
-
-# ~ Which perturbations the tasks of a run have: told before any worker starts.
+    return tuple(name for name in known if name in selected) if selected else tuple(known)
 
 
 def check_perturbations(episodes: Iterable[EpisodeIdentity], robot: str) -> None:
-    """Raise `PerturbationError` for the first perturbation that a task does not have, or that is none."""
+    """Raise `PerturbationError` for the first perturbation that is unknown or that its task does not support."""
     pairs = dict.fromkeys((episode.task_id, episode.perturbation) for episode in episodes if episode.perturbation)
     with PerturbationSupport(robot) as support:
         for task_id, perturbation in pairs:
             if reason := support.unsupported_reason(task_id, perturbation):
-                raise PerturbationError(f"{task_id} cannot be run under {perturbation}: {reason}")
+                raise PerturbationError(f"Task {task_id} cannot be run under {perturbation}: {reason}")
 
 
 class PerturbationSupport(Closing):

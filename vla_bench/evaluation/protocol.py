@@ -12,33 +12,35 @@ from vla_bench.tasks import get_task
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How episodes are run, whoever acts. Horizons and success rules are the tasks' own."""
+    """The conditions of episodes, independent of the policy. Horizons and success rules belong to the tasks."""
 
     rendering: Literal["fast", "faithful"] = "fast"
     robot: str = "panda"
-    wait_steps: int | None = None  # steps without motion before the policy begins; None: the task's own
-    success_rule: Literal["held"] = "held"  # the goal held for the task's `success_steps` ends the episode
-    actions: Literal["clipped"] = "clipped"  # to -1..1, before they are executed
-    latency: str = ""  # of the policy on a virtual clock, such as `120ms±20`, or `measured`; nothing: the world waits
+    wait_steps: int | None = None  # steps without motion before the policy acts; None: as the task says
+    success_rule: Literal["held"] = "held"  # the episode ends once the goal has held for the task's `success_steps`
+    actions: Literal["clipped"] = "clipped"  # to -1..1 before execution
+    latency: str = ""  # of the policy on a virtual clock: `120ms±20`, `measured`, or "": simulation waits for it
 
     def __post_init__(self) -> None:
         if self.wait_steps is not None and self.wait_steps < 0:
             raise VlaBenchError(f"wait_steps is {self.wait_steps}. Expected 0 or more.")
         if self.latency and self.latency != MEASURED:
-            object.__setattr__(self, "latency", str(Latency.parse(self.latency)))  # one way to write it
+            object.__setattr__(self, "latency", str(Latency.parse(self.latency)))  # canonical form
 
     @classmethod
-    def of_stamp(cls, stamp: Mapping[str, Any], task_id: str) -> Self:
-        """Return the protocol that `stamp` tells of, for one of its tasks."""
-        rules = stamp.get("tasks", {}).get(task_id, {})
-        latency = stamp.get("latency", "")
-        return cls(stamp["rendering"], stamp["robot"], rules.get("wait_steps"), latency=latency)
+    def from_record(cls, record: Mapping[str, Any], task_id: str) -> Self:
+        """Return the protocol in `record`, the `protocol` field of `run.json`, for one of its tasks."""
+        rules = record.get("tasks", {}).get(task_id, {})
+        latency = record.get("latency", "")
+        return cls(record["rendering"], record["robot"], rules.get("wait_steps"), latency=latency)
 
-    def stamp(self, task_ids: Iterable[str], spec: EnvironmentSpec, chunk: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the whole protocol of a run as plain data: what `vla_bench.results.protocols` compares and prints.
+    def to_record(
+        self, task_ids: Iterable[str], spec: EnvironmentSpec, chunk: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Return the complete protocol of a run as plain data, for `run.json`.
 
-        `policy_interface` is what one policy sees and how it acts, the rest is the same for every policy. `chunk` is
-        how the policy's card says that predicted chunks are executed.
+        The entry `policy_interface` describes the observations and the chunk execution (`chunk` of the policy's card)
+        of one policy; the other entries are the same for every policy.
         """
         return {
             "rendering": self.rendering,

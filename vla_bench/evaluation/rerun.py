@@ -46,7 +46,7 @@ class Rerun:
     recorded: EpisodeRecord
     again: EpisodeRecord
     circumstances: tuple[str, ...]  # what was different now: versions, protocol, arithmetic, code, machine
-    processors: tuple[str, str]  # on which it was recorded, and run now
+    cpus: tuple[str, str]  # on which it was recorded, and run now
 
     @property
     def different(self) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ class Rerun:
     def differs_by_rounding_only(self) -> bool:
         """Whether another processor may be the reason: it is another, and of what decides only the actions differ."""
         decisive = set(self.different) & {*_DECISIVE_COLUMNS, "steps"}
-        return decisive == {"action_hash"} and self.processors[0] != self.processors[1]
+        return decisive == {"action_hash"} and self.cpus[0] != self.cpus[1]
 
 
 def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpoint: Path | None = None) -> Rerun:
@@ -81,8 +81,8 @@ def rerun_episode(folder: Path, text: str, *, policy: str | None = None, checkpo
         circumstances.append(f"scene_hash: {kinds}")
     session, now = then.sessions[found.record.session], again.sessions[-1]
     circumstances += _session_differences(session, now)
-    processors = (session.hardware.cpu, now.hardware.cpu)
-    return Rerun(found.record.identity, found.record, record, tuple(circumstances), processors)
+    cpus = (session.hardware.cpu, now.hardware.cpu)
+    return Rerun(found.record.identity, found.record, record, tuple(circumstances), cpus)
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,12 @@ def run_single_episode(
         tasks=(episode.task,),
         seed=episode.seed,
         workers=1,
-        rows_per_worker=1,
+        slots_per_worker=1,
         control=str(info.card.get("control") or ""),
         batch_shape=info.numerics.batch_shape,
         videos=videos,
         image_size=_policy_interface(info).get("image_size"),
-        protocol=EvaluationProtocol.of_stamp(info.protocol, episode.task_id),
+        protocol=EvaluationProtocol.from_record(info.protocol, episode.task_id),
     )
     report = run_evaluation(options, plan=FixedPlan([episode]), source=source)
     (record,) = report.records

@@ -94,7 +94,7 @@ class RunOptions:
     seed: int = 0
     variants: tuple[str, ...] = (CLEAN,)  # or perturbations, as `axis=severity,...`
     workers: int = 2  # processes
-    rows_per_worker: int = 8  # environments a process; workers x rows is the largest batch
+    slots_per_worker: int = 8  # environments a process; workers x rows is the largest batch
     control: str = ""  # what is taken from the policy, of `vla_bench.evaluation.controls`; nothing: nothing is
     batch_shape: int | None = None  # rows that the policy computes together; None: as the policy says
     videos: int = 0  # of each task, of its first episodes
@@ -105,7 +105,7 @@ class RunOptions:
     max_errors: int = 10  # of the policy, one after the other; then the run stops
 
     def __post_init__(self) -> None:
-        least = {"workers": 1, "rows_per_worker": 1, "videos": 0, "retries": 0, "max_errors": 1}
+        least = {"workers": 1, "slots_per_worker": 1, "videos": 0, "retries": 0, "max_errors": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise VlaBenchError(f"{name} is {getattr(self, name)}. Expected {value} or more.")
@@ -193,7 +193,7 @@ def _run(
     missing = folder.missing(plan.episodes)
     resumed, blocks, alone = len(plan.episodes) - len(missing), _single_block, policy
     if shape := info.numerics.batch_shape:
-        policy = FixedBatch(policy, shape, first_spare_slot=options.workers * options.rows_per_worker)
+        policy = FixedBatch(policy, shape, first_spare_slot=options.workers * options.slots_per_worker)
         blocks = policy.full_blocks
     with _connected_pool(options, policy, missing) as (pool, action_dim):
         world: Pool = ControlledPool(pool, controls[options.control]) if options.control else pool
@@ -225,8 +225,8 @@ def _run(
     )
 
 
-def _single_block(rows: Sequence[int]) -> list[list[int]]:
-    return [list(rows)]
+def _single_block(slots: Sequence[int]) -> list[list[int]]:
+    return [list(slots)]
 
 
 @contextmanager
@@ -238,9 +238,9 @@ def _connected_pool(
         yield EmptyPool(), ACTION_DIM
         return
     workers = min(options.workers, len(episodes))
-    rows = min(options.rows_per_worker, math.ceil(len(episodes) / workers))
+    slots = min(options.slots_per_worker, math.ceil(len(episodes) / workers))
     spec = environment_spec(policy, options.image_size, options.protocol)
-    pool = WorkerPool(spec, episodes[0].task_id, workers=workers, rows_per_worker=rows, stall_s=options.timeout_s)
+    pool = WorkerPool(spec, episodes[0].task_id, workers=workers, slots_per_worker=slots, stall_s=options.timeout_s)
     try:
         facts = pool.start()
         policy.connect(
@@ -302,7 +302,7 @@ def _describe(options: RunOptions, source: PolicySource, policy: Policy, plan: S
     return describe_run(
         f"{source.name} ({options.control})" if options.control else source.name,
         card,
-        options.protocol.stamp(dict.fromkeys(episode.task_id for episode in plan), spec, card.get("chunk")),
+        options.protocol.to_record(dict.fromkeys(episode.task_id for episode in plan), spec, card.get("chunk")),
         [
             PlannedTask(suite=options.suite, task=task, variant=variant, episodes=count)
             for (task, variant), count in counts.items()

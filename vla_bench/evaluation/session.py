@@ -17,9 +17,9 @@ from vla_bench.results.runs import exception_line
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where a run stands."""
+    """The progress of a run."""
 
-    done: int  # episodes, with those of earlier sessions
+    done: int  # episodes, including those of earlier sessions
     total: int
     successes: int
     failures: int
@@ -31,29 +31,29 @@ class RunProgress:
 
     @property
     def success_rate(self) -> float:
-        """Successes among the episodes of this session that were no errors, nan before the first."""
+        """Fraction of successes among the episodes of this session without errors; NaN before the first one."""
         judged = self.successes + self.failures
         return self.successes / judged if judged else math.nan
 
     @property
     def steps_per_s(self) -> float:
-        """Control steps a second over all rows."""
+        """Control steps per second over all slots."""
         return self.steps / self.elapsed_s if self.elapsed_s else 0.0
 
 
 class PolicyKeepsFailingError(VlaBenchError):
-    """A policy that raises, or returns nonsense, in one episode after the other."""
+    """A policy that fails in too many consecutive episodes."""
 
     def __init__(self, output: Path, count: int, error: str) -> None:
         super().__init__(
-            f"The policy failed in {count} episodes one after the other, the last time with: {exception_line(error)}. The "
-            f"run was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Mend the policy "
-            "and run the same command, which tries these episodes again; --max-errors sets how many are too many."
+            f"The policy failed in {count} consecutive episodes, the last time with: {exception_line(error)}. The run "
+            f"was stopped; `vla-bench ledger errors {quote(str(output))}` shows the tracebacks. Correct the policy and "
+            "run the same command, which tries these episodes again; --max-errors sets the limit."
         )
 
 
 class RunSession:
-    """Writes each finished episode to the ledger and tells how far the run is."""
+    """Records each finished episode and reports the progress of the run."""
 
     def __init__(
         self,
@@ -68,11 +68,11 @@ class RunSession:
         self._total, self._resumed, self._max_errors, self._on_progress = total, resumed, max_errors, on_progress
         self._outcomes: Counter[str] = Counter()
         self._steps, self._policy_errors = 0, 0
-        self._begun = time.perf_counter()
+        self._started = time.perf_counter()
         on_progress(self.progress())
 
     def finish(self, finished: FinishedEpisode) -> None:
-        """Record one episode; raise `PolicyKeepsFailingError` after too many errors of the policy in a row."""
+        """Record one episode; raise `PolicyKeepsFailingError` after too many consecutive errors of the policy."""
         record = self._record(finished)
         self._folder.append(record)
         self._outcomes[record.outcome] += 1
@@ -83,8 +83,8 @@ class RunSession:
             raise PolicyKeepsFailingError(self._folder.path, self._policy_errors, record.error)
 
     def progress(self, latest: EpisodeRecord | None = None) -> RunProgress:
-        """Return where the run stands."""
-        elapsed_s = time.perf_counter() - self._begun
+        """Return the progress of the run."""
+        elapsed_s = time.perf_counter() - self._started
         here = self._outcomes.total()
         remaining = self._total - self._resumed - here
         return RunProgress(

@@ -18,45 +18,47 @@ from vla_bench.envs.vector.shared_images import SharedImages, image_arrays
 from vla_bench.evaluation.environment_slots import EnvironmentFacts, EnvironmentSlots, EnvironmentSpec
 from vla_bench.evaluation.messages import Command, Event, Lost, Ready
 
-# ~ The worker process: carries out the commands that come through its pipe, one after the other.
-
-_MAX_DELAY_S = 0.05  # of an event for the next one, before that one begins
+_MAX_DELAY_S = 0.05  # for which an event waits for the next one
+_STALL_TIMEOUT_S = 600.0  # a worker without an answer for this time hangs
+_START_TIMEOUT_S = 600.0  # the same during the start, when the first environment may have to be compiled
+_START_ATTEMPTS = 3
+_NO_SLOT = -1
 
 
 @dataclass(frozen=True)
 class Started:
-    """The worker's first message: its environments work."""
+    """First message of a worker whose environments work."""
 
     facts: EnvironmentFacts
 
 
 @dataclass(frozen=True)
 class StartFailed:
-    """The worker's first message: its environments do not work, and why."""
+    """First message of a worker whose environments do not work, with the reason."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class SharedWorkerMemory:
-    """Memory that the worker writes and the main process reads."""
+    """Shared memory that the worker writes and the main process reads."""
 
-    pictures: SharedImages
-    busy_with: Any  # its `value` is the row that the worker is, or was last, busy with
+    images: SharedImages
+    busy_with: Any  # its `value` is the slot whose command the worker executes, or executed last
 
 
 def serve_commands(
     connection: Connection,
     shared: SharedWorkerMemory,
     spec: EnvironmentSpec,
-    rows: int,
+    slots: int,
     task_id: str,
 ) -> None:
-    """Try out `task_id`, then serve commands until the pipe is closed."""
-    simulated, answers = EnvironmentSlots(spec, rows), _EventSender(connection, most_held=rows // 2)
+    """Test an environment of `task_id`, then execute commands until the pipe is closed."""
+    environments, answers = EnvironmentSlots(spec, slots), _EventSender(connection, most_held=slots // 2)
     try:
         try:
-            connection.send(Started(simulated.try_out(task_id)))
+            connection.send(Started(environments.try_out(task_id)))
         except VlaBenchError as error:
             connection.send(StartFailed(str(error)))
             return
@@ -65,19 +67,20 @@ def serve_commands(
             return
         while True:
             command = connection.recv()
-            shared.busy_with.value = command.row
-            event = simulated.handle(command)
+            shared.busy_with.value = command.slot
+            event = environments.handle(command)
             if isinstance(event, Ready):
-                event = Ready(event.row, shared.pictures.put(event.row, event.observation))
+                event = Ready(event.slot, shared.images.put(event.slot, event.observation))
             answers.add(event)
     finally:
-        simulated.close()
+        environments.close()
 
 
 class _EventSender:
-    """Events on their way to the main process, several at a time: each time it wakes up costs as much as a message.
+    """Sends events to the main process in groups, because waking it up costs as much as sending a message.
 
-    They wait only while there is something else to do, for half of the rows at most: the policy waits for as many.
+    Events wait only while other commands are pending, and at most half of the slots wait, because the policy starts
+    as soon as half of the slots are ready.
     """
 
     def __init__(self, connection: Connection, most_held: int) -> None:
@@ -88,7 +91,7 @@ class _EventSender:
         self._commands.register(connection.fileno(), select.POLLIN)
 
     def add(self, event: Event) -> None:
-        """Send the event, now or with the next ones."""
+        """Send the event, now or together with the next ones."""
         if not self._held:
             self._send_by_s = time.monotonic() + _MAX_DELAY_S
         self._held.append(event)
@@ -98,35 +101,27 @@ class _EventSender:
             self._held = []
 
 
-# ~ Worker processes, each with some rows of the batch. A worker that dies or hangs is replaced.
-
-_STALL_TIMEOUT_S = 600.0  # a worker that is silent for so long over one command hangs
-_START_TIMEOUT_S = 600.0  # the same while it starts: the first environment may have to be compiled
-_START_ATTEMPTS = 3
-_NO_SLOT = -1
-
-
 class WorkerStartError(VlaBenchError):
     """The environments of a run do not work on this machine."""
 
 
 class EmptyPool:
-    """The pool of a run that has nothing left to do."""
+    """The pool of a run without missing episodes."""
 
-    rows = 0
+    slots = 0
     replaced = 0
 
     def send(self, command: Command) -> None:
-        """Refuse: there is no row."""
+        """Raise `IndexError`, because there is no slot."""
         raise IndexError(f"No row {command.row}: this pool is empty.")
 
     def events(self) -> list[Event]:
-        """Return nothing: nothing runs."""
+        """Return no event, because no episode runs."""
         return []
 
 
 class WorkerPool:
-    """`workers` processes with `rows_per_worker` rows each; row r belongs to worker r // rows_per_worker."""
+    """`workers` processes with `slots_per_worker` slots each; slot s belongs to worker s // slots_per_worker."""
 
     def __init__(
         self,
@@ -134,15 +129,15 @@ class WorkerPool:
         task_id: str,
         *,
         workers: int,
-        rows_per_worker: int,
+        slots_per_worker: int,
         stall_s: float = _STALL_TIMEOUT_S,
     ) -> None:
-        self.rows = workers * rows_per_worker
+        self.slots = workers * slots_per_worker
         self.replaced = 0  # workers that died or hung so far
-        self._rows_per_worker = rows_per_worker
-        pictures = SharedImages(image_arrays(spec.cameras, spec.image_size, depth=spec.depth), self.rows)
+        self._slots_per_worker = slots_per_worker
+        images = SharedImages(image_arrays(spec.cameras, spec.image_size, depth=spec.depth), self.slots)
         self._workers = [
-            _Worker(pictures, (spec, rows_per_worker, task_id), process_variables(workers, worker), stall_s)
+            _Worker(images, (spec, slots_per_worker, task_id), process_variables(workers, worker), stall_s)
             for worker in range(workers)
         ]
         self._selector = selectors.DefaultSelector()
@@ -155,7 +150,7 @@ class WorkerPool:
         return tuple(worker.process.pid for worker in self._workers)
 
     def start(self) -> EnvironmentFacts:
-        """Wait until every worker has tried out an environment; return what a policy must know of it."""
+        """Wait until every worker has tested an environment; return the properties that policies need."""
         try:
             facts = [self._started(worker) for worker in self._workers]
         except BaseException:
@@ -164,19 +159,19 @@ class WorkerPool:
         return facts[0]
 
     def send(self, command: Command) -> None:
-        """Give a command to the worker of its row; it answers with one event."""
-        self._workers[command.row // self._rows_per_worker].send(command)
+        """Send a command to the worker of its slot, which answers with one event."""
+        self._workers[command.slot // self._slots_per_worker].send(command)
 
     def events(self) -> list[Event]:
-        """Wait for events and return all that are there; a worker that died yields `Lost` for each of its rows."""
+        """Wait for events and return all that have arrived; a worker that died yields `Lost` for each of its slots."""
         events: list[Event] = []
-        timeout_s = min(worker.patience_s() for worker in self._workers)
+        timeout_s = min(worker.remaining_s() for worker in self._workers)
         while ready := self._selector.select(timeout_s):
             for key, _ in ready:
                 events += key.data.received()
                 if key.data.gone:
                     self._selector.unregister(key.fileobj)
-            timeout_s = 0.0  # whatever else is there already
+            timeout_s = 0.0  # then only what has arrived already
         for index, worker in enumerate(self._workers):
             if reason := worker.death():
                 events += self._replace(index, worker, reason)
@@ -192,7 +187,7 @@ class WorkerPool:
 
     def _started(self, worker: "_Worker") -> EnvironmentFacts:
         while worker.facts is None:
-            if wait([worker.connection], timeout=worker.patience_s()):
+            if wait([worker.connection], timeout=worker.remaining_s()):
                 worker.received()
             if worker.facts is None and worker.death():
                 self._restart(worker)
@@ -200,10 +195,10 @@ class WorkerPool:
 
     def _replace(self, index: int, worker: "_Worker", reason: str) -> list[Event]:
         self.replaced += 1
-        guilty = worker.busy_with()
+        culprit = worker.busy_with()
         self._restart(worker)
-        first = index * self._rows_per_worker
-        return [Lost(row, reason, at_fault=row == guilty) for row in range(first, first + self._rows_per_worker)]
+        first = index * self._slots_per_worker
+        return [Lost(slot, reason, at_fault=slot == culprit) for slot in range(first, first + self._slots_per_worker)]
 
     def _restart(self, worker: "_Worker") -> None:
         if worker.connection in self._selector.get_map():
@@ -216,16 +211,14 @@ _WorkerArguments = tuple[EnvironmentSpec, int, str]
 
 
 class _Worker:
-    """One process and the commands that it has not answered yet."""
+    """One worker process and its unanswered commands."""
 
     process: WorkerProcess
 
     def __init__(
-        self, pictures: SharedImages, arguments: _WorkerArguments, variables: dict[str, str], stall_s: float
+        self, images: SharedImages, arguments: _WorkerArguments, variables: dict[str, str], stall_s: float
     ) -> None:
-        self._shared = SharedWorkerMemory(
-            pictures, multiprocessing.get_context("spawn").RawValue(ctypes.c_int, _NO_SLOT)
-        )
+        self._shared = SharedWorkerMemory(images, multiprocessing.get_context("spawn").RawValue(ctypes.c_int, _NO_SLOT))
         self._arguments, self._variables, self._stall_s = arguments, variables, stall_s
         self._failed_starts = 0
         self._spawn()
@@ -239,11 +232,11 @@ class _Worker:
         """Queue a command."""
         if not self._unanswered and self.facts is not None:
             self._since = time.monotonic()
-        self._unanswered.append(command.row)
+        self._unanswered.append(command.slot)
         self.process.send(command)
 
     def received(self) -> list[Event]:
-        """Return the answers of one message; there must be something to read."""
+        """Read one message and return its events; the connection must be readable."""
         try:
             message = self.process.receive()
         except WorkerDiedError as death:
@@ -255,36 +248,37 @@ class _Worker:
             return []
         return [self._answered(event) for event in message]
 
-    def patience_s(self) -> float:
-        """Return how long the worker may still be silent."""
+    def remaining_s(self) -> float:
+        """Return the remaining time until the worker counts as hanging [s]."""
         if self.facts is None:
             return max(0.0, self._since + _START_TIMEOUT_S - time.monotonic())
         return max(0.0, self._since + self._stall_s - time.monotonic()) if self._unanswered else self._stall_s
 
     def death(self) -> str:
-        """Return why the worker is of no more use, or nothing; a worker that hangs is killed."""
+        """Return why the worker must be replaced, or ""; kill a worker that hangs."""
         if self.gone:
             return self.gone
-        if self.patience_s() == 0.0:
+        if self.remaining_s() == 0.0:
             silent_s = time.monotonic() - self._since
             self.process.kill()
             return f"The worker process hung: no answer for {silent_s:.0f} s."
         return ""
 
     def busy_with(self) -> int | None:
-        """Return the row whose command the worker was carrying out."""
+        """Return the slot whose command the worker was executing."""
         if self.facts is None or not self._unanswered:
             return None
-        row = int(self._shared.busy_with.value)
-        return row if row in self._unanswered else self._unanswered[0]
+        slot = int(self._shared.busy_with.value)
+        return slot if slot in self._unanswered else self._unanswered[0]
 
     def restart(self) -> None:
-        """Replace the process by a new one; raise `WorkerStartError` when it does not get as far as to start."""
+        """Replace the process by a new one; raise `WorkerStartError` after repeated failures to start."""
         self._failed_starts = self._failed_starts + 1 if self.facts is None else 0
         if self._failed_starts >= _START_ATTEMPTS:
             raise WorkerStartError(
-                f"The worker process died {self._failed_starts} times while it started; its output above says why. "
-                "A script that runs an evaluation must be a file and do so under `if __name__ == '__main__':`."
+                f"The worker process died {self._failed_starts} times while it started; its output above states "
+                "the reason. "
+                "A script that runs an evaluation must be a file and start it under `if __name__ == '__main__':`."
             )
         self.process.close()
         self.process.join()
@@ -301,7 +295,7 @@ class _Worker:
     def _answered(self, event: Event) -> Event:
         self._unanswered.popleft()  # commands are answered in order
         if isinstance(event, Ready):
-            return Ready(event.row, self._shared.pictures.take(event.row, event.observation))
+            return Ready(event.slot, self._shared.images.take(event.slot, event.observation))
         return event
 
     def _note_start(self, message: Started | StartFailed) -> None:

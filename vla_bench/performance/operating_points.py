@@ -96,7 +96,7 @@ def measure_operating_point(
         output=output,
         episodes=_EPISODES_PER_SLOT * point.workers * point.rows,
         workers=point.workers,
-        rows_per_worker=point.rows,
+        slots_per_worker=point.rows,
         batch_shape=point.batch,
     )
     with suppress(_TimeLimitReached):

@@ -144,7 +144,7 @@ def timed_run(
         episodes=episodes,
         seed=seed,
         workers=workers,
-        rows_per_worker=rows,
+        slots_per_worker=rows,
     )
     began = time.perf_counter()
     source = None if image_size is None else ImageRequestingSource(policy, image_size)

@@ -31,9 +31,9 @@ def _episode(environment: VlaBenchEnv, let_go_while_carrying: bool = False) -> R
             action[:] = (0, 0, 0, 0, 0, 0, -1.0)
             carried += 1
         _, terminated, truncated, _ = environment.advance(action)
-        recorder.note()
+        recorder.record_step()
         ended = terminated or truncated
-    return recorder.rollout_statistics()
+    return recorder.result()
 
 
 def test_the_expert_drops_and_disturbs_nothing(environment: VlaBenchEnv) -> None:
@@ -52,4 +52,4 @@ def test_a_thing_that_no_goal_speaks_of_is_disturbed_when_it_has_moved(environme
     recorder, world = RolloutStatisticsRecorder(environment), environment.simulation.world
     place = world.position_world("blue_can") + np.array([0.2, 0.0, 0.0])
     environment.simulation.move_item("blue_can", place)  # type: ignore[attr-defined]
-    assert recorder.rollout_statistics().disturbed == 1
+    assert recorder.result().disturbed == 1

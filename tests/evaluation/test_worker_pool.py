@@ -34,7 +34,7 @@ class Forward(PolicyBase):
 
 def run(tasks: dict[str, int], *, kill_at: int = -1, stall_s: float = 60.0) -> tuple[dict[str, list[str]], int]:
     """Run some episodes of each task on two workers; return outcomes and errors by task, and the workers replaced."""
-    pool = WorkerPool(TinySpec(), "tiny.reach", workers=2, rows_per_worker=2, stall_s=stall_s)
+    pool = WorkerPool(TinySpec(), "tiny.reach", workers=2, slots_per_worker=2, stall_s=stall_s)
     finished: list[FinishedEpisode] = []
     try:
         assert pool.start() == EnvironmentFacts(FIELDS, 7)
@@ -44,9 +44,10 @@ def run(tasks: dict[str, int], *, kill_at: int = -1, stall_s: float = 60.0) -> t
         pool.close()
     assert not any(worker.process.is_alive() for worker in pool._workers)
     assert len(finished) == len(plan)
-    results = [item.result for item in finished]
-    told = {task: sorted(f"{r.outcome} {r.error}".strip() for r in results if r.episode.task == task) for task in tasks}
-    return told, pool.replaced
+    outcomes = {task: list[str]() for task in tasks}
+    for item in finished:
+        outcomes[item.episode.task].append(f"{item.result.outcome} {item.result.error}".strip())
+    return {task: sorted(texts) for task, texts in outcomes.items()}, pool.replaced
 
 
 def test_episodes_run_in_processes_and_come_back() -> None:
@@ -70,7 +71,7 @@ def test_an_episode_that_kills_its_worker_is_an_error_and_no_other_is() -> None:
 
 def test_the_episode_that_kills_a_worker_of_many_rows_is_the_one_to_blame() -> None:
     """Answers of other rows may still be on their way when the worker dies."""
-    pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, rows_per_worker=6)
+    pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, slots_per_worker=6)
     finished: list[FinishedEpisode] = []
     try:
         pool.start()
@@ -106,7 +107,7 @@ class Watching(PolicyBase):
 
 
 def test_pictures_belong_to_their_step_and_stay_as_they_were_seen() -> None:
-    pool = WorkerPool(PicturedSpec(image_size=48, depth=True), "tiny.reach", workers=2, rows_per_worker=3)
+    pool = WorkerPool(PicturedSpec(image_size=48, depth=True), "tiny.reach", workers=2, slots_per_worker=3)
     policy = Watching()
     try:
         pool.start()
@@ -141,7 +142,7 @@ def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch
             return facts
 
     monkeypatch.setattr(WorkerProcess, "send", sent)
-    pool = Counted(PicturedSpec(), "tiny.reach", workers=1, rows_per_worker=8)
+    pool = Counted(PicturedSpec(), "tiny.reach", workers=1, slots_per_worker=8)
     try:
         pool.start()
         Rollout(Watching(chunk), pool, lambda finished: None).run(episodes(16))
@@ -168,7 +169,7 @@ def test_a_worker_goes_on_while_the_policy_thinks() -> None:
                 self.overlapped += 1
             return super().act(observations, rows=rows)
 
-    pool, policy = WorkerPool(PicturedSpec(), "tiny.reach", workers=1, rows_per_worker=8), Thoughtful()
+    pool, policy = WorkerPool(PicturedSpec(), "tiny.reach", workers=1, slots_per_worker=8), Thoughtful()
     try:
         pool.start()
         Rollout(policy, pool, lambda finished: None).run(episodes(16))
@@ -204,7 +205,7 @@ class Unusable(TinySpec):
     ],
 )
 def test_environments_that_do_not_work_end_the_run_before_its_first_episode(how: str, message: str) -> None:
-    pool = WorkerPool(Unusable(how=how), "tiny.reach", workers=1, rows_per_worker=1)
+    pool = WorkerPool(Unusable(how=how), "tiny.reach", workers=1, slots_per_worker=1)
     with pytest.raises(WorkerStartError, match=message):
         pool.start()
     assert not any(worker.process.is_alive() for worker in pool._workers)
@@ -212,7 +213,7 @@ def test_environments_that_do_not_work_end_the_run_before_its_first_episode(how:
 
 def test_workers_end_with_the_main_process() -> None:
     """A worker whose pipe closes ends by itself: nothing is left after a kill of the main process."""
-    pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, rows_per_worker=1)
+    pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, slots_per_worker=1)
     pool.start()
     process = pool._workers[0].process
     pool._workers[0].connection.close()

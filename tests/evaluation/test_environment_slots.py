@@ -13,7 +13,7 @@ STEP: FloatArray = np.full((1, 7), 0.5, dtype=np.float32)
 
 
 def test_an_environment_is_used_again_for_the_next_episode_of_its_task() -> None:
-    stock = EnvironmentCache(TinySpec(), most_free=2)
+    stock = EnvironmentCache(TinySpec(), max_free=2)
     first = stock.take("tiny.reach")
     assert stock.take("tiny.reach") is not first, "one that is in use is not free"
     stock.give_back("tiny.reach", first)
@@ -22,7 +22,7 @@ def test_an_environment_is_used_again_for_the_next_episode_of_its_task() -> None
 
 
 def test_the_environment_unused_for_longest_is_closed() -> None:
-    stock = EnvironmentCache(TinySpec(), most_free=2)
+    stock = EnvironmentCache(TinySpec(), max_free=2)
     taken = [stock.take(f"tiny.{name}") for name in ("reach", "push", "pull")]
     for name, environment in zip(("reach", "push", "pull"), taken, strict=True):
         stock.give_back(f"tiny.{name}", environment)
@@ -30,46 +30,46 @@ def test_the_environment_unused_for_longest_is_closed() -> None:
 
 
 def test_an_environment_that_raised_is_not_used_again() -> None:
-    rows = EnvironmentSlots(TinySpec(), 1)
-    for _ in range(2):
-        rows.handle(Begin(0, episodes(1, "broken")[0]))
-        broken = rows._running[0].environment
-        event = rows.handle(Execute(0, np.repeat(STEP, 3, axis=0)))
+    spec = TinySpec()
+    slots = EnvironmentSlots(spec, 1)
+    for errors in (1, 2):
+        slots.handle(Begin(0, episodes(1, "broken")[0]))
+        event = slots.handle(Execute(0, np.repeat(STEP, 3, axis=0)))
         assert isinstance(event, Finished)
         assert event.result.outcome == "error"
-        rows.handle(Begin(0, episodes(1, "broken")[0]))
-        assert rows._running[0].environment is not broken
+        slots.handle(Begin(0, episodes(1, "broken")[0]))
+        assert len(spec.made) == 1 + errors
 
 
 def test_an_abandoned_episode_tells_how_far_it_came() -> None:
-    rows = EnvironmentSlots(TinySpec(), 1)
-    rows.handle(Begin(0, episodes(1)[0]))
-    assert isinstance(rows.handle(Execute(0, np.repeat(STEP, 3, axis=0))), Ready)
-    event = rows.handle(Abandon(0, "the policy broke"))
+    slots = EnvironmentSlots(TinySpec(), 1)
+    slots.handle(Begin(0, episodes(1)[0]))
+    assert isinstance(slots.handle(Execute(0, np.repeat(STEP, 3, axis=0))), Ready)
+    event = slots.handle(Abandon(0, "the policy broke"))
     assert isinstance(event, Finished)
     result = event.result
     assert (result.outcome, result.error, result.steps, result.progress) == ("error", "the policy broke", 3, 0.5)
 
 
 def test_a_new_episode_drops_the_one_that_ran() -> None:
-    rows = EnvironmentSlots(TinySpec(), 1)
-    rows.handle(Begin(0, episodes(2)[0]))
-    rows.handle(Execute(0, STEP))
-    ready = rows.handle(Begin(0, episodes(2)[1]))
+    slots = EnvironmentSlots(TinySpec(), 1)
+    slots.handle(Begin(0, episodes(2)[0]))
+    slots.handle(Execute(0, STEP))
+    ready = slots.handle(Begin(0, episodes(2)[1]))
     assert isinstance(ready, Ready)
     assert ready.observation["proprioception"] == pytest.approx([0.0])
-    event = rows.handle(Execute(0, np.repeat(STEP, 12, axis=0)))
+    event = slots.handle(Execute(0, np.repeat(STEP, 12, axis=0)))
     assert isinstance(event, Finished)
     assert event.result.instruction == f"reach {episodes(2)[1].scene_seed()}"
     assert event.result.steps == 6
 
 
 def test_the_order_in_which_sub_goals_were_reached_is_recorded() -> None:
-    rows = EnvironmentSlots(EnvironmentSpec(image_size=32, cameras=(), expert="expert"), 1)
-    event = rows.handle(Begin(0, EpisodeIdentity("tabletop_long", "close_drawer_then_stove_on", 0)))
+    slots = EnvironmentSlots(EnvironmentSpec(image_size=32, cameras=(), expert="expert"), 1)
+    event = slots.handle(Begin(0, EpisodeIdentity("tabletop_long", "close_drawer_then_stove_on", 0)))
     while isinstance(event, Ready):
-        event = rows.handle(Execute(0, event.observation["expert_action"][None]))
-    rows.close()
+        event = slots.handle(Execute(0, event.observation["expert_action"][None]))
+    slots.close()
     assert isinstance(event, Finished)
     (first, at), (second, later) = json.loads(event.result.subgoals)
     assert ("drawer" in first, "stove" in second) == (True, True)
