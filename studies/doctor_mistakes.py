@@ -66,7 +66,7 @@ def main() -> None:
             ]
             rows.append([mistake.name, mistake.right or "none", *(_verdict(mistake, one) for one in found)])
             print(rows[-1], flush=True)
-    _write(options, rows, len(expert_samples.moments))
+    _write(options, rows, len(expert_samples.samples))
 
 
 def _mistakes(asked: list[str] | None) -> list[Mistake]:
@@ -80,13 +80,13 @@ def _mistakes(asked: list[str] | None) -> list[Mistake]:
         Mistake("crop to 50 % of the area", "image crop", {"image_crop_area": 0.5}),
         Mistake("cameras exchanged", "camera order", {"cameras": ("wrist", "agentview")}),
         Mistake("statistics of another key", "unnormalisation key", {"unnorm_key": "another"}),
-        Mistake("rotation negated", "rotation sign", around=partial(AlteredPolicy, acting=_negated_rotation)),
+        Mistake("rotation negated", "rotation sign", around=partial(AlteredPolicy, action_transform=_negated_rotation)),
         Mistake("motion in the gripper's frame", "tool frame", around=_InTheGrippersFrame),
         Mistake(
             f"{_LONG} actions of a chunk of 4",
             "chunk length",
             {"chunk": {"execution": "open_loop", "steps": _LONG}},
-            partial(AlteredPolicy, acting=_lengthened),
+            partial(AlteredPolicy, action_transform=_lengthened),
         ),
     ]
     return [mistake for mistake in made if not asked or mistake.name in asked]
@@ -141,7 +141,7 @@ def _verdict(mistake: Mistake, diagnosis: Diagnosis) -> str:
 
 def _first(expert_samples: ExpertSamples, count: int) -> ExpertSamples:
     return ExpertSamples(
-        tuple(moment for moment in expert_samples.moments if moment.episode < count), expert_samples.fields
+        tuple(moment for moment in expert_samples.samples if moment.episode < count), expert_samples.fields
     )
 
 
@@ -189,13 +189,13 @@ def _with_second_statistics(base: Path, folder: Path) -> Path:
     return copy
 
 
-def _write(options: argparse.Namespace, rows: list[list[str]], moments: int) -> None:
+def _write(options: argparse.Namespace, rows: list[list[str]], samples: int) -> None:
     counts = [f"{count} demonstrations" for count in options.episodes]
     table = [["mistake", "should be named", *counts], [":--"] * (2 + len(counts)), *rows]
     lines = [
         "# Which mistakes the doctor names",
         "",
-        f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {moments} moments in the "
+        f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {samples} samples in the "
         f"{max(options.episodes)} demonstrations. In bold: that mistake and no other.",
         "",
         f"- Hardware: {hardware()}",

@@ -36,6 +36,7 @@ def _record(run: Path) -> EpisodeRecord:
     return record
 
 
+@pytest.mark.slow
 def test_the_expert_saves_an_episode_that_was_lost(lost: Path, tmp_path: Path) -> None:
     found = branch_episode(lost, f"{TASK}/0", 15, "expert", output=tmp_path / "branch")
     assert found.recorded.outcome == "failure"
@@ -59,6 +60,7 @@ def test_a_step_after_the_end_is_refused(lost: Path) -> None:
         branch_episode(lost, f"{TASK}/0", steps, "expert")
 
 
+@pytest.mark.slow
 def test_a_perturbed_episode_branches_at_the_step_that_its_latency_counts(tmp_path: Path) -> None:
     """With 120 ms each answer of the random policy comes three steps late: step 30 is that of the world, not of it."""
     run, protocol = tmp_path / "late", EvaluationProtocol(latency="120ms+-20")
@@ -94,7 +96,7 @@ def test_an_episode_that_comes_out_otherwise_is_not_branched(lost: Path, tmp_pat
     (changed / LEDGER_NAME).unlink()
     with Ledger(changed / LEDGER_NAME) as ledger:
         ledger.append(record)
-    with pytest.raises(NotReproducedError, match=r"cannot be had\. `vla-bench rerun .*pick_red_cube/clean/2/0` says"):
+    with pytest.raises(NotReproducedError, match=r"cannot be restored\. `vla-bench rerun .*pick_red_cube/clean/2/0`"):
         branch_episode(changed, f"{TASK}/0", 5, "expert")
 
 

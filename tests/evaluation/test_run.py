@@ -291,7 +291,7 @@ def test_a_plan_decides_round_by_round_and_says_why_it_stopped(folder: Path) -> 
 
 def test_a_policy_that_always_raises_stops_the_run(folder: Path) -> None:
     asked = options(folder / "hopeless", f"{USERS}:Hopeless", episodes=5, workers=1, max_errors=3)
-    with pytest.raises(PolicyKeepsFailingError, match=r"failed in 3 episodes one after the other.*ValueError: no eyes"):
+    with pytest.raises(PolicyKeepsFailingError, match=r"failed in 3 consecutive episodes.*ValueError: no eyes"):
         run_evaluation(asked)
     frame = read_ledger(asked.output / "ledger.sqlite")
     assert (frame["error_source"] == "policy").all()

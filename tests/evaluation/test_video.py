@@ -54,7 +54,7 @@ def test_a_video_has_a_frame_for_each_step(tmp_path: Path) -> None:
 def test_a_video_that_found_no_room_is_an_error_and_does_not_appear(tmp_path: Path) -> None:
     with _no_file_above(2048):  # ffmpeg holds so few frames until the end
         recorder = _recorded(tmp_path / "a.mp4", 8)
-        with pytest.raises(IncompleteVideoError, match=r"a\.mp4 has 0 of its 8 frames\. Is the disk full\?"):
+        with pytest.raises(IncompleteVideoError, match=r"a\.mp4 has 0 of 8 frames\. Check whether the disk is full\."):
             recorder.finish()
     recorder.discard()
     assert not list(tmp_path.iterdir())

@@ -56,7 +56,7 @@ def doctor(
         for finding in diagnosis.findings[:_MAX_FINDINGS]
     ]
     rows.insert(0, ("as it is", *_numbers(*diagnosis.before), ""))
-    title = f"Errors relative to a constant action's: {diagnosis.moments} moments of {diagnosis.episodes} episodes"
+    title = f"Errors relative to a constant action's: {diagnosis.samples} samples of {diagnosis.episodes} episodes"
     print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)
     for line in verdict(diagnosis):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -66,7 +66,7 @@ def blank_instruction(episode: EpisodeIdentity, observation: Observation) -> Obs
 
 @controls.named("shuffled-instruction")
 def shuffled_instruction(episode: EpisodeIdentity, observation: Observation) -> Observation:
-    """Shuffle the words of the instruction, in an order drawn for the episode."""
+    """Shuffle the words of the instruction, in a random order of the episode."""
     words = observation["instruction"].split()
     drawn = episode.generator("shuffled-instruction").permutation(len(words))
     return {**observation, "instruction": " ".join(words[position] for position in drawn)}
@@ -74,7 +74,7 @@ def shuffled_instruction(episode: EpisodeIdentity, observation: Observation) -> 
 
 @controls.named("wrong-object")
 def wrong_object(episode: EpisodeIdentity, observation: Observation) -> Observation:
-    """Replace the instruction by that of a task of the suite with another goal object, drawn for the episode.
+    """Replace the instruction by that of a task of the suite with another goal object, chosen at random per episode.
 
     Tasks with the same start scene are preferred, because the named object is then present. If their goal objects
     differ only in the instance, such as the other one of two bowls, that instance is the wrong object.

@@ -22,7 +22,7 @@ from vla_bench.evaluation.messages import (
     Outcome,
     Ready,
 )
-from vla_bench.evaluation.rollout_statistics import FurthestPhase, RolloutStatistics, RolloutStatisticsRecorder
+from vla_bench.evaluation.rollout_statistics import PhaseProgress, RolloutStatistics, RolloutStatisticsRecorder
 from vla_bench.evaluation.video import VIDEO_CAMERAS, VIDEO_IMAGE_SIZE, VideoRecorder
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _RunningEpisode:
     info: Mapping[str, Any] = field(default_factory=dict)
     actions: list[FloatArray] = field(default_factory=list)
     reward: float = 0.0
-    furthest: FurthestPhase = field(default_factory=FurthestPhase)
+    furthest: PhaseProgress = field(default_factory=PhaseProgress)
     statistics: RolloutStatisticsRecorder | None = None  # None before the reset
 
     def record_info(self, info: Mapping[str, Any]) -> None:

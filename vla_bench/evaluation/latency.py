@@ -51,9 +51,9 @@ class Latency:
         return f"{self.mean_ms:g}ms{spread}"
 
     def steps(self, generator: np.random.Generator) -> int:
-        """Draw the delay of one response [control steps]; it takes effect at the first step after its arrival."""
-        drawn_ms = self.mean_ms + self.jitter_ms * generator.uniform(-1.0, 1.0)
-        return int(np.ceil(round(drawn_ms / _STEP_MS, 9)))
+        """Sample the delay of one response [control steps]; it takes effect at the first step after its arrival."""
+        sampled_ms = self.mean_ms + self.jitter_ms * generator.uniform(-1.0, 1.0)
+        return int(np.ceil(round(sampled_ms / _STEP_MS, 9)))
 
 
 class DelayedPool:

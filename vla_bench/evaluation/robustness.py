@@ -20,28 +20,28 @@ from vla_bench.policies import find_policy
 from vla_bench.results.certificates import CERTIFICATES_NAME, add_certificates
 
 STORE_NAME = "certificates.sqlite"  # in the folder of the runs
-_MAX_INDEX_FACTOR = 3  # times as many indices as episodes are wanted are searched for those that the expert solves
+_MAX_INDEX_FACTOR = 3  # searched indices per requested episode
 
 
 class NoCertifiedEpisodesError(VlaBenchError):
-    """A policy cannot be measured where the expert solves nothing."""
+    """The expert solved none of the episodes, so that there is nothing to measure."""
 
     def __init__(self, suite: str, certified: CertifiedEpisodes) -> None:
         errors = [one.error for one in certified.known.values() if one.error]
-        last = f" {len(errors)} could not be run, such as: {errors[-1].strip().splitlines()[-1]}" if errors else ""
+        last = f" {len(errors)} raised an error, the last one: {errors[-1].strip().splitlines()[-1]}" if errors else ""
         tried = f"The expert solved none of {len(certified.known)} episodes of {suite}"
-        super().__init__(f"{tried}: there is nothing to measure on.{last}")
+        super().__init__(f"{tried}, so robustness cannot be measured on them.{last}")
 
 
 @dataclass(frozen=True)
 class RobustnessOptions:
-    """What to measure; `run` says how episodes are run, its `output` is a folder for the runs of all policies."""
+    """The options of a robustness measurement; the `output` of `run` is a folder for the runs of all policies."""
 
     run: RunOptions
-    axes: tuple[str, ...] = ()  # none: all
+    axes: tuple[str, ...] = ()  # empty: all
     severities: tuple[int, ...] = SEVERITIES
-    perturbations: tuple[str, ...] = field(default=())  # in place of single axes
-    certificates: Path | None = None  # file that other runs share; None: one in `run.output`
+    perturbations: tuple[str, ...] = field(default=())  # replace the single axes
+    certificates: Path | None = None  # file shared with other runs; None: a file in `run.output`
 
     def variants(self) -> tuple[str, ...]:
         """Return the clean variant and every perturbation; raise `UnknownNameError` for an unknown axis."""
@@ -57,23 +57,23 @@ class RobustnessOptions:
 
 @dataclass(frozen=True)
 class RobustnessRuns:
-    """Where the episodes are recorded."""
+    """The run folder of a robustness measurement, and notes."""
 
-    policy: Path  # with the certificates that it stands on
-    notes: tuple[str, ...]  # perturbations that a task does not have, and cells without enough certified episodes
+    policy: Path  # including the certificates of its episodes
+    notes: tuple[str, ...]  # unsupported perturbations, and task variants without enough certified episodes
 
 
 def measure_robustness(
     options: RobustnessOptions, on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
 ) -> RobustnessRuns:
-    """Certify the episodes, then run the policy on those that the expert solved.
+    """Certify the episodes, then run the policy on those that the expert solved; both steps can be resumed.
 
-    Both go on where they stopped. Raise `NoCertifiedEpisodesError` if the expert solves nothing, and `VlaBenchError` if
-    the tasks have none of the perturbations.
+    Raise `NoCertifiedEpisodesError` if the expert solves no episode, and `VlaBenchError` if the tasks support none of
+    the perturbations.
     """
     run = options.run
     name = find_policy(run.policy, run.checkpoint).name
-    cells, without = _supported_cells(options)
+    cells, notes = _supported_cells(options)
     quota = EpisodeQuota(run.episodes, _MAX_INDEX_FACTOR * run.episodes, run.seed)
     with CertificateStore(options.certificates or run.output / STORE_NAME) as store:
         certifier = Certifier(store, run.protocol.robot, run.protocol.wait_steps, run.workers)
@@ -85,15 +85,15 @@ def measure_robustness(
         raise NoCertifiedEpisodesError(run.suite, certified)
     own = replace(run, output=run.output / name)
     run_evaluation(own, lambda progress: on_progress(name, progress.done, progress.total), FixedPlan(usable))
-    # Only what this run is about: a shared file may hold more.
-    mine = {(cell.task, cell.variant) for cell in cells}
-    ours = [one for one in certified.known.values() if (one.episode.task, one.episode.variant) in mine]
-    add_certificates(own.output / CERTIFICATES_NAME, ours, usable)
-    return RobustnessRuns(own.output, (*without, *_shortage_notes(cells, certified)))
+    # A shared file may contain certificates of other tasks and variants.
+    selected = {(cell.task, cell.variant) for cell in cells}
+    certificates = [one for one in certified.known.values() if (one.episode.task, one.episode.variant) in selected]
+    add_certificates(own.output / CERTIFICATES_NAME, certificates, usable)
+    return RobustnessRuns(own.output, (*notes, *_shortage_notes(cells, certified)))
 
 
 def _supported_cells(options: RobustnessOptions) -> tuple[tuple[TaskVariant, ...], tuple[str, ...]]:
-    """Return every perturbation that the tasks have, after each task's clean cell, and why others are left out."""
+    """Return the clean and the supported perturbed variants of each task, and notes about unsupported ones."""
     run, variants = options.run, options.variants()
     episodes = plan_episodes(run.suite, run.tasks, episodes=1, seed=run.seed, variants=variants)
     cells = [TaskVariant(episode.suite, episode.task, episode.variant) for episode in episodes]
@@ -104,13 +104,15 @@ def _supported_cells(options: RobustnessOptions) -> tuple[tuple[TaskVariant, ...
             if cell.variant != CLEAN
         }
     if reasons and all(reasons.values()):
-        raise VlaBenchError(f"No task of {run.suite} has any of these perturbations. {next(iter(reasons.values()))}")
-    kept = tuple(cell for cell in cells if not reasons.get(cell))
-    return kept, tuple(_unsupported_notes(reasons))
+        raise VlaBenchError(
+            f"No selected task of {run.suite} supports any of these perturbations. {next(iter(reasons.values()))}"
+        )
+    supported = tuple(cell for cell in cells if not reasons.get(cell))
+    return supported, tuple(_unsupported_notes(reasons))
 
 
 def _unsupported_notes(reasons: dict[TaskVariant, str]) -> Iterator[str]:
-    """Say which perturbations are left out and why, tasks with the same reason together."""
+    """Yield notes about unsupported perturbations, grouped by tasks with the same reason."""
     tasks: dict[tuple[str, str], list[str]] = {}
     for cell, reason in reasons.items():
         if reason:
@@ -120,7 +122,7 @@ def _unsupported_notes(reasons: dict[TaskVariant, str]) -> Iterator[str]:
     for (variant, reason), names in tasks.items():
         variants.setdefault((", ".join(names), reason), []).append(variant)
     for (names_, reason), left in variants.items():
-        yield f"{', '.join(left)} left out for {names_}: {reason}"
+        yield f"{', '.join(left)} skipped for {names_}: {reason}"
 
 
 def _shortage_notes(cells: Sequence[TaskVariant], certified: CertifiedEpisodes) -> Iterator[str]:
@@ -128,9 +130,9 @@ def _shortage_notes(cells: Sequence[TaskVariant], certified: CertifiedEpisodes) 
     for cell in cells:
         count = len(quota.used(cell, certified.known))
         if count < quota.episodes:
-            yield f"{cell.task}, {cell.variant}: {count} of {quota.episodes} episodes, in {quota.most} indices."
+            yield f"{cell.task}, {cell.variant}: {count} of {quota.episodes} episodes among {quota.most} indices."
     errors = [one for one in certified.known.values() if one.error]
     if errors:
         last = errors[-1]
         reason = last.error.strip().splitlines()[-1]
-        yield f"The expert's trial broke in {len(errors)} episodes, such as {last.episode.name}: {reason}"
+        yield f"The trial of the expert failed in {len(errors)} episodes, such as {last.episode.name}: {reason}"

@@ -18,15 +18,15 @@ _DROP_WINDOW_STEPS = 10  # after the release, in which the fall is measured
 
 
 @dataclass(frozen=True)
-class FurthestPhase:
+class PhaseProgress:
     """The largest progress of an episode so far, and the furthest phase at that progress."""
 
     progress: float = 0.0
     phase: str = ""
 
-    def after(self, progress: float, phase: str) -> "FurthestPhase":
+    def after(self, progress: float, phase: str) -> "PhaseProgress":
         """Return the furthest phase after a step with this progress and phase."""
-        here = FurthestPhase(progress, phase)
+        here = PhaseProgress(progress, phase)
         return here if here._place() > self._place() else self
 
     def _place(self) -> tuple[float, int]:

@@ -29,84 +29,38 @@ from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.notes import episodes_by_policy_code, policy_code_text
 from vla_bench.results.run_info import Numerics, PlannedTask, RunInfo, describe_run
 
-# ~ How the policy's arithmetic is done, and whether that makes the same ledger every time.
-
+_DEFAULT_IMAGE_SIZE = 224  # pixels, for policies that accept any size
+# Reasons in run.json: a resumed run is compared with them, so that their texts must not change.
 _GPU_REASON = "a GPU does not promise the same sums for the same batch"
 _THREADS_REASON = "several threads, and a batch shape that is not a power of two: a row's place in its batch counts"
 
 
-def numerics_of(batch_shape: int | None) -> Numerics:
-    """Describe the arithmetic of a policy that computes `batch_shape` rows together, and is loaded."""
-    if batch_shape is None:
-        return Numerics(device="any", batch_shape=None, bit_equal=True)
-    device = accelerator() or "cpu"
-    odd = batch_shape & (batch_shape - 1) != 0 and policy_threads() > 1
-    why_not = _GPU_REASON if device != "cpu" else _THREADS_REASON if odd else ""
-    return Numerics(device=device, batch_shape=batch_shape, bit_equal=not why_not, why_not=why_not)
-
-
-def accelerator() -> str:
-    """Return the GPU's name where the policy brought torch with it and torch sees one."""
-    torch = sys.modules.get("torch")
-    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else ""
-
-
-def policy_threads() -> int:
-    """Return on how many threads torch computes, 0 where the policy did not bring it along."""
-    torch = sys.modules.get("torch")
-    return 0 if torch is None else int(torch.get_num_threads())
-
-
-@contextmanager
-def limit_policy_threads(workers: int) -> Iterator[None]:
-    """Keep torch, where the policy brought it along, off the workers' cores.
-
-    Its threads wait for each other in busy loops: with more of them than free cores, a forward pass of openvla-nano
-    took 13 to 40 times the processor time.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, usable_cores() - workers)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-# ~ One evaluation run: a policy, the episodes of a suite, and the folder that receives the results.
-
-_DEFAULT_IMAGE_SIZE = 224  # pixels, for a policy that takes any
-
-
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked to do."""
+    """The options of a run."""
 
     policy: str  # card name, path to a card, or package.module:factory
     suite: str
-    output: Path  # run folder; one that is there is continued
-    checkpoint: Path | None = None  # in place of the card's
-    tasks: tuple[str, ...] = ()  # none: all of the suite
-    episodes: int = 20  # of each task
+    output: Path  # run folder; an existing run is resumed
+    checkpoint: Path | None = None  # replaces the checkpoint of the card
+    tasks: tuple[str, ...] = ()  # empty: all tasks of the suite
+    episodes: int = 20  # per task
     seed: int = 0
     variants: tuple[str, ...] = (CLEAN,)  # or perturbations, as `axis=severity,...`
     workers: int = 2  # processes
-    slots_per_worker: int = 8  # environments a process; workers x rows is the largest batch
-    control: str = ""  # what is taken from the policy, of `vla_bench.evaluation.controls`; nothing: nothing is
-    batch_shape: int | None = None  # rows that the policy computes together; None: as the policy says
-    videos: int = 0  # of each task, of its first episodes
-    image_size: int | None = None  # pixels; None: what the policy asks for
+    slots_per_worker: int = 8  # environments per process; workers x slots is the largest batch
+    control: str = ""  # control condition of `vla_bench.evaluation.controls`; "": none
+    batch_shape: int | None = None  # batch rows that the policy computes together; None: as the policy requires
+    videos: int = 0  # per task, of its first episodes
+    image_size: int | None = None  # pixels; None: as the policy requires
     protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
-    timeout_s: float = 300.0  # for a worker to carry out one command: begin an episode, or execute a chunk
-    retries: int = 2  # of an episode whose worker died or hung; then it is an error
-    max_errors: int = 10  # of the policy, one after the other; then the run stops
+    timeout_s: float = 300.0  # for one command of a worker: begin an episode or execute a chunk
+    retries: int = 2  # of an episode whose worker died or hung, before it becomes an error
+    max_errors: int = 10  # consecutive errors of the policy, before the run stops
 
     def __post_init__(self) -> None:
-        least = {"workers": 1, "slots_per_worker": 1, "videos": 0, "retries": 0, "max_errors": 1}
-        for name, value in least.items():
+        minimums = {"workers": 1, "slots_per_worker": 1, "videos": 0, "retries": 0, "max_errors": 1}
+        for name, value in minimums.items():
             if getattr(self, name) < value:
                 raise VlaBenchError(f"{name} is {getattr(self, name)}. Expected {value} or more.")
         if not self.timeout_s > 0:
@@ -117,7 +71,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run has done."""
+    """The results of a run after a session."""
 
     output: Path
     info: RunInfo  # as in run.json
@@ -134,13 +88,17 @@ def run_evaluation(
     source: PolicySource | None = None,
     on_note: Callable[[str], None] = warnings.warn,
 ) -> RunReport:
-    """Run the episodes that `options.output` does not hold yet; `on_progress` hears of every one that ends.
+    """Run the episodes that `options.output` does not contain yet; episodes that ended in an error are tried again.
 
-    `plan` decides which episodes there are and when there are enough; by default it is `options.episodes` of each task.
-    `source` takes the place of the policy that the options name. `on_note` hears what does not stop the run and decides
-    what its numbers are worth: that the code of a user's own policy is not that of earlier sessions.
-    Raise `OutputInUseError` while another process writes there, and `OutputMismatchError` if the folder holds a run
-    of another configuration. Episodes that ended in an error are tried again.
+    Args:
+        on_progress: Called at the start and after every finished episode.
+        plan: Selects the episodes and the end of the run; by default `options.episodes` episodes of each task.
+        source: Replaces the policy that the options name.
+        on_note: Called with warnings about the validity of the results, such as a changed code of a user's policy.
+
+    Raises:
+        OutputInUseError: Another process writes into the folder.
+        OutputMismatchError: The folder holds a run of another configuration.
     """
     describe_robot(options.protocol.robot)  # raises for an unknown robot before any worker starts
     if plan is None:
@@ -161,14 +119,14 @@ def run_evaluation(
 
 
 def requested_episodes(options: RunOptions) -> tuple[EpisodeIdentity, ...]:
-    """Return all episodes that the options name."""
+    """Return all episodes that the options select."""
     return plan_episodes(
         options.suite, options.tasks, episodes=options.episodes, seed=options.seed, variants=options.variants
     )
 
 
 def environment_spec(policy: Policy, image_size: int | None, protocol: EvaluationProtocol) -> EnvironmentSpec:
-    """Return how to make environments that send what `policy` needs, and no more than that."""
+    """Return the options of environments that send what `policy` requires, and nothing else."""
     needs = policy.requirements
     return EnvironmentSpec(
         image_size=image_size or needs.image_size or _DEFAULT_IMAGE_SIZE,
@@ -233,7 +191,7 @@ def _single_block(slots: Sequence[int]) -> list[list[int]]:
 def _connected_pool(
     options: RunOptions, policy: Policy, episodes: Sequence[EpisodeIdentity]
 ) -> Iterator[tuple[WorkerPool | EmptyPool, int]]:
-    """Yield workers whose environments fit the policy, and the size of an action; end the workers afterwards."""
+    """Yield a pool whose environments fit the policy, and the action size; close the pool afterwards."""
     if not episodes:
         yield EmptyPool(), ACTION_DIM
         return
@@ -283,9 +241,9 @@ def _report_changed_policy_code(folder: RunFolder, info: RunInfo, on_note: Calla
 
 
 def _video_paths(options: RunOptions) -> Callable[[EpisodeIdentity], Path | None]:
-    """Return a function that names the mp4 of the first episodes of each task, and None for the others."""
+    """Return a function from an episode to the path of its MP4, or None if no video is requested."""
     folder = options.output / "videos"
-    for leftover in folder.glob(".*.tmp.mp4"):  # of a session that was killed
+    for leftover in folder.glob(".*.tmp.mp4"):  # of a killed session
         leftover.unlink()
 
     def video_of(episode: EpisodeIdentity) -> Path | None:
@@ -309,8 +267,49 @@ def _describe(options: RunOptions, source: PolicySource, policy: Policy, plan: S
         ],
         policy_argument=options.policy,
         checkpoint=options.checkpoint,
-        numerics=numerics_of(options.batch_shape or policy.requirements.batch_shape),
-        accelerator=accelerator(),
-        threads=policy_threads(),
+        numerics=_numerics_of(options.batch_shape or policy.requirements.batch_shape),
+        accelerator=_accelerator(),
+        threads=_policy_threads(),
         policy_code=source.code_hash(),
     )
+
+
+def _numerics_of(batch_shape: int | None) -> Numerics:
+    """Return the numerics of the loaded policy, which computes `batch_shape` batch rows together."""
+    if batch_shape is None:
+        return Numerics(device="any", batch_shape=None, bit_equal=True)
+    device = _accelerator() or "cpu"
+    odd = batch_shape & (batch_shape - 1) != 0 and _policy_threads() > 1
+    why_not = _GPU_REASON if device != "cpu" else _THREADS_REASON if odd else ""
+    return Numerics(device=device, batch_shape=batch_shape, bit_equal=not why_not, why_not=why_not)
+
+
+def _accelerator() -> str:
+    """Return the name of the GPU if the policy imported torch and torch finds one, else ""."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else ""
+
+
+def _policy_threads() -> int:
+    """Return the number of threads of torch, 0 if the policy did not import torch."""
+    torch = sys.modules.get("torch")
+    return 0 if torch is None else int(torch.get_num_threads())
+
+
+@contextmanager
+def limit_policy_threads(workers: int) -> Iterator[None]:
+    """Limit torch, if the policy imported it, to the cores that `workers` leave free.
+
+    The threads of torch wait for each other in busy loops: with more threads than free cores, a forward pass of
+    openvla-nano took 13 to 40 times the CPU time.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, usable_cores() - workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -22,10 +22,10 @@ _FINDINGS = {
 
 
 class SequentialPlan:
-    """Ask for those of `planned` that `against` has met without an error, batch after batch, until one is decided.
+    """Selects batches of `planned` episodes that `against` completed without error, until the comparison is decided.
 
-    See `SequentialComparison` for `alpha`, `margin` (0..1) and what decides where the next episodes are spent. Raise
-    `VlaBenchError` where there are no such episodes.
+    See `SequentialComparison` for `alpha`, `margin` (0..1) and the allocation of the next episodes. Raise
+    `VlaBenchError` if a task has no such episodes.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class SequentialPlan:
 
     @property
     def episodes(self) -> Sequence[EpisodeIdentity]:
-        """Every episode that it may ask for."""
+        """All episodes that the plan may ask for."""
         return tuple(self._episodes.values())
 
     @property
     def decision(self) -> Decision:
-        """Where the comparison stands."""
+        """The current state of the comparison."""
         return self._comparison.decision()
 
     @property
     def verdict(self) -> str:
-        """What was found, once the comparison has stopped."""
+        """The finding, after the comparison has stopped; "" before."""
         found = self.decision
         if not found.stopped:
             return ""
@@ -71,15 +71,15 @@ class SequentialPlan:
         return f"{finding}: {limits}, p {p} at level {self._alpha:g}, {found.pairs} pairs, valid at any time."
 
     def require_comparable(self, info: RunInfo) -> None:
-        """Raise `VlaBenchError` where the run to come has another protocol than the one it is compared with."""
+        """Raise `VlaBenchError` if the protocols of this run and of the reference run differ."""
         if differences := protocol_differences(self._against.info.protocol, info.protocol):
             raise VlaBenchError(
-                f"{self._against.folder} was run under another protocol: {'; '.join(differences)}. Use its options "
-                "(they stand in its run.json), or run it again with yours."
+                f"{self._against.folder} was run under another protocol: {'; '.join(differences)}. Use its options, "
+                "which its run.json contains, or run it again with the options of this run."
             )
 
     def next_round(self, records: Mapping[EpisodeIdentity, EpisodeRecord]) -> Sequence[EpisodeIdentity]:
-        """Return the batch to run next, or what is left of one."""
+        """Return the missing episodes of the current batch, or the next batch."""
         known = [record for episode, record in records.items() if episode in self._keys]
         self._comparison.update(map(self._paired, known))
         return [self._episodes[key] for key in self._comparison.wanted()]
@@ -93,14 +93,14 @@ class SequentialPlan:
 
 
 def sequential_plan(options: RunOptions, against: Path, *, alpha: float, margin: float) -> SequentialPlan:
-    """Return the plan of a run with these options that is compared with the run in the folder `against`."""
+    """Return the plan of a run with `options` that is compared with the run in the folder `against`."""
     if against.resolve() == options.output.resolve():
         raise VlaBenchError(f"{against} cannot be compared with itself. Choose another --output or another --against.")
     return SequentialPlan(requested_episodes(options), read_run(against), alpha=alpha, margin=margin)
 
 
 class _NoComparableEpisodesError(VlaBenchError):
-    """None of the planned episodes of a task were met by the run to compare with."""
+    """The reference run contains none of the planned episodes of a task."""
 
     def __init__(self, against: Run, planned: Sequence[EpisodeIdentity], tasks: Sequence[str]) -> None:
         first = planned[0]
@@ -108,41 +108,41 @@ class _NoComparableEpisodesError(VlaBenchError):
         seeds = ", ".join(map(str, sorted(set(against.episodes["seed"]))))
         super().__init__(
             f"{against.folder} has no episode of {first.suite}.{' or '.join(tasks[:3])} ({variants}) with seed "
-            f"{first.seed} that ended without an error. It holds {len(against.episodes)} episodes of "
-            f"{', '.join(against.suites)} with seed {seeds}: choose --suite, --task, --seed and --perturb among these."
+            f"{first.seed} that ended without an error. It contains {len(against.episodes)} episodes of "
+            f"{', '.join(against.suites)} with seed {seeds}. Choose --suite, --task, --seed and --perturb among these."
         )
 
 
 class _SceneMismatchError(VlaBenchError):
-    """The same episode began in another scene than it did for the other policy."""
+    """An episode has different scenes in the two runs."""
 
     def __init__(self, against: Run, ours: EpisodeRecord, scene: str) -> None:
         if kinds := other_kind_of_scene_hash(scene, ours.scene_hash):
             super().__init__(
-                f"The scenes of {against.folder} cannot be compared with these: scene_hash {scene}, here "
-                f"{ours.scene_hash}; {kinds}. Run the older of the two again; what was run here so far is kept."
+                f"The scenes of {against.folder} cannot be compared with those of this run: scene_hash {scene}, here "
+                f"{ours.scene_hash}; {kinds}. Run the older of the two again; the episodes recorded here are kept."
             )
             return
         super().__init__(
-            f"{against.folder} began {ours.suite}.{ours.task} {ours.variant} {ours.episode_index} seed {ours.seed} in "
-            f"another scene: scene_hash {scene}, here {ours.scene_hash}. Run it again with the versions, tasks and "
-            "scenes of this run; what was run here so far is kept."
+            f"Episode {ours.identity.name} has another scene in {against.folder}: scene_hash {scene}, here "
+            f"{ours.scene_hash}. Run {against.folder} again with the versions, tasks and scenes of this run; the "
+            "episodes recorded here are kept."
         )
 
 
 def _comparison_key(episode: EpisodeIdentity) -> tuple[str, int]:
-    """Return the episode as the comparison knows it: a variant of a task is a task of its own there."""
+    """Return task and index of the episode in the comparison, where each variant of a task is a task of its own."""
     variant = "" if episode.variant == "clean" else f" ({episode.variant})"
     return f"{episode.task}{variant}", episode.index
 
 
 def _recorded_outcomes(run: Run) -> dict[EpisodeIdentity, tuple[str, bool]]:
-    """Return scene and success of each episode that ended without an error."""
-    whole = run.episodes[run.episodes["outcome"] != "error"]
+    """Return scene hash and success of each episode that ended without an error."""
+    completed = run.episodes[run.episodes["outcome"] != "error"]
     return {
         EpisodeIdentity(row["suite"], row["task"], row["episode_index"], row["seed"], row["variant"]): (
             row["scene_hash"],
             row["outcome"] == "success",
         )
-        for row in whole.to_dict("records")
+        for row in completed.to_dict("records")
     }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import CONTROL_HZ, ImageArray, Observation
 
-VIDEO_IMAGE_SIZE = 256  # pixels a camera
+VIDEO_IMAGE_SIZE = 256  # pixels per camera
 VIDEO_CAMERAS = ("agentview", "wrist")
 
 
@@ -18,51 +18,51 @@ class StateSource(Protocol):
     """The environment whose episode is recorded."""
 
     def state(self) -> NDArray[np.float64]:
-        """Return the whole simulation state."""
+        """Return the complete simulation state."""
 
 
 class StateRenderer(Protocol):
-    """An environment in the same scene that renders what the video shows."""
+    """An environment with the same scene that renders the frames of the video."""
 
     def set_state(self, state: NDArray[np.float64]) -> None:
-        """Move to a state."""
+        """Set the simulation state."""
 
     def observe(self) -> Observation:
-        """Render."""
+        """Return an observation with the images of the current state."""
 
 
 class IncompleteVideoError(VlaBenchError):
-    """A video that has not all frames, as on a full disk: ffmpeg's end says nothing of it."""
+    """A video with missing frames, as on a full disk; the exit status of ffmpeg does not show this."""
 
     def __init__(self, path: Path, found: int, frames: int) -> None:
-        super().__init__(f"The video {path} has {found} of its {frames} frames. Is the disk full?")
+        super().__init__(f"The video {path} has {found} of {frames} frames. Check whether the disk is full.")
 
 
 class VideoRecorder:
-    """Write one frame a step, the cameras side by side; the file appears under its name when it is whole.
+    """Writes one frame per step, with the cameras side by side, and renames the file when it is complete.
 
-    The frames come from an environment of their own, so a recorded episode is the same as one that is not.
+    A separate environment renders the frames, so that recording does not change the episode.
     """
 
-    def __init__(self, path: Path, camera: StateRenderer) -> None:
+    def __init__(self, path: Path, renderer: StateRenderer) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
-        self._camera = camera
+        self._renderer = renderer
         self._writer: Generator[None, bytes | None, None] | None = None
         self._frames = 0
 
-    def add(self, followed: StateSource) -> None:
-        """Append a frame of the state that `followed` is in."""
-        self._camera.set_state(followed.state())
-        frame = _combine_cameras(self._camera.observe())
+    def add(self, source: StateSource) -> None:
+        """Append a frame of the current state of `source`."""
+        self._renderer.set_state(source.state())
+        frame = _combine_cameras(self._renderer.observe())
         if self._writer is None:
             self._writer = _open_writer(self._temporary, frame)
         self._writer.send(frame.tobytes())
         self._frames += 1
 
     def finish(self) -> None:
-        """Close the file and give it its name; raise `IncompleteVideoError` where frames are missing."""
+        """Close the file and rename it; raise `IncompleteVideoError` if frames are missing."""
         self._close()
         if (found := _count_frames(self._temporary)) != self._frames:
             raise IncompleteVideoError(self._path, found, self._frames)

@@ -113,7 +113,7 @@ class EmptyPool:
 
     def send(self, command: Command) -> None:
         """Raise `IndexError`, because there is no slot."""
-        raise IndexError(f"No row {command.row}: this pool is empty.")
+        raise IndexError(f"Slot {command.slot} does not exist: the pool is empty.")
 
     def events(self) -> list[Event]:
         """Return no event, because no episode runs."""

@@ -36,15 +36,15 @@ def test_what_broke_is_tried_again(tmp_path: Path) -> None:
         assert store.certificates(SUBJECT, seed=0) == []
 
 
-def test_another_file_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
-    path.write_text("not a database, and long enough not to pass for an empty one" * 20)
-    with pytest.raises(VlaBenchError, match=r"notes.txt is no file of certificates: .* Delete it, or name another"):
+    path.write_text("not a database, and long enough to be distinguished from an empty one" * 20)
+    with pytest.raises(VlaBenchError, match=r"notes.txt is not a certificate file: .* Delete it, or choose another"):
         CertificateStore(path)
     assert path.read_text().startswith("not a database")
 
 
-def test_the_csv_keeps_what_other_measurements_stand_on(tmp_path: Path) -> None:
+def test_the_csv_keeps_the_certificates_of_other_measurements(tmp_path: Path) -> None:
     path = tmp_path / "certificates.csv"
     add_certificates(path, [_certificate(0), _certificate(1)], [_certificate(0).episode])
     add_certificates(path, [_certificate(1, solved=False), _certificate(2)], [_certificate(2).episode])

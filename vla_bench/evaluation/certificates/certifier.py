@@ -21,42 +21,40 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-# ~ Which episodes of a task under a perturbation are tried next, and which are used: pure functions of
-# ~ certificates.
-
 KnownCertificates = Mapping[EpisodeIdentity, Certificate]
+_IMAGE_SIZE = 16  # pixels; no camera is rendered
+_MAX_JOB_EPISODES = 10  # a job creates at least one environment, so larger jobs are cheaper
 
 
 @dataclass(frozen=True)
 class TaskVariant:
-    """A task under one perturbation, or clean."""
+    """A task under one perturbation, or the clean task."""
 
     suite: str
     task: str
     variant: str
 
     def episode(self, index: int, seed: int) -> EpisodeIdentity:
-        """Return its episode of this index."""
+        """Return the episode with this index and base seed."""
         return EpisodeIdentity(self.suite, self.task, index, seed, self.variant)
 
     def clean(self) -> "TaskVariant":
-        """Return the clean cell of the same task."""
+        """Return the clean variant of the same task."""
         return TaskVariant(self.suite, self.task, CLEAN)
 
 
 @dataclass(frozen=True)
 class EpisodeQuota:
-    """How many certified episodes each cell wants, and among how many indices they may be looked for."""
+    """The number of certified episodes per task variant, and the number of indices to search."""
 
     episodes: int
     most: int
     seed: int = 0
 
     def untried(self, cell: TaskVariant, known: KnownCertificates) -> list[EpisodeIdentity]:
-        """Return the next episodes to certify, none where there are enough or the indices are used up.
+        """Return the next episodes to certify; none if there are enough or all indices were tried.
 
-        An episode that the expert does not solve, or whose clean twin it does not solve, is replaced by that of the
-        next index. The clean twin comes first.
+        An index counts only if the expert solves its clean and its perturbed episode; the clean one is tried first.
         """
         counted, untried = 0, list[EpisodeIdentity]()
         for index in range(self.most):
@@ -66,13 +64,13 @@ class EpisodeQuota:
             ask = next((episode for episode in (clean, own) if episode not in known), None)
             if ask is not None and (ask == clean or known[clean].solved):
                 untried.append(ask)
-                counted += 1  # it may turn out well
+                counted += 1  # assumed to be solvable until it is tried
             elif ask is None:
                 counted += known[clean].solved and known[own].solved
         return untried
 
     def used(self, cell: TaskVariant, known: KnownCertificates) -> list[EpisodeIdentity]:
-        """Return the certified episodes that count: the first that the expert solves, clean and so."""
+        """Return the first episodes that the expert solves in both the clean and the perturbed variant."""
         found: list[EpisodeIdentity] = []
         for index in range(self.most):
             pair = cell.clean().episode(index, self.seed), cell.episode(index, self.seed)
@@ -81,24 +79,19 @@ class EpisodeQuota:
         return found
 
 
-# ~ Letting the expert try episodes, without pictures; an episode whose physics is known is not tried again.
-
-_IMAGE_SIZE = 16  # pixels; nothing is drawn
-
-
 @dataclass(frozen=True, eq=False)
 class TrialJob:
-    """Episodes of one task under one perturbation."""
+    """Episodes of one task variant to try."""
 
     episodes: tuple[EpisodeIdentity, ...]
     robot: str
     wait_steps: int | None
-    known: Mapping[EpisodeIdentity, tuple[Certificate, ...]]  # by the clean episode of the same scene
+    known: Mapping[EpisodeIdentity, tuple[Certificate, ...]]  # by the clean episode with the same scene
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What came of a job."""
+    """The certificates of a job."""
 
     job: TrialJob
     certificates: tuple[Certificate, ...]
@@ -106,17 +99,17 @@ class TrialResult:
 
 
 def run_trials(job: TrialJob) -> TrialResult:
-    """Certify the episodes one after another; one that raises gets a certificate that says so."""
+    """Certify the episodes of a job; an episode that raises gets a certificate with the error."""
     began = time.perf_counter()
     certificates = tuple(_try_certify(job, episode) for episode in job.episodes)
     return TrialResult(job, certificates, time.perf_counter() - began)
 
 
 def certify(environment: "VlaBenchEnv", episode: EpisodeIdentity, known: Sequence[Certificate] = ()) -> Certificate:
-    """Return whether the expert solves the episode in its environment, clean or perturbed.
+    """Run the expert in the episode, clean or perturbed, and return the certificate.
 
-    `known` are certificates of the same scene under other perturbations: one with the same physics holds here too. The
-    expert's own draws are those of the clean episode, so that what it does follows from the physics alone.
+    `known` are certificates of the same scene under other perturbations; one with equal physics is reused. The random
+    numbers of the expert are those of the clean episode, so that its behavior depends on the physics only.
     """
     from vla_bench.envs.perturbations.simulation import physics_hash  # loads mujoco
     from vla_bench.experts import make_expert
@@ -157,38 +150,34 @@ def _trial_environment(task_id: str, perturbation: str, robot: str, wait_steps: 
     )
 
 
-# ~ Certifying cells: rounds of trials by several processes until each cell has as many episodes as it wants.
-
-_MAX_JOB_EPISODES = 10  # episodes; fewer jobs make fewer environments
-
-
 @dataclass(frozen=True)
 class CertifiedEpisodes:
-    """All certificates of some cells."""
+    """The certificates of some task variants."""
 
     quota: EpisodeQuota
     known: Mapping[EpisodeIdentity, Certificate]
 
     def used(self, cells: Sequence[TaskVariant]) -> tuple[EpisodeIdentity, ...]:
-        """Return the episodes to measure on, task after task: those of every cell, and the clean twins of all."""
+        """Return the usable episodes of the cells and their clean counterparts, task by task."""
         clean: dict[TaskVariant, set[int]] = {}
         perturbed: list[EpisodeIdentity] = []
         for cell in cells:
             episodes = self.quota.used(cell, self.known)
             clean.setdefault(cell.clean(), set()).update(episode.index for episode in episodes)
             perturbed += [episode for episode in episodes if cell.variant != CLEAN]
-        twins = [cell.episode(index, self.quota.seed) for cell, found in clean.items() for index in sorted(found)]
+        seed = self.quota.seed
+        originals = [cell.episode(index, seed) for cell, found in clean.items() for index in sorted(found)]
         order = {task: number for number, task in enumerate(dict.fromkeys(cell.task for cell in cells))}
-        return tuple(sorted([*twins, *perturbed], key=lambda episode: order[episode.task]))  # stable: clean first
+        return tuple(sorted([*originals, *perturbed], key=lambda episode: order[episode.task]))  # stable: clean first
 
 
 @dataclass(frozen=True)
 class Certifier:
-    """How episodes are certified."""
+    """The options of a certification, and its store."""
 
     store: CertificateStore
     robot: str = "panda"
-    wait_steps: int | None = None  # as the runs that use the certificates
+    wait_steps: int | None = None  # as in the runs that use the certificates; None: as the task says
     workers: int = 1
 
     def certify(
@@ -197,7 +186,7 @@ class Certifier:
         quota: EpisodeQuota,
         on_progress: Callable[[int, int, TrialResult | None], None] = lambda done, total, result: None,
     ) -> CertifiedEpisodes:
-        """Try what is not known yet; `on_progress` hears of the episodes done and of those asked for so far."""
+        """Try missing episodes; report the number of certified and of requested episodes to `on_progress`."""
         subjects = {cell: self._subject(cell) for cell in {**dict.fromkeys(cells), **_clean_variants(cells)}}
         known = {
             one.episode: one for subject in subjects.values() for one in self.store.certificates(subject, quota.seed)
@@ -205,29 +194,29 @@ class Certifier:
         done = len(known)
         on_progress(done, done, None)
         with _TrialProcesses(self.workers) as processes:
-            while asked := dict.fromkeys(episode for cell in cells for episode in quota.untried(cell, known)):
-                total = done + len(asked)
-                for result in processes.run(list(self._jobs(asked, known))):
+            while requested := dict.fromkeys(episode for cell in cells for episode in quota.untried(cell, known)):
+                total = done + len(requested)
+                for result in processes.run(list(self._jobs(requested, known))):
                     known.update({one.episode: one for one in result.certificates})
-                    self._keep(result, subjects)
+                    self._store(result, subjects)
                     done += len(result.certificates)
                     on_progress(done, total, result)
         return CertifiedEpisodes(quota, known)
 
-    def _keep(self, result: TrialResult, subjects: Mapping[TaskVariant, CertificateSubject]) -> None:
+    def _store(self, result: TrialResult, subjects: Mapping[TaskVariant, CertificateSubject]) -> None:
         first = result.certificates[0].episode
         subject = subjects[TaskVariant(first.suite, first.task, first.variant)]
         self.store.add(subject, result.certificates, result.seconds / len(result.certificates), _today())
 
     def _jobs(
-        self, asked: Iterable[EpisodeIdentity], known: Mapping[EpisodeIdentity, Certificate]
+        self, requested: Iterable[EpisodeIdentity], known: Mapping[EpisodeIdentity, Certificate]
     ) -> Iterator[TrialJob]:
         of_scene: dict[EpisodeIdentity, list[Certificate]] = {}
         for one in known.values():
             if one.shown_in == one.episode.variant and not one.error:
                 of_scene.setdefault(one.clean, []).append(one)
         groups: dict[tuple[str, str], list[EpisodeIdentity]] = {}
-        for episode in asked:
+        for episode in requested:
             groups.setdefault((episode.task_id, episode.variant), []).append(episode)
         for group in groups.values():
             for start in range(0, len(group), _MAX_JOB_EPISODES):
@@ -248,7 +237,7 @@ def _clean_variants(cells: Sequence[TaskVariant]) -> dict[TaskVariant, None]:
 
 
 class _TrialProcesses(Closing):
-    """Runs jobs in worker processes, which are started for the first job; a single one is this process."""
+    """Runs jobs in worker processes that start with the first job, or in this process if `count` is 1."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -256,7 +245,7 @@ class _TrialProcesses(Closing):
         self._pool: JobPool[TrialJob, TrialResult] | None = None
 
     def run(self, jobs: Sequence[TrialJob]) -> Iterator[TrialResult]:
-        """Yield the results as the jobs finish."""
+        """Yield the results in the order of completion."""
         if self._count == 1:
             yield from map(run_trials, jobs)
             return
@@ -266,7 +255,7 @@ class _TrialProcesses(Closing):
             yield result
 
     def close(self) -> None:
-        """End the processes."""
+        """End the worker processes."""
         self._exit_stack.close()
 
 

@@ -25,19 +25,19 @@ _BUSY_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class CertificateSubject:
-    """Whose certificates: a task under a perturbation with a robot. Those of another fingerprint are another's."""
+    """The task, variant, robot and fingerprint that a certificate applies to."""
 
     suite: str
     task: str
     variant: str
     robot: str
-    fingerprint: str  # of all that the expert's success depends on
+    fingerprint: str  # of everything that the success of the expert depends on
 
 
 class CertificateStore(Closing):
-    """The file at `path`, made where it is not there; several processes may write to it.
+    """The certificate file at `path`, created if missing; several processes may write to it.
 
-    Raise `VlaBenchError` for a file of another kind.
+    Raise `VlaBenchError` if the file is not a certificate file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,10 +48,12 @@ class CertificateStore(Closing):
             self._connection.execute("SELECT subject, shown_in FROM certificates LIMIT 1")
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise VlaBenchError(f"{path} is no file of certificates: {error}. Delete it, or name another.") from None
+            raise VlaBenchError(
+                f"{path} is not a certificate file: {error}. Delete it, or choose another file."
+            ) from None
 
     def add(self, subject: CertificateSubject, certificates: Iterable[Certificate], seconds: float, date: str) -> None:
-        """Keep what an episode each has shown; `seconds` is what one took. Those with errors are not kept."""
+        """Store certificates, except those with an error; `seconds` is the mean duration of a trial."""
         rows = [
             (
                 *(subject.fingerprint, subject.robot, subject.suite, subject.task),
@@ -64,7 +66,7 @@ class CertificateStore(Closing):
         self._connection.executemany(f"INSERT OR REPLACE INTO certificates VALUES ({','.join('?' * 14)})", rows)
 
     def certificates(self, subject: CertificateSubject, seed: int) -> list[Certificate]:
-        """Return what is known, by index."""
+        """Return the stored certificates of the subject, ordered by episode index."""
         rows = self._connection.execute(
             "SELECT episode_index, scene_hash, physics_hash, solved, steps, shown_in FROM certificates "
             "WHERE subject=? AND robot=? AND suite=? AND task=? AND variant=? AND seed=? ORDER BY episode_index",
@@ -79,9 +81,9 @@ class CertificateStore(Closing):
         ]
 
     def last_date(self) -> str:
-        """Return the day of the latest certificate, "" where there is none."""
+        """Return the date of the latest certificate, "" without certificates."""
         return self._connection.execute("SELECT max(date) FROM certificates").fetchone()[0] or ""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()

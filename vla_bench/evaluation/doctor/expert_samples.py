@@ -16,43 +16,43 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-VARIANT = "doctor"  # of the episodes' identities: no demonstration and no evaluation meets them
-LOOK_AHEAD = 16  # of the expert's actions that are kept for each moment
+VARIANT = "doctor"  # of the episode identities, which no demonstration and no evaluation uses
+LOOK_AHEAD = 16  # expert actions per sample
 
 
 @dataclass(frozen=True, eq=False)
 class ExpertSample:
-    """One moment."""
+    """One step of an expert episode: the observation and the following expert actions."""
 
-    episode: int  # number among those recorded
+    episode: int  # number of the recorded episode
     observation: Observation
-    expert_actions: NDArray[np.float32]  # (LOOK_AHEAD, 7), the last repeated where the episode ends
+    expert_actions: NDArray[np.float32]  # (LOOK_AHEAD, 7), padded with the last one at the end of the episode
 
 
 @dataclass(frozen=True, eq=False)
 class ExpertSamples:
-    """What was recorded, with what the environments send."""
+    """Recorded samples, and the proprioception fields of the environments."""
 
-    moments: tuple[ExpertSample, ...]
+    samples: tuple[ExpertSample, ...]
     fields: tuple[ProprioceptionField, ...]
 
     def episode_numbers(self) -> NDArray[np.int64]:
-        """Return the episode of every moment, (M,)."""
-        return np.array([expert_sample.episode for expert_sample in self.moments])
+        """Return the episode of every sample, (M,)."""
+        return np.array([sample.episode for sample in self.samples])
 
     def expert_chunks(self, horizon: int) -> NDArray[np.float32]:
-        """Return the expert's actions from every moment on, (M, horizon, 7)."""
-        return np.stack([expert_sample.expert_actions[:horizon] for expert_sample in self.moments])
+        """Return the expert actions from every sample on, (M, horizon, 7)."""
+        return np.stack([sample.expert_actions[:horizon] for sample in self.samples])
 
 
 def record_expert_samples(
     task_ids: Sequence[str], spec: EnvironmentSpec, *, episodes: int, seed: int, stride: int = 3
 ) -> ExpertSamples:
-    """Let the expert act in `episodes` episodes, task after task in turn, and keep every `stride`-th moment.
+    """Run the expert in `episodes` episodes, cycling over the tasks, and keep every `stride`-th step of successes.
 
-    Raise `VlaBenchError` if the expert succeeds in none.
+    Raise `VlaBenchError` if the expert succeeds in no episode.
     """
-    moments: list[ExpertSample] = []
+    samples: list[ExpertSample] = []
     fields: tuple[ProprioceptionField, ...] = ()
     recorded = 0
     for number in range(episodes):
@@ -65,10 +65,10 @@ def record_expert_samples(
         finally:
             environment.close()
         recorded += bool(found)
-        moments += found
-    if not moments:
+        samples += found
+    if not samples:
         raise VlaBenchError(f"The expert solved none of {episodes} episodes of {', '.join(task_ids)}.")
-    return ExpertSamples(tuple(moments), fields)
+    return ExpertSamples(tuple(samples), fields)
 
 
 def _episode_samples(
@@ -79,16 +79,16 @@ def _episode_samples(
     environment.reset(seed=episode.scene_seed())
     world, expert = environment.simulation.world, make_expert(environment.task)
     expert.reset(world, episode.generator("expert"))
-    seen: dict[int, Observation] = {}
+    observations: dict[int, Observation] = {}
     actions: list[NDArray[np.float32]] = []
     ended = success = False
     while not ended:
         if len(actions) % stride == 0:
-            seen[len(actions)] = environment.observe()
+            observations[len(actions)] = environment.observe()
         actions.append(expert.act(world))
         _, terminated, truncated, info = environment.advance(actions[-1])
         ended, success = terminated or truncated, bool(info["success"])
     if success:
         padded = np.stack(actions + actions[-1:] * LOOK_AHEAD)
-        for step, observation in seen.items():
+        for step, observation in observations.items():
             yield ExpertSample(number, observation, padded[step : step + LOOK_AHEAD])

@@ -22,54 +22,54 @@ from vla_bench.policies.cards import PolicyCard
 from vla_bench.policies.policy import Policy, PolicyRequirements, as_chunks
 from vla_bench.policies.wrappers import PolicyWrapper
 
-# ~ Policies that see or act otherwise than they mean to.
-
 ObservationTransform = Callable[[Observation], Observation]
-ActionTransform = Callable[
-    [FloatArray, Sequence[Observation]], FloatArray
-]  # chunks (B, H, 7) and what was seen before them
+ActionTransform = Callable[[FloatArray, Sequence[Observation]], FloatArray]  # of chunks (B, H, 7) and observations
 
 
 class AlteredPolicy(PolicyWrapper):
-    """A policy whose observations and actions pass through functions."""
+    """A policy whose observations and actions pass through the given functions."""
 
     def __init__(
-        self, policy: Policy, *, seeing: ObservationTransform | None = None, acting: ActionTransform | None = None
+        self,
+        policy: Policy,
+        *,
+        observation_transform: ObservationTransform | None = None,
+        action_transform: ActionTransform | None = None,
     ) -> None:
         super().__init__(policy)
-        self._seeing, self._acting = seeing, acting
+        self._observation_transform = observation_transform
+        self._action_transform = action_transform
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the altered chunks, (B, H, 7)."""
-        seen = observations if self._seeing is None else [self._seeing(observation) for observation in observations]
-        chunks = as_chunks(self._policy.act(seen, rows=rows), len(rows), self._action_dim)
-        return chunks if self._acting is None else self._acting(chunks, observations)
+        transform = self._observation_transform or (lambda observation: observation)
+        inputs = [transform(observation) for observation in observations]
+        chunks = as_chunks(self._policy.act(inputs, rows=rows), len(rows), self._action_dim)
+        return chunks if self._action_transform is None else self._action_transform(chunks, observations)
 
 
-# ~ What a mistake proposes, and to whom.
-
-Wrapping = Callable[[Policy], Policy]
+Wrapper = Callable[[Policy], Policy]
 
 
 @dataclass(frozen=True)
 class ExaminedPolicy:
-    """The policy under examination, as far as a mistake needs to know it."""
+    """The properties of the examined policy that proposals depend on."""
 
     requirements: PolicyRequirements
-    fields: tuple[ProprioceptionField, ...]  # what the environments send
-    card: PolicyCard | None = None  # None: a user's own class
-    folder: Path = Path()  # where the card lies
+    fields: tuple[ProprioceptionField, ...]  # of the environments
+    card: PolicyCard | None = None  # None: a policy of the user
+    folder: Path = Path()  # of the card
 
     def states(self, field: str) -> bool:
-        """Whether the card has the field."""
+        """Return whether the card has the field."""
         return field in self._fields()
 
     def value(self, field: str) -> Any:
-        """Return what the card says."""
+        """Return the value of the field in the card."""
         return getattr(self.card, field)
 
     def choices(self, field: str) -> tuple[Any, ...]:
-        """Return what else the card could say, where its type lists all that it may say."""
+        """Return the other values of the field, if its type is a list of choices."""
         if not self.states(field):
             return ()
         annotation = self._fields()[field].annotation
@@ -81,15 +81,15 @@ class ExaminedPolicy:
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """One change, to the card or around the policy."""
+    """One proposed change, of the card or by a wrapper of the policy."""
 
-    fix: str  # what to do, if it helps: a line for the card, or a sentence
+    fix: str  # instruction to the user: a line for the card, or a sentence
     card_changes: tuple[tuple[str, Any], ...] = ()
-    wrapping: Wrapping | None = None
+    wrapper: Wrapper | None = None
 
     @classmethod
     def of_card(cls, field: str, value: Any) -> "Proposal":
-        """Return the change of one field."""
+        """Return the change of one field of the card."""
         return cls(f"{field} = {_toml(value)}", card_changes=((field, value),))
 
 
@@ -103,32 +103,25 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-# ~ Plausible mistakes, a module a family: each proposes changes that would undo it.
-# ~
-# ~ A proposal changes the policy's card where the card states the convention, else it wraps the policy.
-
-
-# ~ The gripper does the opposite, or its command is read on another scale.
-
 _GRIPPER_FIELD = "gripper"
 
 
 @mistakes.named("gripper convention")
-def gripper_convention(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the card's other conventions, or for a policy without a card the opposite sign."""
-    for choice in patient.choices(_GRIPPER_FIELD):
+def gripper_convention(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the other gripper conventions of the card, or the opposite sign or scale without a card."""
+    for choice in examined.choices(_GRIPPER_FIELD):
         yield Proposal.of_card(_GRIPPER_FIELD, choice)
-    if not patient.states(_GRIPPER_FIELD):
+    if not examined.states(_GRIPPER_FIELD):
         yield Proposal(
-            "negate the last number of the actions: +1 closes the gripper here", wrapping=_with_negated_gripper
+            "negate the last number of the actions: +1 closes the gripper here", wrapper=_with_negated_gripper
         )
         yield Proposal(
-            "return 2 g - 1 for a gripper command g of 0 (open) to 1 (close)", wrapping=_with_rescaled_gripper
+            "return 2 g - 1 for a gripper command g of 0 (open) to 1 (close)", wrapper=_with_rescaled_gripper
         )
 
 
 def _with_negated_gripper(policy: Policy) -> Policy:
-    return AlteredPolicy(policy, acting=_negate_gripper)
+    return AlteredPolicy(policy, action_transform=_negate_gripper)
 
 
 def _negate_gripper(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArray:
@@ -136,49 +129,47 @@ def _negate_gripper(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArr
 
 
 def _with_rescaled_gripper(policy: Policy) -> Policy:
-    return AlteredPolicy(policy, acting=_rescale_gripper)
+    return AlteredPolicy(policy, action_transform=_rescale_gripper)
 
 
 def _rescale_gripper(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArray:
     return np.concatenate([chunks[..., :6], np.sign(2.0 * chunks[..., 6:] - 1.0)], axis=-1)
 
 
-# ~ The motion is meant in another frame, with another sign or on another scale.
-
 _POSITION, _ROTATION = slice(0, 3), slice(3, 6)
 _END_EFFECTOR_FIELD = "end_effector_axis_angle"
 
 
 @mistakes.named("tool frame")
-def tool_frame(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose that the motion is meant in the gripper's own frame."""
-    where = _field_slice(_END_EFFECTOR_FIELD, patient.fields)
+def tool_frame(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose that actions are given in the frame of the gripper."""
+    where = _field_slice(_END_EFFECTOR_FIELD, examined.fields)
     if where is None:
         return
     for name, parts in (("motion", (_POSITION, _ROTATION)), ("rotation", (_ROTATION,))):
         fix = f"turn the {name} from the gripper's frame into the world's: actions are in the world frame here"
-        yield Proposal(fix, wrapping=partial(_to_world_frame, parts, where))
+        yield Proposal(fix, wrapper=partial(_to_world_frame, parts, where))
 
 
 @mistakes.named("rotation sign")
-def rotation_sign(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the opposite rotation."""
-    yield Proposal("negate the rotation of the actions", wrapping=partial(_scaled, _ROTATION, -1.0))
+def rotation_sign(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the opposite sign of the rotation."""
+    yield Proposal("negate the rotation of the actions", wrapper=partial(_scaled, _ROTATION, -1.0))
 
 
 @mistakes.named("axis-angle of the state")
-def state_axis_angle(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the other convention for rotations among the proprioception."""
-    if any(name.endswith("axis_angle") for name in patient.requirements.proprioception):
-        yield from (Proposal.of_card("axis_angle", choice) for choice in patient.choices("axis_angle"))
+def state_axis_angle(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the other axis-angle convention of the proprioception."""
+    if any(name.endswith("axis_angle") for name in examined.requirements.proprioception):
+        yield from (Proposal.of_card("axis_angle", choice) for choice in examined.choices("axis_angle"))
 
 
 @mistakes.named("source of the state")
-def state_source(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the hand's orientation for that of the grip site, and the reverse: a fixed rotation lies between them."""
+def state_source(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the orientation of the hand instead of the grip site, or the reverse; they differ by a fixed rotation."""
     swaps = {_END_EFFECTOR_FIELD: "hand_axis_angle", "hand_axis_angle": _END_EFFECTOR_FIELD}
-    if patient.states("proprioception"):
-        own = patient.value("proprioception")
+    if examined.states("proprioception"):
+        own = examined.value("proprioception")
         swapped = tuple(swaps.get(name, name) for name in own)
         if swapped != own:
             yield Proposal.of_card("proprioception", swapped)
@@ -199,7 +190,7 @@ def _to_world_frame(parts: Sequence[slice], where: slice, policy: Policy) -> Pol
                 changed[row, :, part] = changed[row, :, part] @ matrix.T
         return changed
 
-    return AlteredPolicy(policy, acting=act)
+    return AlteredPolicy(policy, action_transform=act)
 
 
 def _scaled(part: slice, factor: float, policy: Policy) -> Policy:
@@ -208,7 +199,7 @@ def _scaled(part: slice, factor: float, policy: Policy) -> Policy:
         changed[..., part] *= factor
         return changed
 
-    return AlteredPolicy(policy, acting=act)
+    return AlteredPolicy(policy, action_transform=act)
 
 
 def _rotation_matrix(axis_angle: FloatArray) -> NDArray[np.float64]:
@@ -216,61 +207,57 @@ def _rotation_matrix(axis_angle: FloatArray) -> NDArray[np.float64]:
     return matrix
 
 
-# ~ The actions are scaled with the statistics of another data set.
-
 _UNNORM_KEY_FIELD = "unnorm_key"
 
 
 @mistakes.named("unnormalisation key")
-def unnormalization_key(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the other entries of the checkpoint's statistics."""
-    if patient.card is not None and patient.states(_UNNORM_KEY_FIELD):
-        keys = patient.card.unnormalization_keys(patient.folder)
+def unnormalization_key(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the other entries of the normalization statistics of the checkpoint."""
+    if examined.card is not None and examined.states(_UNNORM_KEY_FIELD):
+        keys = examined.card.unnormalization_keys(examined.folder)
         yield from (
             Proposal.of_card(_UNNORM_KEY_FIELD, key)
             for key in keys
-            if key != patient.value(_UNNORM_KEY_FIELD) and len(keys) > 1
+            if key != examined.value(_UNNORM_KEY_FIELD) and len(keys) > 1
         )
 
-
-# ~ The images are turned, cropped or ordered otherwise than in training.
 
 _ORIENTATION, _CROP, _CAMERAS = "image_orientation", "image_crop_area", "cameras"
 _CROP_AREAS = (1.0, 0.9)  # none, and OpenVLA's
 
 
 @mistakes.named("image orientation")
-def image_orientation(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the other ways to turn an image."""
-    if not patient.requirements.cameras:
+def image_orientation(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the other image orientations."""
+    if not examined.requirements.cameras:
         return
-    for choice in patient.choices(_ORIENTATION):
+    for choice in examined.choices(_ORIENTATION):
         yield Proposal.of_card(_ORIENTATION, choice)
-    if not patient.states(_ORIENTATION):
+    if not examined.states(_ORIENTATION):
         for orientation in get_args(Orientation):
             if orientation != "upright":
                 fix = f"turn the images to {orientation}: the environments send them right side up"
-                yield Proposal(fix, wrapping=partial(_with_turned_images, orientation))
+                yield Proposal(fix, wrapper=partial(_with_turned_images, orientation))
 
 
 @mistakes.named("image crop")
-def image_crop(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose OpenVLA's centre crop, or none."""
-    if patient.states(_CROP):
-        yield from (Proposal.of_card(_CROP, area) for area in _CROP_AREAS if area != patient.value(_CROP))
+def image_crop(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the center crop of OpenVLA, or no crop."""
+    if examined.states(_CROP):
+        yield from (Proposal.of_card(_CROP, area) for area in _CROP_AREAS if area != examined.value(_CROP))
 
 
 @mistakes.named("camera order")
-def camera_order(patient: ExaminedPolicy) -> Iterator[Proposal]:
-    """Propose the cameras in another order."""
-    if patient.states(_CAMERAS):
-        own = patient.value(_CAMERAS)
+def camera_order(examined: ExaminedPolicy) -> Iterator[Proposal]:
+    """Propose the other orders of the cameras."""
+    if examined.states(_CAMERAS):
+        own = examined.value(_CAMERAS)
         yield from (Proposal.of_card(_CAMERAS, order) for order in permutations(own) if order != own)
 
 
 def _with_turned_images(orientation: Orientation, policy: Policy) -> Policy:
-    def see(observation: Observation) -> Observation:
+    def transform(observation: Observation) -> Observation:
         images = {name: turned(image, orientation) for name, image in observation["images"].items()}
         return {**observation, "images": images}
 
-    return AlteredPolicy(policy, seeing=see)
+    return AlteredPolicy(policy, observation_transform=transform)

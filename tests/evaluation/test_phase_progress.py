@@ -1,10 +1,10 @@
 import pytest
 
-from vla_bench.evaluation.rollout_statistics import FurthestPhase
+from vla_bench.evaluation.rollout_statistics import PhaseProgress
 
 
 def furthest(*states: tuple[float, str]) -> tuple[float, str]:
-    reached = FurthestPhase()
+    reached = PhaseProgress()
     for progress, phase in states:
         reached = reached.after(progress, phase)
     return reached.progress, reached.phase
