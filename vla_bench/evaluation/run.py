@@ -91,6 +91,7 @@ def run_evaluation(
     """Run the episodes that `options.output` does not contain yet; episodes that ended in an error are tried again.
 
     Args:
+        options: The policy, the episodes and the conditions of the run.
         on_progress: Called at the start and after every finished episode.
         plan: Selects the episodes and the end of the run; by default `options.episodes` episodes of each task.
         source: Replaces the policy that the options name.
