@@ -156,7 +156,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "are kept in" in errors
+    assert "are stored in" in errors
     assert "Traceback" not in errors
     assert list(tmp_path.glob("demos.hdf5.parts/*.hdf5"))
 

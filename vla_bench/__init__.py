@@ -6,15 +6,16 @@ loads neither torch nor mujoco.
 """
 
 import os
+import tomllib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymnasium
 
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.core.files import TASKS_VARIABLE, add_user_tasks
-from vla_bench.tasks import task_ids
+from vla_bench.core.files import TASKS_VARIABLE, add_user_tasks, suite_files
 
 if TYPE_CHECKING:
     from vla_bench.envs.environment import make
@@ -26,16 +27,18 @@ __all__ = ["__version__", "make", "make_vec", "register_tasks"]
 
 
 def register_tasks(*paths: Path | str) -> None:
-    """Add your own task files, or folders of them, to the suites; every command and worker process then knows them.
+    """Add your own task files, or folders of them, to the suites of this process and its worker processes.
 
-    It is what the environment variable `VLA_BENCH_TASKS` and the option `vla-bench --tasks` do. Objects, scenes and
-    robots of your own stand in a folder `envs` beside the task files.
+    The environment variable `VLA_BENCH_TASKS` and the option `vla-bench --tasks` do the same. Your own objects, scenes
+    and robots are read from a folder `envs` next to the task files.
 
     Raises:
-        ConfigurationError: a file that is not there or not right, with file and field; nothing is added then.
+        ConfigurationError: a file is missing or invalid, with file and field; nothing is added then.
     """
     before = os.environ.get(TASKS_VARIABLE, "")
     add_user_tasks(*paths)
+    from vla_bench.tasks import task_ids
+
     try:
         task_ids()
     except VlaBenchError:
@@ -56,10 +59,17 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _task_names() -> Iterator[str]:
+    """Yield `suite.task` of every task; files are validated later, when a task is used, to keep the import fast."""
+    for path in suite_files():
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        yield from (f"{content['suite']}.{table['name']}" for table in content["task"])
+
+
 def _register_environments() -> None:
     try:
-        names = task_ids()
-    except VlaBenchError as error:  # whoever then asks for a task gets it as an error
+        names = list(_task_names())
+    except (VlaBenchError, OSError, ValueError, LookupError, TypeError) as error:  # raised again when a task is used
         warnings.warn(f"No environments registered with Gymnasium: {error}", ImportWarning, stacklevel=2)
         return
     for name in names:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vla_bench.core import files
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.files import data_folder
 from vla_bench.envs.descriptions import describe_object
@@ -213,7 +214,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(look_up: object, name: str
 def test_two_files_may_not_hold_the_same_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.toml", "b.toml"):
         _suite(tmp_path, GOOD, name)
-    monkeypatch.setattr(catalogue, "data_folder", lambda name: tmp_path)
+    monkeypatch.setattr(files, "data_folder", lambda name: tmp_path)
     with pytest.raises(ConfigurationError, match=r"b\.toml: field `suite`: another file has a suite named 'mine'"):
         catalogue.suites()
 
@@ -223,7 +224,7 @@ def test_a_new_file_is_a_new_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for path in SUITE_FILES:
         shutil.copy(path, tmp_path)
     _suite(tmp_path, GOOD)
-    monkeypatch.setattr(catalogue, "data_folder", lambda name: tmp_path)
+    monkeypatch.setattr(files, "data_folder", lambda name: tmp_path)
     assert set(catalogue.suites()) == {*before, "mine"}
 
 

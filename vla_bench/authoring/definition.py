@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from vla_bench.core.configuration import read_toml, salvaged
 from vla_bench.core.errors import ConfigurationError, VlaBenchError
-from vla_bench.tasks.catalogue import SuiteFile, TaskTable, build_task, read_suite_file, sharing_start, suite_files
+from vla_bench.core.files import suite_files
+from vla_bench.tasks.catalogue import SuiteFile, TaskTable, build_task, read_suite_file, sharing_start
 from vla_bench.tasks.task import Task
 
 Severity = Literal["error", "warning"]

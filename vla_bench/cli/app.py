@@ -1,31 +1,81 @@
-"""The Typer application: command registration, global options and error reporting."""
+"""The Typer application: groups of commands, global options and error reporting."""
 
 import errno
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 import vla_bench
-from vla_bench.cli import benchmark, collection, demos, diagnosis, evaluation, reports, tools, training
 from vla_bench.core.errors import VlaBenchError
 
 _MISUSE, _INTERRUPTED = 2, 130  # exit statuses
-_INTERRUPTED_MESSAGE = "Stopped. What was finished is kept; the same command goes on from there."
-_USER_FIXABLE_ERRNOS = {  # a full disk, a place that one may not or cannot write to
+_INTERRUPTED_MESSAGE = "Interrupted. Finished work is kept; the same command resumes."
+_USER_FIXABLE_ERRNOS = {  # a full disk, or a path that cannot be written
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.EFBIG, errno.EIO),
 }
+_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 
-class _Group(TyperGroup):
-    """Turns what a user can mend into one message without a traceback."""
+class CommandEntry(NamedTuple):
+    """A command or a group of commands that is imported when it is used."""
 
-    def invoke(self, ctx: Any) -> Any:  # a context of typer's private copy of click
+    group: str  # in the help output
+    module: str  # below `vla_bench.cli`
+    attribute: str  # a function, or a `typer.Typer` with sub-commands
+    summary: str  # one line of the help output
+
+
+COMMANDS: dict[str, CommandEntry] = {
+    "generate-demos": CommandEntry(
+        "Data", "collection", "generate_demos", "Generate demonstrations with scripted experts."
+    ),
+    "record": CommandEntry("Data", "collection", "record", "Record demonstrations by a device: policy or person."),
+    "inspect": CommandEntry("Data", "demos", "inspect_demos", "Summarize demonstrations and write a contact sheet."),
+    "replay": CommandEntry("Data", "demos", "replay", "Replay recorded actions and compare the outcomes."),
+    "render": CommandEntry("Data", "demos", "render", "Re-render recorded states with other cameras or sizes."),
+    "demos": CommandEntry("Data", "demos", "file_commands", "Merge, split, filter and export demonstration files."),
+    "finetune": CommandEntry("Training", "training", "finetune", "Fine-tune a base checkpoint on demonstrations."),
+    "merge": CommandEntry("Training", "training", "merge", "Merge an adapter into its base checkpoint."),
+    "pretrain": CommandEntry("Training", "training", "pretrain", "Pretrain a small OpenVLA from random weights."),
+    "run": CommandEntry("Evaluation", "evaluation", "run", "Evaluate a policy on the tasks of a suite."),
+    "robustness": CommandEntry("Evaluation", "evaluation", "robustness", "Measure the success lost to perturbations."),
+    "rerun": CommandEntry("Evaluation", "diagnosis", "rerun", "Run a recorded episode again and compare it."),
+    "branch": CommandEntry("Evaluation", "diagnosis", "branch", "Continue a recorded episode with another policy."),
+    "doctor": CommandEntry("Evaluation", "diagnosis", "doctor", "Find convention mistakes of a policy."),
+    "leaderboard": CommandEntry("Reports", "reports", "leaderboard", "Write one leaderboard of several runs."),
+    "compare": CommandEntry("Reports", "reports", "compare", "Compare policies on identical episodes."),
+    "controls": CommandEntry("Reports", "reports", "show_controls", "Show a run compared with its controls."),
+    "failures": CommandEntry("Reports", "reports", "failures", "Group failed episodes by their cause."),
+    "latency": CommandEntry("Reports", "reports", "latency", "Plot success against policy latency."),
+    "tables": CommandEntry("Reports", "reports", "tables", "Regenerate or check all pages of some runs."),
+    "ledger": CommandEntry("Reports", "reports", "ledger_commands", "Inspect the ledger of a run."),
+    "quickstart": CommandEntry("Tools", "tools", "quickstart", "Run the whole pipeline once, on a small scale."),
+    "list": CommandEntry("Tools", "tools", "list_commands", "List tasks, policies, suites, robots or axes."),
+    "check": CommandEntry("Tools", "tools", "check", "Check task files without running a policy."),
+    "docs": CommandEntry("Tools", "tools", "docs_commands", "Write generated pages of documentation."),
+    "benchmark": CommandEntry("Tools", "benchmark", "benchmark", "Measure speed and memory against peers."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """The top-level group: imports the module of a command when it is invoked and reports errors as one message."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, entry in COMMANDS.items():  # enough for the help output, without importing any module
+            self.add_command(TyperCommand(name, help=entry.summary, rich_help_panel=entry.group))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # a context of typer's private copy of click
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else load_command(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except VlaBenchError as error:
@@ -40,39 +90,31 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     name="vla-bench",
-    cls=_Group,
+    cls=_LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_SETTINGS,
 )
-for add_commands in (
-    tools.add_quickstart,
-    tools.add_check,
-    collection.add_generation_commands,
-    collection.add_record,
-    demos.add_demo_commands,
-    training.add_finetune,
-    training.add_merge,
-    evaluation.add_evaluation_commands,
-    reports.add_compare,
-    evaluation.add_robustness,
-    reports.add_failures,
-    diagnosis.add_branch,
-    reports.add_ledger_commands,
-    reports.add_latency,
-    diagnosis.add_doctor,
-    benchmark.add_benchmark,
-    tools.add_list,
-    tools.add_docs,
-    training.add_pretrain,
-):
-    add_commands(app)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def load_command(name: str) -> Any:
+    """Return the command `name`, or its group of sub-commands, with all options; imports its module."""
+    entry = COMMANDS[name]
+    found = getattr(import_module(f"vla_bench.cli.{entry.module}"), entry.attribute)
+    if isinstance(found, typer.Typer):
+        command: Any = get_command(found)
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_SETTINGS)
+        single.command(name)(found)
+        command = get_command(single)
+    command.name = name
+    return command
+
+
+def _show_version(value: bool) -> None:
+    if value:
         typer.echo(f"vla-bench {vla_bench.__version__}")
         raise typer.Exit
 
@@ -84,17 +126,20 @@ def vla_bench_command(
     ] = False,
     tasks: Annotated[
         list[Path] | None,
-        typer.Option(help="Task file of your own, or folder of them; repeat for several. Also: VLA_BENCH_TASKS."),
+        typer.Option(help="Your own task file or folder of task files; repeat for several. Also: VLA_BENCH_TASKS."),
     ] = None,
 ) -> None:
     """Demonstrations, fine-tuning, evaluation and a leaderboard for vision-language-action policies.
 
-    `vla-bench quickstart` shows all of it in a quarter of an hour.
+    Example: `vla-bench quickstart` runs the whole pipeline in 15 minutes.
     """
     if tasks:
         vla_bench.register_tasks(*tasks)
 
 
 def _exit_with_message(message: str, status: int, style: str = "red") -> typer.Exit:
+    from rich.console import Console
+    from rich.text import Text
+
     Console(stderr=True).print(Text(message, style=style), soft_wrap=True)
     return typer.Exit(status)

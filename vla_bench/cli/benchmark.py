@@ -23,11 +23,6 @@ _RESULTS = Path("results")
 _STOPPED_MESSAGE = "Stopped. A benchmark keeps no figures of a run that was stopped; record and page are as they were."
 
 
-def add_benchmark(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("benchmark")(benchmark)
-
-
 def benchmark(
     output: Annotated[
         Path | None,

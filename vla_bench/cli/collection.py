@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 # ~ `vla-bench generate-demos` and `vla-bench inspect`: demonstrations.
 
 
-def add_generation_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("generate-demos")(generate_demos)
-    app.command("inspect")(inspect_demos)
-
-
 def generate_demos(
     output: Output,
     suite: asked.Suites = None,
@@ -101,31 +95,6 @@ def _show_collection(update: Update, progress: "CollectProgress") -> None:
     update(progress.finished, progress.wanted, collection_rates_text(progress))
 
 
-def inspect_demos(
-    demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
-    sheet: Annotated[
-        Path | None, typer.Option(help="Where to write the contact sheet. [default: beside what is shown, .png]")
-    ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Demonstrations on the sheet.")] = 20,
-    frames: Annotated[int, typer.Option(min=2, help="Moments of each.")] = 8,
-    videos: Annotated[Path | None, typer.Option(help="Folder for an mp4 of each demonstration.")] = None,
-) -> None:
-    """Summarise demonstrations of any known format, and write a contact sheet.
-
-    Example: `vla-bench inspect demos.hdf5 --videos videos/`
-    """
-    from vla_bench.demos import write_contact_sheet, write_videos
-    from vla_bench.demos.sources import open_source
-    from vla_bench.demos.summary import source_lines
-
-    with open_source(demos) as source:
-        typer.echo("\n".join(source_lines(source)))
-        picture = write_contact_sheet(source, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
-        typer.echo(f"contact sheet   {picture}")
-        if videos is not None:
-            typer.echo(f"videos          {len(write_videos(source, videos))} in {videos}")
-
-
 def collection_rates_text(progress: "CollectProgress") -> str:
     """Return a collection's speed and success in a few words."""
     return f"{progress.per_minute:.0f} a minute, success {progress.success_rate:.0%}" if progress.attempts else ""
@@ -153,11 +122,6 @@ def print_collected(report: "CollectReport") -> None:
 # ~ `vla-bench record`: any device acts, and what happens is kept as demonstrations.
 
 _DEFAULT_IMAGE_SIZE = 224  # pixels, where no policy asks for others
-
-
-def add_record(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("record")(record)
 
 
 def record(

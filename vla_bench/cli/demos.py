@@ -19,16 +19,6 @@ Demos = Annotated[Path, typer.Argument(help="HDF5 file that `vla-bench generate-
 NewOutput = Annotated[Path, typer.Option("--output", "-o", help="New file to write.")]
 
 
-def add_demo_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("replay")(replay)
-    app.command("render")(render)
-    files = typer.Typer(no_args_is_help=True, help="Merge, split, filter and export files of demonstrations.")
-    for command in (merge, split, filter_demos, export):
-        files.command(command.__name__.removesuffix("_demos"))(command)
-    app.add_typer(files, name="demos")
-
-
 def replay(
     demos: Demos,
     demo: Annotated[list[str] | None, typer.Option(help="Demonstration; repeat for several. [default: all]")] = None,
@@ -220,3 +210,40 @@ def _replay_row(row: "ReplayResult") -> tuple[str, ...]:
         f"{1000 * row.gripper_distance_m:.2f} mm",
         "; ".join(row.notes),
     )
+
+
+def inspect_demos(
+    demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="Where to write the contact sheet. [default: beside what is shown, .png]")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Demonstrations on the sheet.")] = 20,
+    frames: Annotated[int, typer.Option(min=2, help="Moments of each.")] = 8,
+    videos: Annotated[Path | None, typer.Option(help="Folder for an mp4 of each demonstration.")] = None,
+) -> None:
+    """Summarise demonstrations of any known format, and write a contact sheet.
+
+    Example: `vla-bench inspect demos.hdf5 --videos videos/`
+    """
+    from vla_bench.demos import write_contact_sheet, write_videos
+    from vla_bench.demos.sources import open_source
+    from vla_bench.demos.summary import source_lines
+
+    with open_source(demos) as source:
+        typer.echo("\n".join(source_lines(source)))
+        picture = write_contact_sheet(source, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
+        typer.echo(f"contact sheet   {picture}")
+        if videos is not None:
+            typer.echo(f"videos          {len(write_videos(source, videos))} in {videos}")
+
+
+file_commands = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Merge, split, filter and export demonstration files.\n\n"
+    "Example: `vla-bench demos merge a.hdf5 b.hdf5 -o both.hdf5`",
+)
+file_commands.command("merge")(merge)
+file_commands.command("split")(split)
+file_commands.command("filter")(filter_demos)
+file_commands.command("export")(export)

@@ -19,11 +19,6 @@ _MAX_FINDINGS = 12  # proposals in the table
 _MISTAKE_FOUND = 1  # exit status where a mistake was found
 
 
-def add_doctor(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("doctor")(doctor)
-
-
 def doctor(
     policy: Policy,
     suite: Suite,
@@ -99,11 +94,6 @@ def _numbers(*values: float) -> tuple[str, ...]:
 # ~ `vla-bench branch`: let another policy go on from a step of a recorded episode.
 
 
-def add_branch(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("branch")(branch)
-
-
 def branch(
     run: Run,
     episode: Episode,
@@ -132,3 +122,43 @@ def branch(
 
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_DIFFERENT = 1  # exit status of a rerun that differs
+
+
+def rerun(
+    run: Run,
+    episode: Episode,
+    policy: Annotated[str | None, typer.Option("--policy", "-p", help="[default: what the run was made with]")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Where the run's checkpoint lies now.")] = None,
+) -> None:
+    """Run one recorded episode again and compare: scene, actions and outcome. Ends with 1 if they are not the same.
+
+    Example: `vla-bench rerun results/quickstart/runs/expert red_cube_on_plate/3`
+    """
+    from vla_bench.evaluation.rerun import COMPARED_COLUMNS, rerun_episode
+
+    found = rerun_episode(run, episode, policy=policy, checkpoint=checkpoint)
+    rows = []
+    for name in COMPARED_COLUMNS:
+        before, now = str(getattr(found.recorded, name)), str(getattr(found.again, name))
+        rows.append((name, before, now, "different" if name in found.different else ""))
+    print_table(("", "recorded", "now", ""), rows, title=found.episode.name)
+    console = Console(highlight=False)
+    for line in found.circumstances:
+        console.print(f"- {line}", soft_wrap=True)
+    if found.same:
+        console.print("The same scene, actions and outcome.", style="green")
+        return
+    if found.again.error:
+        console.print(found.again.error, style="dim", markup=False)
+    console.print("Not the same.", style="red")
+    if found.differs_by_rounding_only:
+        console.print(
+            "Scene, outcome and number of steps are the same, the actions are not bit for bit. Recorded on "
+            f"{found.cpus[0]}, run now on {found.cpus[1]}: another processor rounds differently, which may "
+            "be the reason. On a processor of the recorded kind the actions can be checked.",
+            soft_wrap=True,
+        )
+    raise typer.Exit(_DIFFERENT)

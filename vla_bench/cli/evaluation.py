@@ -8,25 +8,18 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli import options as asked
+from vla_bench.cli.reports import show_controls
 from vla_bench.cli.terminal import print_table, print_text_table, show_progress
 
 if TYPE_CHECKING:
     from vla_bench.evaluation.run import RunOptions, RunReport
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
-    from vla_bench.results.leaderboard_page import LeaderboardFiles
 
 
 # ~ `vla-bench run` and `vla-bench leaderboard`: evaluation and its tables.
 
 _MAX_ERROR_GROUPS = 5  # kinds
-
-
-def add_evaluation_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("run")(run)
-    app.command("leaderboard")(leaderboard)
-    app.command("controls")(show_controls)
 
 
 def run(
@@ -131,33 +124,6 @@ def run(
     Console().print(f"Next: vla-bench leaderboard {report.output} --output results/", highlight=False, soft_wrap=True)
 
 
-def show_controls(
-    run: asked.Run,
-) -> None:
-    """Show a run beside its controls, with its language-use and vision-use scores (docs/ledger.md defines them).
-
-    Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
-    """
-    from vla_bench.results.controls import control_table, read_controls
-
-    for report in read_controls(run):
-        print_text_table(control_table(report))
-
-
-def leaderboard(
-    runs: asked.Runs,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
-    rank_with_errors: asked.RankWithErrors = False,
-) -> None:
-    """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
-
-    Example: `vla-bench leaderboard runs/* --output results/`
-    """
-    from vla_bench.results.leaderboard_page import write_leaderboard
-
-    print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
-
-
 def _print_note(text: str) -> None:
     Console(stderr=True, markup=False, highlight=False).print(text, style="yellow", soft_wrap=True)
 
@@ -224,24 +190,7 @@ def print_decision(plan: "SequentialPlan") -> None:
     Console(highlight=False).print(plan.verdict, soft_wrap=True)
 
 
-def print_leaderboard(files: "LeaderboardFiles") -> None:
-    """Print the tables and where the files lie."""
-    console = Console()
-    for tables in files.suites():
-        for table in tables:
-            print_text_table(table)
-    for note in files.notes:
-        console.print(f"- {note}", highlight=False)
-    for path in files.paths:
-        console.print(str(path), soft_wrap=True)
-
-
 # ~ `vla-bench robustness`: what perturbations cost a policy.
-
-
-def add_robustness(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("robustness")(robustness)
 
 
 def robustness(

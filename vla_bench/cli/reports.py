@@ -1,20 +1,18 @@
 """The commands `compare`, `failures`, `latency`, `tables`, `rerun` and `ledger`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli.options import Episode, RankWithErrors, Run, Runs
+from vla_bench.cli.options import RankWithErrors, Run, Runs
 from vla_bench.cli.terminal import print_table, print_text_table
 
+if TYPE_CHECKING:
+    from vla_bench.results.leaderboard_page import LeaderboardFiles
+
 # ~ `vla-bench compare`: which policy is better, on identical episodes.
-
-
-def add_compare(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("compare")(compare)
 
 
 def compare(
@@ -66,11 +64,6 @@ def compare(
 # ~ `vla-bench failures`: where the episodes that failed went wrong.
 
 
-def add_failures(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("failures")(failures)
-
-
 def failures(
     run: Run,
     expert: Annotated[
@@ -101,11 +94,6 @@ def failures(
 
 
 # ~ `vla-bench latency`: success against latency.
-
-
-def add_latency(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("latency")(latency)
 
 
 def latency(
@@ -143,51 +131,15 @@ def latency(
 # ~ `vla-bench rerun`, `vla-bench tables` and `vla-bench ledger`: what a reader does with a ledger of someone else.
 
 _DIFFERENT = 1  # exit status
-ledger_commands = typer.Typer(help="Look after a run's ledger.", no_args_is_help=True)
+ledger_commands = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
-def add_ledger_commands(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("rerun")(rerun)
-    app.command("tables")(tables)
-    app.add_typer(ledger_commands, name="ledger")
+@ledger_commands.callback()
+def _ledger() -> None:
+    """Inspect the ledger of a run.
 
-
-def rerun(
-    run: Run,
-    episode: Episode,
-    policy: Annotated[str | None, typer.Option("--policy", "-p", help="[default: what the run was made with]")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Where the run's checkpoint lies now.")] = None,
-) -> None:
-    """Run one recorded episode again and compare: scene, actions and outcome. Ends with 1 if they are not the same.
-
-    Example: `vla-bench rerun results/quickstart/runs/expert red_cube_on_plate/3`
+    Example: `vla-bench ledger errors runs/x`
     """
-    from vla_bench.evaluation.rerun import COMPARED_COLUMNS, rerun_episode
-
-    found = rerun_episode(run, episode, policy=policy, checkpoint=checkpoint)
-    rows = []
-    for name in COMPARED_COLUMNS:
-        before, now = str(getattr(found.recorded, name)), str(getattr(found.again, name))
-        rows.append((name, before, now, "different" if name in found.different else ""))
-    print_table(("", "recorded", "now", ""), rows, title=found.episode.name)
-    console = Console(highlight=False)
-    for line in found.circumstances:
-        console.print(f"- {line}", soft_wrap=True)
-    if found.same:
-        console.print("The same scene, actions and outcome.", style="green")
-        return
-    if found.again.error:
-        console.print(found.again.error, style="dim", markup=False)
-    console.print("Not the same.", style="red")
-    if found.differs_by_rounding_only:
-        console.print(
-            "Scene, outcome and number of steps are the same, the actions are not bit for bit. Recorded on "
-            f"{found.cpus[0]}, run now on {found.cpus[1]}: another processor rounds differently, which may "
-            "be the reason. On a processor of the recorded kind the actions can be checked.",
-            soft_wrap=True,
-        )
-    raise typer.Exit(_DIFFERENT)
 
 
 def tables(
@@ -207,7 +159,6 @@ def tables(
 
     Example: `vla-bench tables results/quickstart/runs/* --check`
     """
-    from vla_bench.cli.evaluation import print_leaderboard
     from vla_bench.envs.perturbations import set_names
     from vla_bench.results.pages import stale_pages, write_pages
 
@@ -241,3 +192,42 @@ def errors(run: Run) -> None:
     for group in groups:
         console.print(f"\n{group.count} x {group.line}\nThe first, {group.episode}:", style="yellow", soft_wrap=True)
         console.print(group.example.rstrip(), soft_wrap=True)
+
+
+def leaderboard(
+    runs: Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
+    rank_with_errors: RankWithErrors = False,
+) -> None:
+    """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
+
+    Example: `vla-bench leaderboard runs/* --output results/`
+    """
+    from vla_bench.results.leaderboard_page import write_leaderboard
+
+    print_leaderboard(write_leaderboard(runs, output, rank_with_errors=rank_with_errors))
+
+
+def print_leaderboard(files: "LeaderboardFiles") -> None:
+    """Print the tables and where the files lie."""
+    console = Console()
+    for tables in files.suites():
+        for table in tables:
+            print_text_table(table)
+    for note in files.notes:
+        console.print(f"- {note}", highlight=False)
+    for path in files.paths:
+        console.print(str(path), soft_wrap=True)
+
+
+def show_controls(
+    run: Run,
+) -> None:
+    """Show a run beside its controls, with its language-use and vision-use scores (docs/ledger.md defines them).
+
+    Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
+    """
+    from vla_bench.results.controls import control_table, read_controls
+
+    for report in read_controls(run):
+        print_text_table(control_table(report))

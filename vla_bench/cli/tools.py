@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from vla_bench.cli.evaluation import print_leaderboard
 from vla_bench.cli.options import Robot, Workers, worker_count
+from vla_bench.cli.reports import print_leaderboard
 from vla_bench.cli.terminal import print_table, show_progress
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 
 # ~ `vla-bench quickstart`: the whole job once, small.
-
-
-def add_quickstart(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("quickstart")(quickstart)
 
 
 def quickstart(
@@ -66,11 +61,6 @@ class _TerminalDisplay:
 
 _FOUND_ERRORS = 2  # exit status
 _STYLES = {"error": "red", "warning": "yellow"}
-
-
-def add_check(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("check")(check)
 
 
 def check(
@@ -134,17 +124,6 @@ def _task_row(report: "TaskReport") -> tuple[str, ...]:
 # ~ `vla-bench list`: what there is.
 
 
-def add_list(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(no_args_is_help=True, help="List tasks, policies, suites, robots or axes of perturbation.")
-    group.command("tasks")(list_tasks)
-    group.command("policies")(list_policies)
-    group.command("suites")(list_suites)
-    group.command("robots")(list_robots)
-    group.command("axes")(list_axes)
-    app.add_typer(group, name="list")
-
-
 def list_tasks(suite: Annotated[str | None, typer.Option("--suite", "-s", help="Only this suite's.")] = None) -> None:
     """List the tasks with their instructions."""
     from vla_bench.tasks import suites, tasks_of
@@ -194,13 +173,6 @@ def list_axes() -> None:
 # ~ `vla-bench docs`: pages made from the registry.
 
 
-def add_docs(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    group = typer.Typer(no_args_is_help=True, help="Write pages of documentation.")
-    group.command("tasks")(write_task_page)
-    app.add_typer(group, name="docs")
-
-
 def write_task_page(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path("docs/tasks.md"),
     table: Annotated[Path, typer.Option(help="What studies/expert_success.py measured.")] = Path("results/tasks.csv"),
@@ -236,3 +208,25 @@ def write_task_page(
     with written_whole(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     Console().print(f"{output}: {len(shown)} tasks", highlight=False, soft_wrap=True)
+
+
+list_commands = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="List tasks, policies, suites, robots or axes.\n\nExample: `vla-bench list tasks`",
+)
+list_commands.command("tasks")(list_tasks)
+list_commands.command("policies")(list_policies)
+list_commands.command("suites")(list_suites)
+list_commands.command("robots")(list_robots)
+list_commands.command("axes")(list_axes)
+docs_commands = typer.Typer(no_args_is_help=True, add_completion=False)
+docs_commands.command("tasks")(write_task_page)
+
+
+@docs_commands.callback()
+def _docs() -> None:
+    """Write generated pages of documentation.
+
+    Example: `vla-bench docs tasks`
+    """

@@ -44,11 +44,7 @@ FINETUNE_OPTIONS = ModelOptions(
 )
 
 
-def add_finetune(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("finetune")(FINETUNE_OPTIONS.add_to_command(finetune))
-
-
+@FINETUNE_OPTIONS.add_to_command
 def finetune(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="TOML file with these fields; options override it.")
@@ -192,11 +188,6 @@ def _size_text(count: int) -> str:
 # ~ `vla-bench merge`: an adapter and its base as one folder.
 
 
-def add_merge(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("merge")(merge)
-
-
 def merge(
     adapter: Annotated[Path, typer.Argument(help="Folder that `vla-bench finetune` wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder to write.")],
@@ -222,11 +213,6 @@ def merge(
 
 
 # ~ `vla-bench pretrain`: make a base checkpoint from nothing.
-
-
-def add_pretrain(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("pretrain")(pretrain)
 
 
 def pretrain(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from vla_bench.core.errors import OutputInUseError, OutputPathError
+from vla_bench.core.errors import ConfigurationError, OutputInUseError, OutputPathError
 
 
 class Closing(ABC):
@@ -44,6 +44,20 @@ def user_tasks() -> tuple[Path, ...]:
     """Return the task files, and folders of task files, in `VLA_BENCH_TASKS`, which worker processes inherit."""
     named = os.environ.get(TASKS_VARIABLE, "").split(os.pathsep)
     return tuple(dict.fromkeys(Path(name).expanduser().resolve() for name in named if name))
+
+
+def suite_files() -> tuple[Path, ...]:
+    """Return the files of all suites: those of the package, then those of the user; raise `ConfigurationError` for a
+    missing file.
+    """
+    found = dict.fromkeys(sorted(data_folder("tasks").glob("*.toml")))
+    for path in user_tasks():
+        if not path.exists():
+            raise ConfigurationError(
+                path, "(whole file)", "does not exist", f"an existing file or folder in {TASKS_VARIABLE}"
+            )
+        found.update(dict.fromkeys(sorted(path.glob("*.toml")) if path.is_dir() else [path]))
+    return tuple(found)
 
 
 def add_user_tasks(*paths: Path | str) -> None:

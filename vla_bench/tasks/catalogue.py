@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vla_bench.core.configuration import read_toml, validated
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
-from vla_bench.core.files import TASKS_VARIABLE, data_folder, user_env_folders, user_tasks
+from vla_bench.core.files import data_folder, suite_files, user_env_folders
 from vla_bench.tasks.initial_conditions import in_order, initial_relations
 from vla_bench.tasks.predicates import parameters, predicates
 from vla_bench.tasks.task import Goal, Relation, Task
@@ -103,20 +103,6 @@ def suite_path(suite: str) -> Path:
     """Return the file of a suite."""
     tasks_of(suite)
     return next(path for path in suite_files() if read_suite_file(path).suite == suite)
-
-
-def suite_files() -> tuple[Path, ...]:
-    """Return the files of all suites: those of the package, then those of the user; raise `ConfigurationError` for a
-    missing file.
-    """
-    found = dict.fromkeys(sorted(data_folder("tasks").glob("*.toml")))
-    for path in user_tasks():
-        if not path.exists():
-            raise ConfigurationError(
-                path, "(whole file)", "does not exist", f"an existing file or folder in {TASKS_VARIABLE}"
-            )
-        found.update(dict.fromkeys(sorted(path.glob("*.toml")) if path.is_dir() else [path]))
-    return tuple(found)
 
 
 def load_suite(path: Path) -> tuple[Task, ...]:
