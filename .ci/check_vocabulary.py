@@ -169,11 +169,9 @@ def checked_files(arguments: list[str]) -> list[Path]:
 def help_findings() -> Iterator[Finding]:
     """Yield the terms of every `--help` page that the vocabulary replaces."""
     sys.path.insert(0, str(ROOT))
-    from typer.main import get_command
+    from vla_bench.cli.app import COMMANDS, load_command
 
-    from vla_bench.cli import app
-
-    waiting = [("vla-bench", get_command(app))]
+    waiting = [(f"vla-bench {name}", load_command(name)) for name in COMMANDS]
     while waiting:
         name, command = waiting.pop()
         waiting += [(f"{name} {child}", one) for child, one in getattr(command, "commands", {}).items()]
