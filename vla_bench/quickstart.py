@@ -29,7 +29,7 @@ class _RecipeTable(BaseModel):
 
 
 class DemonstrationStage(_RecipeTable):
-    """Which demonstrations to make."""
+    """Demonstrations of the recipe."""
 
     episodes: PositiveInt  # successes of each task
     image_size: PositiveInt  # pixels
@@ -38,7 +38,7 @@ class DemonstrationStage(_RecipeTable):
 
 
 class FinetuningStage(_RecipeTable):
-    """How to fine-tune."""
+    """Fine-tuning of the recipe."""
 
     config: dict[str, Any]  # of FinetuneConfig, all but demos and output
     expected_s: PositiveInt
@@ -70,7 +70,7 @@ class Recipe(_RecipeTable):
 
 
 class ProgressDisplay(Protocol):
-    """Where a quickstart tells how far it is."""
+    """Display of the progress of a quickstart."""
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -81,7 +81,7 @@ class ProgressDisplay(Protocol):
 
 @dataclass(frozen=True)
 class QuickstartReport:
-    """What a quickstart left behind."""
+    """Result of a quickstart."""
 
     leaderboard: "LeaderboardFiles"
     contact_sheet: Path

@@ -18,48 +18,48 @@ if TYPE_CHECKING:
     from vla_bench.results.text_tables import TextTable
 
 
-_REGRESSION_STATUS = 1  # exit status
+_REGRESSION_STATUS = 1  # exit status of a regression
 _RESULTS = Path("results")
-_STOPPED_MESSAGE = "Stopped. A benchmark keeps no figures of a run that was stopped; record and page are as they were."
+_STOPPED_MESSAGE = "Interrupted. An interrupted benchmark stores no metrics; record and page are unchanged."
 
 
 def benchmark(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for performance.md and .json. [default: results, of a whole run]"),
+        typer.Option(
+            "--output", "-o", help="Folder for performance.md and .json. [default: results, for a complete run]"
+        ),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Take this measure; repeat for several.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="List measures and peers, and measure nothing.")] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A minute or two: short turns, and less of everything.")
-    ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Run all 500 episodes of what is projected otherwise.")] = False,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Run only this measure; repeat for several.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List measures and peers without measuring.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Short measurements, a minute or two in total.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Run all 500 episodes instead of extrapolating.")] = False,
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Take what needs a GPU on the processor, with a small network.")
+        bool, typer.Option("--rehearse", help="Run the GPU measures on the CPU with a small network.")
     ] = False,
     peer: Annotated[
         list[str] | None,
-        typer.Option(help="Measure this peer, too: `metaworld=/path/to/python`, where it is installed; repeat."),
+        typer.Option(help="Also measure this peer: `metaworld=/path/to/its/python`; repeat for several."),
     ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Show, too, where a step's time goes.")] = False,
-    growth: Annotated[bool, typer.Option("--growth", help="Measure, too, how cost grows with size.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Also profile a step.")] = False,
+    growth: Annotated[bool, typer.Option("--growth", help="Also measure the growth of cost with size.")] = False,
     measured: Annotated[
-        bool, typer.Option("--measures/--no-measures", help="Take the measures, or profile and growth alone.")
+        bool, typer.Option("--measures/--no-measures", help="Run the measures, or only profile and growth.")
     ] = True,
     check: Annotated[bool, typer.Option("--check", help="Compare with the record; exit status 1 if worse.")] = False,
-    record: Annotated[Path, typer.Option(help="Record that --check compares with.")] = _RESULTS / "performance.json",
+    record: Annotated[Path, typer.Option(help="Record for --check.")] = _RESULTS / "performance.json",
     tolerance: Annotated[
-        float, typer.Option(min=1, max=90, help="Percent by which --check lets a median be worse.")
+        float, typer.Option(min=1, max=90, help="Percentage by which a median may be worse in --check.")
     ] = 25.0,
-    turns: Annotated[int | None, typer.Option(min=1, help="Turns of what takes turns. [default: 5]")] = None,
+    turns: Annotated[int | None, typer.Option(min=1, help="Alternating repetitions per measure. [default: 5]")] = None,
     workers: Workers = None,
 ) -> None:
-    """Measure speed and memory beside stock peers in the same run, and write `results/performance.md`.
+    """Measure speed and memory against unmodified peers in the same run, and write `results/performance.md`.
 
-    Ratios count, not seconds: what is compared takes turns. robosuite is measured from the installed package; other
-    peers in their own Python, given by `--peer`.
+    Compared workloads alternate, so that ratios are meaningful on a busy machine. robosuite is measured from the
+    installed package, other peers in their own Python, given by `--peer`.
 
-    A regression: `vla-bench benchmark --check --only physics --only tabletop-images`
+    Example: `vla-bench benchmark --check --only physics --only tabletop-images`
     """
     from vla_bench.performance.benchmark import run_benchmark
 
@@ -104,7 +104,7 @@ def _options(
     setting = setting.quick() if quick else setting
     setting = setting if turns is None else replace(setting, turns=turns)
     options = BenchmarkOptions(tuple(only or ()), quick, setting, profile, growth, measured)
-    options.names()  # an unknown one is told before anything is measured
+    options.names()  # raises for an unknown name before measuring
     return options
 
 
@@ -156,10 +156,10 @@ def _check_passed(now: "BenchmarkRecord", then: "BenchmarkRecord", tolerance: fl
     _print_table(regression_table(result))
     if not result.same_class:
         console.print(
-            f"Times are not compared: the record is of {then.machine}. Ratios and memory are.", soft_wrap=True
+            f"Times are not compared, because the record is from {then.machine}. Ratios and memory are.", soft_wrap=True
         )
     for name in result.missing:
-        console.print(f"{name} is in the record and was not measured now.", style="red", soft_wrap=True)
+        console.print(f"{name} is in the record but was not measured now.", style="red", soft_wrap=True)
     worse = len(result.regressions)
     verdict = "Nothing is worse than the record." if result.passed else f"{worse} of {len(result.comparisons)} worse."
     console.print(verdict, style="green" if result.passed else "red")
@@ -172,5 +172,5 @@ def _print_table(table: "TextTable") -> None:
 
 
 def _command() -> str:
-    """Return the command line, without the folders of the person who typed it."""
+    """Return the command line without folders of the user."""
     return re.sub(r"(--peer[ =][\w-]+=)\S+", r"\1PYTHON", " ".join(["vla-bench", *sys.argv[1:]]))

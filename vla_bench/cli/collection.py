@@ -1,4 +1,4 @@
-"""The commands `generate-demos`, `inspect` and `record`."""
+"""The commands `generate-demos` and `record`."""
 
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
-# ~ `vla-bench generate-demos` and `vla-bench inspect`: demonstrations.
-
-
 def generate_demos(
     output: Output,
     suite: asked.Suites = None,
@@ -35,7 +32,7 @@ def generate_demos(
     episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Successes of each task.")] = 50,
     seed: Seed = 0,
     workers: Workers = None,
-    camera: asked.Cameras = ["agentview", "wrist"],  # noqa: B006  # typer reads the default, nobody changes it
+    camera: asked.Cameras = ["agentview", "wrist"],  # noqa: B006  # typer only reads the default
     image_size: Annotated[int, typer.Option(min=16, help="Width and height of the images in pixels.")] = 224,
     depth: asked.Depth = False,
     segmentation: asked.Segmentation = False,
@@ -54,16 +51,16 @@ def generate_demos(
     length_score: asked.LengthScore = None,
     length_quantiles: asked.LengthQuantiles = None,
     file_per_suite: Annotated[
-        bool, typer.Option("--file-per-suite", help="--output is a folder, with a file for each suite.")
+        bool, typer.Option("--file-per-suite", help="Write one file per suite into the folder --output.")
     ] = False,
 ) -> None:
-    """Make demonstrations with scripted experts.
+    """Generate demonstrations with scripted experts.
 
-    Ctrl-C or a kill keeps every finished demonstration; the same command goes on where it stopped.
+    An interruption keeps every finished demonstration; the same command resumes.
 
     Example: `vla-bench generate-demos --suite tabletop_object --episodes 50 --output demos.hdf5`
 
-    Of several suites: `vla-bench generate-demos -s all --file-per-suite --output demos/`
+    Several suites: `vla-bench generate-demos -s all --file-per-suite --output demos/`
     """
     from vla_bench.demos import CollectOptions, collect
 
@@ -96,12 +93,12 @@ def _show_collection(update: Update, progress: "CollectProgress") -> None:
 
 
 def collection_rates_text(progress: "CollectProgress") -> str:
-    """Return a collection's speed and success in a few words."""
-    return f"{progress.per_minute:.0f} a minute, success {progress.success_rate:.0%}" if progress.attempts else ""
+    """Return speed and success of a collection as short text."""
+    return f"{progress.per_minute:.0f} per minute, success {progress.success_rate:.0%}" if progress.attempts else ""
 
 
 def print_collected(report: "CollectReport") -> None:
-    """Print what a collection ended with."""
+    """Print the result of a collection."""
     dropped = Counter(one.task for one in report.dropped)
     rows = [
         (task.task, str(task.demonstrations - dropped[task.task]), f"{task.successes / task.attempts:.0%}")
@@ -119,9 +116,7 @@ def print_collected(report: "CollectReport") -> None:
     console.print(f"{report.output}: {count} demonstrations, {size}, {report.elapsed_s:.0f} s", soft_wrap=True)
 
 
-# ~ `vla-bench record`: any device acts, and what happens is kept as demonstrations.
-
-_DEFAULT_IMAGE_SIZE = 224  # pixels, where no policy asks for others
+_DEFAULT_IMAGE_SIZE = 224  # pixels, unless the policy needs another size
 
 
 def record(
@@ -131,15 +126,15 @@ def record(
         str | None, typer.Option("--policy", "-p", help="For `policy`: name, card.toml, or package.module:factory.")
     ] = None,
     checkpoint: Checkpoint = None,
-    recording: Annotated[Path | None, typer.Option(help="For `recording`: HDF5 file to act as.")] = None,
+    recording: Annotated[Path | None, typer.Option(help="For `recording`: HDF5 file to replay.")] = None,
     suite: asked.Suites = None,
     task: asked.TasksOfSuites = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task; see --count.")] = 10,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Number per task; see --count.")] = 10,
     count: Annotated[
-        Literal["successes", "episodes"], typer.Option(help="What --episodes counts; what counts is kept.")
+        Literal["successes", "episodes"], typer.Option(help="Unit of --episodes; counted episodes are stored.")
     ] = "successes",
     seed: Seed = 0,
-    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes; a person is one.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes; 1 for a person.")] = 1,
     camera: asked.Cameras = None,
     image_size: PolicyImageSize = None,
     depth: asked.Depth = False,
@@ -156,10 +151,10 @@ def record(
     slip_chance: asked.SlipChance = asked.SLIP_DEFAULTS[1],
     slip_push: asked.SlipPush = asked.SLIP_DEFAULTS[2],
 ) -> None:
-    """Record demonstrations by any device: an expert, a policy, a recording, or a person.
+    """Record demonstrations by a device: an expert, a policy, a recording or a person.
 
     A person acts in a window by keyboard or SpaceMouse; Enter marks a success, Backspace a failure, Delete discards
-    the episode and begins its scene again, Esc stops. What is finished is kept; the same command goes on.
+    the episode and restarts its scene, Esc stops. Finished episodes are kept; the same command resumes.
 
     Example: `vla-bench record --device policy --policy lora-openvla -t tabletop_object.red_cube_on_plate -o x.hdf5`
     """
@@ -197,7 +192,7 @@ def record(
 
 @dataclass(frozen=True)
 class _RecordingPlan:
-    """A device, and what follows from it for what is recorded."""
+    """A device and the recording options that follow from it."""
 
     spec: "DeviceSpec"
     cameras: tuple[str, ...] = ("agentview", "wrist")
@@ -205,16 +200,16 @@ class _RecordingPlan:
     depth: bool = False
     seed: int | None = None
     variant: str = "demonstration"
-    indices: dict[str, tuple[int, ...]] | None = None  # by task, where not every episode can be recorded
+    indices: dict[str, tuple[int, ...]] | None = None  # episodes per task, if not all can be recorded
 
 
 def _recording_plan(device: str, policy: str | None, checkpoint: Path | None, recording: Path | None) -> _RecordingPlan:
     from vla_bench.demos.devices import DeviceSpec, devices
 
-    _ = devices[device]  # says now that there is none of that name
+    _ = devices[device]  # raises for an unknown name
     for name, option, needed_by in (("--policy", policy, "policy"), ("--recording", recording, "recording")):
         if (option is not None) != (device == needed_by):
-            verb = "needs" if device == needed_by else "takes no"
+            verb = "needs" if device == needed_by else "does not accept"
             raise VlaBenchError(f"--device {device} {verb} {name}.")
     if policy is not None:
         return _policy_plan(policy, checkpoint)
@@ -246,8 +241,8 @@ def _replay_plan(path: Path) -> _RecordingPlan:
     origins = Counter((one.seed, one.variant) for one in identities)
     if len(origins) != 1:
         raise VlaBenchError(
-            f"{path} holds episodes of {len(origins)} seeds or variants, which cannot be recorded at once. "
-            "Expected those of one; `vla-bench inspect` shows them."
+            f"{path} has episodes of {len(origins)} seeds or variants. "
+            "Expected one seed and variant; `vla-bench inspect` shows them."
         )
     ((seed, variant),) = origins
     indices: dict[str, tuple[int, ...]] = {}
@@ -258,7 +253,7 @@ def _replay_plan(path: Path) -> _RecordingPlan:
 
 
 class PolicyActor:
-    """A policy of the policy wing, acting in one environment at a time, as in an evaluation with one row."""
+    """A policy that acts in one environment, as in an evaluation with one environment slot."""
 
     def __init__(self, policy: str, checkpoint: Path | None) -> None:
         from vla_bench.policies import load_policy
@@ -269,7 +264,7 @@ class PolicyActor:
         self._expert: Any = None
 
     def begin(self, env: "VlaBenchEnv", identity: "EpisodeIdentity") -> None:
-        """Tell the policy what it will see, and that an episode begins."""
+        """Connect the policy to the conventions of the environment and start an episode."""
         from vla_bench.experts.catalogue import experts_by_name
         from vla_bench.policies import EnvironmentConventions
 
@@ -290,10 +285,10 @@ class PolicyActor:
             self._expert.reset(env.simulation.world, identity.generator("expert"))
 
     def act(self, observation: "Observation") -> "NDArray[np.float32]":
-        """Return the next action, of a new chunk where the last is used up."""
+        """Return the next action, from a new chunk if the last one is finished."""
         from vla_bench.policies.policy import as_chunks
 
-        assert self._env is not None, "begin first"
+        assert self._env is not None, "call begin first"
         if not self._chunk:
             if self._expert is not None:
                 observation["expert_action"] = self._expert.act(self._env.simulation.world)

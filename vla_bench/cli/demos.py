@@ -1,4 +1,4 @@
-"""The commands `replay`, `render` and `demos` (merge, split, filter, export)."""
+"""The commands `inspect`, `replay`, `render` and `demos` (merge, split, filter, export)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vla_bench.demos.replay import ReplayReport, ReplayResult
 
 
-Demos = Annotated[Path, typer.Argument(help="HDF5 file that `vla-bench generate-demos` or `record` wrote.")]
+Demos = Annotated[Path, typer.Argument(help="HDF5 file of `vla-bench generate-demos` or `record`.")]
 
 NewOutput = Annotated[Path, typer.Option("--output", "-o", help="New file to write.")]
 
@@ -24,9 +24,9 @@ def replay(
     demo: Annotated[list[str] | None, typer.Option(help="Demonstration; repeat for several. [default: all]")] = None,
     workers: Workers = None,
 ) -> None:
-    """Run recorded actions again from the recorded start, and say how many demonstrations still succeed.
+    """Replay recorded actions from the recorded start states and report how many demonstrations still succeed.
 
-    Exit status 1 if one that succeeded does not.
+    Exit status 1 if a successful demonstration fails now.
 
     Example: `vla-bench replay demos.hdf5`
     """
@@ -49,16 +49,16 @@ def render(
     image_size: Annotated[
         int | None, typer.Option("--image-size", "--size", min=16, help="Pixels. [default: those of the file]")
     ] = None,
-    depth: Annotated[bool | None, typer.Option("--depth/--no-depth", help="Depth too, in metres.")] = None,
+    depth: Annotated[bool | None, typer.Option("--depth/--no-depth", help="Also render depth, in meters.")] = None,
     segmentation: Annotated[
-        bool | None, typer.Option("--segmentation/--no-segmentation", help="What each pixel shows, too.")
+        bool | None, typer.Option("--segmentation/--no-segmentation", help="Also render segmentation.")
     ] = None,
     rendering: Annotated[
         Literal["fast", "faithful"] | None, typer.Option(help="Quality of the images. [default: that of the file]")
     ] = None,
     workers: Workers = None,
 ) -> None:
-    """Draw the observations of recorded states anew, without planning or simulating anything.
+    """Re-render the observations of recorded states, without planning or simulation.
 
     Example: `vla-bench render demos.hdf5 --camera agentview --camera wrist --image-size 128 --depth --output new.hdf5`
     """
@@ -79,38 +79,38 @@ def render(
         report = draw_again(options, update)
     _print_line(f"{output}: {report.demonstrations} demonstrations")
     if report.other_models:
-        note = f"{report.other_models} of them were recorded in another model than today's: today's is what is drawn."
+        note = f"{report.other_models} of them were recorded with another model; the current model was rendered."
         Console(highlight=False).print(note, style="yellow", soft_wrap=True)
 
 
 def merge(
-    demos: Annotated[list[Path], typer.Argument(help="HDF5 files of ours, in the order they are to have.")],
+    demos: Annotated[list[Path], typer.Argument(help="Our HDF5 files, in the order of the result.")],
     output: NewOutput,
 ) -> None:
-    """Join files into one; files with other cameras, sizes or robots are refused.
+    """Merge files into one; files with other cameras, sizes or robots are refused.
 
-    Every demonstration keeps the subsets (`train`, `valid`, ...) it was in. An episode that is there twice, by the same
-    actions, is taken once.
+    Every demonstration keeps its subsets (`train`, `valid`, ...). An episode that occurs twice with equal actions is
+    stored once.
 
     Example: `vla-bench demos merge monday.hdf5 tuesday.hdf5 --output both.hdf5`
     """
     from vla_bench.demos import merge_files
 
     report = merge_files(demos, output)
-    twice = f", {report.duplicates} that were there twice left out" if report.duplicates else ""
+    twice = f", {report.duplicates} duplicates removed" if report.duplicates else ""
     _print_line(f"{output}: {report.demonstrations} demonstrations{twice}")
 
 
 def split(
     demos: Demos,
     output: NewOutput,
-    valid: Annotated[float, typer.Option(help="Share of each task's successes to validate with.")] = 0.1,
+    valid: Annotated[float, typer.Option(help="Fraction of the successes of each task for validation.")] = 0.1,
     seed: Seed = 0,
     files: Annotated[
-        bool, typer.Option("--files", help="Two files, not one with the masks `train` and `valid`.")
+        bool, typer.Option("--files", help="Write two files instead of one with the masks `train` and `valid`.")
     ] = False,
 ) -> None:
-    """Divide each task's demonstrations at random into training and validation.
+    """Split the demonstrations of each task randomly into training and validation.
 
     Example: `vla-bench demos split demos.hdf5 --valid 0.2 --seed 1 --output divided.hdf5`
     """
@@ -118,18 +118,18 @@ def split(
 
     report = split_file(demos, output, valid=valid, seed=seed, separate=files)
     names = " and ".join(map(str, report.outputs))
-    _print_line(f"{names}: {report.train} demonstrations to train with, {report.valid} to validate with")
+    _print_line(f"{names}: {report.train} demonstrations for training, {report.valid} for validation")
 
 
 def filter_demos(
     demos: Demos,
     output: NewOutput,
-    success: Annotated[bool, typer.Option("--success", help="Drop demonstrations that failed.")] = False,
+    success: Annotated[bool, typer.Option("--success", help="Drop failed demonstrations.")] = False,
     drop_noops: asked.DropNoops = None,
     length_score: asked.LengthScore = None,
     length_quantiles: asked.LengthQuantiles = None,
 ) -> None:
-    """Leave out what is not worth learning from, and say what was dropped and why.
+    """Drop unsuitable demonstrations and steps, and report the reasons.
 
     Example: `vla-bench demos filter demos.hdf5 --success --length-score 3.5 --drop-noops 1e-3 --output kept.hdf5`
     """
@@ -143,20 +143,18 @@ def filter_demos(
 def export(
     demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New file or folder to write.")],
-    to: Annotated[str, typer.Option("--format", help="What to write.")] = "lerobot",
-    instruction: Annotated[
-        str | None, typer.Option(help="What the robot was told. [default: what the demonstrations say]")
-    ] = None,
+    to: Annotated[str, typer.Option("--format", help="Format to write.")] = "lerobot",
+    instruction: Annotated[str | None, typer.Option(help="Instruction. [default: that of the demonstrations]")] = None,
     gripper: Annotated[
         Literal["close_positive", "open_positive", "close_one", "open_one"] | None,
-        typer.Option(help="The demonstrations' gripper commands. [default: as their format has them]"),
+        typer.Option(help="Gripper convention of the demonstrations. [default: that of their format]"),
     ] = None,
     orientation: Annotated[
         Literal["upright", "upside_down", "mirrored", "rotated_180"] | None,
-        typer.Option(help="The demonstrations' images. [default: as their format has them]"),
+        typer.Option(help="Image orientation of the demonstrations. [default: that of their format]"),
     ] = None,
 ) -> None:
-    """Write demonstrations in another tool's format, in our conventions: upright images, gripper -1 open to +1 closed.
+    """Export demonstrations to the format of another tool: upright images, gripper -1 open to +1 closed.
 
     Example: `vla-bench demos export demos.hdf5 --format lerobot --output demos_lerobot/`
     """
@@ -176,7 +174,7 @@ def _print_line(text: str) -> None:
 
 
 def _print_replay(report: "ReplayReport") -> None:
-    """Print what differs, row by row, and how many still succeed."""
+    """Print the differences per demonstration and the number of successes."""
     rows = [_replay_row(row) for row in report.results if not (row.exact and row.as_recorded)]
     if rows:
         titles = (
@@ -215,13 +213,13 @@ def _replay_row(row: "ReplayResult") -> tuple[str, ...]:
 def inspect_demos(
     demos: Annotated[Path, typer.Argument(help="HDF5 file (ours, robomimic's, LIBERO's) or LeRobot folder.")],
     sheet: Annotated[
-        Path | None, typer.Option(help="Where to write the contact sheet. [default: beside what is shown, .png]")
+        Path | None, typer.Option(help="File of the contact sheet. [default: next to the demonstrations, .png]")
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Demonstrations on the sheet.")] = 20,
-    frames: Annotated[int, typer.Option(min=2, help="Moments of each.")] = 8,
-    videos: Annotated[Path | None, typer.Option(help="Folder for an mp4 of each demonstration.")] = None,
+    frames: Annotated[int, typer.Option(min=2, help="Frames per demonstration.")] = 8,
+    videos: Annotated[Path | None, typer.Option(help="Folder for one mp4 per demonstration.")] = None,
 ) -> None:
-    """Summarise demonstrations of any known format, and write a contact sheet.
+    """Summarize demonstrations of any known format and write a contact sheet.
 
     Example: `vla-bench inspect demos.hdf5 --videos videos/`
     """
@@ -231,8 +229,8 @@ def inspect_demos(
 
     with open_source(demos) as source:
         typer.echo("\n".join(source_lines(source)))
-        picture = write_contact_sheet(source, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
-        typer.echo(f"contact sheet   {picture}")
+        image = write_contact_sheet(source, sheet or demos.with_suffix(".png"), rows=rows, frames=frames)
+        typer.echo(f"contact sheet   {image}")
         if videos is not None:
             typer.echo(f"videos          {len(write_videos(source, videos))} in {videos}")
 

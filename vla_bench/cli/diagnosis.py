@@ -1,4 +1,4 @@
-"""The commands `doctor` and `branch`."""
+"""The commands `doctor`, `branch` and `rerun`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from vla_bench.evaluation.doctor import Diagnosis
 
 
-# ~ `vla-bench doctor`: is a policy spoken to in its own conventions?
-
-_MAX_FINDINGS = 12  # proposals in the table
-_MISTAKE_FOUND = 1  # exit status where a mistake was found
+_MAX_FINDINGS = 12  # rows of the table
+_MISTAKE_FOUND = 1  # exit status if a mistake was found
 
 
 def doctor(
@@ -24,15 +22,15 @@ def doctor(
     suite: Suite,
     checkpoint: Checkpoint = None,
     task: Tasks = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=8, help="Expert episodes in all.")] = 12,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=8, help="Total number of expert episodes.")] = 12,
     seed: Seed = 0,
 ) -> None:
     """Find convention mistakes: gripper sign, image flip, crop, frames, statistics, chunk length.
 
-    The expert solves a few episodes; at moments of them the policy's actions are compared with the expert's, as the
-    card stands and under each plausible mistake. A change that clearly helps is named, and so is a chunk of which the
-    card executes more than is good. Exit status 1 if there is one. results/doctor_mistakes.md: what is named from how
-    many episodes. A mistake that costs less than a tenth of the error, as a small crop may, is not named.
+    The expert solves a few episodes; at sampled steps the actions of the policy are compared with those of the expert,
+    with the card as it is and with each plausible mistake corrected. Changes that clearly help are reported, and a card
+    that executes too much of a chunk. Exit status 1 if a mistake was found. Mistakes that cost less than a tenth of the
+    error, such as a small crop, are not reported (results/doctor_mistakes.md).
 
     Example: `vla-bench doctor --policy my_card.toml --suite tabletop_object`
     """
@@ -50,8 +48,8 @@ def doctor(
         )
         for finding in diagnosis.findings[:_MAX_FINDINGS]
     ]
-    rows.insert(0, ("as it is", *_numbers(*diagnosis.before), ""))
-    title = f"Errors relative to a constant action's: {diagnosis.samples} samples of {diagnosis.episodes} episodes"
+    rows.insert(0, ("unchanged", *_numbers(*diagnosis.before), ""))
+    title = f"Errors relative to a constant action: {diagnosis.samples} samples of {diagnosis.episodes} episodes"
     print_table(("change", "position", "rotation", "gripper", "mean", "p"), rows, title=title, words=1)
     for line in verdict(diagnosis):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -60,19 +58,19 @@ def doctor(
 
 
 def verdict(diagnosis: "Diagnosis") -> list[str]:
-    """Return what was found, in sentences."""
+    """Return the findings as sentences."""
     lines = [f"not tried: {reason}" for reason in diagnosis.skipped]
     for fix in diagnosis.fixes:
         gain = f"error {fix.before:.2f} -> {fix.total:.2f}, p = {fix.p_value:.3f}"
-        lines.append(f"Likely mistake, {fix.mistake}. Mend it with: {fix.fix} ({gain})")
+        lines.append(f"Likely mistake: {fix.mistake}. Fix: {fix.fix} ({gain})")
     if diagnosis.chunk_too_long:
-        lines.append(f"Likely mistake, chunk length. Mend it with: chunk.steps = {diagnosis.steps_worth_executing}")
+        lines.append(f"Likely mistake: chunk length. Fix: chunk.steps = {diagnosis.steps_worth_executing}")
     if not diagnosis.fixes and not diagnosis.chunk_too_long:
-        lines.append("No mistake found: no change that was tried clearly brings the actions nearer to the expert's.")
+        lines.append("No mistake found: no tried change clearly brings the actions closer to those of the expert.")
     if diagnosis.lost:
         lines.append(
             f"The actions are no better than a constant one (error {diagnosis.after[3]:.2f}): the policy was not "
-            "trained for this suite, or it is wrong in a way that is not among those tried."
+            "trained for this suite, or it has a mistake that is not among the tried ones."
         )
     elif len(diagnosis.by_step) > 1:
         lines.append(_chunk_text(diagnosis))
@@ -91,21 +89,20 @@ def _numbers(*values: float) -> tuple[str, ...]:
     return tuple(f"{value:.2f}" for value in values)
 
 
-# ~ `vla-bench branch`: let another policy go on from a step of a recorded episode.
-
-
 def branch(
     run: Run,
     episode: Episode,
     at: Annotated[int, typer.Option(min=0, help="Step from which the other policy acts.")],
     policy: Policy = "expert",
     checkpoint: Checkpoint = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Keep it as a run, with a video.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Store the result as a run, with a video.")
+    ] = None,
 ) -> None:
-    """Run a recorded episode up to a step, then let another policy go on: was it lost by then?
+    """Run a recorded episode up to a step, then continue with another policy: was the episode already lost?
 
-    The whole episode is run again first: where its scene or actions are not those of the ledger, nothing is branched.
-    Steps are the ledger's, those that pass while a policy with `--latency` thinks included.
+    The whole episode is run again first; if its scene or actions differ from the ledger, nothing is branched. Steps are
+    those of the ledger, including steps that pass during `--latency`.
 
     Example: `vla-bench branch results/quickstart/runs/lora-openvla red_cube_on_plate/3 --at 40 --policy expert`
     """
@@ -130,10 +127,12 @@ _DIFFERENT = 1  # exit status of a rerun that differs
 def rerun(
     run: Run,
     episode: Episode,
-    policy: Annotated[str | None, typer.Option("--policy", "-p", help="[default: what the run was made with]")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Where the run's checkpoint lies now.")] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", "-p", help="Policy of the run. [default: as recorded]")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Current location of the checkpoint of the run.")] = None,
 ) -> None:
-    """Run one recorded episode again and compare: scene, actions and outcome. Ends with 1 if they are not the same.
+    """Run one recorded episode again and compare scene, actions and outcome. Exit status 1 if they differ.
 
     Example: `vla-bench rerun results/quickstart/runs/expert red_cube_on_plate/3`
     """
@@ -153,12 +152,12 @@ def rerun(
         return
     if found.again.error:
         console.print(found.again.error, style="dim", markup=False)
-    console.print("Not the same.", style="red")
+    console.print("Different.", style="red")
     if found.differs_by_rounding_only:
         console.print(
-            "Scene, outcome and number of steps are the same, the actions are not bit for bit. Recorded on "
-            f"{found.cpus[0]}, run now on {found.cpus[1]}: another processor rounds differently, which may "
-            "be the reason. On a processor of the recorded kind the actions can be checked.",
+            "Scene, outcome and number of steps are equal, but the actions are not bit-identical. Recorded on "
+            f"{found.cpus[0]}, run now on {found.cpus[1]}: another CPU rounds differently, which may "
+            "be the reason. The actions can be checked on a CPU of the recorded kind.",
             soft_wrap=True,
         )
     raise typer.Exit(_DIFFERENT)

@@ -1,4 +1,4 @@
-"""The commands `run`, `controls`, `leaderboard` and `robustness`."""
+"""The commands `run` and `robustness`."""
 
 from pathlib import Path
 from shlex import quote
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from vla_bench.evaluation.session import RunProgress
 
 
-# ~ `vla-bench run` and `vla-bench leaderboard`: evaluation and its tables.
-
-_MAX_ERROR_GROUPS = 5  # kinds
+_MAX_ERROR_GROUPS = 5  # groups printed after a run
 
 
 def run(
@@ -28,56 +26,66 @@ def run(
     output: asked.Output,
     checkpoint: asked.Checkpoint = None,
     task: asked.Tasks = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes of each task.")] = 20,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes per task.")] = 20,
     seed: asked.Seed = 0,
     workers: asked.Workers = None,
     rows: asked.SlotsPerWorker = 8,
-    videos: Annotated[int, typer.Option(min=0, help="Record the first episodes of each task.")] = 0,
+    videos: Annotated[int, typer.Option(min=0, help="Number of episodes per task to record as video.")] = 0,
     image_size: asked.PolicyImageSize = None,
     rendering: asked.Rendering = "fast",
     robot: asked.Robot = "panda",
     latency: Annotated[
-        str, typer.Option(help="Of the policy, as 120ms+-20 (or ±), or `measured`. [default: the world waits]")
+        str,
+        typer.Option(
+            help="Policy latency, as 120ms+-20 (or ±), or `measured`. [default: simulation waits for the policy]"
+        ),
     ] = "",
     perturb: Annotated[
         list[str] | None,
         typer.Option(help="Perturb the episodes, as `camera=2,lighting=1` or `visual-2`; repeat for several variants."),
     ] = None,
     batch_shape: Annotated[
-        int | None, typer.Option(min=1, help="Rows that the policy computes together. [default: as the policy says]")
+        int | None, typer.Option(min=1, help="Batch size of the forward pass. [default: that of the policy]")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds for a worker to begin an episode, or to execute one chunk.")
+        float, typer.Option(help="Seconds for a worker to reset an episode or to execute one chunk.")
     ] = 300.0,
-    retries: Annotated[int, typer.Option(min=0, help="Further tries for an episode whose worker died or hung.")] = 2,
+    retries: Annotated[int, typer.Option(min=0, help="Retries of an episode whose worker died or hung.")] = 2,
     controls: Annotated[
         bool,
-        typer.Option("--controls", help="Run the controls too: expert, noop, random, no or wrong words, no sight."),
+        typer.Option(
+            "--controls", help="Also run the controls: expert, noop, random, blank or wrong instruction, black images."
+        ),
     ] = False,
-    max_errors: Annotated[int, typer.Option(min=1, help="Errors of the policy in a row that stop the run.")] = 10,
+    max_errors: Annotated[int, typer.Option(min=1, help="Consecutive policy errors that stop the run.")] = 10,
     against: Annotated[
-        Path | None, typer.Option(help="Run folder to compare with; stop when it is known which is better.")
+        Path | None, typer.Option(help="Run folder to compare with; stop once the comparison is decided.")
     ] = None,
-    alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Chance of a wrong decision, with --against.")] = 0.05,
+    alpha: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Probability of a wrong decision, with --against.")
+    ] = 0.05,
     margin: Annotated[
-        float, typer.Option(min=0.0, max=50.0, help="Stop, too, when the difference is within so many points.")
+        float,
+        typer.Option(
+            min=0.0, max=50.0, help="Also stop once the difference is within this number of percentage points."
+        ),
     ] = 0.0,
 ) -> None:
-    """Evaluate a policy on the tasks of a suite; one record an episode.
+    """Evaluate a policy on the tasks of a suite and record one ledger row per episode.
 
-    A run that was stopped goes on where it stopped, with the same command. The records are the same for any number of
-    workers and rows, and any interruption; where that cannot be promised (on a GPU), the run and its tables say so.
+    The same command resumes an interrupted run. The records are identical for any number of workers and environments
+    per worker and any interruption; where this cannot be guaranteed (on a GPU), the run and its tables report it.
 
-    The card of a policy also says how predicted chunks of actions are executed: `open_loop`, `receding_horizon` or
-    `temporal_ensemble` (docs/policies.md).
+    The policy card sets the execution of action chunks: `open_loop`, `receding_horizon` or `temporal_ensemble`
+    (docs/policies.md).
 
-    docs/ledger.md says what happens while a policy with `--latency` thinks, what `--controls` scores, and what an error
-    is. Episodes that ended in one are counted at the end, by kind, and leave the exit status 0; `--max-errors` in a row
-    stop the run with 2. `--timeout` holds for each command to a worker, not for an episode nor for the policy itself.
+    docs/ledger.md defines `--latency`, the scores of `--controls` and errors. Episodes that ended in an error are
+    listed by kind at the end, with exit status 0; `--max-errors` consecutive policy errors stop the run with status 2.
+    `--timeout` applies to each command to a worker, not to an episode or to the policy.
 
-    With `--against`, the same episodes as another run's are taken batch by batch, more of them in tasks in which the
-    policies differ, and the run stops as soon as one is better at the level `--alpha`, however often that is looked at
-    (docs/statistics.md). `--episodes` is then the most of each task.
+    With `--against`, the episodes of another run are evaluated in batches, more of them in tasks in which the policies
+    differ, and the run stops as soon as one policy is better at level `--alpha`, valid at any time
+    (docs/statistics.md). `--episodes` is then the maximum per task.
 
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
@@ -140,7 +148,7 @@ def _run_controls(options: "RunOptions", report: "RunReport") -> None:
 
 
 def rates_text(progress: "RunProgress") -> str:
-    """Return a run's speed and success in a few words."""
+    """Return speed and success of a run as short text."""
     if not progress.successes + progress.failures + progress.errors:
         return ""
     success = [f"success {progress.success_rate:.0%}"] if progress.successes + progress.failures else []
@@ -161,7 +169,7 @@ def print_run(folder: Path) -> None:
 
 
 def print_errors(folder: Path) -> None:
-    """Print which errors the run's episodes ended in, and how to see the whole of them."""
+    """Print the errors of a run by kind, and the command that shows their tracebacks."""
     from vla_bench.results.runs import error_groups, read_run
 
     frame = read_run(folder).episodes
@@ -173,11 +181,11 @@ def print_errors(folder: Path) -> None:
     if more := groups[_MAX_ERROR_GROUPS:]:
         console.print(f"  {sum(group.count for group in more)} x {len(more)} other errors", style="yellow")
     shown = f"vla-bench ledger errors {quote(str(folder))} shows the tracebacks."
-    console.print(f"The same command tries them again; {shown}", style="yellow", soft_wrap=True)
+    console.print(f"The same command runs them again; {shown}", style="yellow", soft_wrap=True)
 
 
 def print_decision(plan: "SequentialPlan") -> None:
-    """Print what a sequential comparison found, task by task."""
+    """Print the result of a sequential comparison by task."""
     from vla_bench.results.comparison_page import p_value_text
 
     decision = plan.decision
@@ -190,9 +198,6 @@ def print_decision(plan: "SequentialPlan") -> None:
     Console(highlight=False).print(plan.verdict, soft_wrap=True)
 
 
-# ~ `vla-bench robustness`: what perturbations cost a policy.
-
-
 def robustness(
     policy: asked.Policy,
     suite: asked.Suite,
@@ -202,25 +207,26 @@ def robustness(
     axis: Annotated[
         list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
     ] = None,
-    severity: Annotated[list[int], typer.Option(min=1, max=3, help="Repeat for several.")] = [1, 2, 3],  # noqa: B006  # typer reads the default, nobody changes it
+    severity: Annotated[list[int], typer.Option(min=1, max=3, help="Repeat for several.")] = [1, 2, 3],  # noqa: B006  # typer only reads the default
     perturb: Annotated[
-        list[str] | None, typer.Option(help="Whole perturbations in place of single axes, as `visual-2`; repeat.")
+        list[str] | None,
+        typer.Option(help="Perturbations instead of single axes, such as `visual-2`; repeat for several."),
     ] = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Of each task and perturbation.")] = 20,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes per task and perturbation.")] = 20,
     seed: asked.Seed = 0,
     workers: asked.Workers = None,
     rows: asked.SlotsPerWorker = 8,
     certificates: Annotated[
-        Path | None, typer.Option(help="File of certificates to use and add to. [default: OUTPUT/certificates.sqlite]")
+        Path | None, typer.Option(help="File of certificates to use and extend. [default: OUTPUT/certificates.sqlite]")
     ] = None,
     rendering: asked.Rendering = "fast",
     robot: asked.Robot = "panda",
 ) -> None:
-    """Measure what perturbations cost: the same scenes clean and perturbed, paired, each certified by the expert.
+    """Measure the success lost to perturbations on paired scenes, each certified by the expert.
 
-    The expert first tries every episode; one that it does not solve is replaced by the next. Its certificates lie in
-    OUTPUT/certificates.sqlite and serve all policies. The same command goes on where it stopped. Writes robustness.csv,
-    .md and .png, and the certificates used, beside the policy's run. docs/perturbations.md describes the axes.
+    The expert first runs every episode; an unsolved episode is replaced by the next one. Its certificates are stored in
+    OUTPUT/certificates.sqlite and serve all policies. The same command resumes. Writes robustness.csv, .md and .png and
+    the used certificates into the run folder. docs/perturbations.md describes the axes.
 
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
@@ -254,6 +260,6 @@ def robustness(
         console.print(f"- {line}", soft_wrap=True, markup=False)
     written = write_robustness(runs.policy, runs.policy / "robustness", names)
     if not any(path.suffix == ".png" for path in written):
-        console.print("- No figure: none of these perturbations is a single axis or a named set.")
+        console.print("- No figure: no perturbation is a single axis or a named set.")
     for path in written:
         console.print(str(path), soft_wrap=True)

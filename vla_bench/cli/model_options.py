@@ -15,10 +15,10 @@ _PLAIN = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """One option for each plain field of a model and of the tables within it.
+    """One option per plain field of a model and of its tables.
 
-    `names` gives options that are not called as their field; `prefixes` starts the names of all options of a table;
-    `replaces` names the field that one stands in place of.
+    `names` holds option names that differ from their field, `prefixes` the prefix of all options of a table, and
+    `replaces` the field that an option overrides.
     """
 
     model: type[BaseModel]
@@ -27,7 +27,7 @@ class ModelOptions:
     replaces: Mapping[str, str]
 
     def add_to_command(self, command: Callable[..., None]) -> Callable[..., None]:
-        """Return `command`, whose last parameter is `**options`, with a parameter for each option in its stead."""
+        """Return `command` with its last parameter `**options` replaced by one parameter per option."""
         own = inspect.signature(command, eval_str=True).parameters.values()
         kept = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
         made = [self._parameter(*entry) for entry in self._fields(self.model)]
@@ -36,7 +36,7 @@ class ModelOptions:
         return command
 
     def merge_over(self, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `content` with every option that was given in its place."""
+        """Return `content` overridden by every given option."""
         merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
         for table, name, _ in self._fields(self.model):
             value = options[_parameter_name(table, name)]
@@ -50,7 +50,7 @@ class ModelOptions:
         return merged
 
     def _fields(self, model: type[BaseModel], table: str = "") -> Iterator[tuple[str, str, FieldInfo]]:
-        """Yield table, name and description of every field that an option can set."""
+        """Yield table, name and field of every field with an option."""
         for name, field in model.model_fields.items():
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -74,7 +74,7 @@ class ModelOptions:
             _parameter_name(table, name),
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[Union[kind, None], option],  # noqa: UP007  # the kind is known at run time only
+            annotation=Annotated[Union[kind, None], option],  # noqa: UP007  # the type is known at run time only
         )
 
     def _declarations(self, name: str, option_name: str, kind: Any) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def _parameter_name(table: str, name: str) -> str:
 
 
 def _option_type(kind: Any) -> Any:
-    """Return the type that typer reads for a field's annotation, None where no option can hold it."""
+    """Return the option type for a field annotation, or None if it has no option."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _option_type(arguments[0])

@@ -1,4 +1,4 @@
-"""The commands `compare`, `failures`, `latency`, `tables`, `rerun` and `ledger`."""
+"""The commands `leaderboard`, `compare`, `controls`, `failures`, `latency`, `tables` and `ledger`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,25 +12,27 @@ from vla_bench.cli.terminal import print_table, print_text_table
 if TYPE_CHECKING:
     from vla_bench.results.leaderboard_page import LeaderboardFiles
 
-# ~ `vla-bench compare`: which policy is better, on identical episodes.
-
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
     alpha: Annotated[float, typer.Option(min=1e-6, max=0.5, help="Level of the tests.")] = 0.05,
-    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Power to plan episodes for.")] = 0.8,
+    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Power for planning episodes.")] = 0.8,
     difference: Annotated[
         float | None,
-        typer.Option(min=0.1, max=100.0, help="Percentage points to plan episodes for. [default: seen, 5]"),
+        typer.Option(
+            min=0.1,
+            max=100.0,
+            help="Difference in percentage points for planning episodes. [default: the observed one, 5]",
+        ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write every number here.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the verdicts and tables here.")] = None,
-    latex: Annotated[Path | None, typer.Option(help="Write the tables here, for booktabs.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file of all numbers.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Markdown file of verdicts and tables.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="LaTeX file of the tables (booktabs).")] = None,
 ) -> None:
     """Compare policies on identical episodes: differences with intervals, exact tests, ranks, episodes to plan.
 
-    Runs are compared only where suite, task, variant, index, seed, scene and protocol are the same. docs/statistics.md
-    says which number means what.
+    Only episodes with equal suite, task, variant, index, seed, scene and protocol are compared. docs/statistics.md
+    defines the numbers.
 
     Example: `vla-bench compare runs/a runs/b --markdown results/a_b.md`
     """
@@ -61,21 +63,20 @@ def compare(
             console.print(str(path), soft_wrap=True)
 
 
-# ~ `vla-bench failures`: where the episodes that failed went wrong.
-
-
 def failures(
     run: Run,
     expert: Annotated[
         Path | None,
-        typer.Option(help="The expert's run on the same episodes, for path and time. [default: the run's control]"),
+        typer.Option(
+            help="Run of the expert on the same episodes, for path and time. [default: the control of the run]"
+        ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write every failed episode here.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write buckets, and every failed episode, here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file of all failed episodes.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Markdown file of groups and failed episodes.")] = None,
 ) -> None:
-    """Sort failed episodes by where they went wrong, each with its index and the file of its video.
+    """Group failed episodes by their cause, with index and video file.
 
-    docs/ledger.md says which sort means what.
+    docs/ledger.md defines the groups.
 
     Example: `vla-bench failures runs/mine --expert runs/expert --markdown failures.md`
     """
@@ -93,18 +94,15 @@ def failures(
             Console(highlight=False).print(str(path), soft_wrap=True)
 
 
-# ~ `vla-bench latency`: success against latency.
-
-
 def latency(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders that differ in their latency.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG or PDF of the curve.")],
-    markdown: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders that differ only in latency.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG or PDF file of the curve.")],
+    markdown: Annotated[Path | None, typer.Option(help="Markdown file of the table.")] = None,
 ) -> None:
-    """Draw the success of policies against their latency, from runs that differ in nothing else.
+    """Plot the success of policies against their latency, from runs that differ only in latency.
 
-    `vla-bench run --latency 120ms+-20` (or `120ms±20`, or `measured`) makes such runs; docs/ledger.md says what the
-    robot does meanwhile. What is lost against the least latency is paired on the same episodes.
+    `vla-bench run --latency 120ms+-20` (or `120ms±20`, or `measured`) makes such runs; docs/ledger.md describes the
+    behavior during the latency. The loss compared with the smallest latency is paired on the same episodes.
 
     Example: `vla-bench latency runs/p runs/p-100ms runs/p-200ms --output results/latency.png`
     """
@@ -128,8 +126,6 @@ def latency(
         Console().print(str(markdown), soft_wrap=True)
 
 
-# ~ `vla-bench rerun`, `vla-bench tables` and `vla-bench ledger`: what a reader does with a ledger of someone else.
-
 _DIFFERENT = 1  # exit status
 ledger_commands = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -145,17 +141,19 @@ def _ledger() -> None:
 def tables(
     runs: Runs,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the tables. [default: beside the runs' folder]")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the tables. [default: the parent of the folder of the runs]"),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; end with 1 if a table there is not what the ledgers make.")
+        bool,
+        typer.Option("--check", help="Write nothing; exit status 1 if an existing table differs from the ledgers."),
     ] = False,
     rank_with_errors: RankWithErrors = False,
 ) -> None:
-    """Make every table, figure and page of some runs again from their ledgers, or check those that are there.
+    """Regenerate every table, figure and page of some runs from their ledgers, or check the existing ones.
 
-    That is the leaderboard, the comparison of its runs, their controls, failures and robustness, and the curve of runs
-    that differ in their latency: whatever the runs have the episodes for.
+    The pages are leaderboard, comparison, controls, failures, robustness and latency curve, as far as the runs have
+    episodes for them.
 
     Example: `vla-bench tables results/quickstart/runs/* --check`
     """
@@ -172,15 +170,15 @@ def tables(
     compared, stale = stale_pages(runs, folder, rank_with_errors=rank_with_errors, names=set_names())
     console = Console(highlight=False)
     for path in compared:
-        console.print(f"{path}: {stale.get(path, 'as the ledgers make it')}", soft_wrap=True)
+        console.print(f"{path}: {stale.get(path, 'equal to the ledgers')}", soft_wrap=True)
     if stale or not compared:
-        console.print("No table is there." if not compared else "Not what the ledgers make.", style="red")
+        console.print("There are no tables." if not compared else "Some tables differ from the ledgers.", style="red")
         raise typer.Exit(_DIFFERENT)
 
 
 @ledger_commands.command("errors")
 def errors(run: Run) -> None:
-    """Show the errors that episodes of a run ended in: how often each, and the whole traceback of the first.
+    """Show the episode errors of a run: count and one full traceback per kind.
 
     Example: `vla-bench ledger errors runs/x`
     """
@@ -199,7 +197,7 @@ def leaderboard(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables and the report.")],
     rank_with_errors: RankWithErrors = False,
 ) -> None:
-    """Merge runs into one leaderboard: CSV, Markdown, LaTeX, a figure and a report page.
+    """Write one leaderboard of several runs: CSV, Markdown, LaTeX, figure and HTML report.
 
     Example: `vla-bench leaderboard runs/* --output results/`
     """
@@ -209,7 +207,7 @@ def leaderboard(
 
 
 def print_leaderboard(files: "LeaderboardFiles") -> None:
-    """Print the tables and where the files lie."""
+    """Print the tables and the paths of the files."""
     console = Console()
     for tables in files.suites():
         for table in tables:
@@ -223,7 +221,7 @@ def print_leaderboard(files: "LeaderboardFiles") -> None:
 def show_controls(
     run: Run,
 ) -> None:
-    """Show a run beside its controls, with its language-use and vision-use scores (docs/ledger.md defines them).
+    """Show a run compared with its controls, with language-use and vision-use scores (docs/ledger.md).
 
     Example: `vla-bench controls runs/x`, after `vla-bench run ... --output runs/x --controls`
     """

@@ -15,17 +15,15 @@ if TYPE_CHECKING:
     from vla_bench.results.text_tables import TextTable
 
 
-# ~ Tables in a terminal, a file or a pipe.
-
-_PIPED_WIDTH = 160  # characters; a terminal says its own
+_PIPED_WIDTH = 160  # characters, if the output is not a terminal
 
 
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", words: int | None = None
 ) -> None:
-    """Print rows of text; the first `words` columns hold words (default: all), the others numbers.
+    """Print rows of text; the first `words` columns are text (default: all), the others numbers.
 
-    The first column, the name, is never cut.
+    The first column is never truncated.
     """
     table = Table(title=title or None)
     for position, name in enumerate(header):
@@ -37,23 +35,21 @@ def print_table(
 
 
 def print_text_table(table: "TextTable") -> None:
-    """Print a table of results and what stands under it."""
+    """Print a table of results with its notes."""
     print_table(table.header, table.rows, title=table.title, words=table.left)
     for note in table.footnotes:
         Console().print(note, style="dim", highlight=False, soft_wrap=True)
 
 
-# ~ Progress that suits where it goes: a bar in a terminal, a line now and then in a log.
-
 _LOG_EVERY_S = 15.0
-_QUIET_S = 30.0  # after which a log says that nothing has come, at most once in twice that: a policy may hang
+_QUIET_S = 30.0  # after which a log reports that nothing has changed, at most once in twice that time
 
 
 class Update(Protocol):
-    """Says how far the work is."""
+    """Progress display."""
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
-        """Show `done` of `total` and a few words, such as a rate."""
+        """Show `done` of `total` and a short text, such as a rate."""
 
 
 @contextmanager
@@ -99,7 +95,7 @@ def _log(title: str, console: Console) -> Iterator[Update]:
 
     def print_waiting() -> None:
         if (quiet_s := time.monotonic() - updated_at) >= _QUIET_S:
-            console.print(f"{where} nothing new for {quiet_s:.0f} s", soft_wrap=True, highlight=False)
+            console.print(f"{where} no progress for {quiet_s:.0f} s", soft_wrap=True, highlight=False)
 
     with _call_periodically(2 * _QUIET_S, print_waiting):
         yield update
@@ -107,7 +103,7 @@ def _log(title: str, console: Console) -> Iterator[Update]:
 
 @contextmanager
 def _call_periodically(seconds: float, do: Callable[[], None]) -> Iterator[None]:
-    """Call a function now and then, from a thread of its own, while the block runs."""
+    """Call a function periodically from a separate thread while the block runs."""
     ended = Event()
 
     def repeat() -> None:

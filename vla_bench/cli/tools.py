@@ -18,26 +18,23 @@ if TYPE_CHECKING:
     from vla_bench.authoring.check import TaskReport
 
 
-# ~ `vla-bench quickstart`: the whole job once, small.
-
-
 def quickstart(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything it makes.")] = Path(
-        "quickstart"
-    ),
-    recipe: Annotated[Path | None, typer.Option(help="TOML file. [default: the shipped one]")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all output.")] = Path("quickstart"),
+    recipe: Annotated[Path | None, typer.Option(help="TOML file. [default: the packaged recipe]")] = None,
     workers: Workers = None,
 ) -> None:
-    """Demonstrations, LoRA, evaluation and a leaderboard, in at most 15 minutes on 2 cores.
+    """Run the whole pipeline: demonstrations, LoRA, evaluation, leaderboard (15 minutes at most on 2 cores).
 
-    Stages that are finished are not done again; one that was stopped goes on where it stopped.
+    The same command resumes; finished stages are skipped.
+
+    Example: `vla-bench quickstart --output quickstart`
     """
     from vla_bench.quickstart import read_recipe, run_quickstart
 
     report = run_quickstart(read_recipe(recipe), output, worker_count(workers), _TerminalDisplay())
     print_leaderboard(report.leaderboard)
     console = Console(highlight=False)
-    console.print(f"demonstrations at a glance   {report.contact_sheet}", soft_wrap=True)
+    console.print(f"contact sheet                {report.contact_sheet}", soft_wrap=True)
     if report.videos:
         folders = ", ".join(sorted({str(path.parent) for path in report.videos}))
         console.print(f"videos                       {folders}", soft_wrap=True)
@@ -46,18 +43,16 @@ def quickstart(
 
 
 class _TerminalDisplay:
-    """Tells on the terminal how far the quickstart is."""
+    """Terminal output of the quickstart."""
 
     def say(self, text: str) -> None:
         """Print one line."""
         typer.echo(text)
 
     def progress(self, title: str) -> AbstractContextManager[Callable[[int, int, str], None]]:
-        """Return a block's progress bar."""
+        """Return the progress bar of a block."""
         return show_progress(title)
 
-
-# ~ `vla-bench check`: what is wrong with a task file, before anybody runs it.
 
 _FOUND_ERRORS = 2  # exit status
 _STYLES = {"error": "red", "warning": "yellow"}
@@ -65,14 +60,14 @@ _STYLES = {"error": "red", "warning": "yellow"}
 
 def check(
     suites: Annotated[list[str], typer.Argument(help="Task files, or names of suites.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Scenes of each task to begin and to try the expert in.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="Scenes per task for resets and expert trials.")] = 10,
     robot: Robot = "panda",
-    expert: Annotated[bool, typer.Option("--expert/--no-expert", help="Whether to try the expert.")] = True,
+    expert: Annotated[bool, typer.Option("--expert/--no-expert", help="Run the expert.")] = True,
 ) -> None:
-    """Check task files without running a policy: the text, the worlds, the starts, and whether the expert solves them.
+    """Check task files without running a policy: text, scenes, start states and expert success.
 
-    All mistakes are told, each with file and field. The exit status is 2 if there are errors, 0 if there are none or
-    warnings alone. To use a file that lies elsewhere, name it in `VLA_BENCH_TASKS` or by `vla-bench --tasks`.
+    All mistakes are reported with file and field. The exit status is 2 with errors and 0 otherwise. To use a file
+    outside the package, name it in `VLA_BENCH_TASKS` or by `vla-bench --tasks`.
 
     Example: `vla-bench check my_tasks.toml`
     """
@@ -91,7 +86,7 @@ def check(
 def print_check(report: "CheckReport") -> None:
     """Print the table of tasks, then the findings, errors first."""
     if report.tasks:
-        header = ("task", "expert", "mean steps", "horizon", "begin alike", "chance without language")
+        header = ("task", "expert", "mean steps", "horizon", "same start", "chance without language")
         print_table(header, [_task_row(task) for task in report.tasks], title=str(report.path), words=1)
     console = Console(stderr=True)
     for problem in sorted(report.problems, key=lambda problem: problem.severity):
@@ -121,10 +116,9 @@ def _task_row(report: "TaskReport") -> tuple[str, ...]:
     )
 
 
-# ~ `vla-bench list`: what there is.
-
-
-def list_tasks(suite: Annotated[str | None, typer.Option("--suite", "-s", help="Only this suite's.")] = None) -> None:
+def list_tasks(
+    suite: Annotated[str | None, typer.Option("--suite", "-s", help="Only tasks of this suite.")] = None,
+) -> None:
     """List the tasks with their instructions."""
     from vla_bench.tasks import suites, tasks_of
 
@@ -134,7 +128,7 @@ def list_tasks(suite: Annotated[str | None, typer.Option("--suite", "-s", help="
 
 
 def list_policies() -> None:
-    """List the policies that `run --policy` knows by name."""
+    """List the policy names for `run --policy`."""
     from vla_bench.policies import policy_descriptions
 
     print_table(("policy", "description"), policy_descriptions().items())
@@ -149,7 +143,7 @@ def list_suites() -> None:
 
 
 def list_robots() -> None:
-    """List the robots that `--robot` knows; a file in envs/robots is one."""
+    """List the robot names for `--robot`; every file in envs/robots is a robot."""
     from vla_bench.envs.descriptions import describe_robot, description_names
 
     robots = {name: describe_robot(name) for name in description_names("robots")}
@@ -161,7 +155,7 @@ def list_robots() -> None:
 
 
 def list_axes() -> None:
-    """List the axes that `--perturb` knows, and the sets of them."""
+    """List the axes for `--perturb`, and their named sets."""
     from vla_bench.envs.perturbations import NAMED_SETS, perturbation_axes
 
     rows = [(name, " ".join((inspect.getdoc(perturbation_axes[name]) or "").split())) for name in perturbation_axes]
@@ -170,18 +164,15 @@ def list_axes() -> None:
     print_table(("set", "axes"), sets)
 
 
-# ~ `vla-bench docs`: pages made from the registry.
-
-
 def write_task_page(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path("docs/tasks.md"),
-    table: Annotated[Path, typer.Option(help="What studies/expert_success.py measured.")] = Path("results/tasks.csv"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the page.")] = Path("docs/tasks.md"),
+    table: Annotated[Path, typer.Option(help="Measurements of studies/expert_success.py.")] = Path("results/tasks.csv"),
     suite: Annotated[list[str] | None, typer.Option("--suite", "-s", help="Repeat for several. [default: all]")] = None,
     redraw: Annotated[
-        bool, typer.Option("--redraw", help="Draw all pictures anew, not only missing and stale ones.")
+        bool, typer.Option("--redraw", help="Render all images again, not only missing and outdated ones.")
     ] = False,
 ) -> None:
-    """Write the page of all tasks, with a picture of each; pictures of tasks that are no more are taken away.
+    """Write the page of all tasks with an image of each; images of removed tasks are deleted.
 
     Example: `vla-bench docs tasks --output docs/tasks.md`
     """
@@ -196,15 +187,15 @@ def write_task_page(
     folder = output.parent / IMAGES_FOLDER
     missing = [task for task in shown if redraw or not is_current(task, folder / image_name(task))]
     if missing:
-        with show_progress("pictures") as update:
+        with show_progress("images") as update:
             for number, task in enumerate(missing):
                 update(number, len(missing), task.id)
                 render_task_image(task, folder / image_name(task))
             update(len(missing), len(missing))
     if not suite:
-        for picture in set(folder.glob("*.jpg")) - {folder / image_name(task) for task in shown}:
-            if is_ours(picture):
-                picture.unlink()
+        for image in set(folder.glob("*.jpg")) - {folder / image_name(task) for task in shown}:
+            if is_ours(image):
+                image.unlink()
     with written_whole(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     Console().print(f"{output}: {len(shown)} tasks", highlight=False, soft_wrap=True)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vla_bench.training.pretraining.trainer import PretrainingProgress
 
 
-# ~ `vla-bench finetune`: from demonstrations to a policy.
-
 FINETUNE_OPTIONS = ModelOptions(
     FinetuneConfig,
     names={
@@ -50,7 +48,7 @@ def finetune(
         Path | None, typer.Option("--config", "-c", help="TOML file with these fields; options override it.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --output; an error where there is none.")
+        bool, typer.Option("--resume", help="Resume the run in --output; an error if there is none.")
     ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print parameters, memory and steps; needs no weights, --demos or --output.")
@@ -59,8 +57,8 @@ def finetune(
 ) -> None:
     """Fine-tune a base on demonstrations.
 
-    A run that was stopped goes on from its last checkpoint, with the same command, or with `--resume --output PATH`.
-    The output folder is the last checkpoint; `best` within it is the one with the least validation action error. Under
+    The same command, or `--resume --output PATH`, resumes from the last checkpoint. The output folder is the last
+    checkpoint; its folder `best` is the checkpoint with the smallest validation action error. Under
     `torchrun --nproc-per-node N -m vla_bench finetune ...` several processes share each step.
 
     Example: `vla-bench finetune --base openvla-nano --method lora --demos demos.hdf5 --output checkpoints/x`
@@ -83,12 +81,12 @@ def finetune(
 
 
 def _is_main_process() -> bool:
-    """Return whether this process speaks for those that torchrun started together."""
+    """Return whether this is the main process of those started by torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> FinetuneConfig:
-    """Return the file's fields with the options laid over; a resumed run's own file where none is named."""
+    """Return the fields of the file, overridden by options; for a resumed run without file its own."""
     from vla_bench.training.finetune import CONFIG_FILE
 
     output = options["output"]
@@ -103,7 +101,7 @@ def _configuration(path: Path | None, resume: bool, options: dict[str, Any]) -> 
 
 
 def _print_finetuning_plan(path: Path | None, options: dict[str, Any]) -> None:
-    """Print what a run would train and take."""
+    """Print parameters, memory and steps of a run."""
     from vla_bench.training.plan import PlannedRun
     from vla_bench.training.plan import plan as plan_run
 
@@ -114,7 +112,7 @@ def _print_finetuning_plan(path: Path | None, options: dict[str, Any]) -> None:
 
 
 def _merged_options(content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the file's fields with the options laid over; of cameras given as `name=key`, the key is a field apart."""
+    """Return the fields of the file, overridden by options; the key of a camera `name=key` is a separate field."""
     merged = FINETUNE_OPTIONS.merge_over(content, options)
     pairs = [one.partition("=") for one in options["cameras"] or ()]
     if pairs:
@@ -124,14 +122,14 @@ def _merged_options(content: Mapping[str, Any], options: Mapping[str, Any]) -> d
 
 
 def finetuning_text(progress: "TrainingProgress") -> str:
-    """Return a training's state in a few words."""
+    """Return the training state as short text."""
     validation = progress.validation
     error = "" if validation is None else f", validation action error {validation.action_l1:.3f}"
     return f"loss {progress.loss:.3f}{error}, {progress.samples_per_s:.0f} samples/s"
 
 
 def print_finetuned(report: "FinetuneReport") -> None:
-    """Print what a training ended with."""
+    """Print the result of a training."""
     error = "" if report.validation is None else f", validation action error {report.validation.action_l1:.3f}"
     share = 100 * report.trained_parameters / report.total_parameters
     lines = [
@@ -146,8 +144,6 @@ def print_finetuned(report: "FinetuneReport") -> None:
     Console(highlight=False).print("\n".join(lines), soft_wrap=True)
 
 
-# ~ What `vla-bench finetune --plan` prints.
-
 _GIGABYTE = 1e9
 
 
@@ -159,47 +155,44 @@ def print_plan(config: "PlannedRun", plan: "FinetunePlan") -> None:
         ("trained", f"{plan.trainable_parameters:,} ({plan.percentage:.2f} %)"),
         ("weights", _size_text(memory.weights)),
         ("gradients", _size_text(memory.gradients)),
-        ("optimiser (AdamW)", _size_text(memory.optimiser)),
+        ("optimizer (AdamW)", _size_text(memory.optimiser)),
         ("activations", _size_text(memory.activations)),
         ("peak memory", _size_text(memory.peak)),
-        ("steps", "as many as the epochs need" if plan.total_steps is None else f"{plan.total_steps:,}"),
+        ("steps", "as the epochs need" if plan.total_steps is None else f"{plan.total_steps:,}"),
     ]
     if plan.epochs is not None:
         rows += [
-            ("frames to learn from", f"{plan.epochs.frames:,}"),
-            ("steps an epoch", f"{plan.epochs.steps_per_epoch:,}"),
+            ("training frames", f"{plan.epochs.frames:,}"),
+            ("steps per epoch", f"{plan.epochs.steps_per_epoch:,}"),
             ("epochs", f"{plan.epochs.epochs:.1f}"),
         ]
     checkpointing = ", gradient checkpointing" if step.gradient_checkpointing else ""
     title = f"{config.base}, {config.method}, batches of {step.batch_size}, {step.precision}{checkpointing}"
     print_table(("part", "estimate"), rows, title=title, words=1)
     Console(highlight=False).print(
-        "Each part is shown at its largest; the peak is not their sum, because activations are freed as gradients are "
-        "made. A GPU's own context and the allocator's reserve, some 1 to 2 GB, come on top.",
+        "Each part is its maximum; the peak is not their sum, because activations are freed while gradients are "
+        "computed. The GPU context and the reserve of the allocator add about 1 to 2 GB.",
         soft_wrap=True,
     )
 
 
 def _size_text(count: int) -> str:
-    """Return bytes in gigabytes, of small things in megabytes."""
+    """Return a size in gigabytes, or in megabytes if small."""
     return f"{count / _GIGABYTE:.2f} GB" if count >= _GIGABYTE else f"{1000 * count / _GIGABYTE:.1f} MB"
 
 
-# ~ `vla-bench merge`: an adapter and its base as one folder.
-
-
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="Folder that `vla-bench finetune` wrote.")],
+    adapter: Annotated[Path, typer.Argument(help="Output folder of `vla-bench finetune`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder to write.")],
     base: Annotated[
         str | None,
-        typer.Option(help="Name under baselines/, or a checkpoint folder. [default: what it was trained on]"),
+        typer.Option(help="Name under baselines/, or a checkpoint folder. [default: the base of its training]"),
     ] = None,
 ) -> None:
-    """Merge an adapter into its base: one checkpoint that needs neither.
+    """Merge an adapter into its base: one self-contained checkpoint.
 
-    A bottleneck adapter cannot become part of linear layers; it is written beside a copy of its base, and that folder
-    too goes wherever a checkpoint does.
+    A bottleneck adapter cannot be merged into linear layers; it is written together with a copy of its base, and that
+    folder is also a valid checkpoint.
 
     Example: `vla-bench merge checkpoints/plate --output checkpoints/plate-merged`
     """
@@ -208,22 +201,19 @@ def merge(
 
     report = merge_folders(adapter, output, None if base is None else find_base(base))
     why = report.unmergeable_reason
-    how = "a full checkpoint" if why is None else f"adapter and base side by side, because {why}"
+    how = "a full checkpoint" if why is None else f"adapter and base in one folder, because {why}"
     Console(highlight=False).print(f"{output}: {how}", soft_wrap=True)
-
-
-# ~ `vla-bench pretrain`: make a base checkpoint from nothing.
 
 
 def pretrain(
     output: Output,
-    data: Annotated[Path, typer.Option(help="Folder for demonstrations and scenes; what is there is used.")],
+    data: Annotated[Path, typer.Option(help="Folder for demonstrations and scenes; existing ones are used.")],
     recipe: Annotated[Path | None, typer.Option(help="TOML file. [default: openvla-nano's]")] = None,
     workers: Workers = None,
 ) -> None:
-    """Train a small OpenVLA from nothing: demonstrations, visual grounding, imitation.
+    """Pretrain a small OpenVLA from random weights: demonstrations, visual grounding, imitation.
 
-    A run that was stopped goes on from its last checkpoint, with the same command.
+    The same command resumes from the last checkpoint.
 
     Example: `vla-bench pretrain --data runs/pretraining --output checkpoints/base`
     """
@@ -243,6 +233,6 @@ def pretrain(
 
 
 def pretraining_text(progress: "PretrainingProgress") -> str:
-    """Return a training's state in a few words."""
+    """Return the training state as short text."""
     losses = f"imitation {progress.imitation_loss:.2f}, grounding {progress.grounding_loss:.2f}"
     return f"{progress.phase}: {losses}, {progress.samples_per_s:.0f} samples/s"
