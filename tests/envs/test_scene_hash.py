@@ -1,4 +1,4 @@
-"""The hash of a scene, on processors that round differently."""
+"""Scene hashes on CPUs that round differently."""
 
 import json
 import os
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-# Makes BLAS and NumPy compute as on a processor without AVX-512, where their results differ in the last bits.
-OTHER_PROCESSOR = {
+# Makes BLAS and NumPy compute as on a CPU without AVX-512, where the last bits of their results differ.
+OTHER_CPU = {
     "OPENBLAS_CORETYPE": "Haswell",
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
 }
@@ -36,14 +36,14 @@ print(json.dumps(hashes))
 
 
 def _hashes(variables: dict[str, str]) -> list[Any]:
-    plain = {name: value for name, value in os.environ.items() if name not in OTHER_PROCESSOR}
+    plain = {name: value for name, value in os.environ.items() if name not in OTHER_CPU}
     command = [sys.executable, "-c", SCRIPT, json.dumps(RESETS)]
     done = subprocess.run(command, env={**plain, **variables}, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_another_processor_finds_the_same_scenes() -> None:
-    here, there = _hashes({}), _hashes(OTHER_PROCESSOR)
+def test_another_cpu_gives_the_same_scene_hashes() -> None:
+    here, there = _hashes({}), _hashes(OTHER_CPU)
     assert [(task, scene) for task, scene, _ in there] == [(task, scene) for task, scene, _ in here]
     if here == there:
-        pytest.skip("the processor of this machine rounds as the other: nothing was put to the test")
+        pytest.skip("the CPU of this machine rounds like the other one")

@@ -1,4 +1,4 @@
-"""Only what a camera sees is drawn, nearest first, and no pixel knows."""
+"""Culling of invisible geoms changes no pixel."""
 
 import mujoco
 import numpy as np
@@ -33,7 +33,7 @@ def _model(generator: np.random.Generator, reflectance: float = 0.0) -> mujoco.M
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_what_is_left_out_was_not_in_the_image(seed: int) -> None:
+def test_culled_geoms_were_not_in_the_image(seed: int) -> None:
     model = _model(np.random.default_rng(seed))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
@@ -56,7 +56,7 @@ def test_what_is_left_out_was_not_in_the_image(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_what_a_mirror_shows_is_kept(seed: int) -> None:
+def test_geoms_visible_in_a_mirror_are_kept(seed: int) -> None:
     model = _model(np.random.default_rng(seed), reflectance=0.5)
     data = mujoco.MjData(model)
     model.cam_quat[0] = (np.cos(0.3), np.sin(0.3), 0.0, 0.0)  # it looks down
@@ -73,7 +73,7 @@ def test_what_a_mirror_shows_is_kept(seed: int) -> None:
         assert not np.array_equal(renderer.render(), whole)  # there was a mirror
 
 
-def test_fields_stand_where_mujoco_has_them() -> None:
+def test_the_array_has_the_layout_of_mjv_geom() -> None:
     model = _model(np.random.default_rng(0))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

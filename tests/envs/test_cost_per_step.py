@@ -1,4 +1,4 @@
-"""What a control step and a reset may cost, in calls: a clock would tell about the machine."""
+"""Limits on the function calls of a control step and a reset: unlike times, they do not depend on the machine."""
 
 import sys
 from collections import Counter
@@ -17,8 +17,8 @@ from vla_bench.envs.mjcf import asset_cache_bytes
 from vla_bench.envs.tabletop import scene
 
 _TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift")
-# Calls of Python and of C functions in `advance`: a third more than there are today.
-_MOST_CALLS = {"tabletop_object.red_cube_in_basket": 315, "robosuite.lift": 415}
+# Calls of Python and C functions in `advance`, with a margin of a third.
+_MAX_CALLS = {"tabletop_object.red_cube_in_basket": 315, "robosuite.lift": 415}
 _PHYSICS_CALLS: dict[str, dict[str, int]] = {
     "tabletop_object.red_cube_in_basket": {"mj_step1": 1},
     "robosuite.lift": {},
@@ -51,18 +51,18 @@ def _calls(run: Callable[[], object]) -> Counter[str]:
     return found
 
 
-def test_a_control_step_is_few_calls(environment: VlaBenchEnv) -> None:
+def test_a_control_step_makes_few_calls(environment: VlaBenchEnv) -> None:
     environment.reset(seed=1)
     action = np.full(environment.action_dim, 0.1)
     environment.advance(action)
     calls = _calls(lambda: environment.advance(action))
-    assert calls.total() <= _MOST_CALLS[environment.task.id]
+    assert calls.total() <= _MAX_CALLS[environment.task.id]
     physics = {name: number for name, number in calls.items() if name.startswith("mj_step") or name == "mj_forward"}
     assert physics == _PHYSICS_CALLS[environment.task.id]  # all others are called from compiled code
     assert calls["mj_fullM"] == calls["mj_jacSite"] == 0
 
 
-def test_longer_control_steps_are_no_more_calls(environment: VlaBenchEnv) -> None:
+def test_the_number_of_calls_does_not_depend_on_the_substeps(environment: VlaBenchEnv) -> None:
     environment.reset(seed=1)
     simulation: Any = environment.simulation
     owner = simulation if hasattr(simulation, "_substeps") else simulation._control
@@ -86,13 +86,13 @@ def test_resets_compile_nothing(environment: VlaBenchEnv) -> None:
     assert not {"compile", "from_string", "from_xml_string", "from_file", "MjData"} & set(made)
 
 
-def test_an_image_is_drawn_once_for_each_camera_at_a_reset(environment: VlaBenchEnv) -> None:
+def test_a_reset_renders_each_camera_once(environment: VlaBenchEnv) -> None:
     cameras = len(environment.options.cameras)
     assert _calls(lambda: environment.reset(seed=5))["mjr_render"] == cameras > 0
     assert _calls(lambda: environment.advance(np.zeros(environment.action_dim)))["mjr_render"] == 0
 
 
-def test_a_camera_that_stands_still_is_looked_up_once(
+def test_the_geometry_of_a_fixed_camera_is_computed_once(
     environment: VlaBenchEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -107,10 +107,10 @@ def test_a_camera_that_stands_still_is_looked_up_once(
     for _ in range(5):
         environment.advance(np.full(environment.action_dim, 0.3))
     assert "agentview" not in asked
-    assert len(asked) == 5  # the one on the wrist, which moves
+    assert len(asked) == 5  # the wrist camera, which moves
 
 
-def test_a_camera_that_is_moved_is_looked_up_again(environment: VlaBenchEnv) -> None:
+def test_the_geometry_of_a_moved_camera_is_computed_again(environment: VlaBenchEnv) -> None:
     environment.reset(seed=2)
     simulation: Any = environment.simulation
     camera = simulation._model.camera("agentview").id
@@ -125,6 +125,6 @@ def test_a_camera_that_is_moved_is_looked_up_again(environment: VlaBenchEnv) -> 
 
 def test_building_robosuite_leaves_no_assets_behind() -> None:
     environment = vla_bench.make("robosuite.stack", image_size=32)
-    environment.reset(seed=0)  # makes the model that is drawn
+    environment.reset(seed=0)  # compiles the model that is rendered
     environment.close()
     assert asset_cache_bytes() == 0

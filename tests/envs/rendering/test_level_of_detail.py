@@ -1,4 +1,4 @@
-"""A model is given to OpenGL no finer than its quality needs, and is as it was afterwards."""
+"""Level of detail per rendering quality, and restoration of the model."""
 
 import mujoco
 import numpy as np
@@ -30,19 +30,19 @@ def _model(kind: str = "cylinder", reflectance: float = 0.0, shadow: str = "true
 
 
 @pytest.mark.parametrize("rendering", ["fast", "faithful"])
-def test_the_model_is_as_it_was_afterwards(rendering: str) -> None:
+def test_the_model_is_restored_afterwards(rendering: str) -> None:
     model, untouched = _model(), _model()
     with pytest.raises(ZeroDivisionError), reduced_detail(model, 64, rendering):
         assert model.vis.quality.numquads == (1 if rendering == "fast" else untouched.vis.quality.numquads)
         raise ZeroDivisionError
     size = mujoco.mj_sizeModel(model)
-    kept, wanted = (np.empty(size, dtype=np.uint8) for _ in range(2))
-    mujoco.mj_saveModel(model, None, kept)
-    mujoco.mj_saveModel(untouched, None, wanted)
-    assert np.array_equal(kept, wanted)
+    restored, expected = (np.empty(size, dtype=np.uint8) for _ in range(2))
+    mujoco.mj_saveModel(model, None, restored)
+    mujoco.mj_saveModel(untouched, None, expected)
+    assert np.array_equal(restored, expected)
 
 
-def test_large_textures_shrink_to_the_mean_of_their_texels() -> None:
+def test_large_textures_are_averaged() -> None:
     model = _model()
     begin = int(model.tex_adr[0])
     with reduced_detail(model, 64, "fast"):
@@ -58,14 +58,14 @@ def test_large_textures_shrink_to_the_mean_of_their_texels() -> None:
 @pytest.mark.parametrize(
     ("kind", "divided"), [("cylinder", False), ("box", False), ("sphere", True), ("capsule", True)]
 )
-def test_only_round_things_have_many_rings(kind: str, divided: bool) -> None:
+def test_only_round_geoms_are_subdivided_into_many_rings(kind: str, divided: bool) -> None:
     model = _model(kind)
     rings = model.vis.quality.numstacks
     with reduced_detail(model, 64, "fast"):
         assert (model.vis.quality.numstacks == rings) == divided
 
 
-def test_shadow_maps_are_made_where_a_light_casts_shadows() -> None:
+def test_a_shadow_map_is_allocated_only_if_a_light_casts_shadows() -> None:
     for shadow, rendering, wanted in (
         ("true", "faithful", True),
         ("true", "fast", False),
@@ -78,5 +78,5 @@ def test_shadow_maps_are_made_where_a_light_casts_shadows() -> None:
 
 
 @pytest.mark.parametrize(("reflectance", "worth"), [(0.0, False), (0.01, False), (0.3, True)])
-def test_a_mirror_of_one_per_cent_is_none(reflectance: float, worth: bool) -> None:
+def test_a_reflectance_of_one_percent_is_no_mirror(reflectance: float, worth: bool) -> None:
     assert has_mirror(_model(reflectance=reflectance)) == worth

@@ -1,4 +1,4 @@
-"""A renderer shows the model as it is now, whatever it was when the renderer was made."""
+"""The renderer follows changes of the model and renders several cameras at once."""
 
 import mujoco
 import numpy as np
@@ -24,19 +24,19 @@ _XML = """
 """
 
 
-def test_how_often_a_texture_repeats_is_read_anew() -> None:
+def test_a_changed_texture_repeat_is_rendered() -> None:
     model = mujoco.MjModel.from_xml_string(_XML)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     renderer = Renderer(model, 64, "fast")
     before = renderer.images(data, {"view": "first"})["view"]
-    model.mat_texrepeat[0] *= 3  # as the perturbation of textures does
+    model.mat_texrepeat[0] *= 3  # as the texture perturbation does
     after = renderer.images(data, {"view": "first"})["view"]
     assert not np.array_equal(before, after)
     assert np.array_equal(after, Renderer(model, 64, "fast").images(data, {"view": "first"})["view"])
 
 
-def test_cameras_drawn_together_are_those_drawn_alone() -> None:
+def test_cameras_rendered_together_equal_those_rendered_alone() -> None:
     model = mujoco.MjModel.from_xml_string(_XML)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

@@ -1,4 +1,4 @@
-"""Visual meshes lose faces but keep their shape, and what was simplified once is kept."""
+"""Simplification of visual meshes to a number of faces, and its cache."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_simplification_keeps_the_bounding_box_and_a_closed_surface(tmp_path: Pa
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.1 * 0.05 * 0.2, rel=0.08)
 
 
-def test_a_mesh_that_is_small_enough_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_small_mesh_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "box.stl"
     trimesh.creation.box((0.1, 0.2, 0.3)).export(path)
     vertices, faces = simplify_to_face_count(path, _FACES)
@@ -53,7 +53,7 @@ def test_a_mesh_that_is_small_enough_stays_as_it_is(tmp_path: Path) -> None:
     assert np.allclose(_extent(vertices), [[-0.05, -0.1, -0.15], [0.05, 0.1, 0.15]])
 
 
-def test_what_was_simplified_is_read_from_the_cache(tmp_path: Path) -> None:
+def test_a_simplified_mesh_is_read_from_the_cache(tmp_path: Path) -> None:
     path = _ellipsoid(tmp_path)
     first = simplify_to_face_count(path, _FACES)
     (cached,) = _cached(tmp_path)
@@ -63,7 +63,7 @@ def test_what_was_simplified_is_read_from_the_cache(tmp_path: Path) -> None:
     assert np.array_equal(simplify_to_face_count(path, _FACES)[0], np.full((3, 3), 7.0))
 
 
-def test_another_mesh_or_number_of_faces_is_another_entry(tmp_path: Path) -> None:
+def test_each_mesh_and_number_of_faces_has_its_own_cache_entry(tmp_path: Path) -> None:
     path = _ellipsoid(tmp_path)
     many = simplify_to_face_count(path, _FACES)[1]
     few = simplify_to_face_count(path, _FACES // 2)[1]
@@ -74,7 +74,7 @@ def test_another_mesh_or_number_of_faces_is_another_entry(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut off", "bits", "foreign", "incomplete"])
-def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_entry_is_regenerated(tmp_path: Path, damage: str) -> None:
     path = _ellipsoid(tmp_path)
     vertices, faces = simplify_to_face_count(path, _FACES)
     (cached,) = _cached(tmp_path)

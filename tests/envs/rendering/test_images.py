@@ -14,7 +14,7 @@ from vla_bench.tasks import get_task
 _TASK = get_task("tabletop_object.red_cube_in_basket")
 _SIZE = 96  # pixels
 _CAMERAS = {"agentview": "agentview", "wrist": "robot_eye_in_hand"}
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])
+_NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])
 
 
 @pytest.fixture(scope="module")

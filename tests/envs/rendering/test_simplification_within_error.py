@@ -1,4 +1,4 @@
-"""Bounded simplification: no point of the surface moves further than was allowed, and textures stay where they were."""
+"""Simplification of visual meshes within an error bound, with textures."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_the_surface_stays_within_its_bound_and_loses_most_faces(tmp_path: Path)
     assert _distance_m(surface, path) < _BOUND_M + 0.0015  # which is how far apart the points are
 
 
-def test_texture_coordinates_stay_those_of_their_place(tmp_path: Path) -> None:
+def test_texture_coordinates_belong_to_their_vertices(tmp_path: Path) -> None:
     surface = simplify_mesh_file(_can(tmp_path), _TOLERANCE, scale=1.0, textured=True)
     x, y, z = surface.vertices.T
     across, up = surface.texture.T
@@ -68,28 +68,28 @@ def test_texture_coordinates_stay_those_of_their_place(tmp_path: Path) -> None:
     assert np.ptp(corners, axis=1).max() < 0.5  # no face spans the seam the wrong way round
 
 
-def test_without_a_texture_there_is_no_seam(tmp_path: Path) -> None:
+def test_a_mesh_without_texture_has_no_seam(tmp_path: Path) -> None:
     path = _can(tmp_path)
     plain, textured = (simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=one) for one in (False, True))
     assert plain.texture.size == 0
     assert len(plain.vertices) < len(textured.vertices)
 
 
-def test_a_bound_holds_in_metres_whatever_the_unit_of_the_file(tmp_path: Path) -> None:
+def test_the_bound_is_in_meters_for_every_unit_of_the_file(tmp_path: Path) -> None:
     path = _can(tmp_path)
     metres = simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=False)
     large = simplify_mesh_file(path, _TOLERANCE, scale=10.0, textured=False)  # the file's unit is ten metres
     assert len(large.faces) > 2 * len(metres.faces)
 
 
-def test_what_was_simplified_once_is_kept(tmp_path: Path) -> None:
+def test_a_simplified_mesh_is_cached(tmp_path: Path) -> None:
     path = _can(tmp_path)
     first, again = (simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=True) for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
     assert len(list((tmp_path / "cache" / "meshes").iterdir())) == 1
 
 
-def test_a_simplified_mesh_stands_where_the_file_s_stood(tmp_path: Path) -> None:
+def test_a_simplified_mesh_has_the_pose_of_the_original(tmp_path: Path) -> None:
     path, models = _can(tmp_path), []
     for simplified in (False, True):
         spec = mujoco.MjSpec()
