@@ -1,4 +1,4 @@
-"""Another policy goes on from a step of a recorded episode."""
+"""Branches from a step of a recorded episode to another policy."""
 
 import shutil
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def _record(run: Path) -> EpisodeRecord:
 
 
 @pytest.mark.slow
-def test_the_expert_saves_an_episode_that_was_lost(lost: Path, tmp_path: Path) -> None:
+def test_the_expert_completes_a_failed_episode(lost: Path, tmp_path: Path) -> None:
     found = branch_episode(lost, f"{TASK}/0", 15, "expert", output=tmp_path / "branch")
     assert found.recorded.outcome == "failure"
     assert found.branched.outcome == "success"
@@ -61,7 +61,7 @@ def test_a_step_after_the_end_is_refused(lost: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_perturbed_episode_branches_at_the_step_that_its_latency_counts(tmp_path: Path) -> None:
+def test_a_branch_of_a_perturbed_episode_counts_the_steps_of_its_latency(tmp_path: Path) -> None:
     """With 120 ms each answer of the random policy comes three steps late: step 30 is that of the world, not of it."""
     run, protocol = tmp_path / "late", EvaluationProtocol(latency="120ms+-20")
     variants = ("colour=1,lighting=2",)
@@ -73,7 +73,7 @@ def test_a_perturbed_episode_branches_at_the_step_that_its_latency_counts(tmp_pa
     assert RunInfo.read(tmp_path / "branch").protocol["latency"] == "120ms±20"
 
 
-def test_what_takes_effect_after_the_switch_is_the_second_policys_to_answer() -> None:
+def test_the_second_policy_predicts_actions_that_take_effect_after_the_switch() -> None:
     def constant(value: float) -> Policy:
         class Constant(PolicyBase):
             def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
@@ -89,7 +89,7 @@ def test_what_takes_effect_after_the_switch_is_the_second_policys_to_answer() ->
     assert [float(chunk[0, 0, 0]) for chunk in chunks] == pytest.approx([0.1, 0.2])
 
 
-def test_an_episode_that_comes_out_otherwise_is_not_branched(lost: Path, tmp_path: Path) -> None:
+def test_an_episode_that_is_not_reproduced_is_not_branched(lost: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed"
     shutil.copytree(lost, changed)
     record = replace(_record(lost), action_hash="of other actions")

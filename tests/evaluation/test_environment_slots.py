@@ -13,19 +13,19 @@ STEP: FloatArray = np.full((1, 7), 0.5, dtype=np.float32)
 
 
 def test_an_environment_is_used_again_for_the_next_episode_of_its_task() -> None:
-    stock = EnvironmentCache(TinySpec(), max_free=2)
-    first = stock.take("tiny.reach")
-    assert stock.take("tiny.reach") is not first, "one that is in use is not free"
-    stock.give_back("tiny.reach", first)
-    assert stock.take("tiny.push") is not first
-    assert stock.take("tiny.reach") is first
+    cache = EnvironmentCache(TinySpec(), max_free=2)
+    first = cache.take("tiny.reach")
+    assert cache.take("tiny.reach") is not first, "an environment in use is not free"
+    cache.give_back("tiny.reach", first)
+    assert cache.take("tiny.push") is not first
+    assert cache.take("tiny.reach") is first
 
 
-def test_the_environment_unused_for_longest_is_closed() -> None:
-    stock = EnvironmentCache(TinySpec(), max_free=2)
-    taken = [stock.take(f"tiny.{name}") for name in ("reach", "push", "pull")]
+def test_the_least_recently_used_environment_is_closed() -> None:
+    cache = EnvironmentCache(TinySpec(), max_free=2)
+    taken = [cache.take(f"tiny.{name}") for name in ("reach", "push", "pull")]
     for name, environment in zip(("reach", "push", "pull"), taken, strict=True):
-        stock.give_back(f"tiny.{name}", environment)
+        cache.give_back(f"tiny.{name}", environment)
     assert [environment.kind for environment in taken] == ["closed", "push", "pull"]  # type: ignore[attr-defined]
 
 
@@ -41,7 +41,7 @@ def test_an_environment_that_raised_is_not_used_again() -> None:
         assert len(spec.made) == 1 + errors
 
 
-def test_an_abandoned_episode_tells_how_far_it_came() -> None:
+def test_an_abandoned_episode_has_a_result() -> None:
     slots = EnvironmentSlots(TinySpec(), 1)
     slots.handle(Begin(0, episodes(1)[0]))
     assert isinstance(slots.handle(Execute(0, np.repeat(STEP, 3, axis=0))), Ready)
@@ -64,7 +64,7 @@ def test_a_new_episode_drops_the_one_that_ran() -> None:
     assert event.result.steps == 6
 
 
-def test_the_order_in_which_sub_goals_were_reached_is_recorded() -> None:
+def test_the_order_of_subgoals_is_recorded() -> None:
     slots = EnvironmentSlots(EnvironmentSpec(image_size=32, cameras=(), expert="expert"), 1)
     event = slots.handle(Begin(0, EpisodeIdentity("tabletop_long", "close_drawer_then_stove_on", 0)))
     while isinstance(event, Ready):

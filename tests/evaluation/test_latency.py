@@ -38,7 +38,7 @@ def run(latency: str, count: int = 4, rows: int = 2) -> tuple[OneProcess, list[F
         ("12.5", Latency(12.5)),
     ],
 )
-def test_a_latency_is_read_as_it_is_written(text: str, latency: Latency) -> None:
+def test_a_latency_is_parsed(text: str, latency: Latency) -> None:
     assert Latency.parse(text) == latency
     assert Latency.parse(str(latency)) == latency
 
@@ -46,24 +46,24 @@ def test_a_latency_is_read_as_it_is_written(text: str, latency: Latency) -> None
 @pytest.mark.parametrize(
     ("text", "message"), [("soon", "Expected milliseconds"), ("-5", "Expected"), ("10±20", "negative")]
 )
-def test_what_is_no_latency_is_an_error(text: str, message: str) -> None:
+def test_an_invalid_latency_is_an_error(text: str, message: str) -> None:
     with pytest.raises(VlaBenchError, match=message):
         Latency.parse(text)
 
 
 @pytest.mark.parametrize(("latency_ms", "steps"), [(0, 0), (1, 1), (50, 1), (50.1, 2), (120, 3), (150, 3)])
-def test_an_answer_takes_effect_at_the_first_step_after_it_has_come(latency_ms: float, steps: int) -> None:
+def test_a_response_takes_effect_at_the_first_step_after_its_arrival(latency_ms: float, steps: int) -> None:
     assert Latency(latency_ms).steps(np.random.default_rng(0)) == steps
 
 
-def test_a_spread_is_drawn_evenly() -> None:
+def test_the_jitter_is_uniform() -> None:
     generator = np.random.default_rng(0)
     drawn = [Latency(100, 60).steps(generator) for _ in range(4000)]  # 40 to 160 ms
     counts = np.bincount(drawn, minlength=5) / len(drawn)
     assert counts == pytest.approx([0, 10 / 120, 50 / 120, 50 / 120, 10 / 120], abs=0.03)
 
 
-def test_the_world_goes_on_while_the_policy_thinks() -> None:
+def test_the_simulation_continues_during_inference() -> None:
     pool, finished = run("90ms", count=1, rows=1)
     actions = [command.actions for command in pool.sent if isinstance(command, Execute)]
     assert actions[0][:, 0].tolist() == [0, 0, 0.5, 0.5]
@@ -78,7 +78,7 @@ def test_the_world_goes_on_while_the_policy_thinks() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_how_late_an_answer_comes_follows_from_the_episode_alone(rows: int) -> None:
+def test_delays_depend_on_the_episode_only(rows: int) -> None:
     once, again = run("100±80", count=5)[1], run("100±80", count=5, rows=rows)[1]
     assert [item.result for item in once] == [item.result for item in again]
     assert len({item.result.action_hash for item in once}) > 1

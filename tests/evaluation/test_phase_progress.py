@@ -21,7 +21,7 @@ def furthest(*states: tuple[float, str]) -> tuple[float, str]:
         ([(0.0, "")], (0.0, "")),
     ],
 )
-def test_the_furthest_is_what_was_reached_and_not_where_it_ended(
+def test_the_furthest_phase_is_kept_when_the_episode_falls_back(
     states: list[tuple[float, str]], expected: tuple[float, str]
 ) -> None:
     assert furthest(*states) == expected

@@ -16,7 +16,7 @@ def test_a_plan_has_every_task_of_the_suite_and_the_first_indices() -> None:
     assert {(episode.seed, episode.variant, episode.suite) for episode in plan} == {(5, "clean", SUITE)}
 
 
-def test_more_episodes_begin_with_the_same_ones() -> None:
+def test_a_longer_plan_starts_with_the_same_episodes() -> None:
     assert set(plan_episodes(SUITE, episodes=2, seed=0)) < set(plan_episodes(SUITE, episodes=3, seed=0))
 
 
@@ -26,7 +26,7 @@ def test_tasks_are_named_with_or_without_their_suite() -> None:
     assert [episode.task for episode in plan] == [names[0], names[2]]
 
 
-def test_an_unknown_task_names_the_nearest() -> None:
+def test_an_unknown_task_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'red_cube_in_basket'"):
         plan_episodes(SUITE, ["red_cub_in_basket"], episodes=1, seed=0)
 
@@ -37,7 +37,7 @@ def test_a_plan_without_episodes_or_with_a_negative_seed_is_an_error(episodes: i
         plan_episodes(SUITE, episodes=episodes, seed=seed)
 
 
-def test_the_protocol_is_stamped_whole() -> None:
+def test_the_complete_protocol_is_recorded() -> None:
     task = tasks_of(SUITE)[0]
     chunk = {"execution": "open_loop", "steps": 2}
     told = EvaluationProtocol(wait_steps=4).to_record([task.id], EnvironmentSpec(96, ("wrist",)), chunk)

@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_an_episode_run_again_alone_is_the_same(run: Path) -> None:
+def test_the_rerun_of_an_episode_is_equal(run: Path) -> None:
     found = rerun_episode(run, f"{TASK}/2")
     assert found.same
     assert found.different == ()

@@ -32,7 +32,7 @@ def _records(run: Path) -> list[EpisodeRecord]:
         return ledger.records()
 
 
-def test_a_perturbed_episode_has_the_seed_of_its_clean_twin() -> None:
+def test_a_perturbed_episode_has_the_seed_of_its_clean_episode() -> None:
     clean = EpisodeIdentity(SUITE, TASK, 3)
     assert replace(clean, variant="camera=2").scene_seed() == clean.scene_seed()
     assert replace(clean, variant="expert_success").scene_seed() != clean.scene_seed()
@@ -43,7 +43,7 @@ def _certificates(run: Path) -> pd.DataFrame:
     return read_certificates(run / CERTIFICATES_NAME)
 
 
-def test_the_policy_is_run_on_what_the_expert_solves(tmp_path: Path) -> None:
+def test_the_policy_runs_on_episodes_that_the_expert_solves(tmp_path: Path) -> None:
     run = RunOptions("noop", SUITE, tmp_path, tasks=(TASK,), episodes=2, workers=1, slots_per_worker=2)
     options = RobustnessOptions(run, axes=("layout", "camera"), severities=(1,))
     made = measure_robustness(options)
@@ -82,7 +82,7 @@ def test_an_episode_that_the_expert_fails_is_replaced_by_the_next(tmp_path: Path
     assert (row["pairs"], row["replaced"]) == (2, 1)
 
 
-def test_unknown_axes_and_those_that_a_task_lacks_are_told_before_anything_runs(tmp_path: Path) -> None:
+def test_unknown_and_unsupported_axes_are_reported_before_any_episode(tmp_path: Path) -> None:
     run = RunOptions("noop", SUITE, tmp_path / "run", tasks=(TASK,), episodes=1, workers=1)
     with pytest.raises(UnknownNameError, match="colour"):
         measure_robustness(RobustnessOptions(run, axes=("color",)))

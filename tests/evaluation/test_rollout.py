@@ -11,11 +11,11 @@ from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
 from vla_bench.evaluation.rollout_statistics import RolloutStatistics
 from vla_bench.policies import Policy, PolicyBase, load_policy
 
-Result = Callable[[FloatArray, int], FloatArray]  # the actions of a batch and the position of the bad row in it
+Result = Callable[[FloatArray, int], FloatArray]  # the actions of a batch and the position of the bad slot in it
 
 
 class Forward(PolicyBase):
-    """Moves by `speed` a step, `chunk` steps at a time, and notes what it is asked."""
+    """Moves by `speed` per step in chunks of `chunk` steps, and records batch sizes and instructions."""
 
     def __init__(self, speed: float = 0.5, chunk: int = 1) -> None:
         self.speed, self.chunk = speed, chunk
@@ -28,12 +28,12 @@ class Forward(PolicyBase):
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         self.batches.append(len(rows))
         for row, observation in zip(rows, observations, strict=True):
-            assert self.instructions[row] == observation["instruction"], "a policy must know of each new episode"
+            assert self.instructions[row] == observation["instruction"], "reset is called for each new episode"
         return np.full((len(rows), self.chunk, 7), self.speed)
 
 
 class Failing(Forward):
-    """Raises or returns nonsense whenever `bad` finds something in its batch."""
+    """Raises or returns invalid actions if `bad` is true for an observation of the batch."""
 
     def __init__(self, bad: Callable[[Observation], bool], result: "Result | None" = None) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def is_of(episode: EpisodeIdentity) -> Callable[[Observation], bool]:
     return lambda observation: observation["instruction"].endswith(str(episode.scene_seed()))
 
 
-def test_every_episode_ends_with_what_happened_in_it() -> None:
+def test_every_episode_has_a_complete_result() -> None:
     plan = episodes(5)
     results = run(Forward(), plan)
     assert set(results) == set(plan)
@@ -92,7 +92,7 @@ def test_actions_are_clipped_before_they_are_executed() -> None:
 
 
 @pytest.mark.parametrize("chunk", [2, 4])
-def test_a_chunk_is_executed_without_looking_and_stops_at_success(chunk: int) -> None:
+def test_a_chunk_is_executed_without_rendering_and_stops_at_success(chunk: int) -> None:
     spec = TinySpec()
     pool = OneProcess(1, spec)
     policy = Forward(chunk=chunk)
@@ -104,21 +104,21 @@ def test_a_chunk_is_executed_without_looking_and_stops_at_success(chunk: int) ->
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
-def test_results_do_not_depend_on_how_many_rows_there_are(rows: int) -> None:
+def test_results_do_not_depend_on_the_number_of_slots(rows: int) -> None:
     assert run(load_policy("random"), episodes(7), rows) == run(load_policy("random"), episodes(7), 2)
 
 
-def test_a_finished_row_is_refilled_at_once() -> None:
+def test_a_finished_slot_is_refilled_at_once() -> None:
     def hurry(actions: FloatArray, position: int) -> FloatArray:
         actions[position] *= 2
         return actions
 
     policy = Failing(is_of(episodes(1)[0]), hurry)  # the first episode is over after 3 steps, the others after 6
     run(policy, episodes(4), rows=3)
-    assert policy.batches == [3, 3, 3, 2, 3, 3, 1, 1, 1, 1]  # 2: while the fourth episode is set up
+    assert policy.batches == [3, 3, 3, 2, 3, 3, 1, 1, 1, 1]  # 2: during the reset of the fourth episode
 
 
-def test_what_the_policy_raises_is_an_error_of_that_episode_only() -> None:
+def test_an_exception_of_the_policy_is_an_error_of_its_episode_only() -> None:
     plan = episodes(6)
     results = run(Failing(is_of(plan[1])), plan)
     assert results[plan[1]].outcome == "error"
@@ -133,7 +133,7 @@ def test_a_policy_that_always_raises_makes_every_episode_an_error() -> None:
     assert [result.outcome for result in results.values()] == ["error"] * 5
 
 
-def test_actions_that_are_not_finite_are_an_error_of_their_row() -> None:
+def test_non_finite_actions_are_an_error_of_their_episode() -> None:
     plan = episodes(4)
 
     def spoil(actions: FloatArray, position: int) -> FloatArray:
@@ -145,7 +145,7 @@ def test_actions_that_are_not_finite_are_an_error_of_their_row() -> None:
     assert "not finite" in results[plan[2]].error
 
 
-def test_a_wrong_shape_is_an_error_of_the_episode_that_brings_it_about() -> None:
+def test_a_wrong_action_shape_is_an_error_of_its_episode() -> None:
     plan = episodes(4)
     results = run(Failing(is_of(plan[0]), lambda actions, position: actions[..., :6]), plan)
     assert [results[episode].outcome for episode in plan] == ["error", "success", "success", "success"]
@@ -174,7 +174,7 @@ def test_an_exception_in_an_environment_is_an_error_with_its_traceback(task: str
 
 
 class Deadly(OneProcess):
-    """Loses both rows whenever the first episode is to go on, `times` times over."""
+    """Loses both slots when the first episode executes actions, `times` times."""
 
     def __init__(self, times: int) -> None:
         super().__init__(2)
@@ -192,13 +192,13 @@ class Deadly(OneProcess):
 
 
 @pytest.mark.parametrize(("deaths", "outcome"), [(1, "success"), (2, "success"), (3, "error")])
-def test_an_episode_is_tried_again_when_its_worker_dies_but_not_for_ever(deaths: int, outcome: str) -> None:
+def test_an_episode_is_retried_a_limited_number_of_times_when_its_worker_dies(deaths: int, outcome: str) -> None:
     finished: list[FinishedEpisode] = []
     pool = Deadly(deaths)
     Rollout(Forward(), pool, finished.append, retries=2).run(episodes(2))
     results = {episode.episode.index: episode.result for episode in finished}
     assert results[0].outcome == outcome
-    assert results[1].outcome == "success"  # it was only in the same process
+    assert results[1].outcome == "success"  # it ran in the same process
     begun = [command.episode.index for command in pool.sent if isinstance(command, Begin)]
     assert begun.count(0) == 1 + min(deaths, 2)
     if outcome == "error":

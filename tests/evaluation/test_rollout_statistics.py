@@ -43,11 +43,11 @@ def test_the_expert_drops_and_disturbs_nothing(environment: VlaBenchEnv) -> None
     assert 1.0 < rollout_statistics.peak_force_n < 500.0
 
 
-def test_a_thing_let_go_in_the_air_is_dropped_once(environment: VlaBenchEnv) -> None:
+def test_an_object_released_in_the_air_is_dropped_once(environment: VlaBenchEnv) -> None:
     assert _episode(environment, let_go_while_carrying=True).drops == 1
 
 
-def test_a_thing_that_no_goal_speaks_of_is_disturbed_when_it_has_moved(environment: VlaBenchEnv) -> None:
+def test_a_moved_object_outside_all_goals_is_disturbed(environment: VlaBenchEnv) -> None:
     environment.reset(seed=3)
     recorder, world = RolloutStatisticsRecorder(environment), environment.simulation.world
     place = world.position_world("blue_can") + np.array([0.2, 0.0, 0.0])

@@ -64,7 +64,7 @@ def expert(folder: Path) -> tuple[RunReport, list[RunProgress]]:
     return run_evaluation(options(folder / "expert"), heard.append), heard
 
 
-def test_a_run_tells_how_far_it_is_and_what_came_of_it(expert: tuple[RunReport, list[RunProgress]]) -> None:
+def test_a_run_reports_progress_and_results(expert: tuple[RunReport, list[RunProgress]]) -> None:
     report, heard = expert
     assert [progress.done for progress in heard] == [0, 1, 2, 3, 4]
     assert heard[0].eta_s is None
@@ -90,19 +90,19 @@ def test_a_run_describes_itself(expert: tuple[RunReport, list[RunProgress]]) -> 
     assert info.protocol["rendering"] == "fast"
 
 
-@pytest.mark.parametrize("policy", ["random", f"{USERS}:Looking"])  # the expert: in the test of interruption
+@pytest.mark.parametrize("policy", ["random", pytest.param(f"{USERS}:Looking", marks=pytest.mark.slow)])
 def test_results_do_not_depend_on_the_number_of_workers(folder: Path, policy: str) -> None:
     frames = []
-    for workers, rows in ((1, 1), (2, 2)):
+    for workers, slots in ((1, 1), (2, 2)):
         output = folder / f"{policy.replace(':', '_')}_{workers}"
-        run_evaluation(options(output, policy, workers=workers, slots_per_worker=rows, episodes=1))
+        run_evaluation(options(output, policy, workers=workers, slots_per_worker=slots, episodes=1))
         frames.append(reproducible(output))
     pd.testing.assert_frame_equal(*frames)
     assert (frames[0]["outcome"] != "error").all()
     assert (frames[0]["steps"] > 1).all()
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(folder: Path, expert: tuple[RunReport, list[RunProgress]]) -> None:
+def test_an_interrupted_run_is_resumed(folder: Path, expert: tuple[RunReport, list[RunProgress]]) -> None:
     def interrupt(progress: RunProgress) -> None:
         if progress.done == 1:
             raise KeyboardInterrupt
@@ -119,14 +119,14 @@ def test_an_interrupted_run_goes_on_where_it_stopped(folder: Path, expert: tuple
     assert run_evaluation(options(output)).resumed == 4
 
 
-def test_an_episode_that_ended_in_an_error_is_tried_again_by_the_next_session(folder: Path) -> None:
-    asked = options(folder / "fragile", f"{USERS}:Fragile", tasks=TASKS[:1], workers=1, slots_per_worker=1)
-    first = run_evaluation(asked).progress
+def test_the_next_session_tries_episodes_with_errors_again(folder: Path) -> None:
+    run_options = options(folder / "fragile", f"{USERS}:Fragile", tasks=TASKS[:1], workers=1, slots_per_worker=1)
+    first = run_evaluation(run_options).progress
     assert (first.failures, first.errors) == (1, 1)
-    assert "RuntimeError: broke down" in read_ledger(asked.output / "ledger.sqlite")["error"][1]
-    second = run_evaluation(asked)
+    assert "RuntimeError: broke down" in read_ledger(run_options.output / "ledger.sqlite")["error"][1]
+    second = run_evaluation(run_options)
     assert (second.resumed, second.progress.failures, second.progress.done) == (1, 1, 2)
-    assert (read_ledger(asked.output / "ledger.sqlite")["outcome"] == "failure").all()
+    assert (read_ledger(run_options.output / "ledger.sqlite")["outcome"] == "failure").all()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_folder_in_use_is_an_error(expert: tuple[RunReport, list[RunProgress]]
         run_evaluation(options(expert[0].output))
 
 
-def test_a_recorded_episode_is_the_same_as_one_that_is_not(
+def test_recording_a_video_does_not_change_the_episode(
     folder: Path, expert: tuple[RunReport, list[RunProgress]]
 ) -> None:
     output = folder / "recorded"
@@ -161,7 +161,7 @@ def test_a_recorded_episode_is_the_same_as_one_that_is_not(
     assert frames == frame["steps"][0] + 1
 
 
-def test_a_policy_that_does_not_fit_is_an_error_before_the_first_step(folder: Path) -> None:
+def test_incompatible_conventions_are_an_error_before_the_first_step(folder: Path) -> None:
     with pytest.raises(ConventionError, match="it needs images of 32 pixels, they send 64"):
         run_evaluation(options(folder / "misfit", f"{USERS}:Looking", image_size=64, workers=1))
     assert not (folder / "misfit").exists()
@@ -179,7 +179,7 @@ def test_a_policy_that_does_not_fit_is_an_error_before_the_first_step(folder: Pa
         ({"episodes": 0}, VlaBenchError, "Cannot evaluate 0 episodes"),
     ],
 )
-def test_a_wrong_option_leaves_nothing_behind(
+def test_a_wrong_option_creates_no_folder(
     tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -188,13 +188,13 @@ def test_a_wrong_option_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("name", ["workers", "slots_per_worker"])
-def test_a_run_needs_workers_and_rows(tmp_path: Path, name: str) -> None:
+def test_workers_and_slots_must_be_positive(tmp_path: Path, name: str) -> None:
     with pytest.raises(VlaBenchError, match=f"{name} is 0. Expected 1 or more"):
         options(tmp_path, **{name: 0})  # type: ignore[arg-type]
 
 
-def test_torch_leaves_the_workers_their_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)))
+def test_torch_is_limited_to_the_cores_that_workers_leave_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
@@ -207,12 +207,14 @@ def test_torch_leaves_the_workers_their_cores(monkeypatch: pytest.MonkeyPatch) -
         torch.set_num_threads(before)
 
 
-def test_the_ledger_of_a_network_is_the_same_for_any_workers_and_rows(folder: Path) -> None:
+def test_the_ledger_of_a_network_does_not_depend_on_workers_and_slots(folder: Path) -> None:
     frames = []
-    for workers, rows in ((1, 1), (2, 3)):
-        output = folder / f"network_{workers}_{rows}"
-        asked = options(output, f"{USERS}:Network", workers=workers, slots_per_worker=rows, episodes=5, tasks=TASKS[:1])
-        run_evaluation(asked)
+    for workers, slots in ((1, 1), (2, 3)):
+        output = folder / f"network_{workers}_{slots}"
+        run_options = options(
+            output, f"{USERS}:Network", workers=workers, slots_per_worker=slots, episodes=5, tasks=TASKS[:1]
+        )
+        run_evaluation(run_options)
         frames.append(reproducible(output))
     pd.testing.assert_frame_equal(*frames)
     assert frames[0]["action_hash"].nunique() == 5
@@ -220,7 +222,7 @@ def test_the_ledger_of_a_network_is_the_same_for_any_workers_and_rows(folder: Pa
     assert (numerics.device, numerics.batch_shape, numerics.bit_equal) == ("cpu", 4, True)
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_ledger(
+def test_a_killed_run_is_resumed_and_ends_with_the_same_ledger(
     folder: Path, expert: tuple[RunReport, list[RunProgress]]
 ) -> None:
     output = folder / "killed"
@@ -243,7 +245,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_ledger(
         while process.poll() is None and not _has_episodes(output):
             time.sleep(0.05)
         process.kill()
-        assert process.wait() == -signal.SIGKILL, "it was killed before it was done"
+        assert process.wait() == -signal.SIGKILL, "killed before the end"
     report = run_evaluation(options(output))
     assert report.resumed >= 1
     pd.testing.assert_frame_equal(reproducible(output), reproducible(expert[0].output))
@@ -252,19 +254,19 @@ def test_a_run_that_is_killed_goes_on_to_the_same_ledger(
 def _has_episodes(output: Path) -> bool:
     try:
         return not read_ledger(output / "ledger.sqlite").empty
-    except LedgerError:  # not there yet, or at the moment of being made
+    except LedgerError:  # missing, or not completely created yet
         return False
 
 
-def test_a_plan_decides_round_by_round_and_says_why_it_stopped(folder: Path) -> None:
+def test_a_plan_selects_rounds_and_its_verdict_is_recorded(folder: Path) -> None:
     class UntilTwoSucceed:
         """Asks for two episodes of the first task, then one at a time until two of the other succeeded."""
 
         verdict = ""
 
         def __init__(self) -> None:
-            whole = plan_episodes(SUITE, TASKS, episodes=6, seed=0)
-            self.episodes = [*whole[:2], *whole[6:]]
+            planned = plan_episodes(SUITE, TASKS, episodes=6, seed=0)
+            self.episodes = [*planned[:2], *planned[6:]]
             self.seen: list[int] = []
 
         def require_comparable(self, info: RunInfo) -> None:
@@ -290,18 +292,18 @@ def test_a_plan_decides_round_by_round_and_says_why_it_stopped(folder: Path) -> 
 
 
 def test_a_policy_that_always_raises_stops_the_run(folder: Path) -> None:
-    asked = options(folder / "hopeless", f"{USERS}:Hopeless", episodes=5, workers=1, max_errors=3)
+    run_options = options(folder / "hopeless", f"{USERS}:Hopeless", episodes=5, workers=1, max_errors=3)
     with pytest.raises(PolicyKeepsFailingError, match=r"failed in 3 consecutive episodes.*ValueError: no eyes"):
-        run_evaluation(asked)
-    frame = read_ledger(asked.output / "ledger.sqlite")
+        run_evaluation(run_options)
+    frame = read_ledger(run_options.output / "ledger.sqlite")
     assert (frame["error_source"] == "policy").all()
     assert frame["error"].str.contains("in act").all()
 
 
-def test_a_policy_that_calls_exit_is_an_error_and_the_run_goes_on(folder: Path) -> None:
-    asked = options(folder / "quitter", f"{USERS}:Quitter", episodes=1, workers=1)
-    assert run_evaluation(asked).progress.errors == 2
-    frame = read_ledger(asked.output / "ledger.sqlite")
+def test_a_policy_that_calls_exit_is_an_error_of_its_episodes(folder: Path) -> None:
+    run_options = options(folder / "quitter", f"{USERS}:Quitter", episodes=1, workers=1)
+    assert run_evaluation(run_options).progress.errors == 2
+    frame = read_ledger(run_options.output / "ledger.sqlite")
     assert (frame["error_source"] == "policy").all()
     assert frame["error"].str.contains(r"Quitter called sys\.exit\(0\) in act\. Raise an exception instead").all()
 
@@ -316,42 +318,42 @@ class Still:
 """
 
 
-def test_other_code_of_a_users_policy_is_said_when_a_run_goes_on_and_under_its_tables(
+def test_changed_code_of_a_user_policy_is_reported_on_resume_and_in_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     code, heard = tmp_path / "changing_policy.py", list[str]()
-    asked = options(tmp_path / "run", "changing_policy:Still", tasks=TASKS[:1], workers=1, episodes=1)
+    run_options = options(tmp_path / "run", "changing_policy:Still", tasks=TASKS[:1], workers=1, episodes=1)
     for episodes, speed in ((1, 0.0), (2, 0.0), (3, 0.1)):
         code.write_text(CODE.format(speed=speed))
         sys.modules.pop("changing_policy", None)
-        run_evaluation(replace(asked, episodes=episodes), on_note=heard.append)
-    old, same, new = (session.policy_code for session in RunInfo.read(asked.output).sessions)
+        run_evaluation(replace(run_options, episodes=episodes), on_note=heard.append)
+    old, same, new = (session.policy_code for session in RunInfo.read(run_options.output).sessions)
     assert old == same != new
     (note,) = heard
-    assert f"2 episodes of {asked.policy} ran with code {old}, and the rest will run with code {new}" in note
-    conditions = conditions_of([read_run(asked.output)])[SUITE]
+    assert f"2 episodes of {run_options.policy} ran with code {old}, and the rest will run with code {new}" in note
+    conditions = conditions_of([read_run(run_options.output)])[SUITE]
     first, then = (
-        f"2 episodes of {asked.policy} ran with code {old}",
-        f"1 episode of {asked.policy} ran with code {new}",
+        f"2 episodes of {run_options.policy} ran with code {old}",
+        f"1 episode of {run_options.policy} ran with code {new}",
     )
     assert f"Different code: {first}, then {then}" in conditions
 
 
 def test_another_batch_shape_is_another_configuration(folder: Path) -> None:
-    asked = options(folder / "shapes", f"{USERS}:Network", episodes=1, tasks=TASKS[:1])
-    run_evaluation(asked)
+    run_options = options(folder / "shapes", f"{USERS}:Network", episodes=1, tasks=TASKS[:1])
+    run_evaluation(run_options)
     with pytest.raises(OutputMismatchError, match=r"numerics\.batch_shape: 4, then 8"):
-        run_evaluation(replace(asked, batch_shape=8))
+        run_evaluation(replace(run_options, batch_shape=8))
 
 
-def test_a_measured_latency_stands_in_the_protocol_and_is_kept_when_the_run_goes_on(folder: Path) -> None:
+def test_a_measured_latency_is_recorded_and_reused_on_resume(folder: Path) -> None:
     output = folder / "late"
-    asked = options(output, tasks=TASKS[:1], episodes=1, protocol=EvaluationProtocol(latency="measured"))
-    run_evaluation(asked)
+    run_options = options(output, tasks=TASKS[:1], episodes=1, protocol=EvaluationProtocol(latency="measured"))
+    run_evaluation(run_options)
     latency = str(RunInfo.read(output).protocol["latency"])
-    assert Latency.parse(latency).mean_ms < 500
-    assert run_evaluation(replace(asked, episodes=2)).resumed == 1
+    assert latency == str(Latency.parse(latency))
+    assert run_evaluation(replace(run_options, episodes=2)).resumed == 1
     assert RunInfo.read(output).protocol["latency"] == latency
     with pytest.raises(OutputMismatchError, match=r'protocol\.latency: ".*", then "900ms±100"'):
-        run_evaluation(replace(asked, protocol=EvaluationProtocol(latency="900 ms +- 100 ms")))
+        run_evaluation(replace(run_options, protocol=EvaluationProtocol(latency="900 ms +- 100 ms")))

@@ -34,7 +34,7 @@ def play(plan: SequentialPlan, outcome: Callable[[EpisodeIdentity], Outcome]) ->
     return records
 
 
-def test_a_better_policy_stops_early_and_says_so(against: Run) -> None:
+def test_a_better_policy_stops_early_with_a_verdict(against: Run) -> None:
     plan = SequentialPlan(PLANNED, against)
     records = play(plan, lambda asked: "success")
     assert len(records) == 16
@@ -50,7 +50,7 @@ def test_a_worse_policy_stops_early_too(tmp_path: Path) -> None:
     assert plan.verdict.startswith(f"Worse than good ({good.folder}): -100.0 points [-100, -")
 
 
-def test_equal_policies_use_every_episode_that_both_can_meet(against: Run) -> None:
+def test_equal_policies_use_all_common_episodes(against: Run) -> None:
     plan = SequentialPlan(PLANNED, against)
     records = play(plan, lambda asked: "failure")
     assert plan.verdict.startswith("Not distinguishable from old")
@@ -61,21 +61,21 @@ def test_equal_policies_use_every_episode_that_both_can_meet(against: Run) -> No
     assert within.verdict.startswith("Within 20 points of old")
 
 
-def test_nothing_is_said_before_the_end(against: Run) -> None:
+def test_there_is_no_verdict_before_the_end(against: Run) -> None:
     plan = SequentialPlan(PLANNED, against)
     assert plan.verdict == ""
     assert len(plan.next_round({})) == 16
     assert len(plan.episodes) == 59
 
 
-def test_an_errored_episode_is_passed_over(against: Run) -> None:
+def test_an_episode_with_an_error_is_skipped(against: Run) -> None:
     plan = SequentialPlan(PLANNED, against)
     records = play(plan, lambda asked: "error" if asked.index == 0 else "success")
     assert len(records) == 18
     assert plan.decision.pairs == 16
 
 
-def test_a_plan_begun_again_goes_on_where_it_was(against: Run) -> None:
+def test_a_new_plan_continues_from_the_records(against: Run) -> None:
     records = play(SequentialPlan(PLANNED, against), lambda asked: "success")
     half = dict(list(records.items())[:5])
     rest = SequentialPlan(PLANNED, against).next_round(half)
@@ -108,7 +108,7 @@ def test_another_scene_of_the_same_episode_stops_the_run(against: Run) -> None:
         SequentialPlan(PLANNED, against).next_round({moved.identity: moved})
 
 
-def test_a_scene_hash_of_another_kind_is_not_called_another_scene(against: Run) -> None:
+def test_scene_hashes_of_different_kinds_are_reported_as_such(against: Run) -> None:
     rounded = replace(episode(0, policy="new"), scene_hash="r5:0123456789abcdef")
     with pytest.raises(
         VlaBenchError, match=r"recorded before scene hashes were rounded\. Run the older of the two again"
@@ -126,7 +126,7 @@ def test_another_protocol_is_refused_before_the_run(against: Run) -> None:
         plan.require_comparable(other)
 
 
-def test_episodes_that_the_other_run_has_not_met_are_told(against: Run) -> None:
+def test_a_reference_run_without_common_episodes_is_an_error(against: Run) -> None:
     other_seed = [replace(e, seed=3) for e in PLANNED]
     text = (
         r"old has no episode of robosuite\.lift or stack \(clean\) with seed 3 .* 60 episodes of robosuite with seed 0"
@@ -141,7 +141,7 @@ def test_a_run_is_not_compared_with_itself(against: Run) -> None:
         sequential_plan(options, against.folder, alpha=0.05, margin=0.0)
 
 
-def test_a_real_run_stops_when_it_is_decided(tmp_path: Path) -> None:
+def test_a_run_stops_when_the_comparison_is_decided(tmp_path: Path) -> None:
     options = RunOptions("noop", "tabletop_pick", tmp_path / "noop", tasks=("pick_red_cube",), workers=1, episodes=9)
     run_evaluation(options)
     ours = replace(options, policy="expert", output=tmp_path / "expert")

@@ -26,7 +26,7 @@ def session(path: Path, heard: list[RunProgress] | None = None, max_errors: int 
     return RunSession(folder, total=9, resumed=2, max_errors=max_errors, on_progress=hear)
 
 
-def test_what_finishes_is_recorded_with_the_session_that_it_ran_in(tmp_path: Path) -> None:
+def test_finished_episodes_are_recorded_with_their_session(tmp_path: Path) -> None:
     heard: list[RunProgress] = []
     made = session(tmp_path, heard)
     made.finish(finished(0))
@@ -40,7 +40,7 @@ def test_what_finishes_is_recorded_with_the_session_that_it_ran_in(tmp_path: Pat
     assert (heard[-1].successes, heard[-1].errors, heard[-1].steps) == (1, 1, 5)
 
 
-def test_a_policy_that_fails_again_and_again_stops_the_run(tmp_path: Path) -> None:
+def test_consecutive_policy_errors_stop_the_run(tmp_path: Path) -> None:
     made = session(tmp_path)
     for index, source in enumerate(["policy", "policy", "worker", "policy", "policy", ""]):
         made.finish(finished(index, source))  # type: ignore[arg-type]
@@ -50,4 +50,4 @@ def test_a_policy_that_fails_again_and_again_stops_the_run(tmp_path: Path) -> No
         PolicyKeepsFailingError, match=r"failed in 3 consecutive episodes.*ValueError: no eyes\..*--max-errors"
     ):
         made.finish(finished(8, "policy"))
-    assert len(read_ledger(tmp_path / LEDGER_NAME)) == 9, "every one is recorded"
+    assert len(read_ledger(tmp_path / LEDGER_NAME)) == 9, "all are recorded"

@@ -13,7 +13,7 @@ from vla_bench.evaluation.video import IncompleteVideoError, VideoRecorder
 
 
 class Noise:
-    """An environment whose pictures do not compress."""
+    """An environment whose images cannot be compressed."""
 
     def __init__(self) -> None:
         self._draw = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_a_video_has_a_frame_for_each_step(tmp_path: Path) -> None:
     assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "v" / "a.mp4"))[0] == 7
 
 
-def test_a_video_that_found_no_room_is_an_error_and_does_not_appear(tmp_path: Path) -> None:
+def test_a_video_without_disk_space_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     with _no_file_above(2048):  # ffmpeg holds so few frames until the end
         recorder = _recorded(tmp_path / "a.mp4", 8)
         with pytest.raises(IncompleteVideoError, match=r"a\.mp4 has 0 of 8 frames\. Check whether the disk is full\."):

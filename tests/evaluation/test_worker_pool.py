@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.evaluation.tiny_environment import FIELDS, PicturedSpec, TinySpec, episodes
+from tests.evaluation.tiny_environment import FIELDS, ImageSpec, TinySpec, episodes
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.core.worker_process import WorkerProcess, send_message
@@ -20,7 +20,7 @@ from vla_bench.policies import PolicyBase
 
 
 class Forward(PolicyBase):
-    """Moves on, and kills a worker at its `kill_at`-th call."""
+    """Moves forward, and kills a worker at its `kill_at`-th call."""
 
     def __init__(self, pool: WorkerPool, kill_at: int = -1) -> None:
         self.pool, self.kill_at, self.calls = pool, kill_at, 0
@@ -50,7 +50,7 @@ def run(tasks: dict[str, int], *, kill_at: int = -1, stall_s: float = 60.0) -> t
     return {task: sorted(texts) for task, texts in outcomes.items()}, pool.replaced
 
 
-def test_episodes_run_in_processes_and_come_back() -> None:
+def test_episodes_run_in_worker_processes() -> None:
     outcomes, replaced = run({"reach": 9, "broken": 1})
     assert outcomes["reach"] == ["success"] * 9
     assert outcomes["broken"][0].startswith("error Traceback")
@@ -62,15 +62,15 @@ def test_a_killed_worker_is_replaced_and_its_episodes_are_run_again() -> None:
     assert run({"reach": 6}, kill_at=4) == ({"reach": ["success"] * 6}, 1)
 
 
-def test_an_episode_that_kills_its_worker_is_an_error_and_no_other_is() -> None:
+def test_only_the_episode_that_kills_its_worker_is_an_error() -> None:
     outcomes, replaced = run({"reach": 3, "deadly": 1})
     assert outcomes["reach"] == ["success"] * 3
     assert outcomes["deadly"] == ["error The worker process ended with exit code 7. Tried 2 times."]
     assert replaced == 2
 
 
-def test_the_episode_that_kills_a_worker_of_many_rows_is_the_one_to_blame() -> None:
-    """Answers of other rows may still be on their way when the worker dies."""
+def test_the_error_belongs_to_the_slot_that_killed_its_worker() -> None:
+    """Events of other slots may be unread when the worker dies."""
     pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, slots_per_worker=6)
     finished: list[FinishedEpisode] = []
     try:
@@ -86,7 +86,7 @@ def test_the_episode_that_kills_a_worker_of_many_rows_is_the_one_to_blame() -> N
 
 @dataclass
 class Watching(PolicyBase):
-    """Looks whether the pictures are those of the step, in `depth` too, and keeps all of them."""
+    """Stores all observations, and checks that images and depth belong to their step."""
 
     chunk: int = 1
 
@@ -106,8 +106,8 @@ class Watching(PolicyBase):
                 assert (observation["depth"][name] == steps).all()
 
 
-def test_pictures_belong_to_their_step_and_stay_as_they_were_seen() -> None:
-    pool = WorkerPool(PicturedSpec(image_size=48, depth=True), "tiny.reach", workers=2, slots_per_worker=3)
+def test_images_belong_to_their_step_and_do_not_change_later() -> None:
+    pool = WorkerPool(ImageSpec(image_size=48, depth=True), "tiny.reach", workers=2, slots_per_worker=3)
     policy = Watching()
     try:
         pool.start()
@@ -119,8 +119,8 @@ def test_pictures_belong_to_their_step_and_stay_as_they_were_seen() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 4])
-def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One command for each chunk and one for each episode, no more answers than commands, and no picture in any."""
+def test_messages_between_processes_are_few_and_small(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command per chunk and per episode, no more answers than commands, and no image in any message."""
     sizes: list[int] = []
     answers: list[int] = []
 
@@ -142,7 +142,7 @@ def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch
             return facts
 
     monkeypatch.setattr(WorkerProcess, "send", sent)
-    pool = Counted(PicturedSpec(), "tiny.reach", workers=1, slots_per_worker=8)
+    pool = Counted(ImageSpec(), "tiny.reach", workers=1, slots_per_worker=8)
     try:
         pool.start()
         Rollout(Watching(chunk), pool, lambda finished: None).run(episodes(16))
@@ -153,10 +153,10 @@ def test_messages_to_and_from_a_worker_are_few_and_small(chunk: int, monkeypatch
     assert max(sizes) < 1000
 
 
-def test_a_worker_goes_on_while_the_policy_thinks() -> None:
-    """It carries out what it was told for the other rows, pictures and all: nobody has to empty its pipe meanwhile."""
+def test_a_worker_executes_commands_during_inference() -> None:
+    """The worker executes the commands of other slots, although the main process does not read its events."""
 
-    class Thoughtful(Watching):
+    class Slow(Watching):
         overlapped = 0
 
         def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
@@ -169,7 +169,7 @@ def test_a_worker_goes_on_while_the_policy_thinks() -> None:
                 self.overlapped += 1
             return super().act(observations, rows=rows)
 
-    pool, policy = WorkerPool(PicturedSpec(), "tiny.reach", workers=1, slots_per_worker=8), Thoughtful()
+    pool, policy = WorkerPool(ImageSpec(), "tiny.reach", workers=1, slots_per_worker=8), Slow()
     try:
         pool.start()
         Rollout(policy, pool, lambda finished: None).run(episodes(16))
@@ -204,7 +204,7 @@ class Unusable(TinySpec):
         ("dies", "The worker process died 3 times while it started.*__main__"),
     ],
 )
-def test_environments_that_do_not_work_end_the_run_before_its_first_episode(how: str, message: str) -> None:
+def test_broken_environments_are_reported_before_the_first_episode(how: str, message: str) -> None:
     pool = WorkerPool(Unusable(how=how), "tiny.reach", workers=1, slots_per_worker=1)
     with pytest.raises(WorkerStartError, match=message):
         pool.start()
@@ -212,7 +212,7 @@ def test_environments_that_do_not_work_end_the_run_before_its_first_episode(how:
 
 
 def test_workers_end_with_the_main_process() -> None:
-    """A worker whose pipe closes ends by itself: nothing is left after a kill of the main process."""
+    """A worker ends when its pipe closes, also after a kill of the main process."""
     pool = WorkerPool(TinySpec(), "tiny.reach", workers=1, slots_per_worker=1)
     pool.start()
     process = pool._workers[0].process

@@ -1,6 +1,6 @@
-"""A world of one number, for tests of the rollout: no simulator, so that a test takes milliseconds.
+"""A one-dimensional environment without simulator, for fast tests of the rollout.
 
-The rows, workers, pool and rollout under test are the real ones; the tests of whole runs use the real environments.
+Slots, workers, pool and rollout under test are the real ones; the tests of whole runs use the real environments.
 """
 
 import os
@@ -25,7 +25,7 @@ def episodes(count: int, task: str = "reach") -> list[EpisodeIdentity]:
 
 
 class TinyEnvironment:
-    """Succeeds when the first numbers of the actions add up to 3. The tasks break in different ways."""
+    """Succeeds when the first elements of the actions sum to 3; some tasks fail in different ways."""
 
     def __init__(self, task_id: str) -> None:
         self.kind = task_id.removeprefix("tiny.")
@@ -80,14 +80,14 @@ class TinySpec(EnvironmentSpec):
 
 
 @dataclass(frozen=True)
-class PicturedSpec(EnvironmentSpec):
-    """Makes tiny environments with pictures of full size, whose every pixel is the number of steps taken."""
+class ImageSpec(EnvironmentSpec):
+    """Makes tiny environments with images in which every pixel is the number of steps."""
 
     def make(self, task_id: str, perturbation: str = "") -> Any:
-        return _Pictured(task_id, self)
+        return _WithImages(task_id, self)
 
 
-class _Pictured(TinyEnvironment):
+class _WithImages(TinyEnvironment):
     def __init__(self, task_id: str, spec: EnvironmentSpec) -> None:
         super().__init__(task_id)
         self.spec = spec
@@ -102,7 +102,7 @@ class _Pictured(TinyEnvironment):
 
 
 class OneProcess:
-    """A pool whose rows are in this process: what a test wants to look into."""
+    """A pool whose slots are in this process, so that tests can inspect them."""
 
     def __init__(self, slots: int, spec: EnvironmentSpec | None = None) -> None:
         self.slots = slots

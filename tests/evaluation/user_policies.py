@@ -1,4 +1,4 @@
-"""Policies as a user would write them."""
+"""Policies as users write them."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from vla_bench.policies import PolicyRequirements
 
 
 class Fragile:
-    """Breaks down once, at its third look at the world."""
+    """Raises once, at its third observation."""
 
     requirements = PolicyRequirements(batch_shape=None)
     looks = 0
@@ -31,7 +31,7 @@ class Hopeless:
 
 
 class Network:
-    """Two layers of torch on what it sees, large enough to be rounded otherwise in another batch."""
+    """Two torch layers, large enough for results that depend on the batch."""
 
     requirements = PolicyRequirements(cameras=("agentview", "wrist"), image_size=32)
 
@@ -51,7 +51,7 @@ class Network:
 
 
 class Looking:
-    """Moves by what it sees: a policy of a user, with images."""
+    """Moves depending on the images."""
 
     requirements = PolicyRequirements(cameras=("agentview", "wrist"), image_size=32)
 
@@ -66,7 +66,7 @@ class Looking:
 
 
 class Quitter:
-    """Ends the program, as a script does that was made into a policy."""
+    """Calls sys.exit, as a script does."""
 
     requirements = PolicyRequirements(batch_shape=None)
 

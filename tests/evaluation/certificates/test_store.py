@@ -18,7 +18,7 @@ def _certificate(index: int, *, solved: bool = True, error: str = "") -> Certifi
     return Certificate(episode, f"scene {index}", "physics", solved, 40, SUBJECT.variant, error)
 
 
-def test_a_certificate_is_found_again_until_its_subject_changes(tmp_path: Path) -> None:
+def test_a_certificate_is_valid_until_its_subject_changes(tmp_path: Path) -> None:
     made = [_certificate(0), _certificate(1, solved=False)]
     with CertificateStore(tmp_path / "certificates.sqlite") as store:
         store.add(SUBJECT, made, 1.0, "2026-11-25")
@@ -30,7 +30,7 @@ def test_a_certificate_is_found_again_until_its_subject_changes(tmp_path: Path) 
         assert store.certificates(replace(SUBJECT, robot="ur5e"), seed=0) == []
 
 
-def test_what_broke_is_tried_again(tmp_path: Path) -> None:
+def test_certificates_with_errors_are_not_stored(tmp_path: Path) -> None:
     with CertificateStore(tmp_path / "certificates.sqlite") as store:
         store.add(SUBJECT, [_certificate(0, solved=False, error="Traceback")], 1.0, "2026-11-25")
         assert store.certificates(SUBJECT, seed=0) == []

@@ -1,4 +1,4 @@
-"""The doctor names the mistake in a card, and none where there is none."""
+"""Diagnosis of wrong conventions in policy cards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class SpotCard(PolicyCard):
 
 @dataclass
 class SpotPolicy(PolicyBase):
-    """Moves towards the spot and closes when it is above the middle; its own conventions are fixed, its card's not."""
+    """Moves toward the spot and closes above the middle; the policy has fixed conventions, its card may differ."""
 
     card: SpotCard
     sees: Orientation = "upright"
@@ -96,7 +96,7 @@ def test_a_right_card_is_healthy(expert_samples: ExpertSamples) -> None:
     assert verdict(diagnosis)[0].startswith("No mistake found")
 
 
-def test_a_policy_that_writes_to_what_it_sees_does_not_change_the_lessons(expert_samples: ExpertSamples) -> None:
+def test_a_policy_that_modifies_observations_does_not_change_the_samples(expert_samples: ExpertSamples) -> None:
     class Blackening(SpotPolicy):
         def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
             actions = super().act(observations, rows=rows)
@@ -129,7 +129,7 @@ def test_two_mistakes_at_once_are_both_named(expert_samples: ExpertSamples) -> N
     assert {fix.fix for fix in diagnosis.fixes} == {'image_orientation = "mirrored"', 'gripper = "open_one"'}
 
 
-def test_a_policy_that_knows_nothing_is_said_to_be_lost(expert_samples: ExpertSamples) -> None:
+def test_an_untrained_policy_is_reported_as_no_better_than_a_constant(expert_samples: ExpertSamples) -> None:
     class Blind(SpotPolicy):
         def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
             return np.random.default_rng(len(rows)).uniform(-1, 1, (len(rows), 1, 7)).astype(np.float32)

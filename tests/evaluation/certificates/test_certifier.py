@@ -38,12 +38,12 @@ def _indices(episodes: Iterable[EpisodeIdentity]) -> list[int]:
         ("ssss", "ffff", []),  # no index is left
     ],
 )
-def test_what_is_tried_next(clean: str, perturbed: str, asked: list[str]) -> None:
+def test_next_episodes_to_certify(clean: str, perturbed: str, asked: list[str]) -> None:
     untried = EpisodeQuota(episodes=2, most=4).untried(CELL, _known(clean, perturbed))
     assert [f"{episode.variant}/{episode.index}" for episode in untried] == asked
 
 
-def test_the_first_solved_indices_are_used_with_their_clean_twins() -> None:
+def test_the_first_solved_indices_are_used_with_their_clean_episodes() -> None:
     certified = CertifiedEpisodes(EpisodeQuota(episodes=2, most=4), _known("sfss", "f-ss"))
     assert _indices(certified.quota.used(CELL, certified.known)) == [2, 3]
     assert [(episode.variant, episode.index) for episode in certified.used([CELL.clean(), CELL])] == [
@@ -52,5 +52,5 @@ def test_the_first_solved_indices_are_used_with_their_clean_twins() -> None:
     ]
 
 
-def test_an_episode_without_its_twin_is_not_used() -> None:
+def test_an_episode_without_a_clean_certificate_is_not_used() -> None:
     assert EpisodeQuota(2, 4).used(CELL, _known("", "ss")) == []
