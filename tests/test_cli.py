@@ -55,7 +55,7 @@ def test_help_explains_every_command(command: str) -> None:
         ([*EVALUATE, "--robot", "pnada"], "No robot named 'pnada'. Did you mean 'panda'?"),
         ([*GENERATE, "--robot", "ur5"], "No robot named 'ur5'. Did you mean 'ur5e'?"),
         ([*EVALUATE, "--policy", "nowhere.toml"], "No policy card nowhere.toml"),
-        ([*EVALUATE, "--checkpoint", "no/such/folder"], "Checkpoint no/such/folder: there is no such folder"),
+        ([*EVALUATE, "--checkpoint", "no/such/folder"], "Checkpoint no/such/folder: the folder does not exist"),
         (["inspect", "no_such_file.hdf5"], "no_such_file.hdf5"),
         (["merge", "no_such_adapter", "--output", "{output}"], "Checkpoint no_such_adapter: no such folder"),
         (["finetune", "--plan", "--method", "loar"], "No fine-tuning method named 'loar'. Did you mean 'lora'"),

@@ -162,7 +162,7 @@ def test_recording_a_video_does_not_change_the_episode(
 
 
 def test_incompatible_conventions_are_an_error_before_the_first_step(folder: Path) -> None:
-    with pytest.raises(ConventionError, match="it needs images of 32 pixels, they send 64"):
+    with pytest.raises(ConventionError, match="it needs images of 32 pixels, but they have 64"):
         run_evaluation(options(folder / "misfit", f"{USERS}:Looking", image_size=64, workers=1))
     assert not (folder / "misfit").exists()
 

@@ -84,7 +84,7 @@ def test_a_checkpoint_for_a_policy_without_a_network_is_an_error(tmp_path: Path)
 
 
 def test_a_checkpoint_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere: there is no such folder\. `vla-bench finetune` makes one"):
+    with pytest.raises(CheckpointError, match=r"nowhere: the folder does not exist\. `vla-bench finetune` creates one"):
         find_policy("openvla-nano", Path("nowhere"))
 
 
@@ -93,7 +93,7 @@ def test_an_adapter_that_was_not_made_yet_says_how_to_make_it(tmp_path: Path, mo
     shipped = (data_folder("policies") / "lora-openvla.toml").read_text()
     elsewhere = shipped.replace("quickstart/checkpoints", "not_made/checkpoints")  # a quickstart may have been run here
     with pytest.raises(
-        CheckpointError, match=r"checkpoints/lora: there is no such folder\. Make one with `vla-bench fi"
+        CheckpointError, match=r"checkpoints/lora: the folder does not exist\. Create one with `vla-bench fi"
     ):
         load_policy(card(tmp_path, elsewhere))
 

@@ -54,11 +54,17 @@ def test_noop_stands_still_with_the_gripper_open() -> None:
 @pytest.mark.parametrize(
     ("requirements", "message"),
     [
-        (PolicyRequirements(cameras=("agentveiw",)), "camera 'agentveiw' .did you mean 'agentview'.., they send agent"),
-        (PolicyRequirements(cameras=("wrist",), image_size=224), "images of 224 pixels, they send 96"),
-        (PolicyRequirements(proprioception=("forces",)), "proprioception field 'forces', they send end_effector_pos"),
+        (
+            PolicyRequirements(cameras=("agentveiw",)),
+            "camera 'agentveiw' .did you mean 'agentview'.., but they have agent",
+        ),
+        (PolicyRequirements(cameras=("wrist",), image_size=224), "images of 224 pixels, but they have 96"),
+        (
+            PolicyRequirements(proprioception=("forces",)),
+            "proprioception field 'forces', but they have end_effector_pos",
+        ),
         (PolicyRequirements(robot="ur5e"), "it was trained on the robot 'ur5e', theirs is 'panda'"),
-        (PolicyRequirements(depth=True), "depth images, they send none"),
+        (PolicyRequirements(depth=True), "depth images, but they have none"),
         (PolicyRequirements(expert="expert"), "the actions of 'expert', they offer none"),
     ],
 )

@@ -116,7 +116,7 @@ def test_compression_and_crop_are_the_card_s(folder: Path) -> None:
 
 def test_a_network_without_proprioception_takes_none(tmp_path: Path) -> None:
     save_oft_checkpoint(tmp_path / "network", small_oft_checkpoint(proprioception_dim=0))
-    with pytest.raises(ConventionError, match="takes 0 numbers of proprioception, the card names end_effector"):
+    with pytest.raises(ConventionError, match="takes 0 numbers of proprioception, but the card lists end_effector"):
         loaded(tmp_path)
     (tmp_path / "none.toml").write_text("\n".join(CARD.splitlines()[:-1]))
     policy = load_policy(str(tmp_path / "none.toml"))

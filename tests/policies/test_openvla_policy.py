@@ -131,15 +131,15 @@ def test_the_chunk_is_executed_as_the_card_says(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('["agentview", "wrist"]', '["wrist"]'), "takes 2 images, the card names 1 cameras"),
-        (("image_size = 32", "image_size = 64"), "needs images of 64 pixels, they send 32"),
+        (('["agentview", "wrist"]', '["wrist"]'), "takes 2 images, but the card lists 1 cameras"),
+        (("image_size = 32", "image_size = 64"), "needs images of 64 pixels, but they have 32"),
         (
             ('"end_effector_position", ', ""),
-            r"takes 5 numbers of proprioception, the card names gripper_position \(2\)",
+            r"takes 5 numbers of proprioception, but the card lists gripper_position \(2\)",
         ),
         (
             ('["end_effector_position", "gripper_position"]', "[]"),
-            "takes 5 numbers of proprioception, the card names none",
+            "takes 5 numbers of proprioception, but the card lists none",
         ),
         (('"gripper_position"', '"gripper_opening"'), "'gripper_opening' .did you mean 'gripper_position'"),
         (

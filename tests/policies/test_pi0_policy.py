@@ -124,7 +124,10 @@ def test_the_card_chooses_flow_steps_and_how_much_is_executed(folder: Path) -> N
     [
         ('chunk = { execution = "open_loop", steps = 7 }\n', "predicts 6 actions, the card executes 7"),
         ("image_size = 32\n", "takes images of 24 pixels, not 32"),
-        ('proprioception = ["joint_positions"]\n', r"takes 8 numbers of proprioception, the card names joint_.*\(7\)"),
+        (
+            'proprioception = ["joint_positions"]\n',
+            r"takes 8 numbers of proprioception, but the card lists joint_.*\(7\)",
+        ),
     ],
 )
 def test_a_card_that_does_not_fit_is_an_error(folder: Path, extra: str, message: str) -> None:

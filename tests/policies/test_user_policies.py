@@ -61,7 +61,7 @@ def test_a_class_with_nothing_but_act_will_do() -> None:
 
 def test_a_class_with_the_whole_protocol_gets_all_of_it() -> None:
     policy = load_policy("users_own:Whole")
-    with pytest.raises(ConventionError, match="64 pixels, they send 224"):
+    with pytest.raises(ConventionError, match="64 pixels, but they have 224"):
         policy.connect(EnvironmentConventions(("wrist",), 224, ()))
     policy.connect(EnvironmentConventions(("wrist",), 64, ()))
     policy.reset(["reach"], rows=[5], seeds=[11])
@@ -72,7 +72,7 @@ def test_a_class_with_the_whole_protocol_gets_all_of_it() -> None:
 def test_a_checkpoint_is_passed_to_a_factory_that_takes_one(tmp_path: Path) -> None:
     policy = load_policy("users_own:Whole", tmp_path)
     assert policy._policy._policy.checkpoint == tmp_path  # type: ignore[attr-defined]
-    with pytest.raises(VlaBenchError, match="users_own:Simple takes no argument `checkpoint`"):
+    with pytest.raises(VlaBenchError, match="users_own:Simple has no parameter `checkpoint`"):
         load_policy("users_own:Simple", tmp_path)
 
 
@@ -87,8 +87,8 @@ def test_wrong_shapes_are_an_error() -> None:
     ("name", "message"),
     [
         ("no_such_module:Simple", "No module 'no_such_module' for policy 'no_such_module:Simple'"),
-        ("users_own.py:Simple", "A script is named without its ending: users_own:Simple"),
-        ("users_own.py", "users_own.py is a script: say which factory in it makes the policy, users_own:make"),
+        ("users_own.py:Simple", "Scripts are named without their suffix: users_own:Simple"),
+        ("users_own.py", "users_own.py is a script. Name its factory, as in users_own:make"),
         ("users_own:Simpel", "has no factory 'Simpel'. It has: Idle, Loose"),
         ("users_own:not_callable", "has no factory 'not_callable'"),
         ("users_own:Idle", "users_own:Idle made a Idle without an `act` method"),
@@ -123,7 +123,7 @@ def test_a_constructor_that_raises_says_so_in_one_message_and_keeps_the_tracebac
     said = r"^users_costly:Costly: the factory raised RuntimeError: out of memory \(.*costly\.py, line 2, in __init__\)"
     with pytest.raises(PolicyCreationError, match=said) as caught:
         load_policy("users_costly:Costly")
-    written = Path(str(caught.value).partition("The whole traceback: ")[2])
+    written = Path(str(caught.value).partition("Full traceback: ")[2])
     assert written.parent == tmp_path / "temporary"
     assert written.read_text().startswith("Traceback (most recent call last)")
     assert "raise RuntimeError" in written.read_text()

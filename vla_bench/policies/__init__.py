@@ -5,11 +5,6 @@ from vla_bench.policies.loading import PolicySource, find_policy, load_policy, p
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyBase, PolicyRequirements
 from vla_bench.policies.wrappers import FixedBatch
 
-# ~ One module for each kind of policy; the registry finds them by itself.
-
-
-# ~ Who acts: the `Policy` protocol, the cards that describe policies, and what loads them. Knows no environment.
-
 __all__ = [
     "EnvironmentConventions",
     "FixedBatch",

@@ -19,44 +19,42 @@ from vla_bench.models.normalization import STATISTICS_FILE, read_statistics
 from vla_bench.policies.chunking import OpenLoop, RecedingHorizon, TemporalEnsemble
 from vla_bench.policies.policy import Policy
 
-# ~ Policy cards: one TOML file that says who acts and in which conventions.
-
 Card = TypeVar("Card", bound="PolicyCard")
 
-_SAMPLED_BYTES = 1 << 20  # of each end of a file too large to be read whole
+_SAMPLED_BYTES = 1 << 20  # bytes read from both ends of a large file
 _READ_WHOLE_BYTES = 64 << 20
 
 
 class OpenLoopExecution(BaseModel):
-    """Execute the first `steps` actions of each chunk, up to all of them."""
+    """Execute the first `steps` actions of each chunk, at most all of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     execution: Literal["open_loop"]
     steps: Annotated[int, Field(ge=1)]
 
     def wrapped(self, policy: Policy) -> Policy:
-        """Return `policy`, executed this way."""
+        """Return `policy`, wrapped with this execution."""
         return OpenLoop(policy, self.steps)
 
     def problem(self, predicted: int) -> str | None:
-        """Return what is wrong with this for chunks of `predicted` actions."""
+        """Return the conflict with chunks of `predicted` actions, or ""."""
         fits = self.steps <= predicted
         return None if fits else f"the network predicts {predicted} actions, the card executes {self.steps}"
 
 
 class RecedingHorizonExecution(BaseModel):
-    """Execute the first `steps` actions of each chunk, fewer than are predicted, then look and predict again."""
+    """Execute the first `steps` actions of each chunk, fewer than are predicted, then predict again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     execution: Literal["receding_horizon"]
     steps: Annotated[int, Field(ge=1)]
 
     def wrapped(self, policy: Policy) -> Policy:
-        """Return `policy`, executed this way."""
+        """Return `policy`, wrapped with this execution."""
         return RecedingHorizon(policy, self.steps)
 
     def problem(self, predicted: int) -> str | None:
-        """Return what is wrong with this for chunks of `predicted` actions."""
+        """Return the conflict with chunks of `predicted` actions, or ""."""
         fits = self.steps < predicted
         return None if fits else f"a receding horizon executes fewer than the {predicted} predicted, not {self.steps}"
 
@@ -66,14 +64,14 @@ class TemporalEnsembleExecution(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     execution: Literal["temporal_ensemble"]
-    decay: Annotated[float, Field(ge=0)] = 0.01  # per step: the newest of n predictions weighs exp(-decay (n - 1))
+    decay: Annotated[float, Field(ge=0)] = 0.01  # per step: the newest of n predictions has weight exp(-decay (n - 1))
 
     def wrapped(self, policy: Policy) -> Policy:
-        """Return `policy`, executed this way."""
+        """Return `policy`, wrapped with this execution."""
         return TemporalEnsemble(policy, self.decay)
 
     def problem(self, predicted: int) -> str | None:
-        """Return nothing: an ensemble works with chunks of any length."""
+        """Return "": an ensemble accepts chunks of any length."""
         return None
 
 
@@ -83,38 +81,38 @@ ChunkExecution = Annotated[
 
 
 class PolicyCard(BaseModel):
-    """What every card says; a kind of policy adds its own fields in a subclass."""
+    """Fields of every card; a policy kind adds its own fields in a subclass."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: str
     description: Annotated[str, Field(min_length=3)]
     chunk: ChunkExecution | None = None  # None: execute every predicted action
-    robot: str | None = "panda"  # whose actions a network learnt; None: those of several
+    robot: str | None = "panda"  # robot of the training data; None: several
 
     def chunk_problems(self, predicted: int) -> list[str]:
-        """Return what is wrong with the card's way of executing chunks of `predicted` actions."""
+        """Return the conflict of the chunk execution with chunks of `predicted` actions, or ""."""
         problem = None if self.chunk is None else self.chunk.problem(predicted)
         return [] if problem is None else [problem]
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
-        """Return this card with another checkpoint in place of its own."""
-        raise VlaBenchError(f"A policy of kind {self.kind!r} has no network: leave out --checkpoint {checkpoint}.")
+        """Return this card with another checkpoint."""
+        raise VlaBenchError(f"A policy of kind {self.kind!r} has no network. Omit --checkpoint {checkpoint}.")
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
-        """Return the checkpoint folders that the policy reads, by field; `folder` is where the card lies."""
+        """Return the checkpoint folders that the policy reads, by field; `folder` is the folder of the card."""
         return {}
 
     def unnormalization_keys(self, folder: Path) -> tuple[str, ...]:
-        """Return the entries of the checkpoints' statistics, none where there is no such file."""
+        """Return the entries of the checkpoint statistics; empty without such a file."""
         files = [path / STATISTICS_FILE for path in self.checkpoints(folder).values()]
         return tuple(dict.fromkeys(key for file in files if file.is_file() for key in read_statistics(file)))
 
 
 def find_file(name: Path, folder: Path) -> Path:
-    """Return where the file or folder `name` of a card in `folder` lies.
+    """Return the path of the file or folder `name` of a card in `folder`.
 
-    A relative name counts from the card's folder, else from the working folder, else from the package's data.
-    Where there is none, the path from the working folder is returned.
+    A relative name is searched in the folder of the card, the working folder and the package data. If none exists, the
+    path in the working folder is returned.
     """
     candidates = (folder / name, Path.cwd() / name, data_folder("baselines").parent / name)
     return next((path for path in candidates if path.exists()), Path.cwd() / name)
@@ -123,7 +121,7 @@ def find_file(name: Path, folder: Path) -> Path:
 def fingerprint(checkpoint: Path) -> str:
     """Return a short digest of a checkpoint, a file or a folder: names and contents of its files.
 
-    Of files above 64 MiB only size and both ends count, so that a 15 GB checkpoint is told apart in a moment.
+    Of files above 64 MiB only size and both ends count, so that a 15 GB checkpoint is identified in a moment.
     """
     digest = hashlib.sha256()
     files = [checkpoint] if checkpoint.is_file() else [path for path in checkpoint.rglob("*") if path.is_file()]
@@ -143,15 +141,12 @@ def _content(path: Path) -> bytes:
         return start + handle.read()
 
 
-# ~ The kinds of policy that a card can name. A new kind is one new module in `vla_bench/policies/`.
-
-
 @dataclass(frozen=True)
 class PolicyKind(Generic[Card]):
-    """How cards of one kind are read and built."""
+    """Card class and builder of one policy kind."""
 
     card_type: type[Card]
-    build: Callable[[Card, Path], Policy]  # the card and the folder it lies in
+    build: Callable[[Card, Path], Policy]  # arguments: card and its folder
 
 
 policy_kinds: Registry[PolicyKind[Any]] = Registry("policy kind", package="vla_bench.policies")

@@ -11,12 +11,12 @@ from vla_bench.policies.wrappers import PolicyWrapper
 
 
 class OpenLoop(PolicyWrapper):
-    """Execute the first `execute` actions of every predicted chunk, as many as all of them, then predict again."""
+    """Execute the first `execute` actions of every predicted chunk, at most all of them, then predict again."""
 
     def __init__(self, policy: Policy, execute: int) -> None:
         super().__init__(policy)
         if execute < 1:
-            raise VlaBenchError(f"A policy must execute at least 1 action of a chunk, not {execute}.")
+            raise VlaBenchError(f"The number of executed actions of a chunk is {execute}. Expected 1 or more.")
         self._execute = execute
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
@@ -30,8 +30,7 @@ class OpenLoop(PolicyWrapper):
 class RecedingHorizon(OpenLoop):
     """Execute fewer actions than are predicted, then predict again, as in Diffusion Policy (Chi et al., 2023).
 
-    What lies beyond the executed actions is only looked ahead to. A policy that predicts no more than is executed is an
-    error: it has no horizon to recede.
+    A policy that predicts no more than the executed actions is an error.
     """
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
@@ -48,25 +47,26 @@ class RecedingHorizon(OpenLoop):
 class TemporalEnsemble(PolicyWrapper):
     """Predict at every step and execute the weighted mean of all predictions made for that step.
 
-    Of the predictions for a step, oldest first, number i weighs exp(-decay * i), as in ACT (Zhao et al., 2023): with a
-    positive decay the oldest weighs most, which smooths the motion.
+    The i-th oldest prediction for a step has weight exp(-decay * i), as in ACT (Zhao et al., 2023): with a positive
+    decay the oldest has the largest weight, which smooths the motion.
     """
 
     def __init__(self, policy: Policy, decay: float = 0.01) -> None:
         super().__init__(policy)
         if not decay >= 0:
-            raise VlaBenchError(f"The decay of a temporal ensemble is {decay}; expected 0 or more.")
+            raise VlaBenchError(f"The decay of a temporal ensemble is {decay}. Expected 0 or more.")
         self._decay = decay
-        self._pending: dict[int, list[FloatArray]] = {}  # row -> what is left of its chunks, oldest first, each (h, 7)
+        # environment slot -> remaining chunks, oldest first, each (h, 7)
+        self._pending: dict[int, list[FloatArray]] = {}
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Forget the chunks of these rows and begin new episodes in the wrapped policy."""
+        """Discard the chunks of these slots and start new episodes in the wrapped policy."""
         for row in rows:
             self._pending[row] = []
         super().reset(instructions, rows=rows, seeds=seeds)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
-        """Return one action a row, (B, 1, 7)."""
+        """Return one action per slot, (B, 1, 7)."""
         chunks = as_chunks(self._policy.act(observations, rows=rows), len(rows), self._action_dim)
         actions = [self._next_action(row, chunk) for row, chunk in zip(rows, chunks, strict=True)]
         stacked: FloatArray = np.stack(actions)

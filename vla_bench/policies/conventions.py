@@ -21,21 +21,16 @@ from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import FloatArray, ImageArray, Observation, ProprioceptionField
 from vla_bench.models.network_record import NetworkRecord, read_record
 
-# ~ Conversion between a policy's conventions and the environments', all in one place.
-# ~
-# ~ The environments' own conventions are those of `vla_bench.core.types`: images right side up, axis-angle with the
-# ~ quaternion's sign kept, gripper -1 open and +1 close.
-
 AxisAngleConvention = Literal[
-    "robosuite",  # angle in 0..2 pi: the quaternion's sign is kept
+    "robosuite",  # angle in 0..2 pi: the sign of the quaternion is kept
     "shortest",  # angle in 0..pi
 ]
 
 
 def actions_to_close_positive(actions: FloatArray, convention: GripperConvention) -> FloatArray:
-    """Return actions (..., 7) whose last number is -1 for open and +1 for close.
+    """Return actions (..., 7) with a last number of -1 for open and +1 for close.
 
-    Commands of 0 to 1 are decided for one or the other, as OpenVLA's LIBERO evaluation does.
+    Commands between 0 and 1 are thresholded, as in the LIBERO evaluation of OpenVLA.
     """
     gripper = gripper_to_close_positive(actions[..., -1:], convention)
     if convention.endswith("_one"):
@@ -45,7 +40,7 @@ def actions_to_close_positive(actions: FloatArray, convention: GripperConvention
 
 
 def axis_angle_from_robosuite(axis_angle: FloatArray, convention: AxisAngleConvention) -> FloatArray:
-    """Return rotation vectors (..., 3) [rad] in the policy's convention."""
+    """Return rotation vectors (..., 3) [rad] in the convention of the policy."""
     if convention == "robosuite":
         return axis_angle
     angle = np.linalg.norm(axis_angle, axis=-1, keepdims=True)
@@ -55,17 +50,18 @@ def axis_angle_from_robosuite(axis_angle: FloatArray, convention: AxisAngleConve
 
 
 def image_for_policy(image: ImageArray, orientation: Orientation, crop_area: float) -> ImageArray:
-    """Return the image (H, W, 3) turned as the policy's training images, its centre of `crop_area` (0..1] enlarged.
+    """Return the image (H, W, 3) in the orientation of the training images, with its center of `crop_area` (0..1]
+    enlarged.
 
-    The crop has fractional borders and is enlarged to the image's own size between pixels, as OpenVLA's evaluation does
-    with `tf.image.crop_and_resize`.
+    The crop has fractional borders and is interpolated to the original size, like `tf.image.crop_and_resize` in the
+    evaluation of OpenVLA.
     """
     image = turned(image, orientation)
     return image if crop_area == 1.0 else _center_crop_and_resize(image, crop_area)
 
 
 def _center_crop_and_resize(image: ImageArray, crop_area: float) -> ImageArray:
-    """Return the centre, between the middles of the outer pixels, interpolated to the whole size."""
+    """Return the center crop, between the centers of the outer pixels, interpolated to the original size."""
     pixels = image.astype(np.float32) / 255.0
     for axis in (0, 1):
         last, share = image.shape[axis] - 1, crop_area**0.5
@@ -75,20 +71,18 @@ def _center_crop_and_resize(image: ImageArray, crop_area: float) -> ImageArray:
         upper = np.take(pixels, np.minimum(below + 1, last), axis=axis)
         lower = np.take(pixels, below, axis=axis)
         pixels = (lower + (upper - lower) * weight).astype(np.float32)
-    return (np.clip(pixels, 0.0, 1.0) * 255.5).astype(np.uint8)  # TensorFlow's rounding to 8 bits
+    return (np.clip(pixels, 0.0, 1.0) * 255.5).astype(np.uint8)  # rounding to 8 bits as in TensorFlow
 
-
-# ~ The proprioception that a card names, picked from what the environments send.
 
 _ROTATION_FIELDS = ("end_effector_axis_angle", "hand_axis_angle")
 
 
 @dataclass(frozen=True, eq=False)
 class ProprioceptionReader:
-    """Reads chosen numbers of an observation, in the order and convention of training."""
+    """Reader of selected proprioception fields, in the order and convention of training."""
 
     indices: NDArray[np.intp]
-    rotations: tuple[slice, ...]  # where axis-angles stand among them
+    rotations: tuple[slice, ...]  # slices of axis-angle fields
     convention: AxisAngleConvention
 
     @classmethod
@@ -99,13 +93,15 @@ class ProprioceptionReader:
         convention: AxisAngleConvention,
         expected: int,
     ) -> "ProprioceptionReader":
-        """Return the reader of the fields `names`. Raises `ConventionError` when they are not `expected` numbers."""
+        """Return the reader of the fields `names`; raise `ConventionError` unless they have `expected` numbers."""
         ends = np.cumsum([field.size for field in fields])
         places = {field.name: np.arange(end - field.size, end) for field, end in zip(fields, ends, strict=True)}
         indices = np.concatenate([np.zeros(0, dtype=np.intp), *(places[name] for name in names)])
         if len(indices) != expected:
             sizes = ", ".join(f"{name} ({len(places[name])})" for name in names) or "none"
-            raise ConventionError(f"The network takes {expected} numbers of proprioception, the card names {sizes}.")
+            raise ConventionError(
+                f"The network takes {expected} numbers of proprioception, but the card lists {sizes}."
+            )
         starts = np.cumsum([0, *(len(places[name]) for name in names)])
         rotations = tuple(
             slice(start, start + 3) for name, start in zip(names, starts, strict=False) if name in _ROTATION_FIELDS
@@ -113,7 +109,7 @@ class ProprioceptionReader:
         return cls(indices, rotations, convention)
 
     def read(self, observations: Sequence[Observation]) -> NDArray[np.float32]:
-        """Return (B, P), in the environments' units."""
+        """Return proprioception (B, P) in the units of the environments."""
         values = np.stack([observation["proprioception"][self.indices] for observation in observations])
         for rotation in self.rotations:
             values[:, rotation] = axis_angle_from_robosuite(values[:, rotation], self.convention)
@@ -121,20 +117,15 @@ class ProprioceptionReader:
         return result
 
 
-# ~ Camera images as OpenVLA's and OpenVLA-OFT's LIBERO evaluations prepare them before the crop: JPEG, Lanczos to
-# ~ size.
-# ~
-# ~ The originals do this with TensorFlow. The arithmetic here is theirs (`tf.image.resize` with "lanczos3" and
-# ~ anti-aliasing), without that dependency.
-
-_JPEG_QUALITY = 95  # TensorFlow's default
+_JPEG_QUALITY = 95  # default of TensorFlow
 _LANCZOS_LOBES = 3
 
 
 def evaluation_image(image: ImageArray, size: int, *, jpeg: bool = True) -> ImageArray:
     """Return uint8 (size, size, 3) of a camera image (H, W, 3), before the crop.
 
-    An image that already has the size is neither compressed nor resized, as in the original.
+    An image of the right size is neither compressed nor resized, as in the original code. The arithmetic is that of
+    `tf.image.resize` with "lanczos3" and anti-aliasing, without the dependency.
     """
     if image.shape[:2] == (size, size):
         return image
@@ -142,7 +133,7 @@ def evaluation_image(image: ImageArray, size: int, *, jpeg: bool = True) -> Imag
 
 
 def jpeg_round_trip(image: ImageArray) -> ImageArray:
-    """Return the image after compression with TensorFlow's default settings."""
+    """Return the image after compression with the default settings of TensorFlow."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling="4:2:0")
     return np.asarray(Image.open(buffer), dtype=np.uint8)
@@ -167,22 +158,20 @@ def _lanczos_weights(source: int, target: int) -> NDArray[np.float32]:
     return normalized.astype(np.float32)
 
 
-# ~ What a card takes over from a network that was trained here: what it was shown, whatever the card's own words.
-
-TRAINING_CONVENTIONS: dict[str, object] = {  # how training shows demonstrations, whatever their format
+TRAINING_CONVENTIONS: dict[str, object] = {  # inputs of training for all demonstration formats
     "image_orientation": "upright",
     "image_crop_area": 1.0,
     "axis_angle": "robosuite",
     "gripper": "close_positive",
-    "unnorm_key": None,  # there is one entry
+    "unnorm_key": None,  # exactly one entry
 }
 
 
 def training_conventions(checkpoint: Path) -> tuple[NetworkRecord, dict[str, object]] | None:
-    """Return the record in `checkpoint` and the fields of a card that follow from it; None for a network of others.
+    """Return the training record in `checkpoint` and the card fields that follow from it; None for a published network.
 
-    A published card states the conventions of published weights. Kept for weights that were trained here since, they
-    would be wrong without a word.
+    A published card states the conventions of published weights, which would be silently wrong for weights trained
+    here.
     """
     record = read_record(checkpoint)
     if record is None or record.conventions is None:

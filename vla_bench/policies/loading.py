@@ -16,20 +16,20 @@ from vla_bench.policies.wrappers import ExitGuard, exits_as_errors
 
 
 class PolicySource(Protocol):
-    """A policy that was found but not loaded yet: cheap to describe, costly to load."""
+    """A policy that was found but is not loaded yet."""
 
     @property
     def name(self) -> str:
         """The name in tables."""
 
     def describe(self) -> dict[str, Any]:
-        """Return everything that decides how the policy acts, as plain data."""
+        """Return everything that decides the actions of the policy, as plain data."""
 
     def code_hash(self) -> str:
-        """Return a digest of the code of a user's own policy, empty where the code is ours."""
+        """Return a digest of the code of a user policy; empty for packaged policies."""
 
     def load(self) -> Policy:
-        """Read the checkpoint and return the policy, which cannot end the program."""
+        """Load the checkpoint and return the policy, guarded against exits of the program."""
 
 
 @dataclass(frozen=True)
@@ -37,53 +37,53 @@ class CardSource:
     """A policy described by a card."""
 
     path: Path
-    card: PolicyCard  # as it stands in the file
-    checkpoint: Path | None = None  # in place of the card's
+    card: PolicyCard  # as in the file
+    checkpoint: Path | None = None  # instead of the checkpoint of the card
 
     @property
     def name(self) -> str:
-        """The card's file name without `.toml`."""
+        """The file name of the card without `.toml`."""
         return self.path.stem
 
     def describe(self) -> dict[str, Any]:
-        """Return the card as it stands in its file, and a fingerprint of each checkpoint in use that is there."""
+        """Return the card as in its file, and a fingerprint of each existing checkpoint."""
         checkpoints = self.resolved_card().checkpoints(self.path.parent)
         fingerprints = {field: fingerprint(path) for field, path in checkpoints.items() if path.exists()}
         return {**self.card.model_dump(mode="json"), "fingerprints": fingerprints}
 
     def code_hash(self) -> str:
-        """Return nothing: the version and the commit say which code."""
+        """Return "": version and commit identify the code."""
         return ""
 
     def load(self) -> Policy:
-        """Build the policy and wrap it in the card's way of executing chunks."""
+        """Build the policy and wrap it with the chunk execution of the card."""
         return self.build(self.resolved_card())
 
     def build(self, card: PolicyCard) -> Policy:
-        """Build the policy that another card in this one's place would describe."""
+        """Build the policy of another card in the same folder."""
         with exits_as_errors(self.name, "loading"):
             policy = policy_kinds[card.kind].build(card, self.path.parent)
         return ExitGuard(policy if card.chunk is None else card.chunk.wrapped(policy), self.name)
 
     def resolved_card(self) -> PolicyCard:
-        """Return the card, with the checkpoint that takes the place of its own."""
+        """Return the card, with the given checkpoint."""
         return self.card if self.checkpoint is None else self.card.with_checkpoint(self.checkpoint.resolve())
 
 
 @dataclass(frozen=True)
 class FactorySource:
-    """A policy made by a user's function or class."""
+    """A policy made by a user-defined function or class."""
 
     name: str
     checkpoint: Path | None
 
     def describe(self) -> dict[str, Any]:
-        """Return the factory's name and a fingerprint of the checkpoint, where one was given."""
+        """Return the factory's name and a fingerprint of the checkpoint, if one was given."""
         fingerprints = {} if self.checkpoint is None else {"checkpoint": fingerprint(self.checkpoint)}
         return {"kind": "factory", "factory": self.name, "fingerprints": fingerprints}
 
     def code_hash(self) -> str:
-        """Return a digest of the factory's module and of what it imports from beside it."""
+        """Return a digest of the module of the factory and of its imports from the same folder."""
         return code_hash(self.name.partition(":")[0])
 
     def load(self) -> Policy:
@@ -97,20 +97,20 @@ def policy_names() -> tuple[str, ...]:
 
 
 def policy_descriptions() -> dict[str, str]:
-    """Return each card's name and description."""
+    """Return name and description of each card."""
     return {name: _read_card(path).description for name, path in sorted(_cards().items())}
 
 
 def find_policy(name_or_path: str, checkpoint: Path | None = None) -> PolicySource:
-    """Find a card's name, a path to a card, or `package.module:factory`; raise a `VlaBenchError` with what is wrong."""
+    """Find a policy by card name, path to a card or `package.module:factory`; raise a `VlaBenchError` otherwise."""
     if checkpoint is not None and not checkpoint.exists():
-        raise CheckpointError(checkpoint, "there is no such folder. `vla-bench finetune` makes one")
+        raise CheckpointError(checkpoint, "the folder does not exist. `vla-bench finetune` creates one")
     if ":" in name_or_path:
         return FactorySource(name_or_path, checkpoint)
     path = _card_path(name_or_path)
     card = _read_card(path)
     if checkpoint is not None:
-        card.with_checkpoint(checkpoint)  # says now what is wrong with that
+        card.with_checkpoint(checkpoint)  # raises for an invalid checkpoint
     return CardSource(path, card, checkpoint)
 
 
@@ -131,7 +131,7 @@ def _card_path(name_or_path: str) -> Path:
     if not name_or_path.endswith(".toml"):
         if name_or_path.endswith(".py"):
             module = Path(name_or_path).stem
-            raise VlaBenchError(f"{name_or_path} is a script: say which factory in it makes the policy, {module}:make.")
+            raise VlaBenchError(f"{name_or_path} is a script. Name its factory, as in {module}:make.")
         if name_or_path not in _cards():
             raise UnknownNameError("policy", name_or_path, _cards())
         return _cards()[name_or_path]

@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from vla_bench.models.normalization import VectorStatistics
 
 
-# ~ Prompts that are tokenised once: an instruction stays the same for all steps of an episode.
-
-Prompts = tuple["torch.Tensor", "torch.Tensor"]  # ids and mask, (B, L) each
+Prompts = tuple["torch.Tensor", "torch.Tensor"]  # token ids and mask, (B, L) each
 _MAX_BATCHES = 256
 
 
 class PromptBatches:
-    """The prompts of the latest batches of instructions, on the network's device. They are not to be written to."""
+    """Cache of the tokenized prompts of recent batches, on the device of the network; read-only."""
 
     def __init__(
         self, make: Callable[[Sequence[str]], Prompts], device: "torch.device | str", most: int = _MAX_BATCHES
@@ -45,35 +43,32 @@ class PromptBatches:
         return self._batches[key]
 
 
-# ~ What policies with a network behind them have in common: rows and their instructions, prompts, proprioception.
-
-
 class NetworkCard(Protocol):
-    """The conventions that every card of a network states."""
+    """The conventions in every card of a network."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """In the order of training."""
+        """Cameras in the order of training."""
 
     @property
     def image_size(self) -> int:
-        """Pixels of the images, as rendered."""
+        """Size of the rendered images [pixels]."""
 
     @property
     def proprioception(self) -> tuple[str, ...]:
-        """Names of the environment's fields, in the order of training."""
+        """Proprioception fields of the environment, in the order of training."""
 
     @property
     def axis_angle(self) -> AxisAngleConvention:
-        """Of its rotations."""
+        """Rotation convention."""
 
     @property
     def gripper(self) -> GripperConvention:
-        """Of its actions."""
+        """Gripper convention of the actions."""
 
     @property
     def robot(self) -> str | None:
-        """Whose actions it learnt."""
+        """Robot of the training data."""
 
 
 class NetworkPolicy(PolicyBase):
@@ -88,19 +83,21 @@ class NetworkPolicy(PolicyBase):
     ) -> None:
         self._conventions, self._proprioception_dim, self._device = card, proprioception_dim, device
         self._prompt_batches = PromptBatches(make_prompts, device)
-        self._instructions: dict[int, str] = {}  # by row
+        self._instructions: dict[int, str] = {}  # by environment slot
         self._reader: ProprioceptionReader | None = None
 
     @property
     def requirements(self) -> PolicyRequirements:
-        """The card's cameras, image size and proprioception."""
+        """Cameras, image size and proprioception of the card."""
         card = self._conventions
         return PolicyRequirements(
             card.cameras, card.image_size, card.proprioception, action_dim=ACTION_DIM, robot=card.robot
         )
 
     def connect(self, conventions: EnvironmentConventions) -> None:
-        """Find the card's proprioception fields among the environment's; raise `ConventionError` if they do not fit."""
+        """Look up the proprioception fields of the card in the environment; raise `ConventionError` if they do not
+        fit.
+        """
         super().connect(conventions)
         card = self._conventions
         self._reader = ProprioceptionReader.of(
@@ -108,29 +105,29 @@ class NetworkPolicy(PolicyBase):
         )
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Remember what to do in these rows."""
+        """Start new episodes in these slots."""
         self._instructions.update(zip(rows, instructions, strict=True))
 
     def _prompts(self, rows: Sequence[int]) -> Prompts:
-        """Return ids and mask (B, L) of the rows' instructions, on the network's device."""
+        """Return token ids and mask (B, L) of the instructions, on the device of the network."""
         return self._prompt_batches.of([self._instructions[row] for row in rows])
 
     def _images(self, observations: Sequence[Observation], prepare: Callable[[ImageArray], ImageArray]) -> ImageArray:
-        """Return the card's cameras, each image prepared, (B, N, H, W, 3)."""
+        """Return the prepared images of the cameras of the card, (B, N, H, W, 3)."""
         names = self._conventions.cameras
         images = [prepare(observation["images"][name]) for observation in observations for name in names]
         return np.stack(images).reshape(len(observations), len(names), *images[0].shape)
 
     def _read(self, observations: Sequence[Observation]) -> FloatArray:
-        """Return the card's proprioception (B, P), in the environments' units."""
+        """Return the proprioception of the card (B, P), in the units of the environments."""
         if self._reader is None:
-            raise ConventionError("The policy was not connected to environments before it was asked to act.")
+            raise ConventionError("The policy is not connected to environments. Call `connect` before `act`.")
         return self._reader.read(observations)
 
     def _normalized(
         self, observations: Sequence[Observation], statistics: "VectorStatistics | None"
     ) -> "torch.Tensor | None":
-        """Return the card's proprioception (B, P) as the network takes it; None where it takes none."""
+        """Return the normalized proprioception (B, P) for the network; None if it takes none."""
         import torch
 
         if not self._conventions.proprioception or statistics is None:
@@ -138,5 +135,5 @@ class NetworkPolicy(PolicyBase):
         return torch.from_numpy(statistics.normalize(self._read(observations))).to(self._device)
 
     def _to_environment_conventions(self, actions: FloatArray) -> FloatArray:
-        """Return actions (B, H, 7) in the environments' conventions, clipped to -1..1."""
+        """Return actions (B, H, 7) in the conventions of the environments, clipped to -1..1."""
         return np.clip(actions_to_close_positive(actions, self._conventions.gripper), -1.0, 1.0)

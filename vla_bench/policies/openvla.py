@@ -28,29 +28,29 @@ _BASE_FILE = "base.json"
 
 
 class OpenVLACard(PolicyCard):
-    """A checkpoint folder, perhaps an adapter on it, and how the network sees and acts."""
+    """Card of an OpenVLA checkpoint: folder, optional adapter, and conventions of inputs and actions."""
 
-    checkpoint: Path  # folder in OpenVLA's layout
-    checkpoint_source: str | None = None  # where it is to be had, said where it is not there
-    adapter: Path | None = None  # folder that `vla-bench finetune` wrote, all but the method `full`
-    merge_adapter: bool = True  # into the weights, where it can be: faster; false: kept apart, as it was trained
+    checkpoint: Path  # folder in the OpenVLA layout
+    checkpoint_source: str | None = None  # source, named in the error if the folder is missing
+    adapter: Path | None = None  # output folder of `vla-bench finetune`, except for the method `full`
+    merge_adapter: bool = True  # merge the adapter into the weights if possible (faster)
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview",)
-    image_size: Annotated[int, Field(ge=16)]  # pixels of the images it was trained on; the network resizes them
-    image_orientation: Orientation = "upright"  # of its training images, against the environments'
-    image_crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the image that is kept, at its centre
-    proprioception: tuple[str, ...] = ()  # names of the environment's fields, in the order of training
+    image_size: Annotated[int, Field(ge=16)]  # pixels of the training images; the network resizes them
+    image_orientation: Orientation = "upright"  # of the training images, relative to those of the environments
+    image_crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0  # fraction of the image area in the center crop
+    proprioception: tuple[str, ...] = ()  # fields of the environment, in the order of training
     axis_angle: AxisAngleConvention = "robosuite"
     gripper: GripperConvention = "close_positive"
-    unnorm_key: str | None = None  # entry of dataset_statistics.json; may be left out where there is one only
-    action_from: Literal["most_likely", "expected"] = "most_likely"  # the likeliest bin, or the mean over the bins
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: the checkpoint's
-    quantise: Literal["8bit", "4bit"] | None = None  # the decoder's weights, by bitsandbytes
-    compile: bool = False  # by torch.compile, at the first prediction
+    unnorm_key: str | None = None  # entry of dataset_statistics.json; optional if there is only one
+    action_from: Literal["most_likely", "expected"] = "most_likely"  # most likely bin, or mean over the bins
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: that of the checkpoint
+    quantise: Literal["8bit", "4bit"] | None = None  # decoder weights, by bitsandbytes
+    compile: bool = False  # with torch.compile, at the first prediction
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
         """Return the card with this adapter on its base, or with this checkpoint and no adapter.
 
-        Where it was trained here, what it was shown takes the place of the card's conventions.
+        For a network trained here, the recorded training inputs replace the conventions of the card.
         """
         found = training_conventions(checkpoint)
         update: dict[str, object] = {}
@@ -64,33 +64,33 @@ class OpenVLACard(PolicyCard):
         return self.model_copy(update=update)
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
-        """Return where the checkpoint and the adapter lie."""
+        """Return the folders of checkpoint and adapter."""
         adapter = {} if self.adapter is None else {"adapter": find_file(self.adapter, folder)}
         return {"checkpoint": find_file(self.checkpoint, folder), **adapter}
 
 
 def _recorded_base(adapter: Path) -> Path | None:
-    """Return the base that the adapter says it belongs to, where it is there: beside it, or where its name leads."""
-    bundled = adapter / _BUNDLED_BASE  # `vla-bench merge` writes one where it cannot merge
+    """Return the base recorded in the adapter, if it exists: in the same folder, or by its recorded name."""
+    bundled = adapter / _BUNDLED_BASE  # written by `vla-bench merge` if the adapter cannot be merged
     if bundled.is_dir():
         return bundled
     try:
         name = str(json.loads((adapter / _BASE_FILE).read_text(encoding="utf-8"))["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # loading the adapter says what is wrong with it
+        return None  # loading the adapter reports the problem
     places = (Path(name), data_folder("baselines") / name / "base")
     return next((place for place in places if place.is_dir()), None)
 
 
 @policy_kind("openvla", OpenVLACard)
 def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
-    """Load the card's checkpoint and adapter."""
+    """Load checkpoint and adapter of the card."""
     places = card.checkpoints(folder)
     if "adapter" in places and not places["adapter"].is_dir():
         raise CheckpointError(
             places["adapter"],
-            "there is no such folder. Make one with `vla-bench finetune --method lora --output PATH`, "
-            "and give it with `--checkpoint PATH`",
+            "the folder does not exist. Create one with `vla-bench finetune --method lora --output PATH`, "
+            "and pass it with `--checkpoint PATH`",
         )
     checkpoint = _load(card, places["checkpoint"])
     if "adapter" in places:
@@ -102,10 +102,12 @@ def build_openvla(card: OpenVLACard, folder: Path) -> "OpenVLAPolicy":
 
 def _load(card: OpenVLACard, folder: Path) -> "Checkpoint":
     if not folder.is_dir():
-        how = f"Download {card.checkpoint_source}" if card.checkpoint_source else "Make one with `vla-bench finetune`"
-        raise CheckpointError(folder, f"there is no such folder. {how}, and give it with `--checkpoint PATH`")
+        how = f"Download {card.checkpoint_source}" if card.checkpoint_source else "Create one with `vla-bench finetune`"
+        raise CheckpointError(folder, f"the folder does not exist. {how}, and pass it with `--checkpoint PATH`")
     if card.quantise is not None and card.adapter is not None:
-        raise ConventionError("The card names an adapter and `quantise`, but adapters are merged into whole weights.")
+        raise ConventionError(
+            "The card has an adapter and `quantise`, but adapters are merged into full-precision weights."
+        )
     import torch
 
     from vla_bench.models.openvla.checkpoint import load_checkpoint
@@ -136,7 +138,7 @@ class OpenVLAPolicy(NetworkPolicy):
         self._action_logits = _action_logits(card, checkpoint, on_cpu=self._device.type == "cpu")
 
     def padding_group(self, instruction: str) -> Hashable:
-        """Return the length of the prompt, with its padding where that is masked the same way in every batch."""
+        """Return the length of the prompt, including padding if that is masked in the same way in every batch."""
         _, mask = self._checkpoint.processor.tokenize_instructions([instruction])
         return mask.shape[1] if self._parallel else int(mask.sum())
 
@@ -158,8 +160,8 @@ class OpenVLAPolicy(NetworkPolicy):
         return image_for_policy(image, self._card.image_orientation, self._card.image_crop_area)
 
     def _decoded(self, logits: "torch.Tensor") -> FloatArray:
-        if logits.isnan().any():  # the likeliest of no numbers is the first bin: an action like any other
-            raise VlaBenchError("The network answers with what is no number: its weights are damaged.")
+        if logits.isnan().any():  # argmax of NaN is the first bin, which would be a valid action
+            raise VlaBenchError("The network returned non-finite logits: its weights are damaged.")
         tokens = self._tokens
         decode = tokens.most_likely_action if self._card.action_from == "most_likely" else tokens.expected_action
         decoded: FloatArray = decode(logits).cpu().numpy()
@@ -167,7 +169,7 @@ class OpenVLAPolicy(NetworkPolicy):
 
 
 def _action_logits(card: OpenVLACard, checkpoint: "Checkpoint", *, on_cpu: bool) -> "Callable[..., torch.Tensor]":
-    """Return what computes the network's logits, in the way that is fastest where it is."""
+    """Return the fastest function that computes the logits on the device of the network."""
     if card.compile:
         from vla_bench.models.compilation import compile_network
 
@@ -186,25 +188,25 @@ def _statistics(card: OpenVLACard, checkpoint: "Checkpoint") -> "DatasetStatisti
 
 
 def _check_card(card: OpenVLACard, checkpoint: "Checkpoint") -> None:
-    """Raise `ConventionError` where card and network contradict each other."""
+    """Raise `ConventionError` if card and network contradict each other."""
     config = checkpoint.config
     problems = []
     if len(card.cameras) != config.num_images:
-        problems.append(f"the network takes {config.num_images} images, the card names {len(card.cameras)} cameras")
+        problems.append(f"the network takes {config.num_images} images, but the card lists {len(card.cameras)} cameras")
     if bool(card.proprioception) != bool(config.proprioception_dim):
         problems.append(
-            f"the network takes {config.proprioception_dim} numbers of proprioception, the card names "
+            f"the network takes {config.proprioception_dim} numbers of proprioception, but the card lists "
             f"{', '.join(card.proprioception) or 'none'}"
         )
     if config.proprioception_fields and card.proprioception != config.proprioception_fields:
         problems.append(
-            f"the network was trained on {', '.join(config.proprioception_fields)}, the card names "
+            f"the network was trained on {', '.join(config.proprioception_fields)}, but the card lists "
             f"{', '.join(card.proprioception) or 'none'}"
         )
     if card.proprioception and _statistics(card, checkpoint).proprioception is None:
         problems.append("the statistics have no entry for proprioception")
     if (size := len(_statistics(card, checkpoint).action.q01)) != ACTION_DIM:
-        problems.append(f"the statistics are of actions of {size} numbers, ours have {ACTION_DIM}")
+        problems.append(f"the statistics describe actions of {size} numbers, but the environments take {ACTION_DIM}")
     problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

@@ -21,23 +21,25 @@ _ADAPTER_CONFIG = "adapter_config.json"
 
 
 class OpenVLAOFTCard(PolicyCard):
-    """A checkpoint folder in OpenVLA-OFT's layout, and how the network sees and acts."""
+    """Card of an OpenVLA-OFT checkpoint: folder, and conventions of inputs and actions."""
 
     checkpoint: Path | None = None  # None: the user names it with --checkpoint
     cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")  # in the order of training
-    image_size: Annotated[int, Field(ge=16)]  # pixels, as rendered; the network's own size is its checkpoint's
-    image_orientation: Orientation = "upright"  # of its training images, against the environments'
-    image_jpeg: bool = True  # compress before resizing, as its training images were
-    image_crop_area: Annotated[float, Field(gt=0, le=1)] = 0.9  # share of the resized image kept at its centre
-    proprioception: tuple[str, ...] = ()  # names of the environment's fields, in the order of training
+    image_size: Annotated[
+        int, Field(ge=16)
+    ]  # pixels of the rendered images; the checkpoint has the size of the network
+    image_orientation: Orientation = "upright"  # of the training images, relative to those of the environments
+    image_jpeg: bool = True  # JPEG compression before resizing, as in training
+    image_crop_area: Annotated[float, Field(gt=0, le=1)] = 0.9  # fraction of the image area in the center crop
+    proprioception: tuple[str, ...] = ()  # fields of the environment, in the order of training
     axis_angle: AxisAngleConvention = "robosuite"
     gripper: GripperConvention = "open_one"
-    unnorm_key: str | None = None  # entry of dataset_statistics.json; may be left out where there is one only
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: the checkpoint's
-    chunk_size: Annotated[int, Field(ge=1)] = 8  # actions predicted at once: no published file says it
+    unnorm_key: str | None = None  # entry of dataset_statistics.json; optional if there is only one
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: that of the checkpoint
+    chunk_size: Annotated[int, Field(ge=1)] = 8  # actions per prediction; not in published files
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
-        """Return the card with this checkpoint, and where that was trained here, with what it was shown."""
+        """Return the card with this checkpoint, and for a network trained here with its recorded training inputs."""
         found = training_conventions(checkpoint)
         if found is None:
             return self.model_copy(update={"checkpoint": checkpoint})
@@ -53,17 +55,17 @@ class OpenVLAOFTCard(PolicyCard):
         )
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
-        """Return where the checkpoint lies."""
+        """Return the folder of the checkpoint."""
         return {} if self.checkpoint is None else {"checkpoint": find_file(self.checkpoint, folder)}
 
 
 @policy_kind("openvla_oft", OpenVLAOFTCard)
 def build_openvla_oft(card: OpenVLAOFTCard, folder: Path) -> "OpenVLAOFTPolicy":
-    """Load the card's checkpoint."""
+    """Load the checkpoint of the card."""
     places = card.checkpoints(folder)
     if "checkpoint" not in places:
         raise CheckpointError(
-            "of openvla-oft", "the card names none. Give a folder in OpenVLA-OFT's layout with --checkpoint PATH"
+            "of openvla-oft", "the card names none. Pass a folder in the OpenVLA-OFT layout with --checkpoint PATH"
         )
     is_adapter = (places["checkpoint"] / _ADAPTER_CONFIG).is_file()
     return OpenVLAOFTPolicy(card, (_adapted if is_adapter else _whole)(card, places["checkpoint"]))
@@ -84,7 +86,7 @@ def _whole(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
 
 
 def _adapted(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
-    """Return the network that the adapter in `folder` was trained on, with it."""
+    """Return the base network of the adapter in `folder`, with the adapter."""
     import torch
 
     from vla_bench.models.adapters import load_finetuned
@@ -93,7 +95,7 @@ def _adapted(card: OpenVLAOFTCard, folder: Path) -> "OFTCheckpoint":
     checkpoint = load_finetuned(folder)
     if not isinstance(checkpoint, OFTCheckpoint):
         raise CheckpointError(
-            folder, "its adapter belongs to a network without OpenVLA-OFT's head; take another policy"
+            folder, "its adapter belongs to a network without an OpenVLA-OFT head. Use another policy"
         )
     checkpoint.model.to("cuda" if torch.cuda.is_available() else "cpu")
     if card.dtype is not None:
@@ -111,7 +113,9 @@ class OpenVLAOFTPolicy(NetworkPolicy):
         self._card, self._checkpoint = card, checkpoint
         self._statistics = statistics_for(checkpoint.statistics, card.unnorm_key)
         _check_card(card, checkpoint, self._statistics.proprioception is not None)
-        weight = checkpoint.model.vla.language_model.model.embed_tokens.weight  # says device and type of others
+        weight = (
+            checkpoint.model.vla.language_model.model.embed_tokens.weight
+        )  # has device and data type of the network
         self._dtype = weight.dtype
         super().__init__(
             card, checkpoint.processor.tokenize_instructions, weight.device, checkpoint.config.proprioception_dim
@@ -153,20 +157,20 @@ class OpenVLAOFTPolicy(NetworkPolicy):
 
 
 def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistics: bool) -> None:
-    """Raise `ConventionError` where card and network contradict each other."""
+    """Raise `ConventionError` if card and network contradict each other."""
     config = checkpoint.config
     problems = []
     if bool(card.proprioception) != bool(config.proprioception_dim):
         problems.append(
-            f"the network takes {config.proprioception_dim} numbers of proprioception, the card names "
+            f"the network takes {config.proprioception_dim} numbers of proprioception, but the card lists "
             f"{', '.join(card.proprioception) or 'none'}"
         )
     if card.proprioception and not has_statistics:
         problems.append("the statistics have no entry for proprioception")
     if len(card.cameras) != config.num_images:
-        problems.append(f"the network takes {config.num_images} images, the card names {len(card.cameras)} cameras")
+        problems.append(f"the network takes {config.num_images} images, but the card lists {len(card.cameras)} cameras")
     if card.chunk_size != config.chunk_size:
-        problems.append(f"the network predicts {config.chunk_size} actions, the card's chunk_size is {card.chunk_size}")
+        problems.append(f"the network predicts {config.chunk_size} actions, but the card has {card.chunk_size}")
     problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

@@ -20,37 +20,41 @@ if TYPE_CHECKING:
 
 
 class Pi0Card(PolicyCard):
-    """A checkpoint folder in transformers' or LeRobot's layout, and how the network sees and acts."""
+    """Card of a pi0 checkpoint: folder in the layout of transformers or LeRobot, and conventions of inputs and
+    actions.
+    """
 
     checkpoint: Path | None = None  # None: the user names it with --checkpoint
-    tokenizer: Path | None = None  # folder of PaliGemma's tokenizer, where the checkpoint has none
-    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")  # those it lacks are left out
-    image_size: Annotated[int, Field(ge=8)] = 224  # pixels; what the network takes
-    image_orientation: Orientation = "upright"  # of its training images, against the environments'
-    proprioception: Annotated[tuple[str, ...], Field(min_length=1)]  # the state, in the order of training
+    tokenizer: Path | None = None  # folder of the PaliGemma tokenizer, if the checkpoint has none
+    # cameras that the robot lacks are omitted
+    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = ("agentview", "wrist")
+    image_size: Annotated[int, Field(ge=8)] = 224  # pixels; the size of the network
+    image_orientation: Orientation = "upright"  # of the training images, relative to those of the environments
+    proprioception: Annotated[tuple[str, ...], Field(min_length=1)]  # fields of the state, in the order of training
     axis_angle: AxisAngleConvention = "robosuite"
     gripper: GripperConvention = "close_positive"
-    unnorm_key: str | None = None  # entry of dataset_statistics.json, where the statistics are there
-    normalisation: Literal["mean_std", "quantiles"] = "mean_std"  # by which numbers of that file
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of weights and computation
-    flow_steps: Annotated[int, Field(ge=1)] | None = None  # None: as the checkpoint says, 10 for the published
+    unnorm_key: str | None = None  # entry of dataset_statistics.json, if it exists
+    normalisation: Literal["mean_std", "quantiles"] = "mean_std"  # numbers of that file used for normalization
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # data type of weights and computation
+    flow_steps: Annotated[int, Field(ge=1)] | None = None  # None: that of the checkpoint, 10 for published ones
 
     def with_checkpoint(self, checkpoint: Path) -> Self:
         """Return the card with this checkpoint."""
         return self.model_copy(update={"checkpoint": checkpoint})
 
     def checkpoints(self, folder: Path) -> dict[str, Path]:
-        """Return where the checkpoint lies."""
+        """Return the folder of the checkpoint."""
         return {} if self.checkpoint is None else {"checkpoint": find_file(self.checkpoint, folder)}
 
 
 @policy_kind("pi0", Pi0Card)
 def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
-    """Load the card's checkpoint."""
+    """Load the checkpoint of the card."""
     places = card.checkpoints(folder)
     if "checkpoint" not in places:
         raise CheckpointError(
-            "of pi0", "the card names none. Give a folder in transformers' or LeRobot's layout with --checkpoint PATH"
+            "of pi0",
+            "the card names none. Pass a folder in the layout of transformers or LeRobot with --checkpoint PATH",
         )
     import torch
 
@@ -67,7 +71,7 @@ def build_pi0(card: Pi0Card, folder: Path) -> "Pi0Policy":
 
 
 class Pi0Policy(NetworkPolicy):
-    """Predict a chunk of actions by following the flow from noise that belongs to the episode."""
+    """Predict action chunks by flow matching from the noise of the episode."""
 
     def __init__(self, card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
         import torch
@@ -75,12 +79,12 @@ class Pi0Policy(NetworkPolicy):
         _check_card(card, checkpoint)
         self._card, self._checkpoint = card, checkpoint
         checkpoint.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        # inputs are prepared on the CPU, and `checkpoint.actions` takes them where the network is
+        # inputs are prepared on the CPU; `checkpoint.actions` moves them to the device
         super().__init__(card, self._tokenized, torch.device("cpu"), len(checkpoint.normalisation.state.center))
-        self._noise: dict[int, torch.Generator] = {}  # by row
+        self._noise: dict[int, torch.Generator] = {}  # by environment slot
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Remember what to do in these rows, and begin their noise anew: it depends on the episode's seed alone."""
+        """Start new episodes in these slots; their noise depends on the seed of the episode alone."""
         import torch
 
         super().reset(instructions, rows=rows, seeds=seeds)
@@ -94,7 +98,7 @@ class Pi0Policy(NetworkPolicy):
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return the predicted chunks, (B, H, 7)."""
         checkpoint = self._checkpoint
-        padded = checkpoint.actions(self._inputs(observations, rows), self._drawn(rows), self._card.flow_steps)
+        padded = checkpoint.actions(self._inputs(observations, rows), self._sampled_noise(rows), self._card.flow_steps)
         scaling = checkpoint.normalisation.action
         return self._to_environment_conventions(
             scaling.unnormalize(padded[..., : len(scaling.center)].float().cpu().numpy())
@@ -119,7 +123,7 @@ class Pi0Policy(NetworkPolicy):
     def _prepared(self, image: ImageArray) -> ImageArray:
         return image_for_policy(image, self._card.image_orientation, 1.0)
 
-    def _drawn(self, rows: Sequence[int]) -> "torch.Tensor":
+    def _sampled_noise(self, rows: Sequence[int]) -> "torch.Tensor":
         import torch
 
         config = self._checkpoint.config
@@ -130,10 +134,12 @@ class Pi0Policy(NetworkPolicy):
 def _check_card(card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
     problems = []
     if card.image_size != checkpoint.processor.image_size:
-        problems.append(f"the network takes images of {checkpoint.processor.image_size} pixels, not {card.image_size}")
+        problems.append(
+            f"the network takes images of {checkpoint.processor.image_size} pixels, but the card has {card.image_size}"
+        )
     actions = len(checkpoint.normalisation.action.center)
     if actions != ACTION_DIM:
-        problems.append(f"its statistics are of actions of {actions} numbers, the environments take {ACTION_DIM}")
+        problems.append(f"its statistics describe actions of {actions} numbers, but the environments take {ACTION_DIM}")
     problems += card.chunk_problems(checkpoint.config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

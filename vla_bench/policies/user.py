@@ -1,4 +1,6 @@
-"""User-defined policies, given as `package.module:factory`: import, adaptation to the protocol, and source code digest."""
+"""User-defined policies, given as `package.module:factory`: import, adaptation to the protocol, and source code
+digest.
+"""
 
 import ast
 import hashlib
@@ -19,32 +21,30 @@ from vla_bench.core.types import FloatArray, Observation
 from vla_bench.policies.policy import EnvironmentConventions, PolicyBase, PolicyRequirements, as_chunks
 from vla_bench.policies.wrappers import exits_as_errors
 
-# ~ A user's own policy class, given as `package.module:factory`.
-
 _DEFAULT_REQUIREMENTS = PolicyRequirements(cameras=("agentview", "wrist"), image_size=224)
 
 
 class UserPolicyError(VlaBenchError):
-    """A user's policy that cannot be found, made or used."""
+    """A user policy that cannot be found, created or used."""
 
 
 class PolicyCreationError(UserPolicyError):
-    """A user's module or factory that raised."""
+    """An exception of a user module or factory."""
 
     def __init__(self, name: str, doing: str, error: Exception) -> None:
         said = " ".join("".join(traceback.format_exception_only(error)).split())
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        own_place = isinstance(error, SyntaxError)  # its text says where
+        own_place = isinstance(error, SyntaxError)  # its text has the location
         place = "" if own_place else f" ({frame.filename}, line {frame.lineno}, in {frame.name})"
         super().__init__(f"{name}: {doing} raised {said}{place}.{_save_traceback(error)}")
 
 
 class UserPolicy(PolicyBase):
-    """Give a simple class the whole protocol.
+    """Adapter of a simple class to the whole policy protocol.
 
-    Only `act(observations)` must be there. `reset`, `connect`, `requirements`, `padding_group` and the keyword
-    arguments `rows` and `seeds` are used where the class has them; without `requirements` it is sent both cameras at
-    224 pixels. Its batches have the shape of the requirements: what is repeated to fill one has rows of its own.
+    Only `act(observations)` is required. `reset`, `connect`, `requirements`, `padding_group` and the keyword arguments
+    `rows` (slots) and `seeds` are used if the class has them; without `requirements` it receives both cameras at 224
+    pixels. Its batches have the shape of its requirements; copies that fill a batch have their own slots.
     """
 
     def __init__(self, policy: Any, name: str) -> None:
@@ -60,53 +60,53 @@ class UserPolicy(PolicyBase):
 
     @property
     def requirements(self) -> PolicyRequirements:
-        """What the user's policy states, or both cameras."""
+        """The requirements of the user policy, or both cameras."""
         return self._requirements
 
     def connect(self, conventions: EnvironmentConventions) -> None:
-        """Check the requirements and tell the user's policy what will be sent, where it wants to know."""
+        """Check the requirements and pass the conventions to the user policy if it has `connect`."""
         super().connect(conventions)
         if hasattr(self._policy, "connect"):
             self._policy.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the user's policy."""
+        """Start new episodes in the user policy."""
         if hasattr(self._policy, "reset"):
             _call_with_supported(self._policy.reset, instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
-        """Return what the user's policy says, or the instruction."""
+        """Return the key of the user policy, or the instruction."""
         group: Callable[[str], Hashable] = getattr(self._policy, "padding_group", super().padding_group)
         return group(instruction)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
-        """Return the user's actions as chunks, (B, H, 7)."""
+        """Return the actions of the user policy as chunks, (B, H, 7)."""
         actions = _call_with_supported(self._policy.act, observations, rows=rows)
         return as_chunks(actions, len(rows), self._action_dim)
 
 
 def make_user_policy(name: str, checkpoint: Path | None) -> UserPolicy:
-    """Import `package.module:factory`, call it (with `checkpoint=` where it takes that) and adapt what it returns."""
+    """Import `package.module:factory`, call it (with `checkpoint=` if it has that parameter) and adapt its result."""
     factory = find_factory(name)
     if checkpoint is not None and "checkpoint" not in _supported_keywords(factory, {"checkpoint"}):
-        raise UserPolicyError(f"{name} takes no argument `checkpoint`: leave out --checkpoint {checkpoint}.")
+        raise UserPolicyError(f"{name} has no parameter `checkpoint`. Omit --checkpoint {checkpoint}.")
     with _user_errors(name, "the factory"):
         made = factory() if checkpoint is None else factory(checkpoint=checkpoint)
     return UserPolicy(made, name)
 
 
 def find_factory(name: str) -> Callable[..., Any]:
-    """Import the factory named `package.module:factory`; modules in the working folder count."""
+    """Import the factory named `package.module:factory`; modules in the working folder are found."""
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a console script does not look there; last, so that it hides nothing
+        sys.path.append(str(Path.cwd()))  # not on the path of a console script; last, so that it hides nothing
     with _user_errors(name, "the module"):
         module = _import_module(name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         known = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise UserPolicyError(f"Module {module_name} has no factory {attribute!r}. It has: {', '.join(known) or '-'}.")
-    return factory  # type: ignore[no-any-return]  # any callable will do
+    return factory  # type: ignore[no-any-return]  # any callable is accepted
 
 
 def _import_module(name: str) -> ModuleType:
@@ -115,17 +115,17 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the user's module is there and something that it imports is not
-        script = f" A script is named without its ending: {module_name.removesuffix('.py')}:{attribute}."
+            raise  # the module exists, but one of its imports does not
+        script = f" Scripts are named without their suffix: {module_name.removesuffix('.py')}:{attribute}."
         raise UserPolicyError(
-            f"No module {module_name!r} for policy {name!r}. It must be installed or lie in {Path.cwd()}."
+            f"No module {module_name!r} for policy {name!r}. It must be installed or located in {Path.cwd()}."
             f"{script if module_name.endswith('.py') else ''}"
         ) from error
 
 
 @contextmanager
 def _user_errors(name: str, doing: str) -> Iterator[None]:
-    """Turn what a user's code raises into one message; errors of ours stay what they are."""
+    """Convert exceptions of user code to one message; errors of this package pass unchanged."""
     try:
         with exits_as_errors(name, doing):
             yield
@@ -136,7 +136,7 @@ def _user_errors(name: str, doing: str) -> Iterator[None]:
 
 
 def _save_traceback(error: Exception) -> str:
-    """Write the traceback into the folder for temporary files and say where."""
+    """Write the traceback into the folder for temporary files and return a sentence with its path."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", prefix="vla-bench-policy-", suffix=".txt", delete=False
@@ -144,7 +144,7 @@ def _save_traceback(error: Exception) -> str:
             file.writelines(traceback.format_exception(error))
     except OSError:  # a full disk
         return ""
-    return f" The whole traceback: {file.name}"
+    return f" Full traceback: {file.name}"
 
 
 def _call_with_supported(method: Callable[..., Any], argument: Sequence[object], **keywords: object) -> Any:
@@ -160,18 +160,16 @@ def _supported_keywords(function: Callable[..., Any], wanted: set[str]) -> set[s
     return {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL} & wanted
 
 
-# ~ Which code a policy given as `package.module:factory` consists of: what a name and a checkpoint do not tell.
-
 _INSTALLED = ("site-packages", "dist-packages")
-_OWN_PACKAGE = "vla_bench"  # the run's commit and version say which
+_OWN_PACKAGE = "vla_bench"  # identified by commit and version of the run
 
 
 def code_hash(module: str) -> str:
-    """Return a short SHA-256 digest of the source of `module` and of what it imports from beside it.
+    """Return a short SHA-256 digest of the source of `module` and of its imports from the same folder.
 
-    Beside it is the folder that its outermost package, or it itself, lies in; in a folder of installed packages only
-    its own package. Imports are read from the source, those within functions too, so that it does not matter what else
-    a program has loaded. Empty where there is no source to read, as of a notebook's own classes.
+    The folder is that of the outermost package or of the module itself; for installed packages only the package itself
+    counts. Imports are read from the source, including those inside functions, so that the digest does not depend on
+    loaded modules. Empty without source, as for classes of a notebook.
     """
     digest = hashlib.sha256()
     sources = _sources(module)
@@ -202,7 +200,7 @@ def _sources(module: str) -> dict[str, bytes]:
 
 
 def _folder(outermost: str) -> Path | None:
-    """Return the folder that the outermost module or package lies in."""
+    """Return the folder of the outermost module or package."""
     try:
         spec = find_spec(outermost)
     except (ImportError, ValueError):  # such as __main__ of a notebook
@@ -225,16 +223,16 @@ def _file(root: Path, name: str) -> Path | None:
 
 
 def _with_packages(name: str) -> Iterator[str]:
-    """Yield the packages around a module, and it."""
+    """Yield the parent packages of a module, and the module."""
     parts = name.split(".")
     yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _imported_names(source: bytes, package: str) -> Iterator[str]:
-    """Yield the names that may be modules among what a module of `package` imports."""
+    """Yield the imported names of a module in `package` that may be modules."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # Python itself will say so
+    except (SyntaxError, ValueError):  # Python reports the error on import
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,4 +1,10 @@
-"""Policy wrappers: exit guard, fixed batch shape, and switching from one policy to another at a step."""
+"""Policy wrappers: exit guard, fixed batch shape, and switching from one policy to another at a step.
+
+Batches have one shape because a matrix product rounds differently for another number of rows: libraries choose
+another kernel. With openvla-nano on a Xeon all results of a batch of 2 differ in the last bits from the same inputs
+alone. In batches of one shape, with prompts of one length, results are bit-identical at any position of the batch
+(with one thread, or with a power of two as the shape).
+"""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +18,9 @@ from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.types import ACTION_DIM, FloatArray, Observation
 from vla_bench.policies.policy import EnvironmentConventions, Policy, PolicyRequirements, as_chunks
 
-# ~ What every policy that wraps another has in common.
-
 
 class PolicyWrapper:
-    """A policy that passes everything but `act` on to another."""
+    """Base of wrappers: forwards everything but `act` to another policy."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -24,7 +28,7 @@ class PolicyWrapper:
 
     @property
     def requirements(self) -> PolicyRequirements:
-        """What the wrapped policy needs."""
+        """Requirements of the wrapped policy."""
         return self._policy.requirements
 
     def connect(self, conventions: EnvironmentConventions) -> None:
@@ -33,30 +37,27 @@ class PolicyWrapper:
         self._policy.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the wrapped policy."""
+        """Start new episodes in the wrapped policy."""
         self._policy.reset(instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
-        """Return what the wrapped policy says."""
+        """Return the key of the wrapped policy."""
         return self._policy.padding_group(instruction)
 
 
-# ~ What ends a program in a policy's code is an error of the policy: it would end the run, perhaps with status 0.
-
-
 class PolicyExitError(VlaBenchError):
-    """A policy whose code, or a library of it, raised what ends the program."""
+    """A policy whose code or library tried to end the program."""
 
     def __init__(self, name: str, where: str, stop: BaseException) -> None:
         if isinstance(stop, SystemExit):
             super().__init__(f"{name} called sys.exit({stop.code!r}) in {where}. Raise an exception instead.")
-        else:  # a Rust library's PanicException, asyncio's CancelledError
+        else:  # PanicException of a Rust library, CancelledError of asyncio
             super().__init__(f"{name} raised {type(stop).__name__} in {where}: {stop}")
 
 
 @contextmanager
 def exits_as_errors(name: str, where: str) -> Iterator[None]:
-    """Turn what ends the program, but for a user's interrupt, into `PolicyExitError`."""
+    """Convert exceptions that end the program, except a user interrupt, to `PolicyExitError`."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -66,7 +67,7 @@ def exits_as_errors(name: str, where: str) -> Iterator[None]:
 
 
 class ExitGuard(PolicyWrapper):
-    """A policy that cannot end the program."""
+    """Wrapper of a policy that prevents exits of the program."""
 
     def __init__(self, policy: Policy, name: str) -> None:
         super().__init__(policy)
@@ -78,36 +79,25 @@ class ExitGuard(PolicyWrapper):
             super().connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the wrapped policy."""
+        """Start new episodes in the wrapped policy."""
         with exits_as_errors(self._name, "reset"):
             super().reset(instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
-        """Return what the wrapped policy says."""
+        """Return the key of the wrapped policy."""
         with exits_as_errors(self._name, "padding_group"):
             return super().padding_group(instruction)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
-        """Return what the wrapped policy returns."""
+        """Return the actions of the wrapped policy."""
         with exits_as_errors(self._name, "act"):
             return self._policy.act(observations, rows=rows)
 
 
-# ~ Batches of one shape, so that an action never depends on what else is computed at the same time.
-# ~
-# ~ A matrix product is rounded differently for another number of rows, because libraries choose another kernel for
-# ~ it: with
-# ~ openvla-nano on a Xeon all rows of a batch of 2 differ in the last bits from the same rows alone. In batches of
-# ~ one
-# ~ shape, with prompts of one length, they are equal to the bit wherever in the batch a row stands (on one thread,
-# ~ or with
-# ~ a power of two as the shape).
-
-
 class FixedBatch(PolicyWrapper):
-    """Compute `shape` rows at a time: more are split, fewer are filled up with copies of the last.
+    """Wrapper with a fixed batch size: larger batches are split, smaller ones are filled with copies of the last slot.
 
-    Rows of different padding groups are computed apart. Copies have rows of their own, from `first_spare_slot` on.
+    Slots of different padding groups are computed separately. Copies have their own slots, from `first_spare_slot` on.
     """
 
     def __init__(self, policy: Policy, shape: int, *, first_spare_slot: int) -> None:
@@ -115,11 +105,11 @@ class FixedBatch(PolicyWrapper):
         if shape < 1:
             raise VlaBenchError(f"The batch shape is {shape}. Expected 1 or more.")
         self._shape, self._spare_slots = shape, range(first_spare_slot, first_spare_slot + shape - 1)
-        self._instructions: dict[int, str] = {}  # by row, spare rows included
+        self._instructions: dict[int, str] = {}  # by slot, including spare slots
         self._groups: dict[str, Hashable] = {}  # by instruction
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin new episodes in the wrapped policy."""
+        """Start new episodes in the wrapped policy."""
         super().reset(instructions, rows=rows, seeds=seeds)
         self._instructions.update(zip(rows, instructions, strict=True))
         for instruction in instructions:
@@ -127,7 +117,7 @@ class FixedBatch(PolicyWrapper):
                 self._groups[instruction] = self.padding_group(instruction)
 
     def blocks(self, rows: Sequence[int]) -> list[list[int]]:
-        """Split rows into those that are computed together."""
+        """Split slots into blocks of one forward pass."""
         groups: dict[Hashable, list[int]] = {}
         for row in rows:
             groups.setdefault(self._groups[self._instructions[row]], []).append(row)
@@ -138,7 +128,7 @@ class FixedBatch(PolicyWrapper):
         ]
 
     def full_blocks(self, rows: Sequence[int]) -> list[list[int]]:
-        """Return the blocks that are full, or all where none is: what is left over waits for company."""
+        """Return the full blocks, or all blocks if none is full; the remaining slots wait."""
         blocks = self.blocks(rows)
         return [block for block in blocks if len(block) == self._shape] or blocks
 
@@ -160,22 +150,21 @@ class FixedBatch(PolicyWrapper):
         strange = [row for row in spare if self._instructions.get(row) != instruction]
         if strange:
             self.reset([instruction] * len(strange), rows=strange, seeds=[0] * len(strange))
-        # Each its own: a policy that normalises what it is sent in place would do so once for every row.
+        # Separate copies: a policy may modify its observations in place.
         filled = [*observations, *(deepcopy(observations[-1]) for _ in spare)]
         return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape, self._action_dim)[: len(rows)]
 
-
-# ~ One policy up to a step, then another: what would the other have done from there?
 
 T = TypeVar("Fact")
 
 
 class SwitchedPolicy:
-    """`first` acts for `at` steps of an episode, `second` from then on; all rows are copies of one episode.
+    """Policy in which `first` acts for `at` steps of an episode and `second` afterwards; all slots are copies of one
+    episode.
 
-    A chunk of the first policy is cut off at the switch. `waits` says anew for each episode how many steps pass before
-    each chunk takes effect; what would take effect after the switch is the second policy's to answer. Raise
-    `ConventionError` where one environment cannot serve both.
+    A chunk of the first policy is truncated at the switch. `waits` returns for each episode the number of steps before
+    each chunk takes effect; chunks that would take effect after the switch come from the second policy. Raise
+    `ConventionError` if one environment cannot serve both policies.
     """
 
     def __init__(
@@ -190,7 +179,7 @@ class SwitchedPolicy:
 
     @property
     def requirements(self) -> PolicyRequirements:
-        """What both policies need."""
+        """Requirements of both policies."""
         return self._requirements
 
     def connect(self, conventions: EnvironmentConventions) -> None:
@@ -200,17 +189,17 @@ class SwitchedPolicy:
         self._second.connect(conventions)
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
-        """Begin the episode in both policies."""
+        """Start the episode in both policies."""
         self._steps, self._waits = 0, self._new_waits()
         self._first.reset(instructions, rows=rows, seeds=seeds)
         self._second.reset(instructions, rows=rows, seeds=seeds)
 
     def padding_group(self, instruction: str) -> Hashable:
-        """Return what both policies say."""
+        """Return the keys of both policies."""
         return self._first.padding_group(instruction), self._second.padding_group(instruction)
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
-        """Return the next actions of the policy whose turn it is, (B, H, 7)."""
+        """Return the next actions of the active policy, (B, H, 7)."""
         self._steps += next(self._waits)
         left = self._at - self._steps
         if left <= 0:
@@ -229,7 +218,7 @@ def _combined_requirements(first: PolicyRequirements, second: PolicyRequirements
         depth=first.depth or second.depth,
         action_dim=_common_value("size of an action", first.action_dim, second.action_dim),
         robot=_common_value("robot", first.robot, second.robot),
-        batch_shape=first.batch_shape,  # the first part must come out as it is recorded
+        batch_shape=first.batch_shape,  # the first part must be as recorded
     )
 
 
