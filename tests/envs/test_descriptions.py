@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import ConfigurationError, UnknownNameError
 from vla_bench.core.files import data_folder
 from vla_bench.envs import descriptions
 from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene, mjcf_path
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.tabletop.placement import Place
 from vla_bench.envs.tabletop.scene import compile_scene
 from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import Relation, get_task
 
 _TASK = get_task("tabletop_object.red_cube_in_basket")
-_OPTIONS = EnvOptions(32)
+_OPTIONS = EnvOptions(image_size=32)
 
 
 def _names(folder: str) -> list[str]:
@@ -92,7 +92,7 @@ def test_one_scene_is_compiled_once() -> None:
     [
         ({"objects": {**_TASK.objects, "red_cube": "red_cub"}}, _OPTIONS, r"No object named 'red_cub'\. Did you mean"),
         ({"scene": "tabel"}, _OPTIONS, r"No scene named 'tabel'\. Did you mean 'table'"),
-        ({}, EnvOptions(32, robot="pnada"), r"No robot named 'pnada'\. Did you mean 'panda'"),
+        ({}, EnvOptions(image_size=32, robot="pnada"), r"No robot named 'pnada'\. Did you mean 'panda'"),
     ],
 )
 def test_an_unknown_part_is_answered_with_the_nearest(

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import vla_bench
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Goal, Task, get_task
@@ -26,7 +26,7 @@ _STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])
 
 
 def _blind(task: Task) -> VlaBenchEnv:
-    return VlaBenchEnv(task, EnvOptions(32, cameras=()))
+    return VlaBenchEnv(task, EnvOptions(image_size=32, cameras=()))
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import vla_bench
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix, yaw_of
 from vla_bench.core.types import DirtyWorld, FloatArray
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.robosuite.simulation import RobosuiteSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import get_task, tasks_of
@@ -47,7 +47,7 @@ def can(environments: dict[str, VlaBenchEnv]) -> RobosuiteSimulation:
 
 
 def _fresh(name: str) -> RobosuiteSimulation:
-    return RobosuiteSimulation(TASKS[name], EnvOptions(_SIZE))
+    return RobosuiteSimulation(TASKS[name], EnvOptions(image_size=_SIZE))
 
 
 def _actions(count: int, size: int = 7) -> FloatArray:
@@ -234,7 +234,10 @@ def _is_red(color: FloatArray) -> bool:
 
 
 def test_rendering_quality_changes_neither_physics_nor_layout() -> None:
-    fast, faithful = _fresh("lift"), RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(_SIZE, "faithful"))
+    fast, faithful = (
+        _fresh("lift"),
+        RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(image_size=_SIZE, rendering="faithful")),
+    )
     states = [_rollout(simulation, 1, _actions(2)) for simulation in (fast, faithful)]
     assert np.array_equal(*states)
     difference = np.abs(fast.images()["agentview"].astype(int) - faithful.images()["agentview"].astype(int))
@@ -322,9 +325,9 @@ def test_objects_are_at_rest_at_the_start(lift: RobosuiteSimulation) -> None:
 )
 def test_an_invalid_task_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        RobosuiteSimulation(replace(get_task("robosuite.lift"), **change), EnvOptions(_SIZE))
+        RobosuiteSimulation(replace(get_task("robosuite.lift"), **change), EnvOptions(image_size=_SIZE))
 
 
 def test_other_robots_are_refused() -> None:
     with pytest.raises(ConventionError, match=r"no robot 'ur5e'\. Known: panda"):
-        RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(_SIZE, robot="ur5e"))
+        RobosuiteSimulation(get_task("robosuite.lift"), EnvOptions(image_size=_SIZE, robot="ur5e"))

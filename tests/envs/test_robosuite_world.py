@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import UnknownNameError
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.robosuite.simulation import RobosuiteSimulation
 from vla_bench.experts import make_expert
 from vla_bench.tasks import get_task

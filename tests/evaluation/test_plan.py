@@ -40,7 +40,8 @@ def test_a_plan_without_episodes_or_with_a_negative_seed_is_an_error(episodes: i
 def test_the_complete_protocol_is_recorded() -> None:
     task = tasks_of(SUITE)[0]
     chunk = {"execution": "open_loop", "steps": 2}
-    told = EvaluationProtocol(wait_steps=4).to_record([task.id], EnvironmentSpec(96, ("wrist",)), chunk)
+    spec = EnvironmentSpec(image_size=96, cameras=("wrist",))
+    told = EvaluationProtocol(wait_steps=4).to_record([task.id], spec, chunk)
     assert told["tasks"] == {task.id: {"horizon": task.horizon, "wait_steps": 4, "success_steps": task.success_steps}}
     assert (told["rendering"], told["robot"], told["success_rule"]) == ("fast", "panda", "held")
     assert told["policy_interface"] == {"cameras": ["wrist"], "image_size": 96, "depth": False, "chunk": chunk}

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.experts import Expert, make_expert
 from vla_bench.tasks import Task
@@ -21,7 +21,7 @@ def undisturbed(simulation: TabletopSimulation, expert: Expert) -> None:
 
 def environment_of(task: Task, horizon: int | None = None) -> VlaBenchEnv:
     """Return the task's environment without cameras."""
-    return VlaBenchEnv(replace(task, horizon=horizon or task.horizon), EnvOptions(32, cameras=()))
+    return VlaBenchEnv(replace(task, horizon=horizon or task.horizon), EnvOptions(image_size=32, cameras=()))
 
 
 def run(environment: VlaBenchEnv, seed: int, disturb: Disturbance = undisturbed) -> tuple[bool, FloatArray]:

@@ -243,10 +243,10 @@ def _run(definition: Definition, task: Task, options: CheckOptions) -> tuple[Tas
 
 
 def _environment(task: Task, robot: str) -> "VlaBenchEnv":
+    from vla_bench.core.env_options import EnvOptions
     from vla_bench.envs.environment import VlaBenchEnv
-    from vla_bench.envs.options import EnvOptions
 
-    return VlaBenchEnv(task, EnvOptions(_SMALL_IMAGE, cameras=(), robot=robot))
+    return VlaBenchEnv(task, EnvOptions(image_size=_SMALL_IMAGE, cameras=(), robot=robot))
 
 
 def _tried(path: Path, environment: "VlaBenchEnv", seeds: int) -> tuple[tuple["Trial", ...], list[Problem]]:

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from vla_bench.authoring.fingerprint import scene_fingerprint
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.files import written_whole
 from vla_bench.core.types import ImageArray
 from vla_bench.envs.environment import VlaBenchEnv
-from vla_bench.envs.options import EnvOptions
 from vla_bench.experts import make_expert
 from vla_bench.tasks import Task
 
@@ -43,7 +43,7 @@ def is_ours(path: Path) -> bool:
 
 def render_task_image(task: Task, path: Path) -> None:
     """Write a JPEG of the first episode in which the expert succeeds; raise `NoTaskImageError` if there is none."""
-    environment = VlaBenchEnv(task, EnvOptions(_SIZE, "faithful", cameras=("agentview",)))
+    environment = VlaBenchEnv(task, EnvOptions(image_size=_SIZE, rendering="faithful", cameras=("agentview",)))
     try:
         halves = next(filter(None, (_halves(environment, index) for index in range(_EPISODES))), None)
     finally:

@@ -192,10 +192,10 @@ def _simulation(task: Task, image_size: int, *, draws: bool = True) -> "Tabletop
     from vla_bench.envs.rendering.backend import load_mujoco
 
     load_mujoco(renders=draws)
-    from vla_bench.envs.options import EnvOptions
+    from vla_bench.core.env_options import EnvOptions
     from vla_bench.envs.tabletop.simulation import TabletopSimulation
 
-    return TabletopSimulation(task, EnvOptions(image_size))
+    return TabletopSimulation(task, EnvOptions(image_size=image_size))
 
 
 def _one_scene(simulation: "TabletopSimulation", options: SceneOptions, index: int) -> Scenes:

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.demos.devices import DeviceSpec
 from vla_bench.demos.disturbances import NoiseOptions, SlipOptions
 from vla_bench.demos.filters import FilterOptions
 from vla_bench.demos.header import FORMAT_VERSION
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.perturbations import Perturbation
 from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 
@@ -22,7 +22,7 @@ class CollectOptionsError(VlaBenchError):
 
 
 @dataclass(frozen=True)
-class CollectOptions:
+class CollectOptions(EnvOptions):
     """Options of a collection: tasks, episodes, observations, disturbances, filters and output."""
 
     suites: tuple[str, ...]
@@ -31,13 +31,6 @@ class CollectOptions:
     episodes: int = 50  # of each task, counted as `counted` states
     seed: int = 0
     workers: int = 1
-    image_size: int = 224  # pixels
-    cameras: tuple[str, ...] = ("agentview", "wrist")
-    depth: bool = False
-    segmentation: bool = False
-    rendering: str = "fast"
-    robot: str = "panda"
-    perturb: str | None = None  # perturbation of every scene, such as "camera=2"
     keep_failures: bool = False  # store failed attempts in addition to the requested successes
     noise: NoiseOptions | None = None
     slips: SlipOptions | None = None
@@ -52,7 +45,8 @@ class CollectOptions:
             given = f"episodes={self.episodes}, workers={self.workers}"
             raise CollectOptionsError(f"{given}: expected at least 1 for both.")
         describe_robot(self.robot)  # report unknown names before any worker starts
-        EnvOptions(self.image_size, self.rendering, perturbation=Perturbation.parse(self.perturb or ""))  # type: ignore[arg-type]
+        Perturbation.parse(self.perturb or "")
+        super().__post_init__()
         if not self.cameras:
             raise CollectOptionsError("No camera was chosen. Expected at least one, such as agentview.")
 
@@ -100,18 +94,6 @@ class CollectOptions:
         suites = f"suite{'s' * (len(self.suites) > 1)} {', '.join(self.suites)}"
         raise UnknownNameError(f"task of the {suites}", name, (task.name for task in of_suites.values()))
 
-    def env_kwargs(self) -> dict[str, Any]:
-        """Return the arguments of `vla_bench.make` besides the task."""
-        return {
-            "image_size": self.image_size,
-            "cameras": self.cameras,
-            "depth": self.depth,
-            "segmentation": self.segmentation,
-            "rendering": self.rendering,
-            "robot": self.robot,
-            "perturb": self.perturb,
-        }
-
     def configuration(self) -> dict[str, Any]:
         """Return, as JSON values, everything that determines the content of a demonstration.
 
@@ -120,18 +102,15 @@ class CollectOptions:
         from vla_bench import __version__
 
         tasks = self.chosen_tasks()
+        environment = {**self.env_kwargs(), "cameras": list(self.cameras)}
+        if self.wait_steps is None:
+            del environment["wait_steps"]  # files from before this option must stay resumable
         return {
             "tasks": [task.id for task in tasks],
             "task definitions": hashlib.sha256(repr(tasks).encode()).hexdigest()[:12],
             "seed": self.seed,
             "variant": self.variant,
-            "image_size": self.image_size,
-            "cameras": list(self.cameras),
-            "depth": self.depth,
-            "segmentation": self.segmentation,
-            "rendering": self.rendering,
-            "robot": self.robot,
-            "perturb": self.perturb,
+            **environment,
             "keep_failures": self.keep_failures,
             "noise": _as_json(self.noise),
             "slips": _as_json(self.slips),

@@ -211,7 +211,8 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
         "depth": options.depth,
         "segmentation": options.segmentation,
         "robot": options.robot,
-        "perturb": str(options.perturbation) or None,
+        "perturb": options.perturb,
+        **({} if options.wait_steps is None else {"wait_steps": options.wait_steps}),
     }
     return FileHeader(
         cameras=tuple(options.cameras),

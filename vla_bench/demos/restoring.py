@@ -60,7 +60,7 @@ class Environments:
 
 def check_cameras(cameras: Iterable[str]) -> None:
     """Raise `UnknownNameError` for a camera that no environment has."""
-    from vla_bench.envs.environment import CAMERAS
+    from vla_bench.core.env_options import CAMERAS
 
     for camera in cameras:
         if camera not in CAMERAS:

@@ -5,8 +5,8 @@ An engine is a factory that takes a task and environment options and returns a `
 
 from collections.abc import Callable
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.registry import Registry
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.simulation import Simulation
 from vla_bench.tasks.task import Task
 

@@ -8,18 +8,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from vla_bench.core.env_options import CAMERAS, EnvOptions, Rendering
 from vla_bench.core.episode import scene_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, Observation, ProprioceptionField
 from vla_bench.envs.engines import engines
-from vla_bench.envs.options import EnvOptions, Rendering
 from vla_bench.envs.perturbations import Perturbation
 from vla_bench.envs.rendering.backend import load_mujoco
 from vla_bench.envs.simulation import Simulation, segment_names
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.progress import SubgoalRecord, phase_of
 
-CAMERAS = ("agentview", "wrist")
 _NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _TEXT_CHARACTERS = string.printable
 
@@ -33,13 +32,11 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012  # Gymnasium declares it so
 
-    def __init__(self, task: Task, options: EnvOptions, wait_steps: int | None = None) -> None:
-        if wait_steps is not None and wait_steps < 0:
-            raise ConventionError(f"wait_steps={wait_steps} is out of range. Expected 0 or more.")
+    def __init__(self, task: Task, options: EnvOptions) -> None:
         self.task, self.options, self.render_mode = task, options, "rgb_array"
         load_mujoco(renders=bool(options.cameras))
         self.simulation = _simulation(task, options)
-        self._wait_steps = task.wait_steps if wait_steps is None else wait_steps
+        self._wait_steps = task.wait_steps if options.wait_steps is None else options.wait_steps
         self._steps, self._held, self._ready = 0, 0, False
         self._subgoals = SubgoalRecord(task)
         self.action_space = spaces.Box(-1.0, 1.0, (self.simulation.action_dim,), np.float32)
@@ -181,9 +178,17 @@ def make(
     for camera in cameras:
         if camera not in CAMERAS:
             raise UnknownNameError("camera", camera, CAMERAS)
-    perturbation = Perturbation.parse(perturb or "")
-    chosen = EnvOptions(image_size, rendering, tuple(cameras), depth, robot, segmentation, perturbation)
-    return VlaBenchEnv(get_task(task_id), chosen, wait_steps)
+    options = EnvOptions(
+        image_size=image_size,
+        cameras=tuple(cameras),
+        depth=depth,
+        segmentation=segmentation,
+        rendering=rendering,
+        robot=robot,
+        perturb=str(Perturbation.parse(perturb or "")) or None,
+        wait_steps=wait_steps,
+    )
+    return VlaBenchEnv(get_task(task_id), options)
 
 
 def make_registered(task_id: str, render_mode: str | None = None, **options: Any) -> VlaBenchEnv:
@@ -196,11 +201,12 @@ def _simulation(task: Task, options: EnvOptions) -> Simulation:
         simulation: Simulation = engines[requested.engine](requested, options)
         return simulation
 
-    if not options.perturbation:
+    perturbation = Perturbation.parse(options.perturb or "")
+    if not perturbation:
         return make_one(task)
     from vla_bench.envs.perturbations.simulation import perturbed_simulation  # loads mujoco
 
-    return perturbed_simulation(make_one, task, options.perturbation)
+    return perturbed_simulation(make_one, task, perturbation)
 
 
 def _validated_action(action: FloatArray, size: int) -> FloatArray:

@@ -4,10 +4,11 @@ import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.episode import EpisodeIdentity, array_hash
 from vla_bench.core.types import FloatArray, Observation, ProprioceptionField
 from vla_bench.evaluation.messages import (
@@ -34,31 +35,16 @@ _CACHE_BYTES = 40_000_000  # eight tabletop environments with own models, or two
 
 
 @dataclass(frozen=True)
-class EnvironmentSpec:
-    """The options of the environments of a run."""
+class EnvironmentSpec(EnvOptions):
+    """Options of the environments of a run, and the expert whose actions the observations carry."""
 
-    image_size: int = 224
-    cameras: tuple[str, ...] = ("agentview", "wrist")
-    rendering: Literal["fast", "faithful"] = "fast"
-    depth: bool = False
-    wait_steps: int | None = None
-    robot: str = "panda"
-    expert: str | None = None  # expert of `vla_bench.experts.catalogue` whose actions the observations contain
+    expert: str | None = None  # expert of `vla_bench.experts.catalogue`
 
     def make(self, task_id: str, perturbation: str = "") -> "VlaBenchEnv":
         """Create an environment of this task, clean or perturbed."""
         from vla_bench.envs.environment import make  # loads mujoco
 
-        return make(
-            task_id,
-            image_size=self.image_size,
-            rendering=self.rendering,
-            cameras=self.cameras,
-            depth=self.depth,
-            wait_steps=self.wait_steps,
-            robot=self.robot,
-            perturb=perturbation or None,
-        )
+        return make(task_id, **{**self.env_kwargs(), "perturb": perturbation or None})
 
     def for_video(self) -> "EnvironmentSpec":
         """Return the options of the environments that render videos."""

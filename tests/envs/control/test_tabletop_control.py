@@ -4,11 +4,11 @@ import mujoco
 import numpy as np
 import pytest
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_to_matrix
 from vla_bench.core.types import MAX_DELTA_POSITION_M, MAX_DELTA_ROTATION_RAD, FloatArray
 from vla_bench.envs.control.tabletop import OperationalSpaceController
 from vla_bench.envs.descriptions import describe_robot
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import get_task
 
@@ -18,7 +18,7 @@ _START_RAD = np.array(describe_robot("panda").arm.start_rad)
 
 @pytest.fixture(scope="module")
 def simulation() -> TabletopSimulation:
-    return TabletopSimulation(get_task("tabletop_pick.pick_red_cube"), EnvOptions(32))
+    return TabletopSimulation(get_task("tabletop_pick.pick_red_cube"), EnvOptions(image_size=32))
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import mujoco
 import numpy as np
 import pytest
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.geometry import quat_wxyz_to_matrix
 from vla_bench.core.types import FloatArray, ImageArray
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.simulation import segment_names
 from vla_bench.envs.tabletop.simulation import TabletopSimulation
 from vla_bench.tasks import get_task
@@ -20,7 +20,7 @@ _NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])
 @pytest.fixture(scope="module")
 def simulation() -> TabletopSimulation:
     """The red cube hangs in the air, off the middle of both views and in front of all else."""
-    made = TabletopSimulation(_TASK, EnvOptions(_SIZE))
+    made = TabletopSimulation(_TASK, EnvOptions(image_size=_SIZE))
     made.reset(np.random.default_rng(0))
     return made
 
@@ -100,7 +100,7 @@ def test_depth_leaves_colour_as_it_was(simulation: TabletopSimulation) -> None:
 
 
 def test_environments_of_two_sizes_and_states_do_not_disturb_each_other(simulation: TabletopSimulation) -> None:
-    other = TabletopSimulation(_TASK, EnvOptions(48, cameras=("wrist",)))
+    other = TabletopSimulation(_TASK, EnvOptions(image_size=48, cameras=("wrist",)))
     other.reset(np.random.default_rng(5))
     small = other.images()
     assert {view: image.shape for view, image in small.items()} == {"wrist": (48, 48, 3)}
@@ -110,7 +110,7 @@ def test_environments_of_two_sizes_and_states_do_not_disturb_each_other(simulati
 
 
 def test_quality_changes_looks_and_nothing_else(simulation: TabletopSimulation) -> None:
-    faithful = TabletopSimulation(_TASK, EnvOptions(_SIZE, rendering="faithful"))
+    faithful = TabletopSimulation(_TASK, EnvOptions(image_size=_SIZE, rendering="faithful"))
     actions = np.random.default_rng(3).uniform(-1, 1, (10, 7))
     for made in (simulation, faithful):
         made.reset(np.random.default_rng(2))
@@ -127,7 +127,7 @@ def test_quality_changes_looks_and_nothing_else(simulation: TabletopSimulation) 
 
 
 def test_simplified_robot_meshes_keep_their_extent(simulation: TabletopSimulation) -> None:
-    fine = TabletopSimulation(_TASK, EnvOptions(_SIZE, rendering="faithful")).compiled.model
+    fine = TabletopSimulation(_TASK, EnvOptions(image_size=_SIZE, rendering="faithful")).compiled.model
     plain = simulation.compiled.model
     compared = 0
     for geom in np.flatnonzero(fine.geom_type == mujoco.mjtGeom.mjGEOM_MESH):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.files import data_folder
 from vla_bench.core.types import FloatArray, Joint
 from vla_bench.envs import descriptions
 from vla_bench.envs.descriptions import describe_object
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.tabletop.placement import Place
 from vla_bench.envs.tabletop.scene import compile_scene
 from vla_bench.envs.tabletop.simulation import TabletopSimulation
@@ -28,7 +28,7 @@ _FIXTURES = ["cabinet", "stove", "button"]
 
 @pytest.fixture
 def simulation() -> TabletopSimulation:
-    made = TabletopSimulation(_TASK, EnvOptions(32, cameras=()))
+    made = TabletopSimulation(_TASK, EnvOptions(image_size=32, cameras=()))
     made.reset(np.random.default_rng(3))
     return made
 
@@ -54,7 +54,7 @@ def _force(simulation: TabletopSimulation, part: str, force: float, steps: int =
 
 
 def test_the_seed_decides_where_fixtures_stand() -> None:
-    made = TabletopSimulation(_TASK, EnvOptions(32, cameras=()))
+    made = TabletopSimulation(_TASK, EnvOptions(image_size=32, cameras=()))
 
     def places(seed: int) -> FloatArray:
         made.reset(np.random.default_rng(seed))
@@ -67,7 +67,7 @@ def test_the_seed_decides_where_fixtures_stand() -> None:
 
 def test_nothing_touches_a_fixture_at_the_start() -> None:
     """Regions of this scene lie closer than circles around fixtures allow."""
-    made = TabletopSimulation(_TASK, EnvOptions(32, cameras=()))
+    made = TabletopSimulation(_TASK, EnvOptions(image_size=32, cameras=()))
     for seed in range(20):
         made.reset(np.random.default_rng(seed))
         bodies = made.compiled.model.geom_bodyid[made.data.contact.geom]
@@ -83,7 +83,7 @@ def test_a_state_holds_all_of_a_fixture(simulation: TabletopSimulation) -> None:
     _set(simulation, {"cabinet_top_drawer": 0.07, "stove_knob": 0.9})
     state = simulation.state()
     began = [simulation.world.position_world(name).copy() for name in simulation.world.items()]
-    other = TabletopSimulation(_TASK, EnvOptions(32, cameras=()))
+    other = TabletopSimulation(_TASK, EnvOptions(image_size=32, cameras=()))
     other.reset(np.random.default_rng(8))
     other.set_state(state)
     now = [other.world.position_world(name) for name in simulation.world.items()]
@@ -172,7 +172,7 @@ def test_every_item_has_looks_and_a_place_in_pictures(simulation: TabletopSimula
 
 def test_what_lies_in_a_drawer_goes_in_with_it() -> None:
     task = replace(_TASK, objects={**_TASK.objects, "cube": "red_cube"})
-    made = TabletopSimulation(task, EnvOptions(32, cameras=()))
+    made = TabletopSimulation(task, EnvOptions(image_size=32, cameras=()))
     world = made.world
     drawer = "cabinet_bottom_drawer"
     places = {"cabinet": Place((0.0, 0.3), -1.3), "plate": Place((0.0, -0.2), 0.0), "bowl": Place((0.0, -0.4), 0.0)}
@@ -218,7 +218,7 @@ def test_a_button_springs_back(simulation: TabletopSimulation) -> None:
 
 def test_what_stands_on_a_rigid_part_stands_on_the_whole() -> None:
     task = replace(_TASK, objects={**_TASK.objects, "pot": "pot"})
-    made = TabletopSimulation(task, EnvOptions(32, cameras=()))
+    made = TabletopSimulation(task, EnvOptions(image_size=32, cameras=()))
     made.arrange({"stove": Place((0.1, -0.3), 0.0)}, np.array(made.compiled.robot.arm.start_rad))
     burner = made.world.position_world("stove_burner")
     made.move_item("pot", burner + np.array([0.0, 0.0, 0.039]))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import mujoco
 import numpy as np
 
+from vla_bench.core.env_options import Rendering
 from vla_bench.envs.mjcf import VISUAL_GROUP
-from vla_bench.envs.options import Rendering
 from vla_bench.envs.rendering.shadow_map import OWN_TEXELS, supports_shadow_map
 
 _ROUND = {mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_ELLIPSOID}

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.cache import SizedCache
+from vla_bench.core.env_options import Rendering
 from vla_bench.core.errors import RenderingError
 from vla_bench.core.types import ImageArray
 from vla_bench.envs.mjcf import VISUAL_GROUP, give_back_free_memory
-from vla_bench.envs.options import Rendering
 from vla_bench.envs.rendering.culling import SceneGeoms
 from vla_bench.envs.rendering.level_of_detail import casts_shadows, has_mirror, reduced_detail
 from vla_bench.envs.rendering.shadow_map import ShadowMap, supports_shadow_map

@@ -9,8 +9,8 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.cache import SizedCache
+from vla_bench.core.env_options import Rendering
 from vla_bench.envs.mjcf import VISUAL_GROUP, release_compiler_memory
-from vla_bench.envs.options import Rendering
 from vla_bench.envs.rendering.mesh_simplification import Tolerance, set_mesh_surface, simplify_mesh_file
 
 _PLACEHOLDER_VERTICES = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]) * 0.01  # m; of a mesh without use

@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.geometry import CameraGeometry
 from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
 from vla_bench.envs.engines import engines
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.rendering.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite.factory import make_robosuite_env
 from vla_bench.envs.robosuite.items.objects import guest_names
@@ -56,7 +56,7 @@ class RobosuiteSimulation:
         self._cameras = {name: _CAMERAS.get(name, name) for name in options.cameras}
         self._geometries = {name: CameraGeometryCache(self._model, camera) for name, camera in self._cameras.items()}
         self._normal_force = NormalForce(self._model, self._world.finger_bodies())
-        self._render_model = RenderModel(self._xml, options.rendering, own_model=bool(options.perturbation))
+        self._render_model = RenderModel(self._xml, options.rendering, own_model=bool(options.perturb))
         self._renderer: Renderer | None = None
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)

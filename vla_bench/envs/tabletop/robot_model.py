@@ -6,6 +6,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from vla_bench.core.env_options import Rendering
 from vla_bench.core.geometry import axis_angle_to_quat_wxyz, quat_wxyz_multiply, quat_wxyz_to_matrix
 from vla_bench.envs.descriptions import (
     ArmDescription,
@@ -17,7 +18,6 @@ from vla_bench.envs.descriptions import (
     mjcf_path,
 )
 from vla_bench.envs.mjcf import VISUAL_GROUP, read_robot_mjcf, require_names
-from vla_bench.envs.options import Rendering
 from vla_bench.envs.rendering.mesh_simplification import FAST_FACES, simplify_visual_meshes
 
 GRIPPER_PREFIX = "gripper_"

@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from vla_bench.core.cache import SizedCache
+from vla_bench.core.env_options import Rendering
 from vla_bench.core.errors import ConfigurationError
 from vla_bench.core.types import FloatArray
 from vla_bench.envs.descriptions import (
@@ -21,7 +22,6 @@ from vla_bench.envs.descriptions import (
     mjcf_path,
 )
 from vla_bench.envs.mjcf import VISUAL_GROUP, one_line, read_mjcf, release_compiler_memory
-from vla_bench.envs.options import Rendering
 from vla_bench.envs.tabletop.robot_model import robot_spec
 
 ROBOT_PREFIX = "robot_"

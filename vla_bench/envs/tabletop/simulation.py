@@ -8,12 +8,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.geometry import CameraGeometry, axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
 from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
 from vla_bench.envs.control.tabletop import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
-from vla_bench.envs.options import EnvOptions
 from vla_bench.envs.rendering.renderer import Renderer, shared_renderer
 from vla_bench.envs.sensors import CameraGeometryCache, NormalForce, geom_segments
 from vla_bench.envs.simulation import Disturbance, Fixture
@@ -73,7 +73,7 @@ class TabletopSimulation:
     def __init__(self, task: Task, options: EnvOptions) -> None:
         self._task, self._options = task, options
         self._compiled = compile_scene(task.scene, options.robot, task.objects, options.rendering)
-        if options.perturbation:  # perturbations modify the model, so it must not be shared
+        if options.perturb:  # perturbations modify the model, so it must not be shared
             self._compiled = replace(self._compiled, model=copy(self._compiled.model))
         self._model = model = self._compiled.model
         self.data = mujoco.MjData(model)

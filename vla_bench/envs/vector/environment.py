@@ -15,12 +15,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from vla_bench.core.env_options import CAMERAS, EnvOptions, Rendering
 from vla_bench.core.errors import ConventionError
 from vla_bench.core.machine import usable_cores
 from vla_bench.core.process_environment import process_variables
 from vla_bench.core.types import FloatArray
-from vla_bench.envs.environment import CAMERAS
-from vla_bench.envs.options import Rendering
 from vla_bench.envs.vector.shared_images import RecycledBuffers, SharedImages, image_arrays
 from vla_bench.envs.vector.worker import Infos, VectorWorker, WorkerSpec, require_same_spaces
 from vla_bench.tasks import get_task
@@ -223,16 +222,16 @@ def make_vec(
     for name, value in (("task_ids", len(names)), ("num_envs", count), ("num_workers", num_workers or cores)):
         if value < 1:
             raise ConventionError(f"{name} is {value}. Expected 1 or more.")
-    options = {
-        "image_size": image_size,
-        "rendering": rendering,
-        "cameras": tuple(cameras),
-        "depth": depth,
-        "wait_steps": wait_steps,
-        "perturb": perturb,
-        "robot": robot,
-        "segmentation": segmentation,
-    }
+    options = EnvOptions(
+        image_size=image_size,
+        cameras=tuple(cameras),
+        depth=depth,
+        segmentation=segmentation,
+        rendering=rendering,
+        robot=robot,
+        perturb=perturb,
+        wait_steps=wait_steps,
+    )
     return VlaBenchVectorEnv(
         [names[i % len(names)] for i in range(count)],
         workers=min(count, num_workers or cores),
@@ -250,15 +249,15 @@ def make_vec_registered(
 
 
 def _start_workers(
-    task_ids: Sequence[str], workers: int, autoreset_mode: AutoresetMode, options: dict[str, Any]
+    task_ids: Sequence[str], workers: int, autoreset_mode: AutoresetMode, options: EnvOptions
 ) -> tuple[SharedImages, list[VectorWorker]]:
     """Start the workers. Their numbers of environments differ by one at most."""
     images = SharedImages(
         image_arrays(
-            options["cameras"],
-            options["image_size"],
-            depth=options["depth"],
-            segmentation=options["segmentation"],
+            options.cameras,
+            options.image_size,
+            depth=options.depth,
+            segmentation=options.segmentation,
         ),
         len(task_ids),
     )

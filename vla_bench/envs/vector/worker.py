@@ -9,6 +9,7 @@ from typing import Any, cast
 from gymnasium import Space
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.worker_process import WorkerDiedError, WorkerProcess, send_message
 from vla_bench.envs.environment import VlaBenchEnv, make
@@ -27,7 +28,7 @@ class WorkerSpec:
 
     first: int  # index of its first environment in the vector environment
     task_ids: tuple[str, ...]
-    options: Mapping[str, Any]  # of `make`
+    options: EnvOptions
     autoreset_mode: AutoresetMode
 
 
@@ -95,7 +96,7 @@ class _WorkerVectorEnv(SyncVectorEnv):
     """Gymnasium's vector environment with images in shared memory; infos are returned as a list."""
 
     def __init__(self, spec: WorkerSpec, images: SharedImages) -> None:
-        made = [make(task_id, **spec.options) for task_id in spec.task_ids]
+        made = [make(task_id, **spec.options.env_kwargs()) for task_id in spec.task_ids]
         for task_id, environment in zip(spec.task_ids, made, strict=True):
             require_same_spaces(spec.task_ids[0], _spaces(made[0]), task_id, _spaces(environment))
         super().__init__(
