@@ -121,7 +121,7 @@ def test_turned_images_are_named(expert_samples: ExpertSamples, trained: Orienta
 def test_a_wrong_gripper_is_named(expert_samples: ExpertSamples) -> None:
     diagnosis = _diagnosis(expert_samples, _card(gripper="close_one"), "upright", "open_one")
     assert [fix.fix for fix in diagnosis.fixes] == ['gripper = "open_one"']
-    assert 'Mend it with: gripper = "open_one"' in " ".join(verdict(diagnosis))
+    assert 'Fix: gripper = "open_one"' in " ".join(verdict(diagnosis))
 
 
 def test_two_mistakes_at_once_are_both_named(expert_samples: ExpertSamples) -> None:
