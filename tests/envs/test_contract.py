@@ -1,7 +1,6 @@
-"""What holds for every task of every suite.
+"""The environment contract, tested for every task of every suite.
 
-Gymnasium's contract; the seed alone decides the episode; there is something to do in it, and the expert does it, on
-record.
+It covers Gymnasium's interface, reproducibility from the seed, start states, the scripted expert and recording.
 """
 
 import json
@@ -40,8 +39,8 @@ _FIELDS = {
     "joint_velocities": 7,
     "hand_axis_angle": 3,
 }
-_LONG = 50  # steps that are compared by their hashes
-_SEEN_EVERY = 5  # of them: a picture costs as much as several steps
+_LONG = 50  # steps whose hashes are compared
+_SEEN_EVERY = 5  # steps: an image costs as much as several steps
 _EXPERT_SEEDS = 3
 _FAILURES_OF_A_HUNDRED = {"tabletop": 3, "robosuite": 6}  # one more than 98 and 95 % have on average
 _FIRST_OF_EACH_SUITE = [tasks_of(suite)[0].id for suite in suites()]
@@ -49,7 +48,7 @@ _FIRST_OF_EACH_SUITE = [tasks_of(suite)[0].id for suite in suites()]
 
 @pytest.fixture(scope="module", params=task_ids())
 def environment(request: pytest.FixtureRequest) -> Iterator[VlaBenchEnv]:
-    """Every task once; pytest runs all tests of one task before it makes the next."""
+    """Return each task's environment; pytest runs all tests of one task before the next."""
     made = vla_bench.make(request.param, image_size=_SIZE)
     yield made
     made.close()
@@ -57,7 +56,7 @@ def environment(request: pytest.FixtureRequest) -> Iterator[VlaBenchEnv]:
 
 @pytest.fixture(scope="module")
 def recorded(environment: VlaBenchEnv) -> Demonstration:
-    """The expert's first episode of the task."""
+    """Return the expert's first episode of the task."""
     made = record_episode(environment, DeviceSpec("expert").make(), _identity(environment.task, 0))
     assert made is not None
     return made
@@ -73,7 +72,7 @@ def _actions(environment: VlaBenchEnv, count: int) -> FloatArray:
 
 
 def hashes(environment: VlaBenchEnv, seed: int) -> list[list[str]]:
-    """Return a hash of each state of an episode under random actions, and of what is seen at every fifth."""
+    """Return hashes of each state of an episode under random actions, and of every fifth observation."""
     seen = [environment.reset(seed=seed)[0]]
     states = [array_hash(environment.state())]
     for step, action in enumerate(_actions(environment, _LONG), start=1):
@@ -83,10 +82,10 @@ def hashes(environment: VlaBenchEnv, seed: int) -> list[list[str]]:
             seen.append(environment.observe())
         if terminated or truncated:
             break
-    pictures = [
+    images = [
         array_hash(*(one["images"][name] for name in sorted(one["images"])), one["proprioception"]) for one in seen
     ]
-    return [states, pictures]
+    return [states, images]
 
 
 def _episode(environment: VlaBenchEnv, seed: int, steps: int = 3) -> tuple[list[Observation], list[dict[str, object]]]:
@@ -119,20 +118,20 @@ def test_is_registered_with_gymnasium(environment: VlaBenchEnv) -> None:
     assert spec.kwargs == {"task_id": environment.task.id}
 
 
-def test_same_seed_same_episode_whatever_came_before(environment: VlaBenchEnv) -> None:
+def test_the_same_seed_gives_the_same_episode_after_others(environment: VlaBenchEnv) -> None:
     fresh = vla_bench.make(environment.task.id, image_size=_SIZE)
     _episode(environment, seed=99)
     ours, theirs = hashes(environment, seed=4), hashes(fresh, seed=4)
     fresh.close()
     assert ours == theirs
-    states, pictures = ours
+    states, images = ours
     assert len(states) > 20
-    assert len(set(pictures)) == len(pictures) > 4  # the robot moves, so every picture is another
+    assert len(set(images)) == len(images) > 4  # the robot moves, so every image differs
 
 
 @pytest.fixture(scope="module")
 def hashes_of_another_process() -> dict[str, list[list[str]]]:
-    """The same of the first task of each suite, in a process of its own."""
+    """Return the hashes of the first task of each suite, computed in another process."""
     program = (
         "import json\n"
         "import vla_bench; from tests.envs.test_contract import hashes\n"
@@ -147,7 +146,7 @@ def hashes_of_another_process() -> dict[str, list[list[str]]]:
 
 
 @pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
-def test_same_seed_same_episode_in_another_process(
+def test_the_same_seed_gives_the_same_episode_in_another_process(
     task_id: str, hashes_of_another_process: dict[str, list[list[str]]]
 ) -> None:
     ours = vla_bench.make(task_id, image_size=_SIZE)
@@ -199,7 +198,7 @@ def test_both_cameras_see_something_that_changes(environment: VlaBenchEnv) -> No
         assert not np.array_equal(first, last)
 
 
-def test_state_restores_what_is_seen_and_what_follows(environment: VlaBenchEnv) -> None:
+def test_a_restored_state_gives_the_same_observation_and_next_step(environment: VlaBenchEnv) -> None:
     first, second, third = _actions(environment, 3)
     environment.reset(seed=6)
     environment.step(first)
@@ -213,15 +212,15 @@ def test_state_restores_what_is_seen_and_what_follows(environment: VlaBenchEnv) 
     assert again[1] == after[1]
 
 
-def test_advance_is_step_without_looking(environment: VlaBenchEnv) -> None:
+def test_advance_is_step_without_rendering(environment: VlaBenchEnv) -> None:
     action = _actions(environment, 1)[0]
     environment.reset(seed=3)
-    observation, *told = environment.step(action)
+    observation, *others = environment.step(action)
     environment.reset(seed=3)
     reward, terminated, truncated, info = environment.advance(action)
     _assert_same(environment.observe(), observation)
-    assert [reward, terminated, truncated] == told[:3]
-    assert info.keys() == told[3].keys()
+    assert [reward, terminated, truncated] == others[:3]
+    assert info.keys() == others[3].keys()
 
 
 def test_actions_are_clipped_to_their_range(environment: VlaBenchEnv) -> None:
@@ -233,7 +232,7 @@ def test_actions_are_clipped_to_their_range(environment: VlaBenchEnv) -> None:
     assert np.array_equal(*states)
 
 
-def test_instruction_and_paraphrases_can_be_told(environment: VlaBenchEnv) -> None:
+def test_instruction_and_paraphrases_fit_the_observation_space(environment: VlaBenchEnv) -> None:
     space, task = environment.observation_space["instruction"], environment.task
     sentences = [task.instruction, *task.paraphrases]
     assert len(sentences) >= 6
@@ -241,12 +240,12 @@ def test_instruction_and_paraphrases_can_be_told(environment: VlaBenchEnv) -> No
     assert all(space.contains(sentence) for sentence in sentences)
 
 
-def test_there_is_something_to_do_at_the_start(environment: VlaBenchEnv) -> None:
+def test_the_goal_is_not_reached_at_the_start(environment: VlaBenchEnv) -> None:
     found = start_problems(Path(environment.task.suite), environment, seeds=3)
     assert [str(problem) for problem in found if problem.severity == "error"] == []
 
 
-def test_expert_solves_all_but_one_of_a_few(environment: VlaBenchEnv, recorded: Demonstration) -> None:
+def test_the_expert_solves_all_but_one_of_a_few_episodes(environment: VlaBenchEnv, recorded: Demonstration) -> None:
     task = environment.task
     tried = [try_expert(environment, make_expert(task), _identity(task, index)) for index in range(1, _EXPERT_SEEDS)]
     steps = [one.steps for one in (recorded, *tried) if one.success]
@@ -254,7 +253,7 @@ def test_expert_solves_all_but_one_of_a_few(environment: VlaBenchEnv, recorded: 
     assert max(steps) < task.horizon
 
 
-def test_a_demonstration_is_kept_whole_and_can_be_run_again(
+def test_a_demonstration_is_stored_completely_and_can_be_replayed(
     environment: VlaBenchEnv, recorded: Demonstration, tmp_path: Path
 ) -> None:
     write_demonstrations(tmp_path / "one.hdf5", header_of(environment), [recorded])
@@ -274,7 +273,7 @@ def test_a_demonstration_is_kept_whole_and_can_be_run_again(
 
 
 @pytest.mark.slow
-def test_expert_solves_nearly_all_of_a_hundred(environment: VlaBenchEnv) -> None:
+def test_the_expert_solves_nearly_all_of_a_hundred_episodes(environment: VlaBenchEnv) -> None:
     task = environment.task
     identities = [EpisodeIdentity(task.suite, task.name, index, variant="floor") for index in range(100)]
     trials = [try_expert(environment, make_expert(task), identity) for identity in identities]
@@ -282,7 +281,7 @@ def test_expert_solves_nearly_all_of_a_hundred(environment: VlaBenchEnv) -> None
     assert len(failures) <= _FAILURES_OF_A_HUNDRED[task.engine], failures
 
 
-def test_horizon_truncates_and_no_step_follows(environment: VlaBenchEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_horizon_truncates_the_episode(environment: VlaBenchEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "task", replace(environment.task, horizon=3))
     still = np.zeros(environment.simulation.action_dim)
     environment.reset(seed=0)
@@ -292,7 +291,7 @@ def test_horizon_truncates_and_no_step_follows(environment: VlaBenchEnv, monkeyp
 
 
 @pytest.mark.parametrize("task_id", _FIRST_OF_EACH_SUITE)
-def test_options_decide_what_is_seen(task_id: str) -> None:
+def test_options_decide_the_observation(task_id: str) -> None:
     environment = vla_bench.make(task_id, image_size=40, cameras=("wrist",), depth=True, rendering="faithful")
     observation, _ = environment.reset(seed=0)
     assert list(observation["images"]) == list(observation["depth"]) == ["wrist"]
@@ -317,7 +316,7 @@ def test_wrong_actions_are_refused(environment: VlaBenchEnv) -> None:
 def test_reset_comes_first_then_wait_steps_then_the_episode(task_id: str) -> None:
     waiting, instant = (vla_bench.make(task_id, cameras=(), wait_steps=steps) for steps in (2, 0))
     still = np.tile([0, 0, 0, 0, 0, 0, -1.0], instant.simulation.action_dim // ACTION_DIM)
-    with pytest.raises(ConventionError, match=r"Call reset\(\) before step\(\)"):
+    with pytest.raises(ConventionError, match=r"step\(\) was called before reset\(\)"):
         instant.step(still)
     waiting.reset(seed=5)
     instant.reset(seed=5)
@@ -328,7 +327,7 @@ def test_reset_comes_first_then_wait_steps_then_the_episode(task_id: str) -> Non
     instant.close()
 
 
-def test_unknown_names_are_answered_with_the_nearest() -> None:
+def test_errors_about_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"No task named 'robosuite\.lif'\. Did you mean 'robosuite\.lift'"):
         vla_bench.make("robosuite.lif")
     with pytest.raises(UnknownNameError, match=r"No camera named 'agent_view'\. Did you mean 'agentview'"):

@@ -70,11 +70,11 @@ def test_an_object_stands_where_its_description_says(everything: TabletopSimulat
     assert now[2] + geometry.bottom_m == pytest.approx(surface_m, abs=0.001)
     assert np.allclose(now[:2], began[:2], atol=0.001)
     assert everything.world.quat_wxyz_world(name) == pytest.approx([np.cos(0.25), 0, 0, np.sin(0.25)], abs=0.01)
-    assert geometry.bottom_m < geometry.support_m <= geometry.top_m + 0.001  # print on a plate is drawn over its top
+    assert geometry.bottom_m < geometry.support_m <= geometry.top_m + 0.001  # the print on a plate is above its top
     assert geometry.bottom_m <= geometry.grasp_height_m <= geometry.top_m
 
 
-def test_every_compiled_object_has_its_colour(everything: TabletopSimulation) -> None:
+def test_every_compiled_object_has_its_color(everything: TabletopSimulation) -> None:
     model = everything.compiled.model
     for name in OBJECTS:
         geoms = np.flatnonzero(model.body_rootid[model.geom_bodyid] == model.body(name).id)
@@ -95,14 +95,14 @@ def test_one_scene_is_compiled_once() -> None:
         ({}, EnvOptions(image_size=32, robot="pnada"), r"No robot named 'pnada'\. Did you mean 'panda'"),
     ],
 )
-def test_an_unknown_part_is_answered_with_the_nearest(
+def test_the_error_of_an_unknown_part_suggests_the_nearest(
     change: dict[str, object], options: EnvOptions, message: str
 ) -> None:
     with pytest.raises(UnknownNameError, match=message):
         TabletopSimulation(replace(_TASK, **change), options)  # type: ignore[arg-type]
 
 
-def test_an_unknown_region_is_answered_with_the_nearest() -> None:
+def test_the_error_of_an_unknown_region_suggests_the_nearest() -> None:
     initial = (Relation("in_region", ("red_cube", "midle")), *_TASK.initial[1:])
     missing = [item for item in _TASK.objects if item not in {relation.arguments[0] for relation in initial}]
     initial += tuple(Relation("in_region", (item, "left")) for item in missing)
@@ -111,7 +111,7 @@ def test_an_unknown_region_is_answered_with_the_nearest() -> None:
         simulation.reset(np.random.default_rng(0))
 
 
-def test_the_world_answers_an_unknown_object_with_the_nearest() -> None:
+def test_the_error_of_an_unknown_object_suggests_the_nearest() -> None:
     world = TabletopSimulation(_TASK, _OPTIONS).world
     for ask in (world.position_world, world.geometry, world.initial_position_world, world.quat_wxyz_world):
         with pytest.raises(
@@ -251,7 +251,7 @@ def test_a_mistake_names_file_and_field(
         ),
     ],
 )
-def test_a_name_that_the_robots_mjcf_lacks_is_told_with_the_nearest(
+def test_the_error_of_a_name_missing_in_the_robot_mjcf_suggests_the_nearest(
     own_data: Path, right: str, wrong: str, field: str, message: str
 ) -> None:
     path = _own(own_data / "robots" / "panda.toml", f"lacking_{abs(hash((right, wrong)))}", right, wrong)
@@ -285,13 +285,13 @@ def test_a_mistake_in_an_objects_mjcf_names_the_file(own_data: Path, right: str,
         compile_scene("table", "panda", {"cube": name}, "fast")
 
 
-def test_an_mjcf_that_is_not_there_is_told(own_data: Path) -> None:
+def test_a_missing_mjcf_file_is_an_error(own_data: Path) -> None:
     _own(own_data / "objects" / "red_cube.toml", "lost", 'mjcf = "cube.xml"', 'mjcf = "nowhere.xml"')
     with pytest.raises(ConfigurationError, match=r"nowhere\.xml: .*the file does not exist"):
         compile_scene("table", "panda", {"cube": "lost"}, "fast")
 
 
-def test_an_object_named_as_a_part_of_the_scene_is_told() -> None:
+def test_an_object_named_like_an_element_of_the_scene_is_an_error() -> None:
     with pytest.raises(
         ConfigurationError, match=r"table\.xml: field `\(whole file\)`: with table does not compile: .*table"
     ):

@@ -1,6 +1,6 @@
-"""The Gymnasium layer over the tabletop engine: what ends an episode, what restores it, what it refuses.
+"""The Gymnasium environment with the tabletop engine: end of episodes, restored states, invalid input.
 
-What holds for every task of every suite stands in `test_contract.py`.
+`test_contract.py` tests every task of every suite.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from vla_bench.tasks import Goal, Task, get_task
 
 _PICK = get_task("tabletop_pick.pick_red_cube")
 _TRANSFER = get_task("tabletop_object.red_cube_in_basket")
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])
+_NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])
 
 
 def _blind(task: Task) -> VlaBenchEnv:
@@ -49,7 +49,7 @@ def _hold(environment: VlaBenchEnv, item: str, height_m: float) -> tuple[float, 
     first = simulation.compiled.model.joint(f"{item}/free").dofadr[0]
     simulation.data.qvel[first : first + 6] = 0.0
     simulation.move_item(item, place)
-    return environment.advance(_STILL)
+    return environment.advance(_NOOP)
 
 
 def _outcomes(environment: VlaBenchEnv, heights_m: Sequence[float]) -> list[tuple[float, bool, bool]]:
@@ -57,7 +57,7 @@ def _outcomes(environment: VlaBenchEnv, heights_m: Sequence[float]) -> list[tupl
     return [(reward, terminated, bool(info["success"])) for reward, terminated, _, info in steps]
 
 
-def test_success_needs_its_steps_in_a_row(environment: VlaBenchEnv) -> None:
+def test_success_requires_consecutive_steps(environment: VlaBenchEnv) -> None:
     assert _PICK.success_steps == 5
     up, down = 0.2, 0.001
     outcomes = _outcomes(environment, [up] * 4 + [down] + [up] * 5)
@@ -65,7 +65,7 @@ def test_success_needs_its_steps_in_a_row(environment: VlaBenchEnv) -> None:
     assert outcomes[-1] == (1.0, True, True)
 
 
-def test_a_new_episode_begins_to_count_anew(environment: VlaBenchEnv) -> None:
+def test_a_reset_restarts_the_count_of_successful_steps(environment: VlaBenchEnv) -> None:
     _outcomes(environment, [0.2] * 4)
     environment.reset(seed=0)
     assert _outcomes(environment, [0.2] * 5) == [(0.0, False, False)] * 4 + [(1.0, True, True)]
@@ -78,17 +78,17 @@ def test_progress_and_phase_follow_the_goals(environment: VlaBenchEnv) -> None:
     assert (high["progress"], high["phase"], high["success"]) == (1.0, "done", False)
 
 
-def test_what_a_task_forbids_ends_the_episode_without_success() -> None:
+def test_a_forbidden_event_ends_the_episode_without_success() -> None:
     environment = _blind(replace(_PICK, must_not=(Goal("lifted", ("green_cube",)),)))
     environment.reset(seed=0)
     assert _hold(environment, "green_cube", 0.01)[:3] == (0.0, False, False)
     reward, terminated, truncated, info = _hold(environment, "green_cube", 0.2)
     assert (reward, terminated, truncated, info["success"]) == (0.0, True, False, False)
     with pytest.raises(ConventionError, match="after an episode has ended"):
-        environment.advance(_STILL)
+        environment.advance(_NOOP)
 
 
-def test_success_on_the_last_step_is_no_truncation() -> None:
+def test_success_on_the_last_step_is_not_a_truncation() -> None:
     environment = _blind(replace(_PICK, horizon=5))
     environment.reset(seed=0)
     steps = [_hold(environment, "red_cube", 0.2) for _ in range(5)]
@@ -112,7 +112,7 @@ def _following(environment: VlaBenchEnv, actions: FloatArray) -> FloatArray:
     return np.stack(states)
 
 
-def test_a_restored_state_goes_on_bit_for_bit_in_another_environment() -> None:
+def test_a_restored_state_continues_bit_for_bit_in_another_environment() -> None:
     """Saved with the cube in the gripper, where contacts and the solver's warm start matter."""
     first, second = _blind(_TRANSFER), _blind(_TRANSFER)
     first.reset(seed=3)

@@ -1,4 +1,4 @@
-"""What holds for every robot in envs/robots: its description is all there is to it, and tasks do not notice."""
+"""Properties of every robot in envs/robots, and robots that users add by a description."""
 
 import warnings
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def _matrix(world: World) -> FloatArray:
     return quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())
 
 
-def test_there_are_two() -> None:
+def test_there_are_two_robots() -> None:
     assert set(ROBOTS) >= {"panda", "ur5e"}
 
 
@@ -86,12 +86,12 @@ def test_proprioception_follows_from_the_description(environment: VlaBenchEnv, r
     assert np.allclose(values[6 : 6 + fingers], robot.gripper.joints_open, atol=0.01)
 
 
-def test_the_panda_has_its_25_numbers() -> None:
+def test_the_panda_has_25_values_of_proprioception() -> None:
     made = vla_bench.make(_TASK, cameras=())
     assert made.observation_space["proprioception"].shape == (25,)
 
 
-def test_the_seed_alone_decides(environment: VlaBenchEnv) -> None:
+def test_the_seed_alone_decides_the_episode(environment: VlaBenchEnv) -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (8, 7))
     states = []
     for _ in range(2):
@@ -110,7 +110,7 @@ def test_the_seed_alone_decides(environment: VlaBenchEnv) -> None:
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_quality_changes_its_looks_and_nothing_else(name: str) -> None:
+def test_rendering_quality_changes_only_images(name: str) -> None:
     actions = np.random.default_rng(3).uniform(-1, 1, (10, 7))
     ends = []
     for rendering in ("fast", "faithful"):
@@ -122,7 +122,7 @@ def test_quality_changes_its_looks_and_nothing_else(name: str) -> None:
     assert np.array_equal(*ends)
 
 
-def test_it_starts_over_the_table_pointing_down_with_open_fingers(
+def test_the_robot_starts_over_the_table_pointing_down_with_open_fingers(
     environment: VlaBenchEnv, robot: RobotDescription
 ) -> None:
     environment.reset(seed=1)
@@ -134,9 +134,7 @@ def test_it_starts_over_the_table_pointing_down_with_open_fingers(
     assert world.gripper() == robot.gripper.geometry
 
 
-def test_fingers_close_and_open_within_the_steps_that_the_description_says(
-    environment: VlaBenchEnv, robot: RobotDescription
-) -> None:
+def test_fingers_close_and_open_within_the_described_steps(environment: VlaBenchEnv, robot: RobotDescription) -> None:
     environment.reset(seed=1)
     world, openings = environment.simulation.world, []
     for command in (1.0, -1.0):
@@ -171,7 +169,7 @@ def test_actions_turn_about_the_world_axes(environment: VlaBenchEnv, axis: int) 
     assert np.abs(moved).max() < 0.03
 
 
-def test_it_holds_a_cube_between_its_fingertips_and_carries_it(environment: VlaBenchEnv) -> None:
+def test_the_gripper_holds_and_carries_a_cube(environment: VlaBenchEnv) -> None:
     environment.reset(seed=0)
     world = environment.simulation.world
     expert = make_expert(environment.task)
@@ -192,7 +190,7 @@ def test_it_holds_a_cube_between_its_fingertips_and_carries_it(environment: VlaB
     assert np.ptp(np.array(offsets[3:-3]), axis=0).max() < 0.012  # it does not slip
 
 
-def test_the_wrist_camera_sees_the_fingers_and_what_lies_before_them(environment: VlaBenchEnv) -> None:
+def test_the_wrist_camera_sees_the_fingers_and_the_table(environment: VlaBenchEnv) -> None:
     observation, _ = environment.reset(seed=1)
     for camera, most in (("agentview", 0.5), ("wrist", 0.6)):
         segmentation = observation["segmentation"][camera]
@@ -203,7 +201,7 @@ def test_the_wrist_camera_sees_the_fingers_and_what_lies_before_them(environment
 
 @pytest.mark.parametrize("name", OTHER_ROBOTS)
 @pytest.mark.parametrize("task", ["tabletop_pick.pick_orange_mug", "tabletop_object.blue_can_on_plate"])
-def test_the_expert_solves_it(name: str, task: str) -> None:
+def test_the_expert_solves_a_task(name: str, task: str) -> None:
     assert _solved(vla_bench.make(task, robot=name, cameras=()), seed=2)
 
 
@@ -226,7 +224,7 @@ def _solved(environment: VlaBenchEnv, seed: int) -> bool:
             return bool(info["success"])
 
 
-def test_both_engines_say_the_same_of_the_same_posture() -> None:
+def test_both_engines_agree_on_the_same_posture() -> None:
     """Field by field, in the frame of the robot's base: a Panda is a Panda."""
     tabletop = vla_bench.make(_TASK, cameras=()).simulation
     robosuite = vla_bench.make("robosuite.lift", cameras=()).simulation
@@ -261,7 +259,7 @@ def _said_of(simulation: Simulation, prefix: str, joints: FloatArray) -> dict[st
     return {**said, "end_effector_position": axes.T @ (said["end_effector_position"] - data.xpos[base])}
 
 
-def test_a_robot_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_robot_needs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the UR5e's arm with the Panda's hand: the experts know the hand from the file alone."""
     folder = data_folder("envs") / "robots"
     arm, hand = ((folder / f"{name}.toml").read_text(encoding="utf-8") for name in ("ur5e", "panda"))

@@ -1,7 +1,4 @@
-"""Cameras are where their matrices say, and pixels belong to what the segmentation says.
-
-Geometry, pictures and the world agree, whatever the engine.
-"""
+"""Camera matrices, depth and segmentation agree with the simulated world, for both engines."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,12 +16,12 @@ from vla_bench.envs.sensors import geom_segments
 
 _SIZE = 128  # pixels
 _TASKS = ("tabletop_object.red_cube_in_basket", "robosuite.lift", "robosuite.pick_place_can")
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0], dtype=np.float32)
+_NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0], dtype=np.float32)
 
 
 @pytest.fixture(scope="module", params=_TASKS)
 def environment(request: pytest.FixtureRequest) -> Iterator[VlaBenchEnv]:
-    """Everything that a camera can give."""
+    """Return an environment with images, depth and segmentation."""
     made = vla_bench.make(request.param, image_size=_SIZE, depth=True, segmentation=True)
     made.reset(seed=3)
     yield made
@@ -51,7 +48,7 @@ def _shown(segmentation: NDArray[np.uint8], number: int) -> FloatArray:
     return np.array([columns.mean() + 0.5, rows.mean() + 0.5])
 
 
-def test_every_item_is_segmented_where_the_matrices_put_it(environment: VlaBenchEnv) -> None:
+def test_every_item_is_segmented_at_its_projected_position(environment: VlaBenchEnv) -> None:
     segmentation = environment.observe()["segmentation"]["agentview"]
     names = environment.segment_names
     assert names[:2] == ("background", "robot")
@@ -67,7 +64,7 @@ def test_every_item_is_segmented_where_the_matrices_put_it(environment: VlaBench
         assert np.linalg.norm(_shown(segmentation, number) - middle) < 9, item
 
 
-def test_the_wrist_camera_moves_with_the_hand_and_still_agrees(environment: VlaBenchEnv) -> None:
+def test_the_moving_wrist_camera_agrees_with_its_matrices(environment: VlaBenchEnv) -> None:
     environment.reset(seed=3)
     before = environment.camera_poses_world()
     world = environment.simulation.world
@@ -87,7 +84,7 @@ def test_the_wrist_camera_moves_with_the_hand_and_still_agrees(environment: VlaB
 
 
 def test_depth_and_matrices_give_points_on_the_table(environment: VlaBenchEnv) -> None:
-    """What lies around an item's foot is the surface that it stands on, whichever pixel it is seen through."""
+    """The points around an item's base are on the surface that supports it, for every pixel that shows them."""
     environment.reset(seed=3)
     world = environment.simulation.world
     observation = environment.observe()
@@ -122,7 +119,7 @@ def test_intrinsics_and_poses_are_proper(environment: VlaBenchEnv) -> None:
     assert camera_up[2] < -0.5  # OpenCV's y axis points down in the image, and the camera stands upright
 
 
-def test_gymnasium_accepts_it(environment: VlaBenchEnv) -> None:
+def test_passes_gymnasium_check(environment: VlaBenchEnv) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*(infinity|different from the unwrapped|spec).*")
@@ -131,11 +128,11 @@ def test_gymnasium_accepts_it(environment: VlaBenchEnv) -> None:
     assert environment.observation_space.contains(observation)
     assert observation["segmentation"]["wrist"].dtype == np.uint8
     assert info["segment_names"] == environment.segment_names
-    later = environment.step(_STILL)[0]
+    later = environment.step(_NOOP)[0]
     assert not np.shares_memory(later["segmentation"]["agentview"], observation["segmentation"]["agentview"])
 
 
-def test_without_cameras_nothing_is_told_of_them() -> None:
+def test_info_has_no_cameras_if_there_are_none() -> None:
     made = vla_bench.make(_TASKS[0], cameras=(), segmentation=True)
     observation, info = made.reset(seed=0)
     assert observation["segmentation"] == {}
@@ -143,7 +140,7 @@ def test_without_cameras_nothing_is_told_of_them() -> None:
     assert "segmentation" not in vla_bench.make(_TASKS[0], cameras=()).reset(seed=0)[0]
 
 
-def test_fine_rendering_blends_no_two_segments() -> None:
+def test_faithful_rendering_does_not_blend_segments() -> None:
     made = vla_bench.make(_TASKS[0], image_size=_SIZE, rendering="faithful", segmentation=True)
     made.reset(seed=3)
     fine = made.observe()["segmentation"]["agentview"]
@@ -154,7 +151,7 @@ def test_fine_rendering_blends_no_two_segments() -> None:
     assert set(np.unique(fine)) == set(np.unique(fast)) == set(range(len(made.segment_names)))
 
 
-def test_a_part_of_an_item_that_is_itself_an_item_has_its_own_number() -> None:
+def test_an_item_that_is_part_of_another_item_has_its_own_segment() -> None:
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><geom size='1'/><body name='robot'><geom size='1'/><body><geom size='1'/></body></body>"
         "<body name='cabinet'><geom size='1'/><body name='drawer'><geom size='1'/><body><geom size='1'/></body></body>"

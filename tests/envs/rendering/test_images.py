@@ -1,4 +1,4 @@
-"""Images show what stands where, right side up; depth is in metres; quality is a matter of looks alone."""
+"""Orientation of images, depth in meters, and independence of physics from rendering quality."""
 
 import mujoco
 import numpy as np
@@ -51,7 +51,7 @@ def test_images_are_right_side_up_and_not_mirrored(simulation: TabletopSimulatio
     assert _is_red(image[row, column])
     flips = [(_SIZE - 1 - row, column), (row, _SIZE - 1 - column), (_SIZE - 1 - row, _SIZE - 1 - column)]
     assert not any(_is_red(image[place]) for place in flips)
-    assert distance - 0.045 < depth[row, column] < distance - 0.02  # the face, 2.3 cm or more before the centre
+    assert distance - 0.045 < depth[row, column] < distance - 0.02  # the face, 2.3 cm or more in front of the center
     number = segment_names(simulation.world.items()).index("red_cube")
     assert segments[row, column] == number
     assert not any(segments[place] == number for place in flips)
@@ -85,12 +85,12 @@ def test_depth_is_the_distance_to_the_table(simulation: TabletopSimulation, plac
     )
     depth = simulation.depth()["agentview"]
     assert 0.5 < distance < 1.2
-    assert depth[row, column] == pytest.approx(distance, abs=0.012)  # a pixel is a centimetre there
+    assert depth[row, column] == pytest.approx(distance, abs=0.012)  # a pixel is 1 cm there
     assert depth.dtype == np.float32
     assert np.isfinite(depth).all()
 
 
-def test_depth_leaves_colour_as_it_was(simulation: TabletopSimulation) -> None:
+def test_rendering_depth_does_not_change_images(simulation: TabletopSimulation) -> None:
     before = simulation.images()
     simulation.depth()
     simulation.segmentation()
@@ -109,7 +109,7 @@ def test_environments_of_two_sizes_and_states_do_not_disturb_each_other(simulati
     assert np.array_equal(other.images()["wrist"], small["wrist"])
 
 
-def test_quality_changes_looks_and_nothing_else(simulation: TabletopSimulation) -> None:
+def test_rendering_quality_changes_only_images(simulation: TabletopSimulation) -> None:
     faithful = TabletopSimulation(_TASK, EnvOptions(image_size=_SIZE, rendering="faithful"))
     actions = np.random.default_rng(3).uniform(-1, 1, (10, 7))
     for made in (simulation, faithful):

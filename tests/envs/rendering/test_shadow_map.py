@@ -1,4 +1,4 @@
-"""Shadows lie where MuJoCo's own map puts them, though far fewer texels are drawn, and once for all cameras."""
+"""Shadows equal those of MuJoCo's own map, with fewer texels rendered once for all cameras."""
 
 import mujoco
 import numpy as np
@@ -66,7 +66,7 @@ def _different(first: ImageArray, second: ImageArray) -> int:
 
 
 @pytest.mark.parametrize("kind", _KINDS)
-def test_shadows_are_mujocos(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shadows_equal_those_of_mujoco(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model(kind)
     data = _settled(model)
     drawn = Renderer(model, _SIZE, "faithful")
@@ -80,7 +80,7 @@ def test_shadows_are_mujocos(kind: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("kind", _KINDS)
-def test_each_kind_of_geom_casts_one(kind: str) -> None:
+def test_each_kind_of_geom_casts_a_shadow(kind: str) -> None:
     model = _model(kind)
     data = _settled(model)
     drawn = Renderer(model, _SIZE, "faithful")
@@ -89,7 +89,7 @@ def test_each_kind_of_geom_casts_one(kind: str) -> None:
     assert _different(with_shadow, drawn.images(data, _CAMERAS)["far"]) > 40
 
 
-def test_few_texels_are_drawn_and_once_for_all_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_texels_are_rendered_once_for_all_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
     sides: list[int] = []
     raster = ShadowMap._raster
 
@@ -106,9 +106,9 @@ def test_few_texels_are_drawn_and_once_for_all_cameras(monkeypatch: pytest.Monke
     assert drawn._context.shadowSize == OWN_TEXELS
 
 
-def test_where_nothing_casts_all_is_lit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_is_lit_without_casters(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _model()
-    model.geom_group[1:] = 0  # not drawn: the floor alone is
+    model.geom_group[1:] = 0  # hides everything except the floor
     data = _settled(model)
     ours, wanted = (_drawn(model, data, monkeypatch, ours=which) for which in (True, False))
     assert all(np.array_equal(ours[camera], wanted[camera]) for camera in _CAMERAS)
@@ -125,7 +125,7 @@ def test_where_nothing_casts_all_is_lit(monkeypatch: pytest.MonkeyPatch) -> None
     ],
     ids=["sun", "sun and lamp", "two suns", "spot", "no shadows"],
 )
-def test_it_does_for_one_light_without_a_place(lights: str, ours: bool) -> None:
+def test_only_one_directional_light_is_supported(lights: str, ours: bool) -> None:
     model = _model(lights=lights)
     assert supports_shadow_map(model) == ours
     images = Renderer(model, _SIZE, "faithful").images(_settled(model), _CAMERAS)

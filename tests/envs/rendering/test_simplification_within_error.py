@@ -23,7 +23,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _can(folder: Path) -> Path:
-    """Write a can, 8 cm wide and 12 cm high, of 6400 faces whose texture goes round it once, with a seam."""
+    """Write a can, 8 cm wide and 12 cm high, of 6400 faces whose texture surrounds it once, with a seam."""
     around, up = 80, 40
     lines = [
         f"v {0.04 * np.cos(angle):.7f} {0.04 * np.sin(angle):.7f} {0.12 * row / up:.7f}"
@@ -78,7 +78,7 @@ def test_a_mesh_without_texture_has_no_seam(tmp_path: Path) -> None:
 def test_the_bound_is_in_meters_for_every_unit_of_the_file(tmp_path: Path) -> None:
     path = _can(tmp_path)
     metres = simplify_mesh_file(path, _TOLERANCE, scale=1.0, textured=False)
-    large = simplify_mesh_file(path, _TOLERANCE, scale=10.0, textured=False)  # the file's unit is ten metres
+    large = simplify_mesh_file(path, _TOLERANCE, scale=10.0, textured=False)  # the file's unit is 10 m
     assert len(large.faces) > 2 * len(metres.faces)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures stand fixed where an episode puts them; their parts move on joints, and are items of their own."""
+"""Fixtures: fixed poses within an episode, and parts on joints that are items."""
 
 import shutil
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from vla_bench.envs.tabletop.world import articulated_joints
 from vla_bench.tasks import Goal, get_task
 
 _TASK = get_task("tabletop_goal.open_top_drawer")
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])
+_NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])
 _JOINTS = ["cabinet_top_drawer", "cabinet_middle_drawer", "cabinet_bottom_drawer", "stove_knob", "button_cap"]
 _FIXTURES = ["cabinet", "stove", "button"]
 
@@ -49,7 +49,7 @@ def _force(simulation: TabletopSimulation, part: str, force: float, steps: int =
     (joint,) = articulated_joints(simulation.compiled, part)
     simulation.data.qfrc_applied[simulation.compiled.model.jnt_dofadr[joint.joint]] = force
     for _ in range(steps):
-        simulation.step(_STILL)
+        simulation.step(_NOOP)
     simulation.data.qfrc_applied[:] = 0.0
 
 
@@ -158,7 +158,7 @@ def test_a_drawer_moves_by_force_and_stays_where_it_is_left(simulation: Tabletop
     left_at = _joint(simulation, "cabinet_top_drawer").position
     assert 0.02 < left_at < 0.13
     for _ in range(40):
-        simulation.step(_STILL)
+        simulation.step(_NOOP)
     assert _joint(simulation, "cabinet_top_drawer").position == pytest.approx(left_at, abs=0.02)
 
 
@@ -180,7 +180,7 @@ def test_what_lies_in_a_drawer_goes_in_with_it() -> None:
     _set(made, {drawer: 0.13})
     made.move_item("cube", world.position_world(drawer) + np.array([0.0, 0.0, 0.01]))
     for _ in range(10):
-        made.step(_STILL)
+        made.step(_NOOP)
     assert world.inside("cube", drawer)
     assert world.in_contact("cube", drawer)
     assert not world.inside("cube", "cabinet_middle_drawer")
@@ -212,7 +212,7 @@ def test_a_button_springs_back(simulation: TabletopSimulation) -> None:
     _force(simulation, "button_cap", 5.0)
     assert Goal("pressed", ("button",)).holds(simulation.world)
     for _ in range(20):
-        simulation.step(_STILL)
+        simulation.step(_NOOP)
     assert _joint(simulation, "button_cap").position < 0.001
 
 
@@ -223,7 +223,7 @@ def test_what_stands_on_a_rigid_part_stands_on_the_whole() -> None:
     burner = made.world.position_world("stove_burner")
     made.move_item("pot", burner + np.array([0.0, 0.0, 0.039]))
     for _ in range(10):
-        made.step(_STILL)
+        made.step(_NOOP)
     assert Goal("on", ("pot", "stove_burner")).holds(made.world)
     assert Goal("on", ("pot", "stove")).holds(made.world)
     assert not made.world.in_contact("pot", "stove_knob")

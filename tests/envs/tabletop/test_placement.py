@@ -1,4 +1,4 @@
-"""Places are free of collisions, follow from the generator, and are refused where there is no room."""
+"""Placement without collisions, reproducible from the generator, with errors if there is no space."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def _sample(seed: int) -> dict[str, Place]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_things_stand_apart_within_their_region(seed: int) -> None:
+def test_objects_are_separated_within_their_region(seed: int) -> None:
     places = _sample(seed)
     assert list(places) == list(RADII_M)
     for item, place in places.items():
@@ -41,12 +41,12 @@ def test_things_stand_apart_within_their_region(seed: int) -> None:
             assert item == other or distance > RADII_M[item] + RADII_M[other] + 0.02
 
 
-def test_the_generator_decides() -> None:
+def test_the_generator_decides_the_places() -> None:
     assert _sample(3) == _sample(3)
     assert _sample(3) != _sample(4)
 
 
-def test_all_of_a_region_is_used() -> None:
+def test_the_whole_region_is_used() -> None:
     generator = np.random.default_rng(0)
     drawn = [
         sample_places(_in("wide", "cube"), REGIONS, _footprints({"cube": 0.03}), generator)["cube"] for _ in range(300)
@@ -56,8 +56,8 @@ def test_all_of_a_region_is_used() -> None:
     assert np.ptp([place.yaw_rad for place in drawn]) > np.radians(85)
 
 
-def test_a_first_place_that_leaves_no_room_is_drawn_again() -> None:
-    # Two plates fit into 0.4 m only when the first stands near an end: single draws fail more often than not.
+def test_a_first_place_that_leaves_no_space_is_sampled_again() -> None:
+    # Two plates fit into 0.4 m only if the first is near an end: most single samples fail.
     row = {"row": Region(centre_m=(0.0, 0.0), half_size_m=(0.2, 0.0), clearance_m=0.0)}
     radii_m = {"left": 0.15, "right": 0.15}
     for seed in range(10):
@@ -65,7 +65,7 @@ def test_a_first_place_that_leaves_no_room_is_drawn_again() -> None:
         assert abs(places["left"].position[0] - places["right"].position[0]) > 0.3
 
 
-def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tries() -> None:
+def test_the_error_of_a_full_region_names_objects_region_and_tries() -> None:
     footprints = _footprints({"cube": 0.03, "can": 0.04, "mug": 0.05})
     relations = [*_in("wide", "mug"), *_in("tiny", "cube", "can")]
     message = (
@@ -76,7 +76,7 @@ def test_no_room_is_an_error_that_says_which_things_which_region_and_how_many_tr
         sample_places(relations, REGIONS, footprints, np.random.default_rng(0))
 
 
-def test_no_room_for_a_relation_names_it_and_what_stands_there() -> None:
+def test_the_error_of_a_relation_without_space_names_it_and_its_neighbors() -> None:
     relations = [*_in("tiny", "cube"), Relation("next_to", ("can", "cube"))]
     tiny = {"tiny": REGIONS["tiny"]}  # nothing else of the surface may be used
     message = r"^No free place was found for 'can' for `next_to\(can, cube\)` next to 'cube' after 60000 tries\."
@@ -84,7 +84,7 @@ def test_no_room_for_a_relation_names_it_and_what_stands_there() -> None:
         sample_places(relations, tiny, _footprints({"cube": 0.03, "can": 0.04}), np.random.default_rng(0))
 
 
-def test_a_relation_that_cannot_tell_two_things_apart_is_told() -> None:
+def test_a_relation_that_does_not_identify_its_object_is_an_error() -> None:
     footprints = _footprints({"first": 0.03, "second": 0.03}, "bowl") | _footprints({"plate": 0.09})
     near = [Relation("next_to", ("first", "plate")), Relation("left_of", ("second", "plate"))]
     message = r"^`next_to\(first, plate\)` does not identify 'first': 'second' looks the same and fulfills it too"
@@ -92,17 +92,17 @@ def test_a_relation_that_cannot_tell_two_things_apart_is_told() -> None:
         sample_places([*_in("wide", "plate"), *near], REGIONS, footprints, np.random.default_rng(0))
 
 
-def test_things_that_look_the_same_may_share_a_region() -> None:
+def test_identical_objects_may_share_a_region() -> None:
     footprints = _footprints({"first": 0.03, "second": 0.03}, "cube")
     assert len(sample_places(_in("wide", "first", "second"), REGIONS, footprints, np.random.default_rng(0))) == 2
 
 
-def test_an_unknown_region_is_answered_with_the_nearest() -> None:
+def test_the_error_of_an_unknown_region_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"No region named 'tinny'\. Did you mean 'tiny'\?"):
         sample_places(_in("tinny", "cube"), REGIONS, _footprints({"cube": 0.03}), np.random.default_rng(0))
 
 
-def test_a_thing_without_a_place_is_an_error() -> None:
+def test_an_object_without_a_place_is_an_error() -> None:
     with pytest.raises(
         UnplacedError, match=r"does not place mug, plate .* `\"in_region\(mug, REGION\)\"` to `initial`"
     ):

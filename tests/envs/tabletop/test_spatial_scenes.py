@@ -1,4 +1,4 @@
-"""In the scenes of `tabletop_spatial`, once settled, the relations hold, and of one of the two bowls only."""
+"""Settled scenes of `tabletop_spatial`: the relations hold for exactly one of the two bowls."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from vla_bench.tasks.initial_conditions import Footprint, Layout, Place, Placing
 
 _TASKS = tasks_of("tabletop_spatial")
 _SEEDS = range(12)
-_SETTLED_M = 0.002  # that things may move while they come to rest
+_SETTLED_M = 0.002  # allowed motion while objects come to rest
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def environments() -> dict[str, VlaBenchEnv]:
 
 
 def _layout(simulation: TabletopSimulation, footprints: dict[str, Footprint]) -> Layout:
-    """Return the layout as it is in the simulator, not as it was drawn."""
+    """Return the layout in the simulator, not the sampled one."""
     world, surface_m = simulation.world, simulation.compiled.scene.surface_height_m
     places = {}
     for item in world.items():
@@ -36,7 +36,7 @@ def _bowl_relations(task: Task) -> list[Relation]:
 
 
 @pytest.mark.parametrize("task", _TASKS, ids=lambda task: task.name)
-def test_relations_hold_of_one_bowl_only(task: Task, environments: dict[str, VlaBenchEnv]) -> None:
+def test_relations_hold_for_one_bowl_only(task: Task, environments: dict[str, VlaBenchEnv]) -> None:
     environment = environments[task.name]
     simulation = environment.simulation
     assert isinstance(simulation, TabletopSimulation)
@@ -53,7 +53,7 @@ def test_relations_hold_of_one_bowl_only(task: Task, environments: dict[str, Vla
 
 
 @pytest.mark.parametrize("task", _TASKS, ids=lambda task: task.name)
-def test_everything_stands_still_and_nothing_is_reached(task: Task, environments: dict[str, VlaBenchEnv]) -> None:
+def test_objects_are_at_rest_and_no_goal_is_reached(task: Task, environments: dict[str, VlaBenchEnv]) -> None:
     environment = environments[task.name]
     environment.reset(seed=3)
     world: World = environment.simulation.world
@@ -65,8 +65,8 @@ def test_everything_stands_still_and_nothing_is_reached(task: Task, environments
     assert environment.task.progress(world) == 0.0
 
 
-def test_both_tasks_of_a_pair_draw_from_the_same_scenes(environments: dict[str, VlaBenchEnv]) -> None:
-    """Whoever does not listen cannot tell them apart: the same seed is the same scene, under two instructions."""
+def test_both_tasks_of_a_pair_have_the_same_scenes(environments: dict[str, VlaBenchEnv]) -> None:
+    """The same seed gives the same scene under two instructions, so that only the instruction distinguishes them."""
     for first, second in zip(_TASKS[::2], _TASKS[1::2], strict=True):
         assert first.initial == second.initial
         assert first.goal != second.goal
