@@ -1,9 +1,9 @@
-"""Certify perturbed episodes of every task: the share that the expert solves, by axis and severity.
+"""Certify perturbed episodes of every task: the fraction that the expert solves, by axis and severity.
 
-Each certificate is kept at once in `<output>.sqlite`: a run that was stopped goes on, and one with more `--episodes`,
-axes or suites adds to what is there. Certificates of a task or an axis whose code has changed since do not count.
-`vla-bench robustness --certificates <output>.sqlite` uses them. Nothing is rendered. The episodes are those of a run
-with seed 0.
+Each certificate is written to `<output>.sqlite` immediately: an interrupted run resumes, and a run with more
+`--episodes`, axes or suites adds the missing ones. Certificates of tasks or axes whose code has changed are ignored.
+`vla-bench robustness --certificates <output>.sqlite` reads them. Nothing is rendered. The episodes are those of an
+evaluation with seed 0.
 """
 
 import argparse
@@ -28,29 +28,29 @@ from vla_bench.results.certificates import Certificate
 from vla_bench.results.statistics import wilson
 from vla_bench.tasks import get_task, suites, task_ids
 
-_LOW = 0.8  # cells whose rate is below it are named
+_LOW = 0.8  # cells with a lower success rate are listed
 
 
 @dataclass(frozen=True)
 class CellRow:
-    """What was found about a task under an axis at a severity."""
+    """The certified episodes of a task under one axis and severity."""
 
     task: str
     axis: str
     severity: int
-    episodes: int  # whose clean twin the expert solves
+    episodes: int  # whose unperturbed episode the expert solves
     solved: int
-    shared: int  # of these, with the physics of another episode that the expert ran
+    shared: int  # certified by another episode with the same physics
     failed_episodes: str  # indices
 
     @property
     def rate(self) -> float:
-        """Share of the episodes that the expert solves."""
+        """Fraction of the episodes that the expert solves."""
         return self.solved / self.episodes if self.episodes else 0.0
 
 
 def main() -> None:
-    """Certify what is missing, then write the tables."""
+    """Run the missing certifications and write the tables."""
     options = _parse(sys.argv[1:])
     tasks = _chosen(options)
     variants = [
@@ -79,7 +79,7 @@ def _progress() -> Callable[[int, int, TrialResult | None], None]:
     def report(done: int, total: int, result: TrialResult | None) -> None:
         nonlocal here
         if result is None:
-            print(f"{done} certificates are there already")
+            print(f"{done} certificates exist already")
             return
         here += len(result.certificates)
         first = result.certificates[0].episode
@@ -87,7 +87,7 @@ def _progress() -> Callable[[int, int, TrialResult | None], None]:
         print(f"\r{done}/{total} {first.task_id} {first.variant}, {left_min:.0f} min left  ", end="", flush=True)
         for one in result.certificates:
             if one.error:
-                print(f"\n{one.episode.name} could not be run: {one.error}")
+                print(f"\n{one.episode.name} failed with an error: {one.error}")
 
     return report
 
@@ -123,7 +123,7 @@ def _write(
 
 
 def report(rows: Sequence[CellRow], facts: Mapping[str, str], lacking: Mapping[tuple[str, str], str]) -> str:
-    """Return the Markdown page."""
+    """Return the page as Markdown."""
     severities = sorted({row.severity for row in rows})
     header = " | ".join(f"severity {severity}" for severity in severities)
     rule = "|---|--:|" + "--:|" * len(severities) + "--:|"
@@ -162,14 +162,14 @@ def _worst(rows: Sequence[CellRow]) -> Iterator[str]:
     for row in low:
         yield (
             f"- `{row.task}` under `{row.axis}={row.severity}`: {row.solved} of {row.episodes}; "
-            f"not the episodes {row.failed_episodes}"
+            f"failed episodes: {row.failed_episodes}"
         )
     if not low:
         yield "None."
 
 
 def _without(lacking: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    yield "## Tasks without an axis"
+    yield "## Unsupported axes"
     yield ""
     reasons: dict[tuple[str, str], list[str]] = {}
     for (task, variant), reason in lacking.items():
@@ -178,15 +178,14 @@ def _without(lacking: Mapping[tuple[str, str], str]) -> Iterator[str]:
     for (axis, reason), tasks in reasons.items():
         yield f"- {axis}: {', '.join(f'`{task}`' for task in dict.fromkeys(tasks))}. {reason}"
     if not reasons:
-        yield "None: every task has every axis."
+        yield "None: every task supports every axis."
 
 
 def _notes(facts: Mapping[str, str]) -> Iterator[str]:
-    yield "Of the episodes whose clean twin the expert solves, with Wilson's 95 % intervals over all of them together."
-    yield "*Shared*: share of the certificates that needed no trial of their own, since model and state that the"
-    yield "physics works on were those of an episode that the expert had run: equal hashes, the same course."
-    yield "A perturbed episode that the expert does not solve is replaced by one of the next index"
-    yield "(docs/perturbations.md)."
+    yield "Rates are over episodes whose unperturbed version the expert solves, with Wilson 95 % intervals over the pooled"
+    yield "episodes. *Shared*: fraction of the certificates without a trial of their own, because the hashes of model and"
+    yield "state are equal to those of an episode that the expert has run. A perturbed episode that the expert does not"
+    yield "solve is replaced by an episode with a later index (docs/perturbations.md)."
     yield ""
     yield from (f"- {name.capitalize()}: {f'`{fact}`' if name == 'command' else fact}" for name, fact in facts.items())
 
@@ -211,14 +210,20 @@ def _chosen(options: argparse.Namespace) -> list[str]:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("results/certification"), help="without ending")
-    parser.add_argument("--episodes", type=int, default=5, help="of each task, axis and severity")
+    parser.add_argument("--output", type=Path, default=Path("results/certification"), help="path without suffix")
+    parser.add_argument("--episodes", type=int, default=5, help="episodes per task, axis and severity")
     parser.add_argument("--axis", action="append", choices=sorted(perturbation_axes), help="may be given several times")
     parser.add_argument("--severity", action="append", type=int, choices=SEVERITIES, help="may be given several times")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes")
     parser.add_argument("--robot", default="panda")
     parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
-    parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
+    parser.add_argument(
+        "--task",
+        action="append",
+        choices=task_ids(),
+        metavar="SUITE.TASK",
+        help="tasks to run instead of suites; may be given several times",
+    )
     options = parser.parse_args(arguments)
     options.severity = options.severity or list(SEVERITIES)
     if options.episodes < 1 or options.workers < 1:

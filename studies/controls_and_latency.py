@@ -1,8 +1,8 @@
-"""Run the quickstart's policy with its controls, and at several latencies beside the expert; write the pages.
+"""Evaluate the quickstart's policy with controls and at several latencies, and compare it with the expert.
 
-The fine-tuned checkpoint is that of a quickstart's folder: `vla-bench quickstart --output QUICKSTART` makes one. The
-ledgers go to OUTPUT/controls_and_latency/runs, the pages (controls, failures, latency) stand beside that folder:
-`vla-bench tables OUTPUT/controls_and_latency/runs/* --check` checks them.
+The fine-tuned checkpoint is read from a quickstart folder, which `vla-bench quickstart --output QUICKSTART` writes.
+The ledgers are written to OUTPUT/controls_and_latency/runs, the pages (controls, failures, latency) next to that
+folder. `vla-bench tables OUTPUT/controls_and_latency/runs/* --check` checks them.
 """
 
 import argparse
@@ -24,10 +24,10 @@ _PAGES = ("controls.md", "failures.md", "failures.csv", "latency.md", "latency.p
 
 
 def main() -> None:
-    """Run what is not there yet, and write the pages."""
+    """Run the missing evaluations and write the pages."""
     options = _parse(sys.argv[1:])
     recipe, runs = read_recipe(), options.output / _FOLDER / "runs"
-    asked = RunOptions(
+    requested = RunOptions(
         policy=recipe.evaluation.tuned,
         suite=recipe.suite,
         output=runs / recipe.evaluation.tuned,
@@ -37,18 +37,18 @@ def main() -> None:
         seed=options.seed,
         workers=options.workers,
     )
-    report = _timed("its own", asked)
+    report = _timed("own", requested)
     folders = {}
     for name in control_names():
         begun = time.monotonic()
-        folders[name] = run_control(name, asked, report)
-        _say(name, begun)
-    write_control_paths(asked.output, folders)
-    expert = replace(asked, policy="expert", checkpoint=None, output=runs / "expert")
+        folders[name] = run_control(name, requested, report)
+        _print_time(name, begun)
+    write_control_paths(requested.output, folders)
+    expert = replace(requested, policy="expert", checkpoint=None, output=runs / "expert")
     _timed("expert", expert)
     for latency in options.latencies:
         protocol = EvaluationProtocol(latency=latency)
-        for own in (asked, expert):
+        for own in (requested, expert):
             name = f"{own.output.name}-{protocol.latency}"
             _timed(name, replace(own, output=runs / name, protocol=protocol))
     _write(sorted(path for path in runs.iterdir() if not path.name.startswith(".")), options.output / _FOLDER)
@@ -57,11 +57,11 @@ def main() -> None:
 def _timed(name: str, options: RunOptions) -> RunReport:
     begun = time.monotonic()
     report = run_evaluation(options)
-    _say(name, begun)
+    _print_time(name, begun)
     return report
 
 
-def _say(name: str, begun: float) -> None:
+def _print_time(name: str, begun: float) -> None:
     print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
 
 
@@ -75,9 +75,9 @@ def _write(runs: list[Path], output: Path) -> None:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("quickstart", type=Path, help="folder that a quickstart wrote")
-    parser.add_argument("--episodes", type=int, default=20, help="of each task")
-    parser.add_argument("--latencies", nargs="+", default=["50ms", "100ms", "200ms"], help="beside none")
+    parser.add_argument("quickstart", type=Path, help="folder written by `vla-bench quickstart`")
+    parser.add_argument("--episodes", type=int, default=20, help="episodes per task")
+    parser.add_argument("--latencies", nargs="+", default=["50ms", "100ms", "200ms"], help="in addition to no latency")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("results"))

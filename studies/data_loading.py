@@ -1,7 +1,8 @@
-"""Measure how fast training batches are made from memory, from HDF5 and from videos, beside nano's LoRA step.
+"""Measure the speed of creating training batches from memory, HDF5 and videos, and of LoRA steps of openvla-nano.
 
-The same demonstrations are read three ways: images cached in memory, read on demand from our HDF5, and read on demand
-from a LeRobot folder made of it (H.264 videos). Cases take turns, so that a busy moment of the machine hits all alike.
+The same demonstrations are read in three ways: images cached in memory, images read on demand from HDF5, and images
+read on demand from a LeRobot export with H.264 videos. The cases alternate, so that other load on the machine affects
+all of them equally.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def _cases(demos: Path, folder: Path, batch_size: int) -> dict[str, Callable[[int], object]]:
-    """Return titles -> what makes the n-th batch."""
+    """Return a function per title that creates the n-th batch."""
     base = load_checkpoint(find_base(_BASE))
     selection = _selection(base)
     lazy = replace(selection, cache_bytes=0)
@@ -57,7 +58,7 @@ def _cases(demos: Path, folder: Path, batch_size: int) -> dict[str, Callable[[in
     videos = replace(lazy, options=SourceOptions(gripper="close_positive"), validation_share=0.0)
     return {
         "images cached in memory": _maker(base, load_demonstrations([demos], selection, "train"), batch_size),
-        "our HDF5 (gzip), read on demand": _maker(base, load_demonstrations([demos], lazy, "train"), batch_size),
+        "HDF5 (gzip), read on demand": _maker(base, load_demonstrations([demos], lazy, "train"), batch_size),
         "LeRobot (H.264 video), read on demand": _maker(
             base, load_demonstrations([exported], videos, "train"), batch_size
         ),
@@ -82,7 +83,7 @@ def _maker(base: Checkpoint, dataset: DemonstrationDataset, batch_size: int) -> 
 
 
 def _samples_per_s(make: Callable[[int], object], batch_size: int, seconds: float, turn: int) -> float:
-    make(1000 * turn)  # opens what has to be opened
+    make(1000 * turn)  # opens files
     count, began = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - began) < seconds or count == 0:
         count += 1
@@ -91,22 +92,22 @@ def _samples_per_s(make: Callable[[int], object], batch_size: int, seconds: floa
 
 
 def _training_samples_per_s(options: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
-    """Return the samples a second of LoRA steps by how images are read, the first step left out."""
+    """Return samples/s of LoRA steps by the way of reading images, without the first step."""
     rates = {}
-    for title, cache_gb in (("cached in memory", 4.0), ("read on demand from our HDF5", 0.0)):
-        optimiser = OptimizerConfig(steps=options.steps, batch_size=options.batch_size, warmup_steps=1)
+    for title, cache_gb in (("cached in memory", 4.0), ("read on demand from HDF5", 0.0)):
+        optimizer = OptimizerConfig(steps=options.steps, batch_size=options.batch_size, warmup_steps=1)
         config = FinetuneConfig(
             demos=(options.demos,),
             output=folder / title,
             base=_BASE,
-            optimiser=optimiser,
+            optimiser=optimizer,
             evaluate_every=options.steps,
             validation_frames=1,
             image_cache_gb=cache_gb,
         )
-        seen: list[float] = []
-        finetune(config, lambda progress, seen=seen: seen.append(progress.samples_per_s))
-        rates[title] = seen[1:]
+        rates_of_steps: list[float] = []
+        finetune(config, lambda progress, rates_of_steps=rates_of_steps: rates_of_steps.append(progress.samples_per_s))
+        rates[title] = rates_of_steps[1:]
     return rates
 
 
@@ -125,17 +126,17 @@ def _report(
     rows += [f"| LoRA step, images {title} | {_spread(rates)} |" for title, rates in trained.items()]
     return "\n".join(
         [
-            "# Speed of making training batches",
+            "# Speed of creating training batches",
             "",
-            "| | samples/s, median | lowest to highest |",
+            "| case | samples/s, median | range |",
             "|---|---|---|",
             *rows,
             "",
-            f"{data}, resized to the network's size, in random order, in batches of {options.batch_size}; a sample is",
-            f"a frame of all cameras. Batches: medians of {options.turns} turns of {options.seconds:g} s, made in one",
-            f"thread with nothing else going on in the process. LoRA: medians of {options.steps - 1} steps of",
-            f"`{_BASE}`, batches made in a second thread meanwhile. Reading releases Python's lock, so that the",
-            "step goes on meanwhile.",
+            f"{data}, resized to the network's input size, in random order, in batches of {options.batch_size}; a",
+            f"sample is a frame of all cameras. Batches: medians of {options.turns} turns of {options.seconds:g} s in one",
+            f"thread, without other work in the process. LoRA: medians of {options.steps - 1} steps of `{_BASE}`, with",
+            "batches created in a second thread. Reading releases the global interpreter lock of Python, so that both run",
+            "at the same time.",
             "",
             f"- Hardware: {hardware()}",
             f"- Software: {software('torch', 'h5py', 'av')}; "
@@ -153,12 +154,12 @@ def _spread(rates: Sequence[float]) -> str:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("demos", type=Path, help="a file of `vla-bench generate-demos`")
+    parser.add_argument("demos", type=Path, help="demonstration file of `vla-bench generate-demos`")
     parser.add_argument("--output", type=Path, default=Path("results/data_loading.md"))
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each turn makes batches")
-    parser.add_argument("--turns", type=int, default=5, help="turns of each case")
-    parser.add_argument("--steps", type=int, default=15, help="LoRA steps of each case")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of a turn")
+    parser.add_argument("--turns", type=int, default=5, help="turns per case")
+    parser.add_argument("--steps", type=int, default=15, help="LoRA steps per case")
     return parser.parse_args(arguments)
 
 

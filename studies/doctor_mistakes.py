@@ -1,5 +1,6 @@
-"""Give openvla-nano's card one mistake at a time, and count which of them `vla-bench doctor` names from how many
-demonstrations. A mistake that a card cannot make is built around the policy.
+"""Test which single mistakes in the card of openvla-nano `vla-bench doctor` identifies, by number of demonstrations.
+
+A mistake that a card cannot express is implemented as a wrapper of the policy.
 """
 
 import argparse
@@ -34,43 +35,43 @@ from vla_bench.policies.policy import EnvironmentConventions, as_chunks
 from vla_bench.policies.wrappers import PolicyWrapper
 
 _SUITE = "tabletop_pick"
-_LONG = 12  # actions of a chunk that is executed beyond what the network predicts, 4
+_LONG = 12  # executed actions per chunk, more than the 4 that the network predicts
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong, and what a doctor should call it."""
+    """One mistake and the finding that is expected from the doctor."""
 
     name: str
-    right: str  # the finding's mistake, or nothing for a sound card
+    expected: str  # name of the finding, or empty for a correct card
     card: Mapping[str, Any] = field(default_factory=dict)
-    around: Callable[[Policy], Policy] = lambda policy: policy
+    wrap: Callable[[Policy], Policy] = lambda policy: policy
 
 
 def main() -> None:
-    """Examine and write the page."""
+    """Examine all mistakes and write the page."""
     options = _parse(sys.argv[1:])
     source = find_policy("openvla-nano", None)
     assert isinstance(source, CardSource)
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint = _with_second_statistics(data_folder("baselines") / "openvla-nano" / "base", Path(temporary))
-        sound = source.resolved_card().model_copy(update={"checkpoint": checkpoint, "unnorm_key": "pretraining"})
-        policy = policy_kinds[sound.kind].build(sound.model_copy(update={"chunk": None}), Path())
+        correct = source.resolved_card().model_copy(update={"checkpoint": checkpoint, "unnorm_key": "pretraining"})
+        policy = policy_kinds[correct.kind].build(correct.model_copy(update={"chunk": None}), Path())
         spec = environment_spec(policy, None, EvaluationProtocol())
         tasks = [f"{_SUITE}.{name}" for name in select_tasks(_SUITE)]
         expert_samples = record_expert_samples(tasks, spec, episodes=max(options.episodes), seed=options.seed)
-        rows, memory = [], dict[str, _Remembering]()
+        rows, cache = [], dict[str, _CachedPolicy]()
         for mistake in _mistakes(options.mistake):
             found = [
-                _examined(mistake, sound, _first(expert_samples, count), spec, memory) for count in options.episodes
+                _diagnose(mistake, correct, _first(expert_samples, count), spec, cache) for count in options.episodes
             ]
-            rows.append([mistake.name, mistake.right or "none", *(_verdict(mistake, one) for one in found)])
+            rows.append([mistake.name, mistake.expected or "none", *(_verdict(mistake, one) for one in found)])
             print(rows[-1], flush=True)
     _write(options, rows, len(expert_samples.samples))
 
 
-def _mistakes(asked: list[str] | None) -> list[Mistake]:
-    made = [
+def _mistakes(selected: list[str] | None) -> list[Mistake]:
+    mistakes = [
         Mistake("none", ""),
         Mistake("gripper sign", "gripper convention", {"gripper": "open_positive"}),
         Mistake("image upside down", "image orientation", {"image_orientation": "upside_down"}),
@@ -80,42 +81,42 @@ def _mistakes(asked: list[str] | None) -> list[Mistake]:
         Mistake("crop to 50 % of the area", "image crop", {"image_crop_area": 0.5}),
         Mistake("cameras exchanged", "camera order", {"cameras": ("wrist", "agentview")}),
         Mistake("statistics of another key", "unnormalisation key", {"unnorm_key": "another"}),
-        Mistake("rotation negated", "rotation sign", around=partial(AlteredPolicy, action_transform=_negated_rotation)),
-        Mistake("motion in the gripper's frame", "tool frame", around=_InTheGrippersFrame),
+        Mistake("rotation negated", "rotation sign", wrap=partial(AlteredPolicy, action_transform=_negate_rotation)),
+        Mistake("motion in the gripper's frame", "tool frame", wrap=_GripperFramePolicy),
         Mistake(
             f"{_LONG} actions of a chunk of 4",
             "chunk length",
             {"chunk": {"execution": "open_loop", "steps": _LONG}},
-            partial(AlteredPolicy, action_transform=_lengthened),
+            partial(AlteredPolicy, action_transform=_repeat_last_action),
         ),
     ]
-    return [mistake for mistake in made if not asked or mistake.name in asked]
+    return [mistake for mistake in mistakes if not selected or mistake.name in selected]
 
 
-def _examined(
+def _diagnose(
     mistake: Mistake,
-    sound: PolicyCard,
+    correct: PolicyCard,
     expert_samples: ExpertSamples,
     spec: EnvironmentSpec,
-    memory: dict[str, "_Remembering"],
+    cache: dict[str, "_CachedPolicy"],
 ) -> Diagnosis:
-    card = type(sound).model_validate({**sound.model_dump(), **mistake.card})
+    card = type(correct).model_validate({**correct.model_dump(), **mistake.card})
 
     def build(changed: PolicyCard | None) -> Policy:
         assert changed is not None
-        return mistake.around(_remembering(changed.model_dump_json(), changed, memory))
+        return mistake.wrap(_cached(changed.model_dump_json(), changed, cache))
 
     return examine(build, card, Path(), expert_samples, spec)
 
 
-def _remembering(key: str, card: PolicyCard, memory: dict[str, "_Remembering"]) -> "_Remembering":
-    if key not in memory:
-        memory[key] = _Remembering(policy_kinds[card.kind].build(card, Path()))
-    return memory[key]
+def _cached(key: str, card: PolicyCard, cache: dict[str, "_CachedPolicy"]) -> "_CachedPolicy":
+    if key not in cache:
+        cache[key] = _CachedPolicy(policy_kinds[card.kind].build(card, Path()))
+    return cache[key]
 
 
-class _Remembering(PolicyWrapper):
-    """Answers an observation that it has met with the same actions: mistakes and their cures meet again and again."""
+class _CachedPolicy(PolicyWrapper):
+    """A policy that caches its actions by observation, because mistakes and proposed fixes repeat observations."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
@@ -135,8 +136,8 @@ def _verdict(mistake: Mistake, diagnosis: Diagnosis) -> str:
         names.append("chunk length")
     if not names:
         return "nothing"
-    told = ", ".join(names)
-    return f"**{told}**" if names == [mistake.right] else told
+    text = ", ".join(names)
+    return f"**{text}**" if names == [mistake.expected] else text
 
 
 def _first(expert_samples: ExpertSamples, count: int) -> ExpertSamples:
@@ -145,8 +146,8 @@ def _first(expert_samples: ExpertSamples, count: int) -> ExpertSamples:
     )
 
 
-class _InTheGrippersFrame(PolicyWrapper):
-    """Says the motion in the gripper's frame, as a network does that was trained on such actions."""
+class _GripperFramePolicy(PolicyWrapper):
+    """A policy that returns motion in the gripper's frame, like a network that was trained on such actions."""
 
     def connect(self, conventions: EnvironmentConventions) -> None:
         ends = np.cumsum([one.size for one in conventions.proprioception_fields]).tolist()
@@ -167,17 +168,17 @@ class _InTheGrippersFrame(PolicyWrapper):
         return chunks
 
 
-def _negated_rotation(chunks: FloatArray, seen: Any) -> FloatArray:
+def _negate_rotation(chunks: FloatArray, seen: Any) -> FloatArray:
     return np.concatenate([chunks[..., :3], -chunks[..., 3:6], chunks[..., 6:]], axis=-1)
 
 
-def _lengthened(chunks: FloatArray, seen: Any) -> FloatArray:
-    """Go on with the last action, as a policy does that is asked for more than it has learnt."""
+def _repeat_last_action(chunks: FloatArray, seen: Any) -> FloatArray:
+    """Repeat the last action, like a policy that is asked for longer chunks than it was trained for."""
     return np.concatenate([chunks, np.repeat(chunks[:, -1:], _LONG - chunks.shape[1], axis=1)], axis=1)
 
 
 def _with_second_statistics(base: Path, folder: Path) -> Path:
-    """Return a copy of the checkpoint with the statistics of a slower robot, whose gripper is scaled alike, added."""
+    """Return a copy of the checkpoint with additional statistics of a slower robot with the same gripper scale."""
     copy = shutil.copytree(base, folder / "base")
     path = copy / "dataset_statistics.json"
     statistics = json.loads(path.read_text(encoding="utf-8"))
@@ -191,12 +192,12 @@ def _with_second_statistics(base: Path, folder: Path) -> Path:
 
 def _write(options: argparse.Namespace, rows: list[list[str]], samples: int) -> None:
     counts = [f"{count} demonstrations" for count in options.episodes]
-    table = [["mistake", "should be named", *counts], [":--"] * (2 + len(counts)), *rows]
+    table = [["mistake", "expected finding", *counts], [":--"] * (2 + len(counts)), *rows]
     lines = [
-        "# Which mistakes the doctor names",
+        "# Mistakes that the doctor identifies",
         "",
-        f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {samples} samples in the "
-        f"{max(options.episodes)} demonstrations. In bold: that mistake and no other.",
+        f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {moments} observations from "
+        f"{max(options.episodes)} demonstrations. Bold: exactly the expected finding.",
         "",
         f"- Hardware: {hardware()}",
         f"- Date: {today()}",
@@ -211,8 +212,10 @@ def _write(options: argparse.Namespace, rows: list[list[str]], samples: int) -> 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", nargs="+", type=int, default=[8, 12, 16], help="demonstrations")
-    parser.add_argument("--mistake", action="append", help="only these; repeat for several")
+    parser.add_argument("--episodes", nargs="+", type=int, default=[8, 12, 16], help="numbers of demonstrations")
+    parser.add_argument(
+        "--mistake", action="append", help="mistakes to test [default: all]; may be given several times"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/doctor_mistakes.md"))
     return parser.parse_args(arguments)

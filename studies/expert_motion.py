@@ -1,7 +1,7 @@
-"""Measure how smoothly the experts move: the end-effector's acceleration, and how an action differs from the last.
+"""Measure the smoothness of the experts: end-effector acceleration, and change between consecutive actions.
 
-The acceleration is the second difference of the end-effector's position at the control rate of 20 Hz. Every task is
-done twice on the same scenes: by the planner alone, and by the expert, which is the planner behind `SmoothMotion`.
+The acceleration is the second difference of the end-effector position at the control rate of 20 Hz. Every task is
+run twice on the same scenes: by the planner alone, and by the expert, which smooths the planner with `SmoothMotion`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from vla_bench.envs.environment import VlaBenchEnv, make
 from vla_bench.experts import Expert, make_expert, make_planner
 from vla_bench.tasks import Task, suites, task_ids
 
-_VARIANT = "expert_success"  # of the episodes' identities: the scenes of `expert_success.py`
+_VARIANT = "expert_success"  # of the episode identities; the same scenes as in `expert_success.py`
 _KINDS: dict[str, Callable[[Task], Expert]] = {"planner alone": make_planner, "expert": make_expert}
 _HEADER = "| task | motion | success | mean steps | acceleration max [m/s²] | 99th percentile | largest change |"
 
@@ -32,7 +32,7 @@ class Motion:
     success: float
     mean_steps: float
     accelerations: FloatArray  # (all steps,) [m/s^2]
-    largest_change: float  # of the translation part of an action from one step to the next
+    largest_change: float  # of the translation between consecutive actions
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(task_id: str, kind: str, seeds: int) -> Motion:
-    """Return how `seeds` episodes of a task went."""
+    """Run `seeds` episodes of a task and return their motion."""
     environment = make(task_id, image_size=16, cameras=())
     episodes = [_episode(environment, _KINDS[kind], index) for index in range(seeds)]
     environment.close()
@@ -91,16 +91,22 @@ def _changes(actions: FloatArray) -> FloatArray:
 
 def _row(task: str, kind: str, motion: Motion) -> str:
     largest, usual = motion.accelerations.max(), np.percentile(motion.accelerations, 99)
-    figures = f"{largest:.2f} | {usual:.2f} | {motion.largest_change:.2f} |"
-    return f"| `{task}` | {kind} | {motion.success:.1%} | {motion.mean_steps:.1f} | {figures}"
+    values = f"{largest:.2f} | {usual:.2f} | {motion.largest_change:.2f} |"
+    return f"| `{task}` | {kind} | {motion.success:.1%} | {motion.mean_steps:.1f} | {values}"
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/expert_motion.md"))
-    parser.add_argument("--seeds", type=int, default=20, help="episodes of each task and kind")
+    parser.add_argument("--seeds", type=int, default=20, help="episodes per task and expert")
     parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
-    parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
+    parser.add_argument(
+        "--task",
+        action="append",
+        choices=task_ids(),
+        metavar="SUITE.TASK",
+        help="tasks to run instead of suites; may be given several times",
+    )
     return parser.parse_args(arguments)
 
 

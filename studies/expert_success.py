@@ -1,9 +1,9 @@
-"""Measure every task: success and length of its expert, success of a blind one, and demonstrations a minute.
+"""Measure every task: success and length of its expert, success of a blind expert, and demonstrations per minute.
 
-Each outcome is kept at once in `<output>.sqlite`: a run that was stopped goes on, and one with more `--seeds` or other
-suites adds to what is there. Outcomes of a task whose definition, expert or engine has changed since do not count, and
-what stands whole in the table already is not measured again.
-Nothing is rendered but demonstrations. The scenes are those of episodes that no demonstrations and no evaluations meet.
+Each outcome is written to `<output>.sqlite` immediately: an interrupted run resumes, and a run with more `--seeds` or
+other suites adds the missing outcomes. Outcomes of tasks whose definition, expert or engine has changed are ignored,
+and complete rows of the table are not measured again. Only demonstrations are rendered. The scenes occur in no
+demonstrations and no evaluations.
 """
 
 import argparse
@@ -32,19 +32,19 @@ from vla_bench.results.statistics import wilson
 from vla_bench.tasks import Task, get_task, suites, task_ids, tasks_of
 from vla_bench.tasks.catalogue import sharing_start
 
-_VARIANT = "expert_success"  # of the episodes' identities
+_VARIANT = "expert_success"  # of the episode identities
 _SIGHTED, _BLIND = "expert", "blind-expert"
 _COLLECTING_WORKERS = 2
 
-Job = tuple[Subject, int]  # and the index of the episode
+Job = tuple[Subject, int]  # subject, index of the episode
 
 
 def main() -> None:
-    """Measure what is missing, then write the tables."""
+    """Run the missing measurements and write the tables."""
     options = _parse(sys.argv[1:])
     known = read_rows(options.output.with_suffix(".csv"))
     chosen = [get_task(name) for name in _chosen(options)]
-    tasks = [task for task in chosen if not _is_whole(known.get((task.id, options.robot)), task, options)]
+    tasks = [task for task in chosen if not _is_complete(known.get((task.id, options.robot)), task, options)]
     with TrialStore(options.output.with_suffix(".sqlite")) as store:
         subjects = {task.id: _subjects(task, options.robot) for task in tasks}
         if not options.report_only:
@@ -55,8 +55,8 @@ def main() -> None:
     _write(options.output, [row for row in measured if row.episodes])
 
 
-def _is_whole(row: TaskRow | None, task: Task, options: argparse.Namespace) -> bool:
-    """Return whether a row of the table says all that is asked for, about the task as it is now."""
+def _is_complete(row: TaskRow | None, task: Task, options: argparse.Namespace) -> bool:
+    """Return whether a row of the table has all requested values for the current version of the task."""
     if row is None or row.fingerprint != _fingerprint(task, options.robot):
         return False
     has_rate = row.demonstrations_per_minute is not None or not options.demonstrations
@@ -64,12 +64,12 @@ def _is_whole(row: TaskRow | None, task: Task, options: argparse.Namespace) -> b
 
 
 def _fingerprint(task: Task, robot: str) -> str:
-    """Return the fingerprint of all that a row says: of the blind expert, where there is one."""
+    """Return the fingerprint of a row: that of the blind expert, where the task has one."""
     return _subjects(task, robot)[-1].fingerprint
 
 
 def _subjects(task: Task, robot: str) -> tuple[Subject, ...]:
-    """Return the expert, and the blind one where there is anything for it to confuse."""
+    """Return the expert, and a blind expert where several tasks share the start state."""
     alternatives = sharing_start(task, tasks_of(task.suite))
     sighted = Subject(task.id, robot, _SIGHTED, fingerprint(task, robot))
     if len(alternatives) == 1:
@@ -80,8 +80,8 @@ def _subjects(task: Task, robot: str) -> tuple[Subject, ...]:
 def _run_trials(store: TrialStore, subjects: Sequence[Subject], options: argparse.Namespace) -> None:
     jobs: list[Job] = []
     for subject in subjects:
-        there = {trial.index for trial in store.trials(subject, options.seeds)}
-        jobs += [(subject, index) for index in range(options.seeds) if index not in there]
+        done = {trial.index for trial in store.trials(subject, options.seeds)}
+        jobs += [(subject, index) for index in range(options.seeds) if index not in done]
     if not jobs:
         return
     began = time.monotonic()
@@ -101,7 +101,7 @@ def _trial_work() -> Callable[[Job], tuple[Trial | str, float]]:
 
 
 def _run_job(job: Job) -> tuple[Trial | str, float]:
-    """Return the outcome, or what went wrong, so that one bad task does not stop the others."""
+    """Return the outcome or an error text, so that a failing task does not stop the others."""
     subject, index = job
     try:
         environment = _environment(subject.task, subject.robot)
@@ -110,7 +110,7 @@ def _run_job(job: Job) -> tuple[Trial | str, float]:
         trial = try_expert(environment, experts_by_name[subject.expert](environment.task), identity)
         return trial, time.perf_counter() - began
     except Exception:
-        return f"episode {index} was not run: {traceback.format_exc()}", 0.0
+        return f"episode {index} failed with an error: {traceback.format_exc()}", 0.0
 
 
 @lru_cache(maxsize=1)
@@ -119,23 +119,23 @@ def _environment(task_id: str, robot: str) -> VlaBenchEnv:
 
 
 def _run_collections(store: TrialStore, subjects: Iterable[Subject], options: argparse.Namespace) -> None:
-    """Make a few demonstrations of each task, two cameras of 224 pixels, with nothing else going on here."""
+    """Measure the collection of demonstrations of each task with two cameras of 224 pixels, without other work."""
     for subject in subjects:
         if store.rate(subject) is not None:
             continue
         try:
             rate = _collection_rate(subject, options.demonstrations)
-        except VlaBenchError as error:  # of one task: the others go on
-            print(f"{subject.task}: no demonstrations: {error}")
+        except VlaBenchError as error:  # the other tasks are still measured
+            print(f"{subject.task}: the collection failed: {error}")
             continue
         store.set_rate(subject, rate, options.demonstrations, today())
-        print(f"{subject.task}: {rate:.0f} demonstrations a minute")
+        print(f"{subject.task}: {rate:.0f} demonstrations per minute")
 
 
 def _collection_rate(subject: Subject, episodes: int) -> float:
-    """Return demonstrations a minute after each worker's first, so that starting up does not count."""
+    """Return demonstrations per minute after the first one of each worker, which excludes start-up."""
     suite, task = subject.task.split(".")
-    finished_s: dict[int, float] = {}  # when so many were there
+    finished_s: dict[int, float] = {}  # number of demonstrations -> time
 
     def note(progress: CollectProgress) -> None:
         finished_s.setdefault(progress.finished, progress.elapsed_s)
@@ -156,7 +156,7 @@ def _collection_rate(subject: Subject, episodes: int) -> float:
 
 def _row(store: TrialStore, task: Task, subjects: Sequence[Subject], seeds: int) -> TaskRow:
     sighted = store.trials(subjects[0], seeds)
-    blind = store.trials(subjects[-1], seeds)  # where nothing begins alike, the blind expert is the other
+    blind = store.trials(subjects[-1], seeds)  # without a shared start state, the blind expert is the expert
     mean, rate = mean_steps(sighted), store.rate(subjects[0])
     return TaskRow(
         task=task.id,
@@ -177,7 +177,7 @@ def _row(store: TrialStore, task: Task, subjects: Sequence[Subject], seeds: int)
 
 
 def _write(output: Path, measured: Sequence[TaskRow]) -> None:
-    """Write CSV and page: what was measured now, and the rows of other tasks as they were."""
+    """Write CSV and page with the new rows and the existing rows of other tasks."""
     known = set(task_ids())
     rows = {key: row for key, row in read_rows(output.with_suffix(".csv")).items() if row.task in known}
     rows.update({(row.task, row.robot): row for row in measured})
@@ -196,18 +196,18 @@ def _write(output: Path, measured: Sequence[TaskRow]) -> None:
 
 
 def report(rows: Sequence[TaskRow], facts: dict[str, str]) -> str:
-    """Return the Markdown page."""
-    lines = ["# Every task: experts, language and demonstrations", ""]
+    """Return the page as Markdown."""
+    lines = ["# Tasks: experts, use of language and demonstrations", ""]
     for robot in dict.fromkeys(row.robot for row in rows):
         mine = [row for row in rows if row.robot == robot]
         lines += [f"## {robot}", "", *_table(mine), ""]
     lines += [
-        "Steps are control steps of 50 ms, of successful episodes alone. Intervals are Wilson's, 95 %. *Blind* is the",
-        "expert of a task drawn at random among those that begin with the same scene, objects and relations, judged by",
-        "the task itself; *chance* is one over their number. Where a task begins like no other, the blind expert is",
-        "the expert, and reading is not needed. Demonstrations have two cameras of 224 pixels and were made by",
-        f"{_COLLECTING_WORKERS} workers. A dagger marks what was measured before the task, its expert or its engine "
-        "changed last.",
+        "Steps are control steps of 50 ms of successful episodes. Intervals are Wilson 95 % intervals. *Blind*: success of",
+        "the expert of a task selected at random among those with the same scene, objects and relations at the start;",
+        "*chance*: one divided by their number. Where no other task has the same start, the blind expert is the expert,",
+        "and the instruction is not needed. Demonstrations have two cameras of 224 pixels and were collected by",
+        f"{_COLLECTING_WORKERS} workers. A dagger marks rows measured before the last change of the task, its expert or "
+        "its engine.",
         "",
         f"- Failures of the expert, by index: {_failures(rows) or 'none'}",
         f"- Scenes: `EpisodeIdentity(suite, task, index, variant={_VARIANT!r}).scene_seed()`, index from 0",
@@ -244,17 +244,32 @@ def _chosen(options: argparse.Namespace) -> list[str]:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("results/tasks"), help="without ending: .md, .csv, .sqlite")
-    parser.add_argument("--seeds", type=int, default=200, help="episodes of each task, and of its blind expert")
-    parser.add_argument("--demonstrations", type=int, default=12, help="of each task, to measure the pace; 0: none")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes for the trials")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/tasks"),
+        help="path without suffix; .md, .csv and .sqlite are written",
+    )
+    parser.add_argument("--seeds", type=int, default=200, help="episodes per task and expert")
+    parser.add_argument(
+        "--demonstrations", type=int, default=12, help="demonstrations per task to measure the rate; 0: none"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes of the trials")
     parser.add_argument("--robot", default="panda")
     parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
-    parser.add_argument("--task", action="append", choices=task_ids(), metavar="SUITE.TASK", help="instead of a suite")
-    parser.add_argument("--report-only", action="store_true", help="write the tables from what is there")
+    parser.add_argument(
+        "--task",
+        action="append",
+        choices=task_ids(),
+        metavar="SUITE.TASK",
+        help="tasks to run instead of suites; may be given several times",
+    )
+    parser.add_argument("--report-only", action="store_true", help="write the tables from existing outcomes")
     options = parser.parse_args(arguments)
     if 0 < options.demonstrations <= (few := 2 * _COLLECTING_WORKERS):
-        parser.error(f"--demonstrations {options.demonstrations} is too few to measure a pace: more than {few}, or 0")
+        parser.error(
+            f"--demonstrations {options.demonstrations} is too few to measure a rate. Expected more than {few}, or 0."
+        )
     return options
 
 

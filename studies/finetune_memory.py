@@ -1,8 +1,8 @@
-"""Compare the memory that `vla-bench finetune --plan` foretells with what a step takes, and time steps of the methods.
+"""Compare the memory predicted by `vla-bench finetune --plan` with measured steps, and time steps of all methods.
 
-Memory: each case has a process of its own, whose resident memory at its highest during a step is read, less what it
-was before the network was built. Time: all methods stand in one process and take turns, so that a busy moment of the
-machine hits all of them alike. Everything runs on the processor; the figures for openvla-7b are estimates only.
+Memory: each case runs in its own process; its value is the peak resident set size during a step, minus the size before
+the network is created. Time: all methods alternate in one process, so that other load on the machine affects all of
+them equally. Everything runs on the CPU; the values for openvla-7b are estimates.
 """
 
 import argparse
@@ -30,22 +30,22 @@ from vla_bench.training.methods import MethodOptions, TrainableNetwork
 
 Planned = tuple[
     str, int, bool, TrainableNetwork, MemoryEstimate
-]  # method, batch size, gradient checkpointing, what is foretold
+]  # method, batch size, gradient checkpointing, prediction
 
-_STEPS = 2  # measured for memory, after one that makes the optimiser's averages
-_GUIDE = {"full": "about 60", "lora": "about 16", "adapter": "about 20"}  # GB, figures of the published guide
+_STEPS = 2  # measured for memory, after one step that creates the optimizer state
+_GUIDE = {"full": "about 60", "lora": "about 16", "adapter": "about 20"}  # GB, from the published guide
 _README = {("lora", 1): "at least 27", ("lora", 16): "about 72"}  # GB, openvla/openvla README
 _SHARES = {"lora": "about 1", "adapter": "about 2"}  # percent, of the published guide
 
 
 _ABOUT_7B = """\
-Published: the figures of the guide to fine-tuning OpenVLA (full about 60, LoRA about 16, adapters about 20 GB; LoRA
+Published: the values of the guide to fine-tuning OpenVLA (full about 60, LoRA about 16, adapters about 20 GB; LoRA
 about 1 % and adapters about 2 % of the parameters), which name no batch size, and those of OpenVLA's README for LoRA of
-rank 32 (at least 27 GB; about 72 GB at a batch of 16, without gradient checkpointing). The estimate leaves out the CUDA
-context, libraries and what the allocator holds in reserve. OpenVLA's paper gives 1.4 % of the parameters for LoRA. The
+rank 32 (at least 27 GB; about 72 GB at a batch of 16, without gradient checkpointing). The estimate excludes the CUDA
+context, libraries and the reserve of the allocator. OpenVLA's paper gives 1.4 % of the parameters for LoRA. The
 total is smaller than the 7.54 billion of the published checkpoint by the last block of each vision tower and SigLIP's
-pooling head, which OpenVLA never uses and which are not built here; query, key and value are one layer in its towers
-and three in ours, so LoRA's count differs a little."""
+pooling head, which OpenVLA never uses and which are not created here. Query, key and value are one layer in its towers
+and three here, so the parameter count of LoRA differs slightly."""
 
 
 _METHODS = ("full", "lora", "dora", "qlora", "adapter")
@@ -61,9 +61,9 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/finetune_memory.md"))
-    parser.add_argument("--turns", type=int, default=9, help="steps of each method, timed")
+    parser.add_argument("--turns", type=int, default=9, help="timed steps per method")
     options = parser.parse_args()
-    # What is freed goes back to the system at once, so that resident memory is what is in use.
+    # Freed memory is returned to the system at once, so that the resident set is the memory in use.
     os.environ.update(MALLOC_TRIM_THRESHOLD_="0", MALLOC_MMAP_THRESHOLD_="65536", OMP_NUM_THREADS="1")
     planned = _in_own_process(_planned_7b, None)
     memory = []
@@ -87,10 +87,10 @@ def _job_calling(function: Callable[[Any], Any], argument: Any) -> Callable[[str
 
 
 def _measured_memory(case: Case) -> tuple[int, int, int]:
-    """Return the network's parameters, the estimated and the measured peak in bytes."""
+    """Return the number of parameters, and the estimated and measured peak [bytes]."""
     torch.set_num_threads(1)
     trained, memory = estimated(case)
-    warm = TrainingStep(Case("nano", "full"), rows=2)  # libraries load what they need
+    warm = TrainingStep(Case("nano", "full"), rows=2)  # initializes libraries
     warm()
     del warm
     gc.collect()
@@ -98,14 +98,14 @@ def _measured_memory(case: Case) -> tuple[int, int, int]:
     step = TrainingStep(case)
     step()
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the highest value starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak value
     for _ in range(_STEPS):
         step()
     return trained.total_parameters, memory.peak, _resident("VmHWM") - before
 
 
 def _step_times(turns: int) -> dict[str, list[float]]:
-    """Return seconds of single steps of openvla-nano, one list a method."""
+    """Return the times [s] of single steps of openvla-nano by method."""
     torch.set_num_threads(1)
     made = {method: TrainingStep(Case("nano", method)) for method in _METHODS}
     for step in made.values():
@@ -120,7 +120,7 @@ def _step_times(turns: int) -> dict[str, list[float]]:
 
 
 def _planned_7b(_: None) -> list[Planned]:
-    """Return what is foretold of openvla-7b."""
+    """Return the predictions for openvla-7b."""
     rows = []
     for method in _METHODS:
         for batch, checkpointing in ((1, False), (16, False), (16, True)):
@@ -140,13 +140,13 @@ def report(
     times: Mapping[str, Sequence[float]],
     planned: Sequence[Planned],
 ) -> str:
-    """Return the Markdown page."""
+    """Return the page as Markdown."""
     errors = [abs(estimated / measured - 1) for _, _, estimated, measured in memory]
     return "\n".join(
         [
-            "# What fine-tuning takes",
+            "# Memory and time of fine-tuning",
             "",
-            "## The plan beside a measured step, on the processor",
+            "## Predicted and measured memory of a step on the CPU",
             "",
             "| network | parameters | batch | method | precision | gradient checkpointing | plan [MB] | measured [MB] "
             "| plan / measured |",
@@ -157,7 +157,7 @@ def report(
             "",
             "## A step of openvla-nano, by method",
             "",
-            "| method | trained parameters | median [ms] | lowest to highest [ms] | time of a full step |",
+            "| method | trained parameters | median [ms] | range [ms] | time relative to full |",
             "|---|---|---|---|---|",
             *(_time_row(method, seconds, times["full"]) for method, seconds in times.items()),
             "",
@@ -166,7 +166,7 @@ def report(
             "## The plan for openvla-7b",
             "",
             "**Nothing in this table was run on a GPU**: it is what `vla-bench finetune --plan --base openvla-7b "
-            "--precision bf16-weights` foretells.",
+            "--precision bf16-weights` predicts.",
             "",
             "| method | parameters trained | batch | gradient checkpointing | weights [GB] | gradients [GB] "
             "| AdamW [GB] | activations [GB] | peak [GB] | published [GB] |",
@@ -186,19 +186,19 @@ def report(
 
 def _about_memory(errors: Sequence[float]) -> str:
     return (
-        f"The plan is off by {100 * statistics.median(errors):.0f} % in the median and {100 * max(errors):.0f} % at "
-        f"most. Measured: resident memory at its highest during {_STEPS} steps, less that before the network was "
-        "built; one process a case, one thread. Weights are random, batches too; *middle* is a network of the same "
-        "architecture made for this page."
+        f"The median error of the prediction is {100 * statistics.median(errors):.0f} %, the largest "
+        f"{100 * max(errors):.0f} %. Measured: peak resident set size during {_STEPS} steps, minus the size before the "
+        "network is created; one process per case, one thread. Weights and batches are random; *middle* is a network "
+        "of the same architecture defined for this page."
     )
 
 
 def _about_times(turns: int) -> str:
     return (
-        f"Forward, backward, clipping and AdamW on a batch of {BATCH_SIZES['nano']} in float32, without making the "
-        f"batch; {turns} turns, one thread, all methods in turns in one process; the last column is the median of the "
-        "ratios within a turn. The machine was shared with other work. A network of 1.3 million parameters has little "
-        "to gain from training fewer of them: each LoRA layer adds two small products to one that is small itself."
+        f"Forward, backward, clipping and AdamW on a batch of {BATCH_SIZES['nano']} in float32, without creating the "
+        f"batch; {turns} turns, one thread; all methods alternate in one process. The last column is the median of the "
+        "ratios within a turn. The machine was shared with other work. A network of 1.3 million parameters gains little "
+        "from training fewer of them: each LoRA layer adds two small matrix products to a small one."
     )
 
 

@@ -1,8 +1,8 @@
-"""Measure what chunk shapes and compressions of images cost in HDF5: writing, reading at random, and space.
+"""Measure chunk shapes and compression of images in HDF5: time of writing and of random reads, and size.
 
-Images of given demonstration files are written anew in every layout. All times are processor time of one thread,
-medians of turns in which the layouts take their turn, so that other work on the machine hits all alike. The file lies
-in the page cache: what is measured is HDF5 and the codec, not the disk.
+The images of the given demonstration files are written in every layout. All times are CPU times of one thread, as
+medians over turns in which the layouts alternate, so that other work on the machine affects all of them equally. The
+file is in the page cache: the times are those of HDF5 and the codec, not of the disk.
 """
 
 import argparse
@@ -26,20 +26,20 @@ from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.writing import write_chunked
 
 _WINDOW = 8  # frames
-_READS = 40  # of each kind in a turn
+_READS = 40  # of each kind per turn
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the images of one camera lie in the file."""
+    """Chunk shape and compression of the images of one camera."""
 
-    frames: int | None  # in a chunk; None: contiguous
-    slab_kib: int | None  # of one frame in a chunk at most; None: whole frames
-    codec: str  # "none", "lzf", "gzip N" by HDF5's zlib, "igzip N" by ISA-L into the same format
+    frames: int | None  # per chunk; None: contiguous
+    slab_kib: int | None  # maximum part of a frame per chunk; None: complete frames
+    codec: str  # "none", "lzf", "gzip N" (zlib of HDF5), "igzip N" (ISA-L, same format)
 
     @property
     def shape(self) -> str:
-        """The chunk's shape in words."""
+        """Description of the chunk shape."""
         if self.frames is None:
             return "contiguous"
         rows = "whole frames" if self.slab_kib is None else f"slabs of {self.slab_kib} KiB"
@@ -79,17 +79,17 @@ LAYOUTS = (
 
 @dataclass
 class Measured:
-    """Processor times [ms] of a layout, one entry a turn, and its size."""
+    """CPU times [ms] of a layout, one value per turn, and its size."""
 
-    write: list[float] = field(default_factory=list)  # a frame
-    frame: list[float] = field(default_factory=list)  # one at random
-    window: list[float] = field(default_factory=list)  # of `_WINDOW` frames at random
-    whole: list[float] = field(default_factory=list)  # a frame, of all in order
-    share: float = 0.0  # of the size without compression
+    write: list[float] = field(default_factory=list)  # per frame
+    frame: list[float] = field(default_factory=list)  # one random frame
+    window: list[float] = field(default_factory=list)  # `_WINDOW` consecutive frames at a random position
+    whole: list[float] = field(default_factory=list)  # per frame, all frames in order
+    share: float = 0.0  # fraction of the raw size
 
 
 def measure(episodes: Sequence[ImageArray], turns: int) -> dict[Layout, Measured]:
-    """Return what each layout costs with these episodes of one camera each."""
+    """Return times and size of each layout for the images `episodes`, one array per episode and camera."""
     found = {layout: Measured() for layout in LAYOUTS}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(turns):
@@ -110,18 +110,18 @@ def _turn(path: Path, layout: Layout, episodes: Sequence[ImageArray], measured: 
 
     measured.write.append(_ms(write) / frames)
     measured.share = path.stat().st_size / sum(images.nbytes for images in episodes)
-    draw = np.random.default_rng(turn)  # the same reads for every layout
+    generator = np.random.default_rng(turn)  # the same reads for every layout
     with h5py.File(path, "r") as file:
         stored = [file[f"demo_{number}/images"] for number in range(len(episodes))]
         places = [
-            (which, int(draw.integers(len(stored[which]) - _WINDOW)))
-            for which in draw.integers(len(stored), size=_READS)
+            (which, int(generator.integers(len(stored[which]) - _WINDOW)))
+            for which in generator.integers(len(stored), size=_READS)
         ]
         measured.frame.append(_ms(lambda: [stored[which][at] for which, at in places]) / _READS)
         measured.window.append(_ms(lambda: [stored[which][at : at + _WINDOW] for which, at in places]) / _READS)
         measured.whole.append(_ms(lambda: [one[()] for one in stored]) / frames)
         if not all(np.array_equal(one[()], images) for one, images in zip(stored, episodes, strict=True)):
-            raise AssertionError(f"{layout} does not give back what was written")
+            raise AssertionError(f"{layout} does not return the written images")
 
 
 def _ms(work: Callable[[], object]) -> float:
@@ -144,7 +144,7 @@ def _table(title: str, episodes: Sequence[ImageArray], found: dict[Layout, Measu
     return [
         f"## {title}: {frames} frames of {height} x {width} pixels",
         "",
-        f"| chunk | codec | write | one frame at random | {_WINDOW} in a row at random | all in order | size |",
+        f"| chunk | codec | write | one random frame | {_WINDOW} consecutive frames | all in order | size |",
         "|---|---|---|---|---|---|---|",
         *(
             f"| {layout.shape} | {layout.codec} | {statistics.median(measured.write):.2f} | "
@@ -161,10 +161,10 @@ def _report(tables: Sequence[list[str]], names: Sequence[str], turns: int) -> st
         [
             "# HDF5 layouts of images",
             "",
-            "Milliseconds of processor time, one thread, medians of turns in which all layouts took part. Writing and",
-            "reading in order: a frame; reading at random: a read. Sizes are shares of the raw images'. `gzip N` is",
-            "HDF5's own filter (zlib, level N); `igzip N` is the same format made by ISA-L, which every HDF5 reads as",
-            "gzip. Slabs: a chunk holds at most this much of each of its frames.",
+            "Milliseconds of CPU time of one thread, medians over turns in which all layouts alternate: per frame for writing",
+            "and for reading in order, per read for random reads. Sizes are relative to the raw images. `gzip N` is HDF5's",
+            "filter (zlib, level N); `igzip N` is the same format written by ISA-L, which every HDF5 library reads as gzip.",
+            "Slabs: a chunk holds at most this much of each of its frames.",
             "",
             *(line for table in tables for line in table),
             f"- Hardware: {hardware()}; turns: {turns}",
@@ -180,7 +180,9 @@ def _report(tables: Sequence[list[str]], names: Sequence[str], turns: int) -> st
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("demos", type=Path, nargs="+", help="files of `vla-bench generate-demos`, a table each")
+    parser.add_argument(
+        "demos", type=Path, nargs="+", help="demonstration files of `vla-bench generate-demos`; one table per file"
+    )
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("results/hdf5_layout.md"))
     options = parser.parse_args()

@@ -14,7 +14,7 @@ from provenance import command, hardware, software, today
 from simulated_studies.differences import holm_errors, mcnemar_errors, planned_power, rank_errors
 from simulated_studies.intervals import fixed_suite, one_task, paired_difference, sampled_suite
 from simulated_studies.sequences import sequence_coverage, sequential_errors, sequential_savings
-from simulated_studies.studies import ALPHA, Table, markdown
+from simulated_studies.common import ALPHA, Table, markdown
 
 from vla_bench.core.files import written_whole
 

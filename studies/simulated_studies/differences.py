@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from simulated_studies.sequences import NULLS
-from simulated_studies.studies import ALPHA, Array, Table, exact_p, outcomes, percent, points
+from simulated_studies.common import ALPHA, Array, Table, exact_p, outcomes, percent, points
 from vla_bench.results.statistics.multiple_comparisons import Rank, holm, rank
 from vla_bench.results.statistics.sample_size import paired_episodes, paired_power
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import binom, t
 from statsmodels.stats.proportion import proportion_confint
 
-from simulated_studies.studies import ALPHA, RESAMPLES, Array, Counts, Table, coverage, percent, points
+from simulated_studies.common import ALPHA, RESAMPLES, Array, Counts, Table, coverage, percent, points
 from vla_bench.results.statistics.paired import adjusted_difference
 from vla_bench.results.statistics.proportions import stratified_wilson, task_clustered
 

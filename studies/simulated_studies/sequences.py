@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simulated_studies.studies import ALPHA, Counts, Table, exact_p, outcomes, percent
+from simulated_studies.common import ALPHA, Counts, Table, exact_p, outcomes, percent
 from vla_bench.results.statistics.e_process import STAKES, log_mean_exp
 from vla_bench.results.statistics.sample_size import paired_episodes
 from vla_bench.results.statistics.sequential import BATCH, next_batch

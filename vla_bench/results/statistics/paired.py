@@ -199,7 +199,7 @@ def fraction_lost(tasks: Sequence[NDArray[np.bool_]], without: int, confidence: 
     The interval is the Bayesian bootstrap (Rubin 1981) of whole episodes, so the columns of an episode stay together.
     Two pseudo-episodes that no floor solves, one in which the control loses the success and one in which it keeps it,
     are distributed over the tasks, so that the width is positive if all episodes ended alike (as in Bonett and Price).
-    results/share_lost_coverage.md reports the coverage.
+    results/fraction_lost_coverage.md reports the coverage.
     """
     tasks = [task for task in tasks if len(task)]
     if not tasks:

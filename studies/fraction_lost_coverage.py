@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("results/share_lost_coverage.md"))
+    parser.add_argument("--output", type=Path, default=Path("results/fraction_lost_coverage.md"))
     options = parser.parse_args()
     begun = time.process_time()
     generator = np.random.default_rng(options.seed)

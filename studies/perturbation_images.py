@@ -21,7 +21,7 @@ _UNSEEN = {"action", "dynamics", "instruction"}  # nothing of them is in a first
 def main() -> None:
     """Write `<output>/<task>.png`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("runs/perturbation_pictures"))
+    parser.add_argument("--output", type=Path, default=Path("runs/perturbation_images"))
     parser.add_argument("--task", action="append", help="may be given several times")
     parser.add_argument("--size", type=int, default=160, help="of a picture [pixels]")
     options = parser.parse_args()
