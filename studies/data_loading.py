@@ -133,9 +133,11 @@ def _report(
             *rows,
             "",
             f"{data}, resized to the network's input size, in random order, in batches of {options.batch_size}; a",
-            f"sample is a frame of all cameras. Batches: medians of {options.turns} turns of {options.seconds:g} s in one",
+            f"sample is a frame of all cameras. Batches: medians of {options.turns} turns of {options.seconds:g} s "
+            "in one",
             f"thread, without other work in the process. LoRA: medians of {options.steps - 1} steps of `{_BASE}`, with",
-            "batches created in a second thread. Reading releases the global interpreter lock of Python, so that both run",
+            "batches created in a second thread. Reading releases the global interpreter lock of Python, so that "
+            "both run",
             "at the same time.",
             "",
             f"- Hardware: {hardware()}",

@@ -202,12 +202,14 @@ def report(rows: Sequence[TaskRow], facts: dict[str, str]) -> str:
         mine = [row for row in rows if row.robot == robot]
         lines += [f"## {robot}", "", *_table(mine), ""]
     lines += [
-        "Steps are control steps of 50 ms of successful episodes. Intervals are Wilson 95 % intervals. *Blind*: success of",
+        "Steps are control steps of 50 ms of successful episodes. Intervals are Wilson 95 % intervals. *Blind*: "
+        "success of",
         "the expert of a task selected at random among those with the same scene, objects and relations at the start;",
-        "*chance*: one divided by their number. Where no other task has the same start, the blind expert is the expert,",
+        "*chance*: one divided by their number. Where no other task has the same start, the blind expert is the "
+        "expert,",
         "and the instruction is not needed. Demonstrations have two cameras of 224 pixels and were collected by",
-        f"{_COLLECTING_WORKERS} workers. A dagger marks rows measured before the last change of the task, its expert or "
-        "its engine.",
+        f"{_COLLECTING_WORKERS} workers. A dagger marks rows measured before the last change of the task, its expert "
+        "or its engine.",
         "",
         f"- Failures of the expert, by index: {_failures(rows) or 'none'}",
         f"- Scenes: `EpisodeIdentity(suite, task, index, variant={_VARIANT!r}).scene_seed()`, index from 0",

@@ -197,8 +197,8 @@ def _about_times(turns: int) -> str:
     return (
         f"Forward, backward, clipping and AdamW on a batch of {BATCH_SIZES['nano']} in float32, without creating the "
         f"batch; {turns} turns, one thread; all methods alternate in one process. The last column is the median of the "
-        "ratios within a turn. The machine was shared with other work. A network of 1.3 million parameters gains little "
-        "from training fewer of them: each LoRA layer adds two small matrix products to a small one."
+        "ratios within a turn. The machine was shared with other work. A network of 1.3 million parameters gains "
+        "little from training fewer of them: each LoRA layer adds two small matrix products to a small one."
     )
 
 

@@ -1,4 +1,4 @@
-"""Simulate how often the intervals of language use and vision use cover, for policies whose rates are known."""
+"""Simulate the coverage of the intervals of language use and vision use for policies with known success rates."""
 
 import argparse
 import itertools
@@ -11,7 +11,7 @@ from provenance import command, hardware, today
 from vla_bench.core.files import written_whole
 from vla_bench.results.statistics.paired import fraction_lost
 
-_STUDIES = ((1, 20), (1, 60), (3, 20), (10, 20))  # tasks, episodes of each
+_STUDIES = ((1, 20), (1, 60), (3, 20), (10, 20))  # tasks, episodes per task
 _RATES = (  # own success, success without, floor
     (0.98, 0.0, 0.0),
     (0.8, 0.0, 0.0),
@@ -21,7 +21,7 @@ _RATES = (  # own success, success without, floor
     (0.5, 0.25, 0.1),
     (0.3, 0.1, 0.02),
 )
-_HEADER = "| tasks | episodes of each | success % | without % | floor % | true share | coverage % | mean width |"
+_HEADER = "| tasks | episodes per task | success % | control % | floor % | true fraction | coverage % | mean width |"
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/fraction_lost_coverage.md"))
     options = parser.parse_args()
-    begun = time.process_time()
+    began = time.process_time()
     generator = np.random.default_rng(options.seed)
     rows = [
         _row(tasks, episodes, rates, options.repetitions, generator)
@@ -39,14 +39,14 @@ def main() -> None:
     ]
     text = "\n".join(
         [
-            "# Language use and vision use, simulated",
+            "# Coverage of the intervals of language use and vision use",
             "",
-            f"Each row is {options.repetitions} simulated studies of a policy whose rates are known, seed "
-            f"{options.seed}; nominal coverage 95 %. The control keeps a part of the policy's own successes, "
-            "the floor succeeds independently. Studies without success above the floor have no score and are left out.",
+            f"Each row is {options.repetitions} simulated studies of a policy with known success rates, seed "
+            f"{options.seed}; nominal coverage 95 %. The control succeeds in a subset of the policy's successes, "
+            "the floor independently. Studies without success above the floor have no score and are excluded.",
             "",
-            f"- Hardware: {hardware()}, one used, shared",
-            f"- Date: {today()}; {time.process_time() - begun:.0f} s of processor time",
+            f"- Hardware: {hardware()}, one core used, shared with other work",
+            f"- Date: {today()}; {time.process_time() - began:.0f} s of CPU time",
             f"- Command: `{command()}`",
             "",
             _HEADER,
@@ -69,8 +69,8 @@ def _row(
     for _ in range(repetitions):
         draws = generator.random((3, tasks, episodes))
         hits = draws[0] < own
-        kept = hits & (draws[1] < without / own)
-        found = fraction_lost(list(np.stack([hits, kept, draws[2] < floor], axis=-1)), without=1)
+        retained = hits & (draws[1] < without / own)
+        found = fraction_lost(list(np.stack([hits, retained, draws[2] < floor], axis=-1)), without=1)
         if not np.isnan(found.value):
             covered += found.low - 1e-9 <= truth <= found.high + 1e-9
             widths.append(found.high - found.low)

@@ -161,9 +161,12 @@ def _report(tables: Sequence[list[str]], names: Sequence[str], turns: int) -> st
         [
             "# HDF5 layouts of images",
             "",
-            "Milliseconds of CPU time of one thread, medians over turns in which all layouts alternate: per frame for writing",
-            "and for reading in order, per read for random reads. Sizes are relative to the raw images. `gzip N` is HDF5's",
-            "filter (zlib, level N); `igzip N` is the same format written by ISA-L, which every HDF5 library reads as gzip.",
+            "Milliseconds of CPU time of one thread, medians over turns in which all layouts alternate: per frame "
+            "for writing",
+            "and for reading in order, per read for random reads. Sizes are relative to the raw images. `gzip N` is "
+            "HDF5's",
+            "filter (zlib, level N); `igzip N` is the same format written by ISA-L, which every HDF5 library reads "
+            "as gzip.",
             "Slabs: a chunk holds at most this much of each of its frames.",
             "",
             *(line for table in tables for line in table),

@@ -1,7 +1,8 @@
-"""Measure whether a run's ledger is the same however it came about, and what the scheduler costs.
+"""Test whether a ledger depends on workers, environments or interruptions, and measure the cost of the scheduler.
 
-Every run evaluates the same episodes, in a process of its own, as a user would: with other numbers of workers and rows,
-and once while it is killed again and again. The ledgers must agree in everything but times, sessions and attempts.
+Every run evaluates the same episodes with the command line in its own process: with different numbers of workers and
+environments, and once while it is killed repeatedly. The ledgers must agree in all columns except times, sessions and
+attempts.
 """
 
 import argparse
@@ -30,34 +31,34 @@ from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 
 SUITE = "tabletop_object"
 TASKS = ("red_cube_on_plate", "milk_box_in_basket")
-SETTINGS = ((1, 1), (1, 8), (2, 4), (4, 2))  # workers, rows of each
+SETTINGS = ((1, 1), (1, 8), (2, 4), (4, 2))  # workers, environments of each
 SEED = 7
-_LONGEST_LIFE_S = 8.0  # from when the workers run to the next kill
+_LONGEST_LIFE_S = 8.0  # from the start of the workers to the next kill
 _INCIDENTAL = ("wall_s", "policy_s", "session", "attempts")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One way to make a ledger, beside the first."""
+    """One run, compared with the first one."""
 
     policy: str
     how: str
     episodes: int
-    different: int  # episodes that are not the same as in the first ledger
+    different: int  # episodes that differ from the first ledger
     errors: int
     sessions: int
     seconds: float
 
 
 def main() -> None:
-    """Run everything and write the page."""
+    """Run all evaluations and write the page."""
     options = _parse(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        findings = _kept(options.findings)
+        findings = _read_findings(options.findings)
         done = {found.policy for found in findings}
         for policy in [policy for policy in options.policy if policy not in done]:
             findings += _findings(policy, options, Path(folder))
-            _keep(options.findings, findings)
+            _write_findings(options.findings, findings)
         overhead = described(measured(options.overhead_episodes, repeats=3))
     page = _report(findings, padding_costs(SUITE, TASKS[0], SEED), overhead)
     with written_whole(options.output) as path:
@@ -65,12 +66,12 @@ def main() -> None:
     print(page)
 
 
-def _kept(path: Path | None) -> list[Finding]:
-    """Return the findings of an earlier call, which may have been interrupted between two policies."""
+def _read_findings(path: Path | None) -> list[Finding]:
+    """Return the findings of an earlier, interrupted call."""
     return [Finding(**found) for found in json.loads(path.read_text())] if path and path.is_file() else []
 
 
-def _keep(path: Path | None, findings: Sequence[Finding]) -> None:
+def _write_findings(path: Path | None, findings: Sequence[Finding]) -> None:
     if path is not None:
         path.write_text(json.dumps([asdict(found) for found in findings], indent=2))
 
@@ -82,12 +83,12 @@ def _findings(policy: str, options: argparse.Namespace, folder: Path) -> Iterato
         subprocess.run(_command(policy, output, options.episodes, workers, rows), check=True)
         frame = _ledger(output)
         reference = frame if reference is None else reference
-        how = f"{workers} worker{'s' * (workers > 1)}, {rows} row{'s' * (rows > 1)} each"
+        how = f"{workers} worker{'s' * (workers > 1)}, {rows} environment{'s' * (rows > 1)} each"
         yield _finding(policy, how, output, reference, time.perf_counter() - began)
     assert reference is not None
     output, began = folder / f"{policy}_killed", time.perf_counter()
     killed = _run_with_kills(_command(policy, output, options.episodes, 2, 4), output, options.kills)
-    how = f"2 workers, 4 rows each, {killed[0]} kills of the run and {killed[1]} of a worker"
+    how = f"2 workers, 4 environments each, {killed[0]} kills of the run and {killed[1]} of a worker"
     yield _finding(policy, how, output, reference, time.perf_counter() - began)
 
 
@@ -116,12 +117,12 @@ def _command(policy: str, output: Path, episodes: int, workers: int, rows: int) 
 
 
 def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[int, int]:
-    """Run to the end, killing (-9) the run, or every third time one of its workers, at `kills` random moments.
+    """Resume the run until it ends, with `kills` SIGKILLs at random times of the run or, every third time, of a worker.
 
-    Of four kills, one may come while the run still starts, two come once its workers run, and one when an episode of
-    this start has been recorded.
+    Of four kills, one may come during start-up, two come while the workers run, and one after an episode of this
+    session has been recorded.
     """
-    draw, done = random.Random(SEED), [0, 0]
+    generator, done = random.Random(SEED), [0, 0]
     while True:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             started, recorded = _sessions(output), _episodes(output)
@@ -131,11 +132,11 @@ def _run_with_kills(command: Sequence[str], output: Path, kills: int) -> tuple[i
                     pass
                 while stage == 3 and _episodes(output) == recorded and not _sleep(process, 0.1):
                     pass
-                if _sleep(process, draw.uniform(0.0, _LONGEST_LIFE_S)):
+                if _sleep(process, generator.uniform(0.0, _LONGEST_LIFE_S)):
                     break
                 victims = _children(process.pid) if of_worker else [process.pid]
                 if victims:
-                    os.kill(draw.choice(victims), signal.SIGKILL)
+                    os.kill(generator.choice(victims), signal.SIGKILL)
                     done[of_worker] += 1
             status = process.wait()
         if status == 0:
@@ -153,7 +154,7 @@ def _sessions(output: Path) -> int:
 
 
 def _sleep(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    """Wait; return whether the process ended meanwhile."""
+    """Wait and return whether the process has ended."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -162,7 +163,7 @@ def _sleep(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the worker processes of a run; its resource tracker is none."""
+    """Return the worker processes of a run, without its resource tracker."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
@@ -174,9 +175,9 @@ def _ledger(output: Path) -> pd.DataFrame:
 def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhead: str) -> str:
     return "\n".join(
         [
-            "# The same ledger, however it came about",
+            "# Identity of ledgers",
             "",
-            "| policy | how the run went | sessions | episodes | errors | different from the first | s |",
+            "| policy | run | sessions | episodes | errors | different from the first run | s |",
             "|---|---|--:|--:|--:|--:|--:|",
             *(
                 f"| `{found.policy}` | {found.how} | {found.sessions} | {found.episodes} | {found.errors} "
@@ -184,28 +185,28 @@ def _report(findings: Sequence[Finding], padding: Sequence[PaddingCost], overhea
                 for found in findings
             ),
             "",
-            f"Episodes are compared in every column but {', '.join(_INCIDENTAL)}: scene hash, action hash, outcome, "
+            f"Episodes are compared in all columns except {', '.join(_INCIDENTAL)}: scene hash, action hash, outcome, "
             "reward, steps, progress,",
-            "phases. A session is one start of the command that got as far as its first episode. Kills are SIGKILL at "
-            f"moments drawn from 0 to {_LONGEST_LIFE_S:.0f} s after the start of the workers or the last kill.",
+            "phases. A session is a start of the command that finished at least one episode. Kills are SIGKILLs at "
+            f"random times from 0 to {_LONGEST_LIFE_S:.0f} s after the start of the workers or the last kill.",
             "",
-            "## Why batches have one shape, and what it costs",
+            "## Effect and cost of a fixed batch shape",
             "",
-            "| shape | one row waits, ms | eight rows wait, ms | changed in such a batch | with the shape fixed |",
+            "| shape | one observation, ms | eight observations, ms | changed in such a batch | with the shape fixed |",
             "|--:|--:|--:|--:|--:|",
             *(
-                f"| {cost.shape} | {cost.one_row_ms:.1f} | {cost.eight_rows_ms:.1f} "
+                f"| {cost.shape} | {cost.one_observation_ms:.1f} | {cost.eight_observations_ms:.1f} "
                 f"| {100 * cost.changed_unpadded:.0f} % | {100 * cost.changed:.0f} % |"
                 for cost in padding
             ),
             "",
-            f"openvla-nano on one thread, {OBSERVATIONS} first observations: the share of rows whose actions are not "
-            "to the bit those of the row alone when so many",
-            "are computed together, and the same when batches of 3, 5 and 8 in random order are split and filled up to "
-            "the shape. Processor time, the least of 20.",
+            f"openvla-nano on one thread, {OBSERVATIONS} first observations: the fraction of observations whose "
+            "actions are not bit-identical to those",
+            "computed alone when a batch of this size is computed together, and the same when batches of 3, 5 and 8 in "
+            "random order are split and padded to the shape. CPU time, the minimum of 20 calls.",
             f"The default is {DEFAULT_BATCH_SHAPE}.",
             "",
-            "## What the scheduler costs",
+            "## Cost of the scheduler",
             "",
             overhead,
             "",
@@ -222,8 +223,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/ledger_identity.md"))
     parser.add_argument("--policy", action="append", default=None, help="[default: expert and openvla-nano]")
-    parser.add_argument("--episodes", type=int, default=16, help="of each of two tasks")
-    parser.add_argument("--findings", type=Path, help="JSON file that keeps what was found of each policy")
+    parser.add_argument("--episodes", type=int, default=16, help="episodes of each of two tasks")
+    parser.add_argument("--findings", type=Path, help="JSON file with the findings of finished policies, to resume")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--overhead-episodes", type=int, default=8)
     options = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
-"""Compare OpenVLA-OFT here with the original code, run beside it in an environment of its own.
+"""Compare vla_bench's OpenVLA-OFT with the original code, which runs in a separate environment.
 
-The network is that of the published checkpoints with full-size vision towers and a small decoder, at random weights:
-the original saves it in the published layout, both load it and see the same images, prompts and proprioception.
+The network is that of the published checkpoints with full-size vision towers, a small decoder and random weights: the
+original saves it in the published layout; both load it and receive the same images, prompts and proprioception.
 """
 
 import argparse
@@ -26,15 +26,17 @@ _ENTRY = "made_up"
 
 
 def compared_network(folder: Path) -> list[tuple[str, str]]:
-    """Return what was measured between the network here and the original's outputs in `folder`."""
-    train_nano_tokenizer(["a"]).save_pretrained(folder)  # a checkpoint needs one; prompts are given as tokens
+    """Return the differences between vla_bench's network and the outputs of the original in `folder`."""
+    train_nano_tokenizer(["a"]).save_pretrained(
+        folder
+    )  # required in a checkpoint, although prompts are given as tokens
     checkpoint = load_oft_checkpoint(folder, num_images=2, chunk_size=8)
     saved = np.load(folder / "reference.npz")
     prompts = [saved[f"prompt_{row}"] for row in range(len(saved["images"]))]
     pixels = checkpoint.processor.images(saved["images"])
-    normaliser = checkpoint.statistics[_ENTRY].proprioception
-    assert normaliser is not None
-    states = normaliser.normalize(saved["proprioception"])
+    normalizer = checkpoint.statistics[_ENTRY].proprioception
+    assert normalizer is not None
+    states = normalizer.normalize(saved["proprioception"])
     alone = np.concatenate(
         [_actions(checkpoint, [prompts[row]], pixels[[row]], states[[row]]) for row in range(len(prompts))]
     )
@@ -43,15 +45,15 @@ def compared_network(folder: Path) -> list[tuple[str, str]]:
     return [
         ("prompt lengths [tokens]", ", ".join(str(len(prompt)) for prompt in prompts)),
         ("`pixel_values`, largest difference", _largest(pixels.numpy(), saved["pixel_values"])),
-        ("normalised proprioception, largest difference", _largest(states, saved["normalised_proprioception"])),
+        ("normalized proprioception, largest difference", _largest(states, saved["normalized_proprioception"])),
         ("actions, batch 1, largest relative difference", _relative(alone, expected)),
         ("actions, batch of 4 with padding, largest relative difference", _relative(together, expected)),
-        ("for scale: largest relative difference between rows", _relative(expected[1:], expected[:-1])),
+        ("for comparison: largest relative difference between observations", _relative(expected[1:], expected[:-1])),
     ]
 
 
 def compared_images(folder: Path) -> list[tuple[str, str]]:
-    """Return what was measured between the image preparation here and the original's images in `folder`."""
+    """Return the differences between vla_bench's image preparation and the images of the original in `folder`."""
     saved, rows = np.load(folder / "images.npz"), []
     for name in ("smooth", "noisy"):
         image, decoded, resized = (saved[f"{name}{part}"] for part in ("", "_decoded", "_resized"))
@@ -103,7 +105,7 @@ def _commit(repository: Path) -> str:
 
 def _page(original: str, network: Sequence[tuple[str, str]], images: Sequence[tuple[str, str]]) -> str:
     lines = [
-        "# OpenVLA-OFT beside the original code",
+        "# OpenVLA-OFT compared with the original code",
         "",
         f"`{command()}`, {today()}, {hardware()}, shared with other work, {software('torch')}, float32.",
         "",
@@ -111,17 +113,18 @@ def _page(original: str, network: Sequence[tuple[str, str]], images: Sequence[tu
         "the L1 head; random weights, saved by the original in the published layout and loaded by both. The original "
         f"runs at batch 1: {original}.",
         "",
-        "| | |",
+        "| quantity | value |",
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in network),
         "",
     ]
     if images:
         lines += [
-            "Images, against its TensorFlow functions, in grey levels of 255. The compressed bytes are the same; the "
+            "Images, compared with its TensorFlow functions, in gray levels of 255. The compressed bytes are equal; "
+            "the "
             "decoders differ: TensorFlow's default is libjpeg's fast inverse transform, Pillow's the accurate one.",
             "",
-            "| | largest / mean difference |",
+            "| image preparation | largest / mean difference |",
             "|---|---|",
             *(f"| {name} | {value} |" for name, value in images),
             "",

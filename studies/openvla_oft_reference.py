@@ -1,7 +1,7 @@
 """Run the original OpenVLA-OFT code; `openvla_oft_parity.py` starts this with the Python that has its dependencies.
 
-`network` builds its network with full-size towers and a small decoder at random weights, saves it in the published
-layout and predicts; `images` prepares images with its TensorFlow functions. Nothing of vla_bench is imported here.
+`network` creates its network with full-size towers, a small decoder and random weights, saves it in the published
+layout and predicts; `images` prepares images with its TensorFlow functions. This file does not import vla_bench.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TEXT = {
 
 
 def functions_of(file: Path, names: list[str], scope: dict) -> dict:
-    """Return `scope` with functions of a file whose own imports are not all at hand."""
+    """Return `scope` with functions of a file that cannot be imported because of missing dependencies."""
     tree = ast.parse(file.read_text())
     chosen = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
     future = ast.parse("from __future__ import annotations").body
@@ -42,14 +42,14 @@ def functions_of(file: Path, names: list[str], scope: dict) -> dict:
 def load_original(repository: Path, transformers_fork: Path) -> None:
     """Make the original modules importable, the Llama decoder of its transformers fork included."""
     for name in ("prismatic", "prismatic.extern", "prismatic.extern.hf", "prismatic.models", "prismatic.training"):
-        package = types.ModuleType(name)  # in place of __init__ files that import all of its training
+        package = types.ModuleType(name)  # replaces __init__ files that import its training code
         package.__path__ = [str(repository / name.replace(".", "/"))]
         sys.modules[name] = package
     package = types.ModuleType("prismatic.vla")
     package.__path__ = [str(repository / "prismatic/vla")]
     sys.modules["prismatic.vla"] = package
     scheduler = types.ModuleType("diffusers.schedulers.scheduling_ddim")
-    scheduler.DDIMScheduler = None  # of the diffusion head, which is not used
+    scheduler.DDIMScheduler = None  # for the diffusion head, which is not used
     for name in ("diffusers", "diffusers.schedulers"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules[scheduler.__name__] = scheduler
@@ -65,7 +65,7 @@ def load_original(repository: Path, transformers_fork: Path) -> None:
 
 
 def statistics(generator: np.random.Generator) -> dict:
-    """Return an entry of `dataset_statistics.json` of made-up data."""
+    """Return the statistics of random data as in `dataset_statistics.json`."""
     entry = {}
     for name, size in (("action", ACTION_DIM), ("proprio", PROPRIOCEPTION_DIM)):
         data = generator.normal(size=(500, size))
@@ -108,7 +108,10 @@ def run_network(repository: Path, fork: Path, output: Path) -> None:
     projector = ProprioProjector(TEXT["hidden_size"], PROPRIOCEPTION_DIM).eval()
     with torch.no_grad():
         for module in (model, head, projector):
-            for name, parameter in module.named_parameters():  # layer scales and biases too, which begin all alike
+            for (
+                name,
+                parameter,
+            ) in module.named_parameters():  # also layer scales and biases, whose initial values are equal
                 parameter.add_(torch.randn_like(parameter), alpha=0.3 if "scale" in name else 0.03)
     model.save_pretrained(output)
     torch.save(head.state_dict(), output / "action_head--1_checkpoint.pt")
@@ -130,7 +133,7 @@ def run_network(repository: Path, fork: Path, output: Path) -> None:
 
     rows = len(PROMPT_LENGTHS)
     images = generator.integers(0, 256, (rows, IMAGES, 224, 224, 3), dtype=np.uint8)
-    raw = generator.normal(size=(rows, PROPRIOCEPTION_DIM)) * 1.5  # beyond the quantiles too: those are clipped
+    raw = generator.normal(size=(rows, PROPRIOCEPTION_DIM)) * 1.5  # also beyond the quantiles, which are clipped
     prompts = [
         np.r_[1, generator.integers(3, 29871, length - 2), EMPTY_TOKEN].astype(np.int64) for length in PROMPT_LENGTHS
     ]
@@ -156,14 +159,14 @@ def run_network(repository: Path, fork: Path, output: Path) -> None:
         images=images,
         proprioception=raw,
         pixel_values=torch.cat(pixels).numpy(),
-        normalised_proprioception=np.stack(states),
+        normalized_proprioception=np.stack(states),
         actions=np.stack(actions),
         **{f"prompt_{row}": prompt for row, prompt in enumerate(prompts)},
     )
 
 
 def run_images(repository: Path, output: Path) -> None:
-    """Save what the original's TensorFlow functions make of a smooth and a noisy image."""
+    """Save a smooth and a noisy image as prepared by the original's TensorFlow functions."""
     import tensorflow as tf
     from PIL import Image
 

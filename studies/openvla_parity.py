@@ -1,8 +1,8 @@
-r"""Compare our OpenVLA with the original code: images, prompts, logits, tokens, actions; folders in both directions.
+r"""Compare vla_bench's OpenVLA with the original code: images, prompts, logits, tokens, actions and saved checkpoints.
 
-One half runs the original's model code with timm's full-size towers and a small decoder at random weights, under
-another interpreter (it wants transformers 4.40.1 and timm 0.9), and saves checkpoints in the published layout and
-what it computes from them. The other half loads the same folders here. No published weights are compared.
+The original model code runs in another interpreter (it requires transformers 4.40.1 and timm 0.9) with timm's
+full-size towers, a small decoder and random weights, and saves checkpoints in the published layout with its outputs.
+vla_bench loads the same folders. No published weights are compared.
 
     python -m venv reference && reference/bin/pip install torch torchvision timm==0.9.16 transformers==4.40.1 \
         tokenizers==0.19.1 "numpy<2" pillow safetensors sentencepiece protobuf
@@ -44,22 +44,22 @@ _REFERENCE_SCRIPT = Path(__file__).with_name("openvla_reference.py")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far we are from the original over all rows of one backbone."""
+    """Differences from the original over all samples of one backbone."""
 
     name: str
     pixels: float  # largest difference of a pixel value, over all resize strategies
     prompts_equal: bool
     logits: float  # largest difference, relative to the largest logit
-    control: float  # the same where noise of 1e-3 is added to our pixels: what a small error would look like
+    control: float  # the same with noise of 1e-3 added to our pixels: the effect of a small error
     loss: float  # largest relative difference
     tokens_equal: bool
-    batched_tokens_equal: bool  # all rows in one padded batch
+    batched_tokens_equal: bool  # all samples in one padded batch
     actions: float  # largest difference
     parameters: int
 
     @property
     def holds(self) -> bool:
-        """Whether everything is within its limit."""
+        """True if every difference is within its limit."""
         equal = self.prompts_equal and self.tokens_equal and self.batched_tokens_equal
         return (
             equal
@@ -72,7 +72,7 @@ class Agreement:
 
 @torch.no_grad()
 def compare(name: str, folder: Path) -> tuple[Agreement, dict[str, str]]:
-    """Load `folder` here and compare with what the original computed from it."""
+    """Load `folder` and compare with the outputs of the original in it."""
     reference = torch.load(folder / REFERENCE, weights_only=True)
     model = load(folder, dtype=torch.float32)
     processor = model.checkpoint.processor
@@ -109,7 +109,7 @@ def compare(name: str, folder: Path) -> tuple[Agreement, dict[str, str]]:
 
 
 def save_with_ours(folder: Path, output: Path) -> None:
-    """Load `folder` and save it again, in the published layout."""
+    """Load `folder` and save the checkpoint to `output` in the published layout."""
     save_checkpoint(output, load_checkpoint(folder))
 
 
@@ -131,15 +131,15 @@ def main() -> None:
                 save_with_ours(folder, ours)
                 shutil.rmtree(folder)
                 _run_reference(options, "read", ours, backbone)
-                agreements.append(compare(f"`{backbone}`, saved by us, read by the original", ours)[0])
+                agreements.append(compare(f"`{backbone}`, saved by vla_bench, read by the original", ours)[0])
                 print(agreements[-1], flush=True)
                 _write(options, agreements, versions)
     if not all(agreement.holds for agreement in agreements):
-        raise SystemExit("Something differs by more than its limit.")
+        raise SystemExit("At least one difference exceeds its limit; see the page.")
 
 
 def _write(options: argparse.Namespace, agreements: Sequence[Agreement], versions: Mapping[str, str]) -> None:
-    """Write the page of what was compared so far."""
+    """Write the page of the comparisons so far."""
     page = report(agreements, versions, options.reference_repo)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
@@ -152,7 +152,7 @@ def _run_reference(options: argparse.Namespace, part: str, folder: Path, backbon
 
 
 def report(agreements: Sequence[Agreement], versions: Mapping[str, str], repository: Path) -> str:
-    """Return the Markdown page."""
+    """Return the page as Markdown."""
     commit = subprocess.run(
         ["git", "-C", str(repository), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -168,16 +168,17 @@ def report(agreements: Sequence[Agreement], versions: Mapping[str, str], reposit
             *(_row(agreement) for agreement in agreements),
             "",
             "Pixels: largest difference, over the strategies resize-naive, letterbox and resize-crop. Logits: the",
-            "largest one over the whole multimodal sequence, by the largest logit. Tokens: seven, greedy,",
-            "of each row alone and of all rows in one padded batch. Actions: largest difference. The limits are",
+            "largest difference over the whole multimodal sequence, relative to the largest logit. Tokens: seven, "
+            "greedy,",
+            "of each sample alone and of all samples in one padded batch. Actions: largest difference. The limits are",
             f"{PIXELS_LIMIT:g} for pixels, {LOGITS_LIMIT:g} for logits, 1e-6 for actions; the rest must be equal.",
-            "Control: the logits' difference where noise of 1e-3 is added to our pixels, to show that the comparison",
-            "sees small errors. A difference of 0 means equal bits: both halves then ran the same kernels on one",
-            "processor. It need not be so on another. Not compared: published weights; bf16; a GPU.",
+            "Control: the difference of logits with noise of 1e-3 added to our pixels, which shows that the comparison",
+            "detects small errors. A difference of 0 means equal bits: both sides ran the same kernels on one CPU.",
+            "Another CPU may give other differences. Not compared: published weights; bf16; a GPU.",
             "",
             f"- Original: github.com/openvla/openvla at {commit or 'an unknown commit'}, "
             + ", ".join(f"{name} {version}" for name, version in versions.items()),
-            f"- Ours: {software('torch', 'transformers', 'tokenizers', 'pillow')}",
+            f"- vla_bench: {software('torch', 'transformers', 'tokenizers', 'pillow')}",
             f"- Hardware: {hardware()}, shared with other work",
             f"- Date: {today()}",
             f"- Command: `{command()}`",

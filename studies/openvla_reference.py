@@ -1,8 +1,8 @@
 """Run the original OpenVLA code; `openvla_parity.py` starts this with the Python that has its dependencies.
 
-`make` saves a checkpoint of timm's full-size towers and a small decoder, at random weights, in the published layout,
-and `read` loads one that was saved by vla_bench; both save what the original computes from it to `reference.pt` in the
-same folder. Nothing of vla_bench is imported here.
+`make` saves a checkpoint with timm's full-size towers, a small decoder and random weights in the published layout;
+`read` loads a checkpoint that vla_bench saved. Both save the outputs of the original to `reference.pt` in the same
+folder. This file does not import vla_bench.
 """
 
 import argparse
@@ -17,14 +17,14 @@ import torch
 
 STRATEGIES = ("resize-naive", "letterbox", "resize-crop")
 INSTRUCTIONS = ("Pick up the black bowl", "put the red mug on the left plate and close the drawer", "open it")
-SIZES = ((224, 224), (256, 256), (300, 480))  # height, width [pixels] of the images, one of each instruction
+SIZES = ((224, 224), (256, 256), (300, 480))  # height, width [pixels] of the images, one per instruction
 ANSWER = (31800, 31900, 31744, 31999, 31850, 31777, 31744)  # action tokens given to the forward pass after the prompt
 STATISTICS_KEY = "made_up"
 REFERENCE = "reference.pt"
 
 
 def make_reference(repository: Path, backbone: str, folder: Path) -> None:
-    """Save a random checkpoint of the original's code to `folder`, and what it computes beside it."""
+    """Save a random checkpoint of the original code and its outputs to `folder`."""
     model, processors = _original(repository, backbone)
     model.save_pretrained(folder, max_shard_size="500MB")
     tokenizer = _original_tokenizer(folder)
@@ -34,14 +34,14 @@ def make_reference(repository: Path, backbone: str, folder: Path) -> None:
 
 
 def read_by_original(repository: Path, folder: Path) -> None:
-    """Load the checkpoint that we saved to `folder` with the original's code, and save what it computes."""
+    """Load vla_bench's checkpoint in `folder` with the original code and save its outputs."""
     modules = _original_modules(repository)
     config = modules["configuration"].OpenVLAConfig.from_pretrained(folder)
     model, info = modules["modeling"].OpenVLAForActionPrediction.from_pretrained(
         folder, config=config, output_loading_info=True
     )
     if any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")):
-        raise SystemExit(f"The original code does not read our checkpoint: {info}")
+        raise SystemExit(f"The original code cannot read the checkpoint that vla_bench saved: {info}")
     processor = modules["processing"].PrismaticImageProcessor.from_pretrained(folder)
     from transformers import LlamaTokenizerFast
 
@@ -50,7 +50,7 @@ def read_by_original(repository: Path, folder: Path) -> None:
 
 
 def _original_modules(repository: Path) -> dict[str, Any]:
-    sys.path.insert(0, str(repository / "prismatic" / "extern"))  # not the package above: it imports tensorflow
+    sys.path.insert(0, str(repository / "prismatic" / "extern"))  # not the parent package, which imports tensorflow
     from importlib import import_module
 
     return {name: import_module(f"hf.{name}_prismatic") for name in ("configuration", "modeling", "processing")}
@@ -77,7 +77,7 @@ def _original(repository: Path, backbone: str) -> tuple[Any, dict[str, Any]]:
     torch.manual_seed(0)
     model = modules["modeling"].OpenVLAForActionPrediction(config).eval()
     for name, parameter in model.named_parameters():
-        _randomise(name, parameter.data)
+        _randomize(name, parameter.data)
     settings: dict[str, list[Any]] = {"input_sizes": [], "interpolations": [], "means": [], "stds": []}
     for identifier, size in zip(config.timm_model_ids, config.image_sizes, strict=True):
         data = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(identifier).to_dict())
@@ -92,8 +92,8 @@ def _original(repository: Path, backbone: str) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def _randomise(name: str, values: torch.Tensor) -> None:
-    """Draw weights of a size at which every part of the network makes a difference in the logits."""
+def _randomize(name: str, values: torch.Tensor) -> None:
+    """Fill random weights of a scale at which every part of the network influences the logits."""
     if values.ndim == 1:
         center = 1.0 if name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "scale_factor")) else 0.0
         values.normal_(center, 0.1)
@@ -102,7 +102,7 @@ def _randomise(name: str, values: torch.Tensor) -> None:
 
 
 def _original_tokenizer(folder: Path) -> Any:
-    """Return a Llama tokenizer of few words: Llama's own vocabulary is not freely to be had."""
+    """Return a small Llama tokenizer, because Llama's vocabulary is not freely available."""
     import sentencepiece
     from transformers import LlamaTokenizerFast
 
@@ -161,7 +161,7 @@ def _computed(model: Any, processors: Mapping[str, Any], tokenizer: Any) -> dict
 
 @contextmanager
 def _recorded(model: Any) -> Iterator[list[torch.Tensor]]:
-    """Yield what `model.generate`, which `predict_action` calls, returns meanwhile."""
+    """Yield a list that receives the results of `model.generate`, which `predict_action` calls."""
     generate, returned = model.generate, []
 
     def recording(*arguments: Any, **options: Any) -> Any:
@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["make", "read"])
     parser.add_argument("repository", type=Path, help="checkout of openvla/openvla")
-    parser.add_argument("folder", type=Path, help="of the checkpoint")
+    parser.add_argument("folder", type=Path, help="folder of the checkpoint")
     parser.add_argument("--backbone", help="for `make`")
     options = parser.parse_args()
     if options.part == "make":

@@ -1,7 +1,7 @@
-"""Measure how many actions a second an OpenVLA network predicts, by batch size: as it is, recorded, and compiled.
+"""Measure actions per second of an OpenVLA network by batch size: eager, recorded and compiled.
 
-Without options it is `openvla-nano` on the CPU. `--checkpoint` takes any checkpoint folder; `--random-7b` the published
-size with random weights, in bf16, for GPU machines (`--device cuda`).
+The default is `openvla-nano` on the CPU. `--checkpoint` measures any checkpoint folder; `--random-7b` measures the
+published size with random weights in bf16, for GPU machines (`--device cuda`).
 """
 
 import argparse
@@ -24,7 +24,7 @@ from vla_bench.models.openvla.network import OpenVLA
 
 ActionLogits = Callable[..., torch.Tensor]
 _RECORDED = "recorded"
-_PROMPT_TOKENS = 24  # of networks whose prompts have no fixed length
+_PROMPT_TOKENS = 24  # for networks without a fixed prompt length
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,23 @@ class Setting:
     """One line of the table."""
 
     batch: int
-    way: str  # in which the network is called
+    mode: str  # eager, recorded or compiled
 
 
 @torch.inference_mode()
 def measure(
-    network: OpenVLA, ways: Mapping[str, ActionLogits], batches: Sequence[int], rounds: int, device: str
+    network: OpenVLA, modes: Mapping[str, ActionLogits], batches: Sequence[int], rounds: int, device: str
 ) -> dict[Setting, list[float]]:
-    """Return the seconds of each call; settings take turns, so that other work on the machine meets all alike."""
-    settings = [Setting(batch, way) for batch in batches for way in ways]
+    """Return the times of calls [s]; settings alternate, so that other load affects all of them equally."""
+    settings = [Setting(batch, mode) for batch in batches for mode in modes]
     inputs = {batch: _inputs(network, batch, device) for batch in batches}
-    for setting in settings:  # compilation or recording, and the first touch of memory
-        for _ in range(CALLS_BEFORE_TRACING + CALLS_CHECKED + 1 if setting.way == _RECORDED else 3):
-            ways[setting.way](*inputs[setting.batch])
+    for setting in settings:  # compilation or recording, and memory allocation
+        for _ in range(CALLS_BEFORE_TRACING + CALLS_CHECKED + 1 if setting.mode == _RECORDED else 3):
+            modes[setting.mode](*inputs[setting.batch])
     seconds: dict[Setting, list[float]] = {setting: [] for setting in settings}
     for number in range(rounds):
         for setting in settings:
-            seconds[setting].append(_timed(ways[setting.way], inputs[setting.batch], device))
+            seconds[setting].append(_timed(modes[setting.mode], inputs[setting.batch], device))
         print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return seconds
@@ -83,24 +83,24 @@ def _inputs(network: OpenVLA, batch: int, device: str) -> tuple[torch.Tensor | N
 
 
 def report(seconds: dict[Setting, list[float]], network: OpenVLA, title: str, threads: int, device: str) -> str:
-    """Return the Markdown page."""
+    """Return the page as Markdown."""
     chunk = network.config.chunk_size
     parameters = sum(value.numel() for value in network.parameters())
     return "\n".join(
         [
-            "# OpenVLA: actions a second",
+            "# OpenVLA: actions per second",
             "",
             f"{title}: {parameters / 1e6:.1f} million parameters, {next(network.parameters()).dtype}, on {device}.",
-            f"One prediction of a row is a chunk of {chunk} action{'s' * (chunk > 1)}.",
+            f"A prediction for one observation is a chunk of {chunk} action{'s' * (chunk > 1)}.",
             "",
-            "| batch | network | ms a call, median | quartiles | predictions/s | actions/s |",
+            "| batch | network | ms per call, median | quartiles | predictions/s | actions/s |",
             "|---|---|---|---|---|---|",
             *(_row(setting, times, chunk) for setting, times in seconds.items()),
             "",
-            "Images and prompts are prepared tensors: preprocessing is not in the time. Settings took turns,",
+            "Images and prompts are prepared tensors; the times exclude preprocessing. Settings alternated for",
             f"{len(next(iter(seconds.values())))} rounds, on a machine shared with other work: medians and quartiles",
-            "of single calls. Recorded is what policies do on the CPU, with the same bits as the network as it is.",
-            "Recording and compilation are not in the time.",
+            "of single calls. Policies on the CPU use the recorded network, whose outputs are bit-identical to eager.",
+            "The times exclude recording and compilation.",
             "",
             *_not_run(title, device),
             f"- Hardware: {_on(device)}, {threads} threads",
@@ -115,7 +115,7 @@ def report(seconds: dict[Setting, list[float]], network: OpenVLA, title: str, th
 def _row(setting: Setting, times: Sequence[float], chunk: int) -> str:
     low, middle, high = statistics.quantiles(times, n=4)
     return (
-        f"| {setting.batch} | {setting.way} | {1000 * middle:.1f} | "
+        f"| {setting.batch} | {setting.mode} | {1000 * middle:.1f} | "
         f"{1000 * low:.1f} to {1000 * high:.1f} | {setting.batch / middle:.0f} | {setting.batch * chunk / middle:.0f} |"
     )
 
@@ -123,7 +123,7 @@ def _row(setting: Setting, times: Sequence[float], chunk: int) -> str:
 def _not_run(title: str, device: str) -> list[str]:
     if device.startswith("cuda") and "7B" in title:
         return []
-    return ["Not run: the 7B size on a GPU (`--random-7b --device cuda`), and the original code beside it.", ""]
+    return ["Not run: the 7B size on a GPU (`--random-7b --device cuda`), and the original code.", ""]
 
 
 def _on(device: str) -> str:
@@ -136,21 +136,21 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     folder = options.checkpoint or data_folder("baselines") / "openvla-nano" / "base"
 
-    def made() -> OpenVLA:
+    def create() -> OpenVLA:
         if options.random_7b:
             return random_network(openvla_7b_config(), options.device, torch.bfloat16)
         return load_checkpoint(folder, device=options.device, dtype=_dtype(options.dtype)).model
 
-    network = made()
-    ways: dict[str, ActionLogits] = {"as it is": network.action_logits}
+    network = create()
+    modes: dict[str, ActionLogits] = {"eager": network.action_logits}
     if options.device == "cpu" and network.config.decoding == "parallel":
-        ways[_RECORDED] = Traced(network, "action_logits")
+        modes[_RECORDED] = Traced(network, "action_logits")
     if not options.no_compile:
-        compiled = made()
+        compiled = create()
         compile_network(compiled)
-        ways["torch.compile"] = compiled.action_logits
+        modes["torch.compile"] = compiled.action_logits
     title = "7B with random weights" if options.random_7b else f"`{folder.parent.name}/{folder.name}`"
-    seconds = measure(network, ways, options.batch or [1, 4, 16, 32], options.rounds, options.device)
+    seconds = measure(network, modes, options.batch or [1, 4, 16, 32], options.rounds, options.device)
     page = report(seconds, network, title, options.threads, options.device)
     with written_whole(options.output) as path:
         path.write_text(page, encoding="utf-8")
@@ -168,7 +168,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="[the checkpoint's]")
     parser.add_argument("--batch", type=int, action="append", help="may be given several times [1 4 16 32]")
-    parser.add_argument("--rounds", type=int, default=40, help="calls of each setting")
+    parser.add_argument("--rounds", type=int, default=40, help="calls per setting")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("results/openvla_throughput.md"))

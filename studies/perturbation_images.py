@@ -1,4 +1,7 @@
-"""Draw what each axis does to a task's first picture: one sheet a task, a row an axis, severities 1 to 3 twice."""
+"""Render the first image of a task under each axis, as one sheet per task.
+
+A sheet has one row per axis with the unperturbed image and severities 1 to 3, for two seeds.
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ from vla_bench.evaluation.plan import PerturbationSupport
 
 _TASKS = ("tabletop_object.red_cube_in_basket", "tabletop_goal.open_top_drawer", "robosuite.stack")
 _SEEDS = (1, 2)
-_UNSEEN = {"action", "dynamics", "instruction"}  # nothing of them is in a first picture
+_INVISIBLE = {"action", "dynamics", "instruction"}  # axes without effect on the first image
 
 
 def main() -> None:
@@ -23,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/perturbation_images"))
     parser.add_argument("--task", action="append", help="may be given several times")
-    parser.add_argument("--size", type=int, default=160, help="of a picture [pixels]")
+    parser.add_argument("--size", type=int, default=160, help="image size [pixels]")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for task in options.task or _TASKS:
@@ -36,7 +39,7 @@ def _rows(task: str, size: int) -> Iterator[ImageArray]:
     with PerturbationSupport("panda") as support:
         axes = [
             axis
-            for axis in sorted(set(perturbation_axes) - _UNSEEN)
+            for axis in sorted(set(perturbation_axes) - _INVISIBLE)
             if not support.unsupported_reason(task, f"{axis}=1")
         ]
     for axis in axes:
@@ -44,16 +47,18 @@ def _rows(task: str, size: int) -> Iterator[ImageArray]:
 
 
 def _row(task: str, axis: str, size: int) -> ImageArray:
-    """Return the clean picture and those of the severities, for each seed."""
+    """Return the unperturbed image and those of the severities, for each seed."""
     columns: list[ImageArray] = []
-    made = [make(task, image_size=size, perturb=text) for text in (None, *(f"{axis}={level}" for level in SEVERITIES))]
+    environments = [
+        make(task, image_size=size, perturb=text) for text in (None, *(f"{axis}={level}" for level in SEVERITIES))
+    ]
     for seed in _SEEDS:
-        columns += [environment.reset(seed=seed)[0]["images"]["agentview"] for environment in made]
-    for environment in made:
+        columns += [environment.reset(seed=seed)[0]["images"]["agentview"] for environment in environments]
+    for environment in environments:
         environment.close()
-    picture = Image.fromarray(np.concatenate(columns, axis=1))
-    ImageDraw.Draw(picture).text((3, 2), f"{axis}: clean, 1, 2, 3", fill=(255, 0, 0))
-    return np.asarray(picture)
+    image = Image.fromarray(np.concatenate(columns, axis=1))
+    ImageDraw.Draw(image).text((3, 2), f"{axis}: clean, 1, 2, 3", fill=(255, 0, 0))
+    return np.asarray(image)
 
 
 if __name__ == "__main__":

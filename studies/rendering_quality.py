@@ -1,7 +1,7 @@
-"""Compare images of both qualities with the original's: whole meshes and textures, MuJoCo's own renderer and flags.
+"""Compare images of both qualities with the original: complete meshes and textures, MuJoCo's renderer and flags.
 
-The original of a robosuite scene is stock robosuite's model; drawn so, it gives stock robosuite's image bit for bit.
-Each scene is looked at as it begins and after a second of random motion, by both cameras.
+The original of a robosuite scene is stock robosuite's model; its render is bit-identical to stock robosuite's image.
+Each scene is rendered at its start and after one second of random motion, by both cameras.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from vla_bench.envs.rendering.backend import load_mujoco
 
 _STEPS = 20  # of random motion
 _SEED = 1
-_REPEATS = 3  # of ours in each state; the original, which is slow, is timed once in each
+_REPEATS = 3  # timed renders per state; the original, which is slow, is timed once
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked at."""
+    """A rendered task with its robot."""
 
     task_id: str
     robot: str = "panda"
@@ -57,25 +57,25 @@ QUALITIES = ("fast", "faithful")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One quality of one scene beside the original, worst and mean over states and cameras."""
+    """One quality of one scene compared with the original, worst and mean over states and cameras."""
 
     scene: Scene
     quality: str
     size: int
     psnr_db: tuple[float, float]  # lowest, mean
     ssim: tuple[float, float]
-    faces: tuple[int, int]  # of the meshes that are drawn: ours, the original's
-    time_ms: tuple[float, float]  # processor time for a camera: ours, the original's
+    faces: tuple[int, int]  # of the rendered meshes: ours, original
+    time_ms: tuple[float, float]  # CPU time per camera: ours, original
 
 
 def psnr_db(image: ImageArray, original: ImageArray) -> float:
-    """Return the peak signal-to-noise ratio of two images, infinite where they are the same."""
+    """Return the peak signal-to-noise ratio of two images, infinite for equal images."""
     error = float(((image.astype(np.float64) - original) ** 2).mean())
     return float("inf") if error == 0 else 10 * float(np.log10(255.0**2 / error))
 
 
 def ssim(image: ImageArray, original: ImageArray) -> float:
-    """Return the structural similarity of two images, the mean over pixels and colours.
+    """Return the structural similarity of two images, averaged over pixels and colors.
 
     Wang et al., Image quality assessment: from error visibility to structural similarity, 2004: Gaussian windows of
     1.5 pixels, K1 = 0.01, K2 = 0.03.
@@ -85,8 +85,8 @@ def ssim(image: ImageArray, original: ImageArray) -> float:
     variances = _blurred(x * x) - mean_x**2 + _blurred(y * y) - mean_y**2
     covariance = _blurred(x * y) - mean_x * mean_y
     first, second = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    alike = (2 * mean_x * mean_y + first) * (2 * covariance + second)
-    return float((alike / ((mean_x**2 + mean_y**2 + first) * (variances + second))).mean())
+    similarity = (2 * mean_x * mean_y + first) * (2 * covariance + second)
+    return float((similarity / ((mean_x**2 + mean_y**2 + first) * (variances + second))).mean())
 
 
 def _blurred(image: FloatArray) -> FloatArray:
@@ -97,11 +97,11 @@ def _blurred(image: FloatArray) -> FloatArray:
 def compare(scene: Scene, size: int, *, repeats: int = _REPEATS) -> list[Comparison]:
     """Return the comparison of every quality with the original."""
     load_mujoco()
-    ours = {quality: _Looked(scene, size, quality, repeats) for quality in QUALITIES}
+    ours = {quality: _TimedEnvironment(scene, size, quality, repeats) for quality in QUALITIES}
     original = _Original(ours["faithful"].environment, size)
     scores: dict[str, list[tuple[float, float]]] = {quality: [] for quality in QUALITIES}
-    for wanted in _looks(ours, original):
-        for quality, images in wanted.items():
+    for expected in _compared_states(ours, original):
+        for quality, images in expected.items():
             scores[quality] += images
     return [
         Comparison(
@@ -117,19 +117,21 @@ def compare(scene: Scene, size: int, *, repeats: int = _REPEATS) -> list[Compari
     ]
 
 
-def _looks(ours: Mapping[str, "_Looked"], original: "_Original") -> Iterator[dict[str, list[tuple[float, float]]]]:
+def _compared_states(
+    ours: Mapping[str, "_TimedEnvironment"], original: "_Original"
+) -> Iterator[dict[str, list[tuple[float, float]]]]:
     generator = np.random.default_rng(_SEED)
     actions = generator.uniform(-1, 1, (_STEPS, ours["fast"].environment.action_dim))
     for moves in ((), actions):
-        for looked in ours.values():
+        for timed in ours.values():
             for action in moves:
-                looked.environment.advance(action)
-        wanted = original.images()
+                timed.environment.advance(action)
+        expected = original.images()
         yield {
             quality: [
-                (psnr_db(image, wanted[name]), ssim(image, wanted[name])) for name, image in looked.images().items()
+                (psnr_db(image, expected[name]), ssim(image, expected[name])) for name, image in timed.images().items()
             ]
-            for quality, looked in ours.items()
+            for quality, timed in ours.items()
         }
 
 
@@ -144,8 +146,8 @@ def _faces(model: "mujoco.MjModel") -> int:  # noqa: F821  # loaded late
     return int(model.mesh_facenum[meshes].sum())
 
 
-class _Looked:
-    """An environment of ours, whose drawing is timed."""
+class _TimedEnvironment:
+    """An environment of vla_bench whose rendering is timed."""
 
     def __init__(self, scene: Scene, size: int, quality: str, repeats: int) -> None:
         self.environment: VlaBenchEnv = vla_bench.make(scene.task_id, size, quality, robot=scene.robot)
@@ -166,17 +168,17 @@ class _Looked:
 
 
 class _Original:
-    """The whole scene of an environment, drawn by MuJoCo's own renderer, geometry and flags as they come."""
+    """The complete scene of an environment, rendered by MuJoCo's renderer with default geometry and flags."""
 
     def __init__(self, environment: VlaBenchEnv, size: int) -> None:
         import mujoco
 
         self._simulation, self._cameras = environment.simulation, environment.simulation._cameras
-        self._model, self._data = _whole(self._simulation)
+        self._model, self._data = _complete_model(self._simulation)
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
         self._renderer = mujoco.Renderer(self._model, size, size)
         self._option = mujoco.MjvOption()
-        self._option.geomgroup[0] = 0  # as stock robosuite: what is solid is not drawn
+        self._option.geomgroup[0] = 0  # as in stock robosuite: collision geometry is not rendered
         self._option.sitegroup[:] = 0
         self.times_ms: list[float] = []
 
@@ -184,7 +186,7 @@ class _Original:
         if self._data is not self._simulation.data:
             _copy_state(self._simulation, self._model, self._data)
         if not self.times_ms:
-            self._image(next(iter(self._cameras.values())))  # the first is slower
+            self._image(next(iter(self._cameras.values())))  # warm-up
         begin = time.process_time()
         images = {name: self._image(camera) for name, camera in self._cameras.items()}
         self.times_ms.append(1000 * (time.process_time() - begin) / len(images))
@@ -198,8 +200,8 @@ class _Original:
         return _faces(self._model)
 
 
-def _whole(simulation: Any) -> tuple[Any, Any]:
-    """Return the model with all that is drawn, and its data; robosuite's simulated model is without pictures."""
+def _complete_model(simulation: Any) -> tuple[Any, Any]:
+    """Return the model with all visual geometry, and its data; robosuite's simulated model has none."""
     import mujoco
 
     if not hasattr(simulation, "_drawn"):
@@ -212,7 +214,7 @@ def _copy_state(simulation: Any, model: Any, data: Any) -> None:
     import mujoco
 
     simulated = simulation.models()[0]
-    for name in ("body_pos", "body_quat", "geom_rgba"):  # which robosuite sets in the compiled model
+    for name in ("body_pos", "body_quat", "geom_rgba"):  # set by robosuite in the compiled model
         getattr(model, name)[:] = getattr(simulated, name)
     data.qpos[:] = simulation.data.qpos
     mujoco.mj_forward(model, data)
@@ -221,7 +223,7 @@ def _copy_state(simulation: Any, model: Any, data: Any) -> None:
 def main() -> None:
     """Compare all scenes and write the table."""
     options = _parse(sys.argv[1:])
-    os.environ.setdefault("LP_NUM_THREADS", "0")  # so that processor time is the drawing's
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # so that the CPU time includes all of the rendering
     rows = [
         comparison
         for size in options.sizes
@@ -230,32 +232,35 @@ def main() -> None:
         for comparison in compare(scene, size)
     ]
     command = "python studies/rendering_quality.py " + " ".join(sys.argv[1:])
-    kept = _rows_of(options.output) if options.only else {}
+    existing = _rows_of(options.output) if options.only else {}
     with written_whole(options.output) as path:
-        path.write_text(report(rows, command=command, kept=kept), encoding="utf-8")
+        path.write_text(report(rows, command=command, existing=existing), encoding="utf-8")
 
 
-def report(rows: Sequence[Comparison], *, command: str, kept: Mapping[str, str] | None = None) -> str:
-    """Return the Markdown page: `rows`, in the place of those `kept` from an earlier page that are of the same."""
-    table = dict(kept or {}) | {_key(line): line for line in map(_row, rows)}
-    kept_rows = len(table) - len(rows)
-    others = f"; other rows are those of the page before, {kept_rows}" if kept_rows else ""
+def report(rows: Sequence[Comparison], *, command: str, existing: Mapping[str, str] | None = None) -> str:
+    """Return the page as Markdown: `rows` replace the rows `existing` of an earlier page with the same key."""
+    table = dict(existing or {}) | {_key(line): line for line in map(_row, rows)}
+    existing_count = len(table) - len(rows)
+    others = f"; {existing_count} other rows are from an earlier run" if existing_count else ""
     return "\n".join(
         [
-            "# Quality of rendering",
+            "# Rendering quality",
             "",
-            "| scene | robot | size | quality | PSNR [dB] lowest, mean | SSIM lowest, mean | faces, original's "
-            "| ms a camera, original's |",
+            "| scene | robot | size | quality | PSNR [dB] lowest, mean | SSIM lowest, mean | faces: ours, original "
+            "| ms per camera: ours, original |",
             "|---|---|---|---|---|---|---|---|",
             *table.values(),
             "",
-            "Images against the original's: whole meshes and textures, every flag of MuJoCo's renderer as it comes,",
-            "four samples a pixel. Of a robosuite scene this is stock robosuite's own image, bit for bit. Lowest and",
-            f"mean over two cameras and two states, seed {_SEED}: as the scene begins, and after {_STEPS} random",
-            "actions. Times are medians of processor time, one thread, the two cameras' mean; faces are those of the",
-            "meshes that are drawn.",
+            "Images compared with the original: complete meshes and textures, default flags of MuJoCo's renderer, "
+            "four samples",
+            "per pixel. For a robosuite scene the original is bit-identical to stock robosuite's image. Lowest and "
+            "mean",
+            f"over two cameras and two states, seed {_SEED}: the start, and the state after {_STEPS} random actions.",
+            "Times are medians of CPU time of one thread, averaged over the two cameras; faces are those of the "
+            "rendered",
+            "meshes.",
             "",
-            f"- Hardware: {_processor()}, {os.cpu_count()} cores, {platform.machine()}, software OpenGL",
+            f"- Hardware: {_cpu_model()}, {os.cpu_count()} cores, {platform.machine()}, software OpenGL",
             f"- Software: mujoco {version('mujoco')}, robosuite {version('robosuite')}",
             f"- Date: {datetime.now(UTC):%Y-%m-%d}",
             f"- Command: `{command.strip()}`{others}",
@@ -283,7 +288,7 @@ def _key(row: str) -> str:
     return "|".join(row.split("|")[1:5])
 
 
-def _processor() -> str:
+def _cpu_model() -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     return next(
@@ -295,7 +300,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/rendering_quality.md"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 256], help="pixels")
-    parser.add_argument("--only", default="", help="scenes whose task's name begins so; the page's other rows stay")
+    parser.add_argument(
+        "--only", default="", help="prefix of the task names to measure; other rows of the page are kept"
+    )
     return parser.parse_args(arguments)
 
 

@@ -1,8 +1,8 @@
-"""Measure what processes, shared memory, bookkeeping and ledger cost a control step, in processor time.
+"""Measure the CPU time of processes, shared memory, scheduling and ledger per control step.
 
-The same episodes run in a plain loop in this process, and as `vla-bench run` runs them with one worker of eight rows;
-both look through two cameras at every step. The costs of a worker count in: its processor clock is read from here. An
-environment in which nothing happens gives the difference without the noise of a renderer.
+The same episodes run in a plain loop in this process, and as in `vla-bench run` with one worker of eight environments;
+both render two cameras at every step. The CPU time of the worker is included. An idle environment gives the difference
+without the noise of a renderer.
 """
 
 import argparse
@@ -34,43 +34,44 @@ from vla_bench.results.run_info import describe_run
 
 SUITE, TASK, SEED = "tabletop_object", "red_cube_on_plate", 7
 ROWS = 8
-_STILL_STEPS = 75  # of an episode: about as many as the expert needs
+_IDLE_STEPS = 75  # per episode: about as many as the expert needs
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Processor time of one control step [s]; medians."""
+    """Medians of the CPU time of a control step [s]."""
 
-    plain_s: float  # of a plain loop with the real environment and its two pictures
-    scheduled_s: float  # of the same episodes through a worker
-    cost_s: float  # of what is not the environment, the ledger included; with one in which nothing happens
-    recording_s: float  # of one episode: its ledger
+    plain_s: float  # plain loop with the real environment and two images
+    scheduled_s: float  # the same episodes in a worker
+    cost_s: float  # everything except the environment, measured with an idle one; includes the ledger
+    recording_s: float  # ledger entry of one episode
 
     @property
     def share(self) -> float:
-        """The cost as a share of the plain step."""
+        """The cost as a fraction of the plain step."""
         return self.cost_s / self.plain_s
 
 
 def measured(episodes: int, repeats: int) -> Overhead:
-    """Measure both, turn and turn about."""
+    """Measure the plain loop and the worker alternately and return their costs."""
     plan = plan_episodes(SUITE, (TASK,), episodes=episodes, seed=SEED)
     spec = EnvironmentSpec(cameras=CAMERAS, expert="expert")
     loop, still = _PlainLoop(spec, plan[0].task_id), [EpisodeIdentity("still", "wait", index) for index in range(16)]
     plain: list[float] = []
-    through: list[float] = []
+    scheduled_times: list[float] = []
     cost: list[float] = []
-    with _Scheduled(spec, plan) as scheduled, _Scheduled(StillSpec(), still) as idle:
+    with _Scheduled(spec, plan) as scheduled, _Scheduled(IdleSpec(), still) as idle:
         for _ in range(repeats + 1):
             plain.append(loop.step_s(plan))
-            through.append(scheduled.step_s())
-            cost.append(idle.step_s() - _rows_alone_s(still))
-    step_s, scheduled_s, cost_s = (statistics.median(values[1:]) for values in (plain, through, cost))  # 0: warms up
+            scheduled_times.append(scheduled.step_s())
+            cost.append(idle.step_s() - _environments_only_s(still))
+    # the first is a warm-up
+    step_s, scheduled_s, cost_s = (statistics.median(values[1:]) for values in (plain, scheduled_times, cost))
     return Overhead(step_s, scheduled_s, cost_s, _ledger_s())
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
@@ -79,47 +80,47 @@ def main() -> None:
 
 
 def described(found: Overhead) -> str:
-    """Return the finding in words."""
+    """Return a description of the result."""
     return (
-        f"A control step of `{SUITE}.{TASK}` with two pictures of 224 px takes {1e3 * found.plain_s:.2f} ms of "
-        f"processor time in a plain loop and {1e3 * found.scheduled_s:.2f} ms with a worker of {ROWS} rows. Processes, "
-        f"shared memory, bookkeeping and ledger take {1e6 * found.cost_s:.0f} us of it, {100 * found.share:.1f} % "
-        "(measured with an environment in which nothing happens). To record an episode takes "
-        f"{1e6 * found.recording_s:.0f} us, once."
+        f"A control step of `{SUITE}.{TASK}` with two images of 224 px takes {1e3 * found.plain_s:.2f} ms of "
+        f"CPU time in a plain loop and {1e3 * found.scheduled_s:.2f} ms with a worker of {ROWS} environments. "
+        f"Processes, shared memory, scheduling and ledger take {1e6 * found.cost_s:.0f} us of it, "
+        f"{100 * found.share:.1f} % (measured with an idle environment). Recording an episode takes "
+        f"{1e6 * found.recording_s:.0f} us."
     )
 
 
-class Still:
-    """An environment in which nothing happens, with pictures of the size of real ones."""
+class IdleEnvironment:
+    """An idle environment with images of the usual size."""
 
     def __init__(self) -> None:
         self.proprioception_fields, self.action_dim = (ProprioceptionField("still", 9, "nothing"),), 7
-        self.task = SimpleNamespace(horizon=_STILL_STEPS, goal=(), aims=())
+        self.task = SimpleNamespace(horizon=_IDLE_STEPS, goal=(), aims=())
         self.simulation = SimpleNamespace(world=self, gripper_force_n=lambda: 0.0)
         self._images = {name: np.zeros((224, 224, 3), np.uint8) for name in CAMERAS}
         self._position, self._steps = np.zeros(3), 0
 
     def reset(self, seed: int) -> tuple[Observation, dict[str, Any]]:
-        """Begin to wait."""
+        """Begin an episode."""
         self._steps = 0
         return self.observe(), {"success": False, "progress": 0.0, "phase": "wait", "scene_hash": f"{seed}"}
 
     def advance(self, action: FloatArray) -> tuple[float, bool, bool, dict[str, Any]]:
-        """Wait."""
+        """Count a step."""
         self._steps += 1
-        return 0.0, False, self._steps >= _STILL_STEPS, {"success": False, "progress": 0.0, "phase": "wait"}
+        return 0.0, False, self._steps >= _IDLE_STEPS, {"success": False, "progress": 0.0, "phase": "wait"}
 
     def observe(self) -> Observation:
-        """Return the pictures, which are drawn already."""
+        """Return the constant images."""
         proprioception = np.zeros(9, np.float32)
         return {"images": self._images, "proprioception": proprioception, "instruction": "Wait until it is over."}
 
     def items(self) -> tuple[str, ...]:
-        """Return nothing: there is nothing."""
+        """Return an empty tuple: there are no objects."""
         return ()
 
     def end_effector_position_world(self) -> FloatArray:
-        """Return where the hand would be."""
+        """Return a constant end-effector position."""
         return self._position
 
     def close(self) -> None:
@@ -127,20 +128,22 @@ class Still:
 
 
 @dataclass(frozen=True)
-class StillSpec(EnvironmentSpec):
-    """Makes environments in which nothing happens."""
+class IdleSpec(EnvironmentSpec):
+    """A specification that creates idle environments."""
 
     def make(self, task_id: str, perturbation: str = "") -> Any:
-        """Return one."""
-        return Still()
+        """Return an idle environment."""
+        return IdleEnvironment()
 
 
-class Offer(PolicyBase):
-    """Does what the expert offers, and waits where there is none."""
+class ExpertActionPolicy(PolicyBase):
+    """A policy that executes the action of the expert, or zeros without an expert."""
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         """Return actions (B, 1, 7)."""
-        return np.stack([seen.get("expert_action", np.zeros(7, np.float32)) for seen in observations])[:, None, :]
+        return np.stack([observation.get("expert_action", np.zeros(7, np.float32)) for observation in observations])[
+            :, None, :
+        ]
 
 
 class _PlainLoop:
@@ -161,7 +164,7 @@ class _PlainLoop:
 
 
 class _Scheduled:
-    """Episodes through a worker and into a ledger, again and again."""
+    """Repeated evaluations of the same episodes with a worker and a ledger."""
 
     def __init__(self, spec: EnvironmentSpec, plan: Sequence[EpisodeIdentity]) -> None:
         self._plan = plan
@@ -177,7 +180,7 @@ class _Scheduled:
     def step_s(self) -> float:
         with tempfile.TemporaryDirectory() as temporary, RunFolder(Path(temporary)) as folder:
             session = _session(folder, len(self._plan))
-            rollout = Rollout(Offer(), self._pool, session.finish)
+            rollout = Rollout(ExpertActionPolicy(), self._pool, session.finish)
             began = self._clock_s()
             rollout.run(self._plan)
             return (self._clock_s() - began) / session.progress().steps
@@ -186,19 +189,19 @@ class _Scheduled:
         return time.process_time() + sum(_clock_s(pid) for pid in self._pool.pids)
 
 
-def _rows_alone_s(plan: Sequence[EpisodeIdentity]) -> float:
-    """Return what a step of the environment takes in which nothing happens, without its processes."""
-    rows, action, began = [Still() for _ in range(ROWS)], np.zeros(7, np.float32), time.process_time()
+def _environments_only_s(plan: Sequence[EpisodeIdentity]) -> float:
+    """Return the CPU time of a step of idle environments in this process [s]."""
+    rows, action, began = [IdleEnvironment() for _ in range(ROWS)], np.zeros(7, np.float32), time.process_time()
     for episode in plan:
         environment = rows[episode.index % ROWS]
         environment.reset(seed=0)
         while not environment.advance(action)[2]:
             environment.observe()
-    return (time.process_time() - began) / (len(plan) * _STILL_STEPS)
+    return (time.process_time() - began) / (len(plan) * _IDLE_STEPS)
 
 
 def _ledger_s(episodes: int = 100) -> float:
-    """Return the processor time of recording one episode."""
+    """Return the CPU time of recording one episode [s]."""
     with tempfile.TemporaryDirectory() as temporary, RunFolder(Path(temporary)) as folder:
         session = _session(folder, episodes)
         finished = [
@@ -217,7 +220,7 @@ def _session(folder: RunFolder, episodes: int) -> RunSession:
 
 
 def _clock_s(pid: int) -> float:
-    """Return the processor time of another process, as clock_getcpuclockid(3) names its clock."""
+    """Return the CPU time of another process; clock_getcpuclockid(3) defines its clock."""
     return time.clock_gettime((~pid << 3) | 2)
 
 

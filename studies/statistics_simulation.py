@@ -1,4 +1,4 @@
-"""Coverage, error rates and power of the statistics, by simulation of policies whose success rates are known.
+"""Simulate coverage, error rates and power of the statistics for policies with known success rates.
 
 Example: `python studies/statistics_simulation.py --output results/statistics_simulation.md`
 """
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from provenance import command, hardware, software, today
+from simulated_studies.common import ALPHA, Table, markdown
 from simulated_studies.differences import holm_errors, mcnemar_errors, planned_power, rank_errors
 from simulated_studies.intervals import fixed_suite, one_task, paired_difference, sampled_suite
 from simulated_studies.sequences import sequence_coverage, sequential_errors, sequential_savings
-from simulated_studies.common import ALPHA, Table, markdown
 
 from vla_bench.core.files import written_whole
 
@@ -28,21 +28,21 @@ def main() -> None:
         header, rows = simulate(options.repetitions, np.random.default_rng(options.seed))
         parts += [f"## {title}", text, markdown(header, rows)]
         print(f"{title}: {time.process_time() - section_began:.0f} s", file=sys.stderr)
-    page = "\n\n".join(["# The statistics, simulated", _introduction(options, time.process_time()), *parts])
+    page = "\n\n".join(["# Simulation of the statistics", _introduction(options, time.process_time()), *parts])
     with written_whole(options.output) as path:
         path.write_text(page + "\n", encoding="utf-8")
 
 
-def _introduction(options: argparse.Namespace, processor_s: float) -> str:
+def _introduction(options: argparse.Namespace, cpu_s: float) -> str:
     error = 100 * np.sqrt(0.05 * 0.95 / options.repetitions)
     return (
-        f"Every number is a share of {options.repetitions} simulated studies ({options.repetitions // 10} where a "
-        f"bootstrap or a ranking is made in each) of policies whose rates are known, seed {options.seed}; a share of "
+        f"Every number is a fraction of {options.repetitions} simulated studies ({options.repetitions // 10} with a "
+        f"bootstrap or ranking in each) of policies with known success rates, seed {options.seed}; a fraction of "
         f"95 % has a standard error of {error:.2f} points ({error * np.sqrt(10):.2f} with a bootstrap). Nominal: "
-        f"coverage 95 %, level {ALPHA}. Widths are means, in points.\n\n"
+        f"coverage 95 %, level {ALPHA}. Widths are means in percentage points.\n\n"
         f"- Hardware: {hardware()}, one used, shared\n"
         f"- Software: {software('numpy', 'scipy', 'statsmodels')}\n"
-        f"- Date: {today()}; {processor_s:.0f} s of processor time\n"
+        f"- Date: {today()}; {cpu_s:.0f} s of CPU time\n"
         f"- Command: `{command()}`"
     )
 
@@ -58,62 +58,64 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 _SECTIONS: tuple[tuple[str, str, Callable[[int, np.random.Generator], Table]], ...] = (
     (
         "Success rate of one task",
-        "Exact, no simulation: over 197 rates from 0.01 to 0.99. Tables use Wilson's interval. The familiar ± "
-        "interval has no width at 0 or 100 %.",
+        "Computed exactly, without simulation, over 197 rates from 0.01 to 0.99. Tables use Wilson's interval. The "
+        "Wald interval has zero width at 0 or 100 %.",
         one_task,
     ),
     (
-        "Suite average, these tasks",
+        "Suite average, fixed tasks",
         "Tables use Wilson's interval with the effective number of episodes (stratified Wilson). The pooled Wilson "
-        "interval ignores that tasks differ and is too wide where they do; the bootstrap, which draws each task's "
-        "episodes anew, has no width where everything succeeded.",
+        "interval ignores differences between tasks and is too wide where they differ; the bootstrap, which "
+        "resamples the episodes of each task, has zero width where everything succeeded.",
         fixed_suite,
     ),
     (
-        "Suite average, tasks like these",
-        "Tasks are drawn, 20 episodes of each; the truth is the mean over all tasks that could have been drawn. As "
-        "used: the task-clustered bootstrap with percentiles as far out as Student's t asks for, below ten tasks "
-        "at least Student's interval, never narrower than the interval for fixed tasks, within 0 and 100 %. Where "
-        "tasks are all or nothing, a handful of them often look alike, and no interval can know better.",
+        "Suite average, tasks as a sample",
+        "Tasks are a random sample, 20 episodes of each; the truth is the mean over the distribution of tasks. As "
+        "used: "
+        "the task-clustered bootstrap with percentiles widened according to Student's t, below ten tasks at least "
+        "Student's interval, never narrower than the interval for fixed tasks, within 0 and 100 %. Where each task "
+        "either always or never succeeds, few tasks often have equal rates, and every interval is too narrow.",
         sampled_suite,
     ),
     (
         "Paired difference",
-        "Tables use Bonett and Price's interval with the effective number of pairs; the CSV holds the paired "
-        "bootstrap beside it.",
+        "Tables use Bonett and Price's interval with the effective number of pairs; the CSV also has the "
+        "paired bootstrap.",
         paired_difference,
     ),
     (
         "Exact McNemar test of equal policies",
-        "On the pooled pairs of the tasks, looked at once. It is conservative, as exact tests are.",
+        "On the pooled pairs of the tasks, tested once. Exact tests are conservative.",
         mcnemar_errors,
     ),
     (
-        "Many tasks at once: Holm",
-        "50 pairs a task. Equal tasks: 40 % discordant; tasks that differ: 40 points, 60 % discordant.",
+        "Several tasks at once: Holm",
+        "50 pairs per task. Equal tasks: 40 % discordant; tasks that differ: 40 points, 60 % discordant.",
         holm_errors,
     ),
     (
         "Ranks of five policies",
-        "Pairs of policies tested with Holm over all ten, 200 episodes each. Wrong: any two policies that are "
-        "equal told apart, or any range of ranks that does not hold the true ones.",
+        "Pairs of policies tested with Holm over all ten, 200 episodes each. Wrong: a "
+        "significant difference between equal policies, or a range of ranks without the true ones.",
         rank_errors,
     ),
     ("Planned episodes", "For power 0.8 at level 0.05.", planned_power),
     (
         "Sequential comparison of equal policies",
-        "Up to 200 episodes a task, looked at after every batch of about 16. A decision for either policy is an "
-        "error, at most 5 % by construction. Beside it, what comes of looking at a fixed test in the same way.",
+        "Up to 200 episodes per task, tested after every batch of about 16. A decision for either policy is an "
+        "error, at most 5 % by construction. For comparison, a fixed test that is repeated in the same way.",
         sequential_errors,
     ),
     (
-        "Limits that hold at all times",
-        "Whether the true difference was inside at every look, up to 200 episodes a task, without stopping.",
+        "Confidence sequences",
+        "Fraction of studies in which the interval contains the true difference at every test, up to 200 episodes per "
+        "task, without stopping.",
         sequence_coverage,
     ),
     (
-        "What stopping saves",
-        "Episodes available: twice those of the fixed test with power 0.95. Evenly: without giving more pairs to "
+        "Savings by early stopping",
+        "Episodes available: twice those of the fixed test with power 0.95. Evenly: without more pairs for "
         "tasks in which the policies differ.",
         sequential_savings,
     ),

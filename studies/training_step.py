@@ -1,4 +1,4 @@
-"""One training step on random data, and what is foretold of it; `finetune_memory.py` measures it."""
+"""A training step on random data and its predicted memory; `finetune_memory.py` measures it."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from vla_bench.training.methods.method import apply_method
 from vla_bench.training.objectives import objective_for
 from vla_bench.training.precision import autocast_context, cast_weights, enable_activation_checkpointing
 
-BATCH_SIZES = {"nano": 64, "middle": 8}  # by the network's size
+BATCH_SIZES = {"nano": 64, "middle": 8}  # by network size
 
 
 @dataclass(frozen=True)
 class Case:
-    """One step to measure."""
+    """Network size, method and precision of a measured step."""
 
     size: str
     method: str
@@ -28,7 +28,7 @@ class Case:
 
 
 class TrainingStep:
-    """One training step on random data; call it to take one."""
+    """A training step on random data; each call runs one step."""
 
     def __init__(self, case: Case, rows: int | None = None) -> None:
         torch.manual_seed(0)
@@ -50,20 +50,20 @@ class TrainingStep:
         )
         self._objective = objective_for(self._model, OptimizerConfig())
         self._parameters = [value for value in self._model.parameters() if value.requires_grad]
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=1e-5, fused=True)
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=1e-5, fused=True)
 
     def __call__(self) -> None:
-        """Forward, backward, clip and update."""
-        self._optimiser.zero_grad(set_to_none=True)
+        """Run forward pass, backward pass, gradient clipping and update."""
+        self._optimizer.zero_grad(set_to_none=True)
         with autocast_context(self._case.precision, torch.device("cpu")):
             loss = self._objective.loss(self._objective.answer(self._model, self._batch), self._batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        self._optimiser.step()
+        self._optimizer.step()
 
 
 def estimated(case: Case) -> tuple[TrainableNetwork, MemoryEstimate]:
-    """Return what `vla-bench finetune --plan` foretells: what is trained, and the memory."""
+    """Return the trained parameters and the memory that `vla-bench finetune --plan` predicts."""
     step = StepShape(BATCH_SIZES[case.size], case.precision, case.gradient_checkpointing)
     return estimate_memory(_network(case.size), MethodOptions(method=case.method), step)
 

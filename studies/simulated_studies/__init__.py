@@ -1,1 +1,1 @@
-"""Simulated studies of policies whose success rates are known; `statistics_simulation.py` runs them."""
+"""Simulations of policies with known success rates; `statistics_simulation.py` runs them."""

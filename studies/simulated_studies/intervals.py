@@ -1,4 +1,4 @@
-"""How often intervals hold the truth: of one task, of a suite average, of a paired difference."""
+"""Coverage of the intervals of a success rate, a suite average and a paired difference."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ TASK_DRAWS = {
     "unlike: Beta(2.1, 0.9)": (2.1, 0.9),
     "0 or 1: Beta(0.35, 0.15)": (0.35, 0.15),
 }
-PAIRED = {  # chance that only the first, only the second succeeds
+PAIRED = {  # probability that only the first, only the second succeeds
     "no difference, 20 % discordant": (0.10, 0.10),
     "5 points, 15 % discordant": (0.10, 0.05),
     "20 points, 40 % discordant": (0.30, 0.10),
@@ -42,11 +42,11 @@ def one_task(repetitions: int, generator: np.random.Generator) -> Table:
             coverage = (chances * holds).sum(axis=1)
             width = (chances * (high - low)[None]).sum(axis=1).mean()
             rows.append((str(trials), name, percent(coverage.mean()), percent(coverage.min()), points(width)))
-    return ("episodes", "interval", "mean coverage %", "least coverage %", "mean width, points"), rows
+    return ("episodes", "interval", "mean coverage %", "minimum coverage %", "mean width, points"), rows
 
 
 def fixed_suite(repetitions: int, generator: np.random.Generator) -> Table:
-    """Simulate intervals of a suite average whose tasks stay the same."""
+    """Simulate intervals of a suite average over fixed tasks."""
     rows = []
     for profile, rates_of in PROFILES.items():
         for tasks in (3, 10, 30):
@@ -65,19 +65,19 @@ def fixed_suite(repetitions: int, generator: np.random.Generator) -> Table:
 
 
 def sampled_suite(repetitions: int, generator: np.random.Generator) -> Table:
-    """Simulate intervals of a suite average whose tasks are drawn from many."""
+    """Simulate intervals of a suite average over randomly sampled tasks."""
     rows, trials = [], 20
     for name, (a, b) in TASK_DRAWS.items():
         for tasks in (3, 5, 10, 30):
             rates = generator.beta(a, b, (repetitions // 10, tasks))
             hits = generator.binomial(trials, rates)
-            seen, truth = hits / trials, a / (a + b)
+            observed, truth = hits / trials, a / (a + b)
             _, fixed_low, fixed_high = stratified_wilson(hits, np.full_like(hits, trials))
-            half = t.ppf(1 - ALPHA / 2, tasks - 1) * seen.std(axis=1, ddof=1) / np.sqrt(tasks)
+            half = t.ppf(1 - ALPHA / 2, tasks - 1) * observed.std(axis=1, ddof=1) / np.sqrt(tasks)
             limits = {
-                "used": _task_clustered(seen, fixed_low, fixed_high),
-                "plain": _percentile_bootstrap(seen, generator),
-                "student": (seen.mean(axis=1) - half, seen.mean(axis=1) + half),
+                "used": _task_clustered(observed, fixed_low, fixed_high),
+                "plain": _percentile_bootstrap(observed, generator),
+                "student": (observed.mean(axis=1) - half, observed.mean(axis=1) + half),
                 "fixed": (fixed_low, fixed_high),
             }
             rows.append((name, str(tasks), *(cell for pair in limits.values() for cell in coverage(pair, truth))))
@@ -101,21 +101,21 @@ def paired_difference(repetitions: int, generator: np.random.Generator) -> Table
 
 
 def _stratified_bootstrap(hits: Counts, trials: int, generator: np.random.Generator) -> tuple[Array, Array]:
-    """Draw each task's episodes anew; drawing from successes and failures is drawing their number."""
+    """Resample the episodes of each task, as binomial numbers of successes."""
     means = np.stack([generator.binomial(trials, hits / trials).mean(axis=1) for _ in range(RESAMPLES)]) / trials
     return _percentiles(means)
 
 
 def _paired_bootstrap(kinds: Counts, pairs: int, generator: np.random.Generator) -> tuple[Array, Array]:
-    """Draw each task's pairs anew; drawing from wins, losses and ties is drawing their numbers."""
+    """Resample the pairs of each task, as multinomial numbers of wins, losses and ties."""
     shares = kinds / pairs
     draws = (generator.multinomial(np.full(kinds.shape[:-1], pairs), shares) for _ in range(RESAMPLES))
     return _percentiles(np.stack([(draw[..., 0] - draw[..., 1]).mean(axis=1) / pairs for draw in draws]))
 
 
-def _percentile_bootstrap(seen: Array, generator: np.random.Generator) -> tuple[Array, Array]:
-    places = generator.integers(0, seen.shape[1], (RESAMPLES, *seen.shape))
-    return _percentiles(np.stack([np.take_along_axis(seen, drawn, 1).mean(axis=1) for drawn in places]))
+def _percentile_bootstrap(observed: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    places = generator.integers(0, observed.shape[1], (RESAMPLES, *observed.shape))
+    return _percentiles(np.stack([np.take_along_axis(observed, sample, 1).mean(axis=1) for sample in places]))
 
 
 def _percentiles(draws: Array) -> tuple[Array, Array]:
@@ -124,7 +124,7 @@ def _percentiles(draws: Array) -> tuple[Array, Array]:
 
 
 def _task_clustered(rates: Array, fixed_low: Array, fixed_high: Array, size: int = 50) -> tuple[Array, Array]:
-    """Make the package's intervals, a few studies at a time, each part with a seed of its own."""
+    """Return the intervals of the package, computed in parts with different seeds to limit memory."""
     parts = [
         task_clustered(rates[part], fixed_low[part], fixed_high[part], resamples=RESAMPLES, seed=part.start)
         for part in (slice(at, at + size) for at in range(0, len(rates), size))

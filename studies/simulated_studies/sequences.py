@@ -1,4 +1,4 @@
-"""Sequential comparisons: how often they err, whether their limits hold at all times, what stopping saves."""
+"""Sequential comparisons: error rates, coverage of confidence sequences, and savings by early stopping."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ EFFECTS: tuple[tuple[str, list[float], list[float]], ...] = (
 
 
 def sequential_errors(repetitions: int, generator: np.random.Generator) -> Table:
-    """Simulate sequential comparisons of equal policies, and a fixed test that is looked at as often."""
+    """Simulate sequential comparisons of equal policies, and a fixed test that is repeated as often."""
     rows = []
     for name, wins, losses in NULLS:
         found = _sequential(wins, losses, 200, repetitions, generator)
@@ -37,12 +37,12 @@ def sequential_errors(repetitions: int, generator: np.random.Generator) -> Table
         "policies",
         "tasks",
         "sequential: ever decided %",
-        "McNemar looked at after each batch: ever p ≤ 0.05 %",
+        "McNemar repeated after each batch: ever p ≤ 0.05 %",
     ), rows
 
 
 def sequence_coverage(repetitions: int, generator: np.random.Generator) -> Table:
-    """Simulate whether the anytime limits hold the true difference at all times at once."""
+    """Simulate how often a confidence sequence contains the true difference at all times."""
     rows = []
     for name, wins, losses in (*NULLS, *EFFECTS):
         truth = round(float(np.mean(np.subtract(wins, losses))), 9) + 0.0  # never -0
@@ -52,7 +52,7 @@ def sequence_coverage(repetitions: int, generator: np.random.Generator) -> Table
 
 
 def sequential_savings(repetitions: int, generator: np.random.Generator) -> Table:
-    """Compare sequential comparisons with the fixed number of pairs that has power 0.8 and 0.95."""
+    """Simulate the pairs that sequential comparisons need, compared with fixed tests of power 0.8 and 0.95."""
     rows = []
     for name, wins, losses in EFFECTS:
         tasks, difference = len(wins), float(np.mean(np.subtract(wins, losses)))
@@ -79,7 +79,7 @@ def sequential_savings(repetitions: int, generator: np.random.Generator) -> Tabl
 
 
 class Sequential:
-    """Many sequential comparisons at once: findings (1, -1, 0: none) and pairs used."""
+    """The state of vectorized sequential comparisons: findings (1, -1 or 0 for none) and used pairs."""
 
     def __init__(self, repetitions: int, tasks: int) -> None:
         self.finding = np.zeros(repetitions, dtype=np.int64)
@@ -88,7 +88,7 @@ class Sequential:
 
     @property
     def pairs(self) -> Counts:
-        """Pairs that each comparison used."""
+        """Used pairs of each comparison."""
         return self.played.sum(axis=1)
 
 
@@ -103,22 +103,24 @@ def _sequential(
     stops: bool = True,
     most: int | None = None,
 ) -> Sequential:
-    """Play as `SequentialComparison` does, against "the average difference is `null`", all repetitions at once."""
+    """Run vectorized comparisons like `SequentialComparison`, with the null hypothesis of an average difference "
+    "`null`.
+    """
     state = Sequential(repetitions, len(wins))
     chances = np.stack([wins, losses, 1 - np.add(wins, losses)], axis=-1)
     active = np.arange(repetitions)
     while active.size:
         left = available - state.played[active]
         discordant = state.wins[active] + state.losses[active]
-        asked, rounds = next_batch(discordant if most is None else 0 * discordant, state.played[active], left, BATCH)
-        active, asked, rounds = active[rounds > 0], asked[rounds > 0], rounds[rounds > 0]
-        count = asked * rounds[:, None]
+        counts, rounds = next_batch(discordant if most is None else 0 * discordant, state.played[active], left, BATCH)
+        active, counts, rounds = active[rounds > 0], counts[rounds > 0], rounds[rounds > 0]
+        count = counts * rounds[:, None]
         kinds = generator.multinomial(count, np.broadcast_to(chances, (*count.shape, 3)))
         state.wins[active] += kinds[..., 0]
         state.losses[active] += kinds[..., 1]
         state.played[active] += count
         for side, (sign, limit) in enumerate(((1, 1 + null), (-1, 1 - null))):
-            stakes = STAKES / limit / asked[..., None]
+            stakes = STAKES / limit / counts[..., None]
             for kind, outcome in enumerate((1, -1, 0)):
                 factor = np.log1p(stakes * sign * (outcome - null))
                 state.log[side, active] += (kinds[..., kind, None] * factor).sum(axis=1)
@@ -132,7 +134,7 @@ def _sequential(
 def _peeking(
     wins: Sequence[float], losses: Sequence[float], available: int, repetitions: int, generator: np.random.Generator
 ) -> float:
-    """Return how often an exact McNemar test, made after each round of a batch, was ever significant."""
+    """Return the fraction of studies in which an exact McNemar test, repeated after each batch, is ever significant."""
     each = -(-BATCH // len(wins))
     ever = np.zeros(repetitions, dtype=bool)
     totals = np.zeros((repetitions, 2), dtype=np.int64)

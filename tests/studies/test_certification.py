@@ -1,4 +1,4 @@
-"""The table of certificates is measured bit by bit, and names what an expert cannot solve."""
+"""The certification study adds missing certificates and writes its tables."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ def _run(output: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_run_adds_what_is_missing_and_says_what_was_shared(tmp_path: Path) -> None:
+def test_run_adds_missing_certificates_and_reports_shared_ones(tmp_path: Path) -> None:
     output = tmp_path / "certification"
-    assert "0 certificates are there already" in _run(output, "--axis", "camera")
+    assert "0 certificates exist already" in _run(output, "--axis", "camera")
     page = _run(output, "--axis", "camera", "--axis", "robot")
-    assert "2 certificates are there already" in page
-    assert "| camera | 1 | 100.0 % [21, 100] | 100 % |" in page  # the clean trial says it all
+    assert "2 certificates exist already" in page
+    assert "| camera | 1 | 100.0 % [21, 100] | 100 % |" in page  # the unperturbed trial suffices
     assert "| robot | 1 | 100.0 % [21, 100] | 0 % |" in page
     assert output.with_suffix(".md").read_text() in page
     assert output.with_suffix(".csv").read_text().splitlines() == [

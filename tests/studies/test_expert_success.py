@@ -1,4 +1,4 @@
-"""The table of all tasks is measured bit by bit: nothing is done twice, and what has changed is not mixed in."""
+"""The study of all tasks resumes without repeating trials and marks outdated rows."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ KEY = (TASK, "panda")
 
 
 def _run(output: Path, *arguments: str) -> list[str]:
-    """Run the script and return its lines."""
+    """Run the script and return the lines of its output."""
     script = [sys.executable, str(ROOT / "studies" / "expert_success.py"), "--output", str(output)]
     options = ["--task", TASK, "--workers", "1", "--demonstrations", "0", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -28,14 +28,14 @@ def _run(output: Path, *arguments: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of two episodes."""
+    """Return the path of a table of two episodes."""
     output = tmp_path_factory.mktemp("table") / "tasks"
     lines = _run(output, "--seeds", "2")
-    assert sum("min left" in line for line in lines) == 4  # two of the expert and two of the blind one
+    assert sum("min left" in line for line in lines) == 4  # two of the expert and two of the blind expert
     return output
 
 
-def test_the_table_says_what_was_measured(output: Path) -> None:
+def test_table_and_page_report_the_trials(output: Path) -> None:
     row = read_rows(output.with_suffix(".csv"))[KEY]
     assert (row.episodes, row.successes, row.blind_episodes, row.begin_alike, row.horizon) == (2, 2, 2, 5, 120)
     assert row.failed_episodes == ()
@@ -48,16 +48,16 @@ def test_the_table_says_what_was_measured(output: Path) -> None:
     assert f"- Command: `python studies/expert_success.py --output {output}" in page
 
 
-def test_a_run_adds_what_is_missing_and_does_nothing_twice(output: Path) -> None:
+def test_run_adds_missing_trials_only(output: Path) -> None:
     lines = _run(output, "--seeds", "3")
     assert sum("min left" in line for line in lines) == 2
     assert read_rows(output.with_suffix(".csv"))[KEY].episodes == 3
     assert not any("min left" in line for line in _run(output, "--seeds", "3"))
 
 
-def test_rows_of_another_day_stay_and_stale_ones_are_marked(output: Path) -> None:
+def test_other_rows_are_kept_and_outdated_ones_marked(output: Path) -> None:
     rows = read_rows(output.with_suffix(".csv"))
-    stale = replace(rows[KEY], task="tabletop_pick.pick_blue_can", fingerprint="of old")
+    stale = replace(rows[KEY], task="tabletop_pick.pick_blue_can", fingerprint="outdated")
     gone = replace(stale, task="tabletop_pick.pick_nothing")
     write_rows(output.with_suffix(".csv"), [*rows.values(), stale, gone], {})
     _run(output, "--seeds", "3")

@@ -1,4 +1,4 @@
-"""The folder's page names every script that can be run, and no other; what it links to is there."""
+"""`studies/README.md` lists every script, and its links are valid."""
 
 import re
 from pathlib import Path
@@ -9,12 +9,12 @@ FOLDER = Path(vla_bench.__file__).parent.parent / "studies"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_page_names_every_script() -> None:
+def test_readme_lists_every_script() -> None:
     scripts = {path.name for path in FOLDER.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
     assert set(re.findall(r"`(\w+\.py)`", PAGE)) == scripts
 
 
-def test_what_the_page_links_to_is_there() -> None:
+def test_links_of_the_readme_exist() -> None:
     links = re.findall(r"\]\(([^)]+)\)", PAGE)
     assert links
     assert [link for link in links if not (FOLDER / link).exists()] == []
