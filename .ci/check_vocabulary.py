@@ -87,7 +87,7 @@ EXCEPTIONS: tuple[Exemption, ...] = (
     Exemption(r"^(?:tasks|envs)/.*\.toml$", r".", "instructions, paraphrases and keys of task files are recorded"),
     Exemption(r"^(?:vla_bench|tests)/(?:models|policies|training)/", r"\bprocessors?\b", "the Processor of a model"),
     Exemption(r".", r"\b(?:optimiser|quantise|quantised|normalisation)\b", "configuration keys that users type"),
-    Exemption(r"/doctor/", r"unnormalisation key", "a registered name, which the doctor prints"),
+    Exemption(r"doctor(?:/|_mistakes)", r"unnormalisation key", "a registered name, which the doctor prints"),
     Exemption(
         r"^(?:vla_bench/performance|studies|tests/(?:performance|studies)|results|docs/gpu)",
         r"\bstock\b",

@@ -184,8 +184,8 @@ def _without(lacking: Mapping[tuple[str, str], str]) -> Iterator[str]:
 def _notes(facts: Mapping[str, str]) -> Iterator[str]:
     yield "Rates are over episodes whose unperturbed version the expert solves, with Wilson 95 % intervals over the"
     yield "pooled episodes. *Shared*: fraction of the certificates without a trial of their own, because the hashes of"
-    yield "model and state are equal to those of an episode that the expert has run. A perturbed episode that the expert"
-    yield "does not solve is replaced by an episode with a later index (docs/perturbations.md)."
+    yield "model and state are equal to those of an episode that the expert has run. A perturbed episode that the"
+    yield "expert does not solve is replaced by an episode with a later index (docs/perturbations.md)."
     yield ""
     yield from (f"- {name.capitalize()}: {f'`{fact}`' if name == 'command' else fact}" for name, fact in facts.items())
 

@@ -142,7 +142,7 @@ def _verdict(mistake: Mistake, diagnosis: Diagnosis) -> str:
 
 def _first(expert_samples: ExpertSamples, count: int) -> ExpertSamples:
     return ExpertSamples(
-        tuple(moment for moment in expert_samples.samples if moment.episode < count), expert_samples.fields
+        tuple(sample for sample in expert_samples.samples if sample.episode < count), expert_samples.fields
     )
 
 
@@ -196,7 +196,7 @@ def _write(options: argparse.Namespace, rows: list[list[str]], samples: int) -> 
     lines = [
         "# Mistakes that the doctor identifies",
         "",
-        f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {moments} observations from "
+        f"openvla-nano on `{_SUITE}`, one mistake at a time, seed {options.seed}; {samples} observations from "
         f"{max(options.episodes)} demonstrations. Bold: exactly the expected finding.",
         "",
         f"- Hardware: {hardware()}",
