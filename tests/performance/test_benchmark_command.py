@@ -111,20 +111,22 @@ def test_failed_scaling_keeps_the_measures_and_leaves_no_files(tmp_path: Path, m
     assert (first.measure, second.measure, second.failed) == ("speed", "scaling", True)
 
 
-def test_a_record_says_the_command_without_where_pythons_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_command_omits_the_paths_of_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = ["vla-bench", "benchmark", "--peer", "metaworld=/home/me/bin/python", "--turns", "3"]
     monkeypatch.setattr("sys.argv", typed)
     _invoke("--only", "speed", "--output", tmp_path)
-    told = read_record(tmp_path / "performance.json").command
-    assert told == "vla-bench benchmark --peer metaworld=PYTHON --turns 3"
+    command = read_record(tmp_path / "performance.json").command
+    assert command == "vla-bench benchmark --peer metaworld=PYTHON --turns 3"
 
 
-def test_a_benchmark_that_is_stopped_says_that_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(setting: MeasureSettings) -> list[object]:
+def test_interrupted_benchmark_reports_that_no_metrics_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(setting: MeasureSettings) -> list[object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(measures._members, "speed", Measure("Speed", stopped))  # type: ignore[arg-type]
+    monkeypatch.setitem(measures._members, "speed", Measure("Speed", interrupted))  # type: ignore[arg-type]
     result = _invoke("--only", "speed", "--output", tmp_path / "there")
     assert result.exit_code == 130
-    assert "keeps no figures of a run that was stopped" in result.output
+    assert "An interrupted benchmark stores no metrics" in result.output
     assert not (tmp_path / "there").exists()
