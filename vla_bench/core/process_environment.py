@@ -45,15 +45,16 @@ def opengl_variables(workers: int = 1, worker: int = 0) -> dict[str, str]:
     return variables
 
 
-def opengl_backend() -> str:
-    """Return the value of MUJOCO_GL for rendering in this process.
+def opengl_backend(*, start_driver: bool = True) -> str:
+    """Return the value of MUJOCO_GL for this process.
 
     It is what the user has set, otherwise "egl", or "osmesa" with a warning if no EGL device starts and OSMesa is
-    installed. It is empty outside Linux, where MuJoCo's own choice works without a display.
+    installed. It is empty outside Linux, where MuJoCo's own choice works without a display. Without `start_driver`,
+    EGL counts as working if it lists a device: a driver takes 50 MB.
     """
     if BACKEND_VARIABLE in os.environ or sys.platform != "linux":
         return os.environ.get(BACKEND_VARIABLE, "")
-    if _egl_works() or not has_osmesa():
+    if _egl_works(start_driver) or not has_osmesa():
         return "egl"  # if neither works, the error message of loading EGL says what to install
     warnings.warn("EGL does not work on this machine. OSMesa renders on the CPU instead.", stacklevel=3)
     return "osmesa"
@@ -71,6 +72,7 @@ def has_osmesa() -> bool:
     return False
 
 
-def _egl_works() -> bool:
+def _egl_works(start_driver: bool) -> bool:
     chosen = os.environ.get(_DEVICE_VARIABLE)
-    return any(device.starts() for device in egl_devices() if chosen in (None, str(device.number)))
+    devices = [device for device in egl_devices() if chosen in (None, str(device.number))]
+    return any(device.starts() for device in devices) if start_driver else bool(devices)

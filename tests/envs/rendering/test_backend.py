@@ -83,6 +83,13 @@ def test_osmesa_renders_if_egl_does_not_work() -> None:
     assert "EGL does not work on this machine. OSMesa renders on the CPU instead" in done.stderr
 
 
+@pytest.mark.skipif(not has_osmesa(), reason="OSMesa is not installed here")
+def test_osmesa_renders_after_an_environment_without_cameras() -> None:
+    without_cameras = 'import vla_bench; vla_bench.make("tabletop_pick.pick_red_cube", cameras=()).reset(seed=0)'
+    done = _run(without_cameras + _ENVIRONMENT, backend=None, MUJOCO_EGL_DEVICE_ID="9")
+    assert done.stdout.split() == ["True", "osmesa"], done.stderr
+
+
 @pytest.mark.skipif(has_osmesa(), reason="OSMesa is installed here")
 def test_the_error_of_egl_is_reported_if_no_backend_works() -> None:
     done = _run(_ENVIRONMENT, backend=None, MUJOCO_EGL_DEVICE_ID=_NO_DEVICE)

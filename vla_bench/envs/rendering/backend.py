@@ -1,7 +1,6 @@
 """Loading of MuJoCo with an off-screen OpenGL backend that works on this machine."""
 
 import os
-import sys
 
 from vla_bench.core.egl_devices import has_egl
 from vla_bench.core.errors import RenderingError
@@ -11,16 +10,14 @@ from vla_bench.core.process_environment import BACKEND_VARIABLE, opengl_backend,
 def load_mujoco(*, renders: bool = True) -> None:
     """Import MuJoCo, which loads OpenGL, with the backend of `opengl_backend`.
 
-    With `renders=False` no image is needed: no OpenGL driver is started, and a machine without OpenGL is sufficient.
+    With `renders=False` no image is needed yet: no OpenGL driver is started, and a machine without OpenGL is sufficient.
 
     Raises:
         RenderingError: if images are needed and this machine has no working OpenGL.
     """
     for name, value in opengl_variables().items():
         os.environ.setdefault(name, value)
-    backend = (
-        opengl_backend() if renders else os.environ.get(BACKEND_VARIABLE, "egl" if sys.platform == "linux" else "")
-    )
+    backend = opengl_backend(start_driver=renders)
     if backend:
         os.environ[BACKEND_VARIABLE] = backend
     try:
