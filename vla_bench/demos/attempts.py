@@ -144,10 +144,6 @@ def require_same_configuration(path: Path, stored: Mapping[str, Any], requested:
         raise OutputMismatchError(path, [f"{name} {stored.get(name)}, not {requested.get(name)}" for name in names])
 
 
-def _part_name(identity: EpisodeIdentity) -> str:
-    return f"{identity.task_id}-{identity.index:06d}"
-
-
 RecorderFactory = Callable[[CollectOptions], Recorder]
 
 
@@ -187,3 +183,7 @@ class RecordingFactory:
             return AttemptResult(demonstration.success, demonstration.steps, header)
 
         return attempt
+
+
+def _part_name(identity: EpisodeIdentity) -> str:
+    return f"{identity.task_id}-{identity.index:06d}"

@@ -27,6 +27,8 @@ from vla_bench.demos.schedule import AttemptSchedule
 from vla_bench.demos.store import DemonstrationFile
 from vla_bench.demos.writing import StoredDemonstration, copy_demonstrations
 
+_RATE_WINDOW = 30  # latest successes over which the rate is measured, so that start-up does not count
+
 
 @dataclass(frozen=True)
 class CollectProgress:
@@ -95,9 +97,6 @@ class CollectReport:
     def per_minute(self) -> float:
         """Demonstrations a minute in this run."""
         return 60.0 * (self.demonstrations - self.resumed) / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-
-_RATE_WINDOW = 30  # latest successes over which the rate is measured, so that start-up does not count
 
 
 class CollectError(VlaBenchError):

@@ -102,7 +102,7 @@ def make_scenes(options: SceneOptions, on_progress: Callable[[int], None] = lamb
 
 @dataclass(frozen=True)
 class SceneFactory:
-    """Is sent to a worker process, which renders scenes."""
+    """Factory of a worker's rendering function; it is pickled to the worker process."""
 
     options: SceneOptions
 

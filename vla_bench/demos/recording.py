@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _IMAGE_KINDS = ("images", "depth", "segmentation")  # of images in an observation
 
 
+_DEFERRED_RENDERING_THRESHOLD = 0.05  # fraction of failures from which deferring is faster
+
+
 class ObservationRecorder:
     """Images and camera poses of one episode in `env`, collected step by step."""
 
@@ -76,16 +79,6 @@ def rerender_states(env: "VlaBenchEnv", demonstration: Demonstration) -> Demonst
         env.set_state(state)
         recorder.record(recorder.observe())
     return replace(demonstration, model_xml=env.model_xml(), **recorder.arrays())
-
-
-def _pose_track(poses: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return all poses, (T, 4, 4), or the only pose of a fixed camera, (4, 4)."""
-    stacked = np.stack(poses)
-    first: NDArray[Any] = stacked[0]
-    return first if (stacked == first).all() else stacked
-
-
-_DEFERRED_RENDERING_THRESHOLD = 0.05  # fraction of failures from which deferring is faster
 
 
 class Recorder(Protocol):
@@ -228,6 +221,13 @@ def header_of(env: "VlaBenchEnv") -> FileHeader:
             "env_kwargs": kwargs,
         },
     )
+
+
+def _pose_track(poses: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return all poses, (T, 4, 4), or the only pose of a fixed camera, (4, 4)."""
+    stacked = np.stack(poses)
+    first: NDArray[Any] = stacked[0]
+    return first if (stacked == first).all() else stacked
 
 
 class _StepBuffer:

@@ -149,6 +149,74 @@ def summarize_file(file: DemonstrationFile) -> Summary:
     )
 
 
+def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return minimum, 1 %, median, 99 % and maximum of actions (T, D), as (5, D), over the finite steps."""
+    finite = actions[np.isfinite(actions).all(axis=1)]
+    if not len(finite):
+        return np.full((5, actions.shape[1]), np.nan)
+    quantiles: NDArray[np.float64] = np.quantile(finite, [0, 0.01, 0.5, 0.99, 1], axis=0)
+    return quantiles
+
+
+def non_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
+    """Return a line for each demonstration with non-finite actions, which training refuses."""
+    lines = []
+    for name, actions in names_and_actions:
+        steps = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+        if len(steps):
+            lines.append(f"NON-FINITE      {name}: {len(steps)} actions, the first at step {steps[0]}")
+    return lines
+
+
+def action_names(size: int) -> list[str]:
+    """Return the names of the action dimensions; of two arms, the right one comes first."""
+    if size == 2 * ACTION_DIM:
+        return [f"{side} {name}" for side in ("right", "left") for name in ACTION_NAMES]
+    return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
+
+
+def format_columns(titles: list[str], rows: list[list[str]]) -> list[str]:
+    """Return a table as lines of text, with numbers aligned to the right."""
+    table = [titles, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
+    texts = {0, len(titles) - 1} if rows and not _is_number(rows[0][-1]) else {0}
+    return [
+        "  ".join(
+            cell.ljust(width) if column in texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def source_lines(source: DemonstrationSource) -> list[str]:
+    """Return the contents of a source of any format as lines of text; images are not read.
+
+    For other formats than ours, the actions are those stored, before conversion.
+    """
+    if isinstance(source, NativeSource):
+        return summarize_file(source.file).lines()
+    facts = source.facts
+    actions = {episode.name: source.stored_actions(episode.name) for episode in source.episodes}
+    steps = sum(episode.steps for episode in source.episodes)
+    cameras = ", ".join(ours if ours == key else f"{ours} ({key})" for ours, key in facts.cameras.items())
+    fields = ", ".join(f"{field.name} ({field.size})" for field in facts.proprioception_fields)
+    height, width = facts.image_size
+    return [
+        f"{source.path}: format {facts.format}, {len(source.episodes)} demonstrations, {steps:,} steps",
+        f"cameras         {cameras}, {height} x {width} pixels, stored {facts.orientation}",
+        f"proprioception  {fields or 'none'}",
+        f"actions         {facts.control_hz} Hz, gripper {facts.gripper or _NOT_STATED}",
+        "",
+        *format_columns(
+            ["task", "demos", "success", "steps min/median/max", "instruction"], _task_rows(source.episodes)
+        ),
+        "",
+        *format_columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(list(actions.values()))),
+        *non_finite_lines(actions.items()),
+    ]
+
+
 def _tasks(demonstrations: Sequence[Demonstration], header: FileHeader) -> tuple[TaskSummary, ...]:
     rows = []
     for task_id in dict.fromkeys(demonstration.identity.task_id for demonstration in demonstrations):
@@ -189,32 +257,6 @@ def _actions(demonstrations: Sequence[Demonstration]) -> tuple[ActionSummary, ..
     return tuple(ActionSummary(name, *map(float, quantiles[:, i])) for i, name in enumerate(names))
 
 
-def action_quantiles(actions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return minimum, 1 %, median, 99 % and maximum of actions (T, D), as (5, D), over the finite steps."""
-    finite = actions[np.isfinite(actions).all(axis=1)]
-    if not len(finite):
-        return np.full((5, actions.shape[1]), np.nan)
-    quantiles: NDArray[np.float64] = np.quantile(finite, [0, 0.01, 0.5, 0.99, 1], axis=0)
-    return quantiles
-
-
-def non_finite_lines(names_and_actions: Iterable[tuple[str, NDArray[np.float32]]]) -> list[str]:
-    """Return a line for each demonstration with non-finite actions, which training refuses."""
-    lines = []
-    for name, actions in names_and_actions:
-        steps = np.flatnonzero(~np.isfinite(actions).all(axis=1))
-        if len(steps):
-            lines.append(f"NON-FINITE      {name}: {len(steps)} actions, the first at step {steps[0]}")
-    return lines
-
-
-def action_names(size: int) -> list[str]:
-    """Return the names of the action dimensions; of two arms, the right one comes first."""
-    if size == 2 * ACTION_DIM:
-        return [f"{side} {name}" for side in ("right", "left") for name in ACTION_NAMES]
-    return list(ACTION_NAMES) if size == ACTION_DIM else [str(number) for number in range(size)]
-
-
 def _disturbed_fraction(demonstrations: Sequence[Demonstration]) -> float:
     steps = sum(demonstration.steps for demonstration in demonstrations)
     moved = sum(int((one.actions != one.executed_actions).any(axis=1).sum()) for one in demonstrations)
@@ -230,50 +272,8 @@ def _format_size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
 
 
-def format_columns(titles: list[str], rows: list[list[str]]) -> list[str]:
-    """Return a table as lines of text, with numbers aligned to the right."""
-    table = [titles, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(titles))]
-    texts = {0, len(titles) - 1} if rows and not _is_number(rows[0][-1]) else {0}
-    return [
-        "  ".join(
-            cell.ljust(width) if column in texts else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-
-
 def _is_number(text: str) -> bool:
     return text.lstrip("+-").replace(".", "").isdigit()
-
-
-def source_lines(source: DemonstrationSource) -> list[str]:
-    """Return the contents of a source of any format as lines of text; images are not read.
-
-    For other formats than ours, the actions are those stored, before conversion.
-    """
-    if isinstance(source, NativeSource):
-        return summarize_file(source.file).lines()
-    facts = source.facts
-    actions = {episode.name: source.stored_actions(episode.name) for episode in source.episodes}
-    steps = sum(episode.steps for episode in source.episodes)
-    cameras = ", ".join(ours if ours == key else f"{ours} ({key})" for ours, key in facts.cameras.items())
-    fields = ", ".join(f"{field.name} ({field.size})" for field in facts.proprioception_fields)
-    height, width = facts.image_size
-    return [
-        f"{source.path}: format {facts.format}, {len(source.episodes)} demonstrations, {steps:,} steps",
-        f"cameras         {cameras}, {height} x {width} pixels, stored {facts.orientation}",
-        f"proprioception  {fields or 'none'}",
-        f"actions         {facts.control_hz} Hz, gripper {facts.gripper or _NOT_STATED}",
-        "",
-        *format_columns(
-            ["task", "demos", "success", "steps min/median/max", "instruction"], _task_rows(source.episodes)
-        ),
-        "",
-        *format_columns(["action", "min", "1 %", "median", "99 %", "max"], _action_rows(list(actions.values()))),
-        *non_finite_lines(actions.items()),
-    ]
 
 
 def _task_rows(episodes: Sequence[EpisodeFacts]) -> list[list[str]]:

@@ -116,6 +116,13 @@ def subsets(summaries: Mapping[str, DemonstrationSummary]) -> dict[str, list[str
     return found
 
 
+def write_chunked(group: Any, name: str, values: NDArray[Any], chunks: tuple[int, ...], *, level: int) -> None:
+    """Write `values` as the dataset `name`, compressed by ISA-L at `level` (0 to 3)."""
+    dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip")
+    for start in _chunk_starts(values.shape, chunks):
+        dataset.id.write_direct_chunk(start, isal_zlib.compress(_padded_chunk(values, start, chunks), level))
+
+
 def _write_one(group: Any, demonstration: Demonstration) -> None:
     summary = demonstration.summary()
     group.attrs.update(summary.to_attributes())
@@ -210,13 +217,6 @@ def _open_for_writing(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, RuntimeError) as error:  # h5py raises either, depending on when the write fails
         raise DemonstrationWriteError(path, str(error)) from error
-
-
-def write_chunked(group: Any, name: str, values: NDArray[Any], chunks: tuple[int, ...], *, level: int) -> None:
-    """Write `values` as the dataset `name`, compressed by ISA-L at `level` (0 to 3)."""
-    dataset = group.create_dataset(name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip")
-    for start in _chunk_starts(values.shape, chunks):
-        dataset.id.write_direct_chunk(start, isal_zlib.compress(_padded_chunk(values, start, chunks), level))
 
 
 def _chunk_starts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

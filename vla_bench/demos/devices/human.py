@@ -34,6 +34,17 @@ KEY_NAMES = {  # key code of OpenCV's `waitKeyEx` on different desktops -> name
 }
 
 
+VERDICT_BY_KEY: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}
+_STOP_KEYS = ("escape", "closed")
+_KEY_HELP = "Enter: success   Backspace: failure   Delete: discard and restart   Esc: stop"
+
+
+_MOTIONS = "arrows: horizontal   ; up   . down   o p: rotate   y h, e r: tilt   space: gripper"
+
+
+_SPACEMOUSE_MOTIONS = "move and twist the cap: the end-effector follows   hold left button: gripper closes"
+
+
 class Window(Protocol):
     """A window that shows images and receives keys."""
 
@@ -94,11 +105,6 @@ def compose_frame(images: Sequence[ImageArray], lines: Sequence[str], cv2: Any) 
         at = (8, _LINE_HEIGHT * (number + 1) - 4)
         cv2.putText(band, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _TEXT_COLOR, 1, cv2.LINE_AA)
     return np.concatenate([row, band], axis=0)
-
-
-VERDICT_BY_KEY: dict[str, Verdict] = {"enter": "success", "backspace": "failure", "delete": "discard"}
-_STOP_KEYS = ("escape", "closed")
-_KEY_HELP = "Enter: success   Backspace: failure   Delete: discard and restart   Esc: stop"
 
 
 class MotionInput(Protocol):
@@ -177,18 +183,12 @@ class HumanDevice:
         self._sleep(max(0.0, self._due_s - self._clock()))
 
 
-_MOTIONS = "arrows: horizontal   ; up   . down   o p: rotate   y h, e r: tilt   space: gripper"
-
-
 @devices.named("keyboard")
 def keyboard_device(spec: DeviceSpec) -> HumanDevice:
     """Return the device of a person at a keyboard, read by robosuite's driver."""
     from vla_bench.envs.robosuite.input_devices import keyboard
 
     return HumanDevice("keyboard", keyboard(), _MOTIONS)
-
-
-_SPACEMOUSE_MOTIONS = "move and twist the cap: the end-effector follows   hold left button: gripper closes"
 
 
 @devices.named("spacemouse")
