@@ -20,7 +20,7 @@ from vla_bench.demos.recording import DeviceRecorder, header_of
 from vla_bench.envs.environment import VlaBenchEnv
 
 IDENTITY = EpisodeIdentity("tabletop_object", "red_cube_in_basket", 3, variant="demonstration")
-CLOSE, OPEN = 1.0, -1.0
+OPEN = -1.0
 
 
 @pytest.fixture(scope="module")
