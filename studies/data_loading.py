@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from provenance import command, hardware, software, today
 
 from vla_bench.core.files import written_whole
@@ -23,7 +24,7 @@ from vla_bench.demos.formats.lerobot_export import export_lerobot
 from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import SourceOptions, open_source
 from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
-from vla_bench.training.batches import BatchMaker, frames_of_batch
+from vla_bench.training.batches import BatchMaker, frames_at
 from vla_bench.training.config import FinetuneConfig, OptimizerConfig
 from vla_bench.training.dataset import DemonstrationDataset, FrameSelection, dataset_statistics, load_demonstrations
 from vla_bench.training.finetune import finetune
@@ -79,7 +80,9 @@ def _selection(base: Checkpoint) -> FrameSelection:
 
 def _maker(base: Checkpoint, dataset: DemonstrationDataset, batch_size: int) -> Callable[[int], object]:
     maker = BatchMaker(dataset, base.processor, dataset_statistics(dataset))
-    return lambda number: maker.batch(frames_of_batch(number, len(dataset), batch_size, seed=0))
+    return lambda number: maker.batch(
+        frames_at(np.arange(number * batch_size, (number + 1) * batch_size), len(dataset), 0)
+    )
 
 
 def _samples_per_s(make: Callable[[int], object], batch_size: int, seconds: float, turn: int) -> float:

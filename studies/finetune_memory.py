@@ -226,7 +226,7 @@ def _planned_row(
     published = "" if checkpointing else _README.get((method, batch), "")
     guide = _GUIDE.get(method, "") if batch == 1 else ""
     share = f"{trained.percentage:.2f} %" + (f" (guide: {_SHARES[method]} %)" if method in _SHARES else "")
-    sizes = (memory.weights, memory.gradients, memory.optimiser, memory.activations, memory.peak)
+    sizes = (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.peak)
     numbers = " | ".join(f"{size / 1e9:.1f}" for size in sizes)
     said = "; ".join(filter(None, [f"guide {guide}" if guide else "", f"README {published}" if published else ""]))
     return (

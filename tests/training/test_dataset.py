@@ -7,7 +7,7 @@ from tests.demos.synthetic import FIELDS, demonstration
 from tests.models.small import small_checkpoint
 from tests.training.demonstrations import SELECTION, demonstration_file
 from vla_bench.core.errors import ConventionError, DemonstrationFileError
-from vla_bench.training.batches import BatchMaker, frames_of_batch
+from vla_bench.training.batches import BatchMaker, frames_at
 from vla_bench.training.dataset import dataset_statistics, load_demonstrations
 
 
@@ -61,9 +61,9 @@ def test_frames_are_resized_to_the_network_s_size(tmp_path):
     [
         ({"cameras": ("agentview", "side")}, {}, "no images of camera side"),
         ({"proprioception": ("joint_positions",)}, {}, "no proprioception field joint_positions"),
-        ({"proprioception_dim": 12}, {}, "are 5 numbers of proprioception, the network takes 12"),
-        ({}, {"control_hz": 10}, "recorded at 10 Hz, the policy acts at 20 Hz"),
-        ({}, {"action_convention": "open_positive"}, "'open_positive', the policy's 'delta_position"),
+        ({"proprioception_dim": 12}, {}, "has 5 values, the network takes 12"),
+        ({}, {"control_hz": 10}, "its control rate is 10 Hz, expected 20 Hz"),
+        ({}, {"action_convention": "open_positive"}, "'open_positive', expected 'delta_position"),
         ({"tasks": ("made_up.fly",)}, {}, "no demonstration to train on of made_up.fly"),
     ],
 )
@@ -96,8 +96,7 @@ def test_batches_hold_the_right_answer_tokens(tmp_path):
 
 
 def test_every_pass_shows_every_frame_once_in_a_new_order():
-    shown = np.concatenate([frames_of_batch(number, 10, 4, seed=3) for number in range(5)])
-    first, second = shown[:10], shown[10:20]
+    first, second = frames_at(np.arange(20), 10, seed=3).reshape(2, 10)
     assert sorted(first) == sorted(second) == list(range(10))
     assert not np.array_equal(first, second)
-    assert not np.array_equal(frames_of_batch(0, 10, 4, seed=4), first[:4])
+    assert not np.array_equal(frames_at(np.arange(4), 10, seed=4), first[:4])

@@ -92,7 +92,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     config = finetune_config(tmp_path)
     config.output.mkdir()
     (config.output / "notes.txt").write_text("mine")
-    with pytest.raises(OutputMismatchError, match=r"it holds no finetune\.json"):
+    with pytest.raises(OutputMismatchError, match=r"it contains no readable finetune\.json"):
         finetune(config)
     assert (config.output / "notes.txt").read_text() == "mine"
 
@@ -215,7 +215,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         finetune(config, on_progress)
-    with pytest.raises(TrainingDivergedError, match="step 4; the checkpoint of step 3 is kept"):
+    with pytest.raises(TrainingDivergedError, match="step 4; the checkpoint of step 3 is stored"):
         finetune(config)
     assert (config.output / "adapter_model.safetensors").read_bytes() == good[0]
     assert json.loads((config.output / "finetune.json").read_text())["report"]["steps"] == 3
@@ -229,5 +229,5 @@ def test_statistics_of_the_base_can_be_kept(tmp_path):
 
 
 def test_the_wrong_number_of_cameras_is_refused(tmp_path):
-    with pytest.raises(ConventionError, match="takes 2 images; the cameras are wrist"):
+    with pytest.raises(ConventionError, match="takes 2 images, but the configuration names these cameras: wrist"):
         finetune(finetune_config(tmp_path, cameras=("wrist",)))

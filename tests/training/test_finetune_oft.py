@@ -171,9 +171,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         finetune(oft_config(tmp_path, cameras=("wrist",)))
     with pytest.raises(CheckpointError, match=r"trained on chunks of 8 actions \(network\.json\), not 4"):
         finetune(oft_config(tmp_path, chunk_size=4))
-    with pytest.raises(ConventionError, match=r"are 3 numbers of proprioception, the network takes 5"):
+    with pytest.raises(ConventionError, match=r"proprioception .* has 3 values, the network takes 5"):
         finetune(oft_config(tmp_path, proprioception=PROPRIOCEPTION[:1]))
-    with pytest.raises(ConventionError, match=r"none are 0 numbers of proprioception, the network takes 5"):
+    with pytest.raises(ConventionError, match=r"proprioception \(none\) has 0 values, the network takes 5"):
         finetune(oft_config(tmp_path, proprioception=()))
     assert not (tmp_path / "output").exists()
 

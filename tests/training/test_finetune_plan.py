@@ -38,7 +38,7 @@ def test_a_plan_counts_what_training_trains(method: str) -> None:
     assert planned.trainable_parameters == trained.trainable_parameters
     assert planned.total_parameters == trained.total_parameters
     assert memory.gradients == 4 * trained.trainable_parameters
-    assert memory.optimiser == 8 * trained.trainable_parameters
+    assert memory.optimizer == 8 * trained.trainable_parameters
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -47,7 +47,7 @@ def test_weights_are_weighed_as_they_are_held(method: str) -> None:
     apply_method(model, MethodOptions(method=method, rank=4))
     tensors = {id(value): value for value in (*model.parameters(), *model.buffers())}.values()
     held = sum(value.numel() * value.element_size() for value in tensors)
-    scales = 0.05 * held if METHODS[method].quantisation else 0  # those of the blocks, which are no buffers
+    scales = 0.05 * held if METHODS[method].quantization else 0  # those of the blocks, which are no buffers
     assert estimated(method).weights == pytest.approx(held, rel=0.01, abs=scales)
 
 
@@ -90,7 +90,7 @@ def test_activations_grow_with_the_batch_and_shrink_with_checkpointing() -> None
 def test_the_peak_is_no_less_than_what_is_held_at_once() -> None:
     for method in METHODS:
         memory = estimated(method)
-        steady = memory.weights + memory.optimiser
+        steady = memory.weights + memory.optimizer
         assert memory.peak >= steady + max(memory.gradients, memory.activations)
         assert memory.peak <= steady + memory.gradients + 2 * memory.activations
 

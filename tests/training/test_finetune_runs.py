@@ -143,7 +143,7 @@ def test_the_configuration_is_saved_and_makes_the_same_run_again(tmp_path):
 
 def test_there_is_nothing_to_resume_at_first(tmp_path):
     config = finetune_config(tmp_path)
-    with pytest.raises(CheckpointError, match="there is no run to resume; leave --resume out to begin one"):
+    with pytest.raises(CheckpointError, match="there is no run to resume; leave out --resume to start one"):
         finetune(config, resume=True)
     assert not config.output.exists()
     report = finetune(config)
@@ -179,13 +179,15 @@ def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
 def test_weights_that_diverged_are_told_from_bad_samples(tmp_path):
     steps = OptimizerConfig(steps=30, batch_size=8, learning_rate=1e18, warmup_steps=0, gradient_clip=0)
     config = finetune_config(tmp_path, method="full", optimiser=steps, evaluate_every=50)
-    with pytest.raises(TrainingDivergedError, match="All 8 samples of the step give no number, so the weights have"):
+    with pytest.raises(
+        TrainingDivergedError, match="The losses of all 8 samples of the step are non-finite, so the weights have"
+    ):
         finetune(config)
     assert not config.output.exists()
 
 
 def test_a_prompt_that_is_too_long_is_refused_not_cut(tmp_path):
-    with pytest.raises(ConventionError, match=r"The prompt of '.*' is \d+ tokens long, max_prompt_tokens is 5"):
+    with pytest.raises(ConventionError, match=r"The prompt of '.*' is \d+ tokens long, but max_prompt_tokens is 5"):
         finetune(finetune_config(tmp_path, max_prompt_tokens=5))
     finetune(finetune_config(tmp_path, max_prompt_tokens=50))
 

@@ -145,7 +145,7 @@ def test_noops_leave_the_data_set_with_their_images(tmp_path):
     ("options", "message"),
     [
         (SourceOptions(gripper="open_one"), "gripper commands range from -1 to 1, but 'open_one' means 0 to 1"),
-        (SourceOptions(control_hz=10), "recorded at 10 Hz, the policy acts at 20 Hz"),
+        (SourceOptions(control_hz=10), "its control rate is 10 Hz, expected 20 Hz"),
     ],
 )
 def test_conventions_that_do_not_fit_are_refused(tmp_path, options, message):
@@ -172,7 +172,7 @@ def test_a_lerobot_rate_that_differs_needs_an_explicit_word(tmp_path):
     info = json.loads((path / "meta/info.json").read_text())
     (path / "meta/info.json").write_text(json.dumps({**info, "fps": 10}))
     stated = SourceOptions(gripper="close_one")
-    with pytest.raises(ConventionError, match="recorded at 10 Hz, the policy acts at 20 Hz"):
+    with pytest.raises(ConventionError, match="its control rate is 10 Hz, expected 20 Hz"):
         load_demonstrations([path], replace(PLAIN, options=stated), "train")
     taken = replace(PLAIN, options=replace(stated, control_hz=20))
     assert load_demonstrations([path], taken, "train").episodes == 3
@@ -182,7 +182,7 @@ def test_one_by_one_the_answer_is_the_actions_and_the_stop_token(tmp_path):
     """As OpenVLA's labels, of which all but the last `len(action) + 1` are ignored."""
     dataset = load_demonstrations([write_libero(tmp_path, EPISODES)], PLAIN, "train")
     checkpoint, statistics = small_checkpoint("autoregressive"), dataset_statistics(dataset)
-    statistics.action.q01[:6], statistics.action.q99[:6] = -1, 1  # so that normalising changes nothing
+    statistics.action.q01[:6], statistics.action.q99[:6] = -1, 1  # so that normalization changes nothing
     dataset.actions[:2] = [[-1, 1, 0, 0.5, -0.5, 0, -1], [0, 0, 0, 0, 0, 0, 1]]
     batch = BatchMaker(dataset, checkpoint.processor, statistics).batch(np.array([0]))
     # A vocabulary of 640 ends in 256 bins: -1 is token 639, 1 is token 384, 0 the 128th edge. `</s>` is token 2.

@@ -20,7 +20,9 @@ def test_files_that_are_divided_differently_are_refused_before_training(tmp_path
     config = finetune_config(tmp_path)
     other = tmp_path / "other.hdf5"
     split_file(config.demos[0], other, seed=1)
-    with pytest.raises(ConventionError, match=r"demo_\d, to validate with, is the same episode as .*, to train on"):
+    with pytest.raises(
+        ConventionError, match=r"demo_\d is in the validation set and, as the same episode as .*, in the training set"
+    ):
         finetune(config.model_copy(update={"demos": (config.demos[0], other)}))
     assert not config.output.exists()
 

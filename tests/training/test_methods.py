@@ -79,9 +79,9 @@ def test_in_bfloat16_merged_and_unmerged_networks_choose_what_was_learnt(method:
 def test_before_training_nothing_is_changed(method: str) -> None:
     checkpoint, expected = small_checkpoint(), small_checkpoint()
     apply_method(checkpoint.model, options(method))
-    quantisation = METHODS[method].quantisation
-    if quantisation is not None:
-        round_linear_layers(expected.model, quantisation)
+    quantization = METHODS[method].quantization
+    if quantization is not None:
+        round_linear_layers(expected.model, quantization)
     assert torch.allclose(logits(checkpoint), logits(expected), rtol=1e-5, atol=1e-5)
 
 

@@ -295,7 +295,7 @@ def test_another_recipe_does_not_go_on_with_it(
 ) -> None:
     longer = recipe.phase[-1].model_copy(update={"steps": recipe.phase[-1].steps + 1})
     for changed in ({"seed": 1}, {"phase": (*recipe.phase[:-1], longer)}):
-        with pytest.raises(CheckpointError, match="was begun with another recipe"):
+        with pytest.raises(CheckpointError, match="was written for another recipe"):
             _run(recipe.model_copy(update=changed), data, finished[0])
 
 
@@ -314,6 +314,6 @@ def test_the_whole_from_a_recipe(recipe_file: Path, folder: Path, tmp_path: Path
 def test_a_folder_of_something_else_is_left_alone(recipe_file: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "thesis.tex").write_text("years of work", encoding="utf-8")
-    with pytest.raises(OutputMismatchError, match="was not begun by `vla-bench pretrain` here"):
+    with pytest.raises(OutputMismatchError, match="not an unfinished output of `vla-bench pretrain`"):
         pretrain_from_recipe(recipe_file, folder, tmp_path / "base", 1)
     assert [path.name for path in (tmp_path / "base").iterdir()] == ["thesis.tex"]

@@ -134,7 +134,7 @@ def test_a_batch_in_which_nothing_is_referred_to_gives_no_referring_loss(batches
     batch, referred = next(both for both in drawn if not len(both[1].rows))
     model = small_checkpoint().model
     referring = ReferringLoss(model, layer=1, yes=5, no=6)
-    with referring.watched():
+    with referring.capture_hidden():
         logits = batch.logits(model)
     loss = referring.loss(referred)
     (logits.sum() + loss).backward()
@@ -148,7 +148,7 @@ def test_the_referring_loss_is_least_where_the_right_patches_say_yes(batches: Gr
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(30):
-        with referring.watched():
+        with referring.capture_hidden():
             batch.logits(model)
         loss = referring.loss(referred)
         optimiser.zero_grad()

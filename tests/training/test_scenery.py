@@ -47,13 +47,13 @@ def test_the_wrist_camera_is_known_to_move(tmp_path):
 
 
 def test_scenes_that_do_not_agree_are_refused(tmp_path):
-    with pytest.raises(ConventionError, match=r"agentview is not at the same place in .* demo_0 and in .* demo_1"):
+    with pytest.raises(ConventionError, match=r"The pose of agentview differs between .* demo_0 and .* demo_1"):
         scene_of(FLIP, [demos(tmp_path, 0.0, 0.1)], ["agentview"], [])
 
 
 def test_without_a_scene_it_has_to_be_declared(tmp_path):
     path = write_libero(tmp_path, [content()])
-    with pytest.raises(ConventionError, match="the demonstrations hold no scene; declare it under"):
+    with pytest.raises(ConventionError, match="contain no scene to read the pose of agentview from; declare it under"):
         scene_of(FLIP, [path], ["agentview"], [])
 
 
@@ -61,7 +61,7 @@ def test_the_symmetry_of_another_robot_is_not_theirs(tmp_path):
     fields = [ProprioceptionField("joint_positions", 6, "rad")]
     path = demos(tmp_path, 0.0)
     Pipeline.of(FLIP, scene_of(FLIP, [path], ["agentview"], fields, "panda"))
-    with pytest.raises(AugmentationRefusedError, match="'joint_positions': the robot is not known to be its own mirro"):
+    with pytest.raises(AugmentationRefusedError, match="'joint_positions': the robot has no known plane of symmetry"):
         Pipeline.of(FLIP, scene_of(FLIP, [path], ["agentview"], fields, "ur5e"))
 
 

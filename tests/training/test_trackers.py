@@ -22,18 +22,18 @@ def test_those_that_are_there():
 
 
 def test_the_log_of_a_resumed_run_takes_back_what_is_made_again(tmp_path):
-    first = CompositeTracker.started(["jsonl"], run(tmp_path))
+    first = CompositeTracker.start(["jsonl"], run(tmp_path))
     for step in (1, 2, 3):
         first.log(step, {"train/loss": 1.0 / step, "train/action_l1": float("nan")})
     first.close()
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 4, "tra')  # a crash while writing
-    second = CompositeTracker.started(["jsonl"], run(tmp_path, first_step=2))
+    second = CompositeTracker.start(["jsonl"], run(tmp_path, first_step=2))
     second.log(3, {"train/loss": 0.5})
     second.close()
     assert steps_of(tmp_path) == [1, 2, 3]
     assert "action_l1" not in (tmp_path / "metrics.jsonl").read_text()
-    CompositeTracker.started(["jsonl"], run(tmp_path)).close()  # begun anew
+    CompositeTracker.start(["jsonl"], run(tmp_path)).close()  # begun anew
     assert steps_of(tmp_path) == []
 
 

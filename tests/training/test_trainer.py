@@ -62,7 +62,7 @@ def test_accumulated_gradients_are_those_of_one_big_batch(tmp_path, step):
 def test_weighing_batches_alike_would_give_another_gradient(tmp_path):
     """So the test above can fail."""
     parts, model = trainer(tmp_path, optimiser=optimiser(batch_size=5, accumulate=4))
-    share = parts._order.share(1, 0)
+    share = parts._order.micro_batches(1, 0)
     assert [len(part.frames) for part in share] == [5, 5, 2]
     parts.accumulate(1)
     right = gradients(model)
@@ -78,7 +78,7 @@ class _Fixed:
     def __init__(self, order, shares):
         self._order, self._shares = order, shares
 
-    def share(self, step, process):
+    def micro_batches(self, step, process):
         return self._shares
 
     def __getattr__(self, name):

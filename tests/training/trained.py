@@ -48,7 +48,7 @@ def train(
     trained = apply_method(checkpoint.model, chosen)
     steps(checkpoint, count)
     output.mkdir()
-    reference = BaseReference(str(base), weights_digest(base), METHODS[method].quantisation)
+    reference = BaseReference(str(base), weights_digest(base), METHODS[method].quantization)
     trained.save(output, reference, checkpoint)
     return TrainedNetwork(checkpoint, trained, base, output)
 

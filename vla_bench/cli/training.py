@@ -155,7 +155,7 @@ def print_plan(config: "PlannedRun", plan: "FinetunePlan") -> None:
         ("trained", f"{plan.trainable_parameters:,} ({plan.percentage:.2f} %)"),
         ("weights", _size_text(memory.weights)),
         ("gradients", _size_text(memory.gradients)),
-        ("optimizer (AdamW)", _size_text(memory.optimiser)),
+        ("optimizer (AdamW)", _size_text(memory.optimizer)),
         ("activations", _size_text(memory.activations)),
         ("peak memory", _size_text(memory.peak)),
         ("steps", "as the epochs need" if plan.total_steps is None else f"{plan.total_steps:,}"),

@@ -22,19 +22,17 @@ from vla_bench.training.augmentation.pipeline import Pipeline
 from vla_bench.training.augmentation.samples import Draw, Samples
 from vla_bench.training.dataset import DemonstrationDataset
 
-# ~ Batches of tensors from demonstrations, in an order that the seed alone decides.
-
 
 @dataclass(frozen=True)
 class Batch:
-    """What the network is shown, and the tokens it should answer."""
+    """Network inputs and the target answer tokens of several samples."""
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     pixel_values: torch.Tensor
     proprioception: torch.Tensor | None
     answer: torch.Tensor  # (B, tokens) ids: chunk_size * action_dim, and with autoregressive decoding a stop token
-    actions: torch.Tensor | None = None  # (B, chunk_size, 7), normalised; None: the answer is not about actions
+    actions: torch.Tensor | None = None  # (B, chunk_size, 7), normalized; None where the answer is not an action
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -43,30 +41,30 @@ class Batch:
         """Return the batch on `device`."""
         return self._each(lambda value: value.to(device))
 
-    def rows(self, which: slice) -> "Batch":
-        """Return some rows of the batch."""
+    def select(self, which: slice) -> "Batch":
+        """Return the samples of the batch that the slice selects."""
         return self._each(lambda value: value[which])
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         return replace(self, **{name: change(value) for name, value in vars(self).items() if value is not None})
 
     def logits(self, model: OpenVLA) -> torch.Tensor:
-        """Return what `model` says at the tokens of the answer, (B, tokens, V)."""
+        """Return the logits of `model` at the answer tokens, (B, tokens, V)."""
         return model.answer_logits(
             self.input_ids, self.attention_mask, self.pixel_values, self.answer, self.proprioception
         )
 
 
 class BatchMaker:
-    """Turn frames of a data set into batches for one network, changed by `pipeline` where numbers are drawn for it."""
+    """Build batches for one network from the frames of a dataset, with optional augmentation."""
 
     def __init__(
         self,
         dataset: DemonstrationDataset,
         processor: Processor,
         statistics: DatasetStatistics,
-        pipeline: Pipeline = Pipeline(),  # noqa: B008  # it is frozen
-        network: NetworkShape | None = None,  # None: the processor's
+        pipeline: Pipeline = Pipeline(),  # noqa: B008  # a frozen dataclass
+        network: NetworkShape | None = None,  # None: as in the configuration of the processor
     ) -> None:
         self.dataset = dataset
         self._processor, self._statistics, self._pipeline = processor, statistics, pipeline
@@ -81,21 +79,21 @@ class BatchMaker:
         self._prompts = processor.tokenize_instructions(texts) if texts else None
 
     def actions(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the chunks that should be predicted, (B, chunk_size, 7), in the units of actions."""
+        """Return the target action chunks, (B, chunk_size, 7), not normalized."""
         return self.dataset.chunks(frames, self._chunk_size)
 
     def answers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the token ids that are learnt of frames as they were recorded, (B, tokens).
+        """Return the target token ids of frames without augmentation, (B, tokens).
 
-        They are the actions', and, where tokens come one by one, the `</s>` that ends them: OpenVLA takes the loss on
-        both and on nothing of the prompt (`RLDSBatchTransform`).
+        These are the action tokens, followed by `</s>` with autoregressive decoding. OpenVLA computes the loss on both
+        and on no token of the prompt (`RLDSBatchTransform`).
         """
         return self._answers(self._statistics.action.normalize(self.actions(frames)))
 
     def batch(self, frames: NDArray[np.int64], draw: Draw | None = None) -> Batch:
-        """Return the batch of these frames, augmented by the numbers of `draw` where it is given."""
+        """Return the batch of these frames, augmented with the random numbers of `draw` if given."""
         if self._prompts is None:
-            raise ValueError("There is no frame in this data set.")
+            raise ValueError("This dataset has no frames, so it gives no batches.")
         samples = self._samples(frames)
         if draw is not None:
             samples = self._pipeline(samples, draw)
@@ -111,9 +109,9 @@ class BatchMaker:
         )
 
     def action_error(self, predicted: torch.Tensor, batch: Batch) -> float:
-        """Return the mean absolute error of normalised actions, in the units of actions.
+        """Return the mean absolute error of normalized predictions after unnormalization.
 
-        Those wanted are as the network is asked for them: changed with the images, and clipped to the statistics.
+        The targets are those of the batch: augmented with the images and clipped to the range of the statistics.
         """
         if batch.actions is None:
             return math.nan
@@ -141,16 +139,12 @@ class BatchMaker:
         return torch.from_numpy(self._statistics.proprioception.normalize(proprioception))
 
 
-def frames_of_batch(number: int, frames: int, batch_size: int, seed: int) -> NDArray[np.int64]:
-    """Return the frames of the `number`-th batch: every pass over the data is its own permutation.
-
-    It depends on its arguments alone, so a resumed run goes on exactly where it stopped.
-    """
-    return frames_at(np.arange(number * batch_size, (number + 1) * batch_size), frames, seed)
-
-
 def frames_at(positions: NDArray[np.int64], frames: int, seed: int) -> NDArray[np.int64]:
-    """Return the frames at `positions` of the endless order of training over `frames` frames."""
+    """Return the frames at `positions` of the endless training order of a dataset of `frames` frames.
+
+    Every epoch is a permutation of its own. The order depends on the arguments alone, so a resumed run sees the same
+    frames as an uninterrupted one.
+    """
     passes = positions // frames
     chosen = np.empty(len(positions), dtype=np.int64)
     for one in np.unique(passes):
@@ -160,30 +154,27 @@ def frames_at(positions: NDArray[np.int64], frames: int, seed: int) -> NDArray[n
 
 
 def _stop_token(processor: Processor) -> int | None:
-    """Return what ends an answer; with parallel decoding nothing does, since its length is known."""
+    """Return the token that ends an answer; None with parallel decoding, where the length is known."""
     return processor.tokenizer.eos_token_id if processor.config.decoding == "autoregressive" else None
-
-
-# ~ Which samples each optimiser step takes, on each process.
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One process's share of one batch."""
+    """The samples of one batch that one process takes."""
 
-    number: int  # of the batch, counted over the whole run: random numbers follow from it
-    frames: NDArray[np.int64]  # of this process
-    rows: int  # of the batch, all processes together
-    start: int  # row of this process's first frame
-    weight: float  # share of the step's samples that this process's frames are
+    number: int  # of the batch, counted over the whole run; seeds its random numbers
+    frames: NDArray[np.int64]  # the frames of this process
+    samples: int  # samples of the batch, all processes together
+    start: int  # index in the batch of this process's first frame
+    weight: float  # these frames as a fraction of the samples of the step
 
 
 @dataclass(frozen=True)
 class SampleOrder:
-    """Split the order of training into steps, batches and shares; it depends on its fields alone.
+    """The assignment of samples to optimizer steps, batches and processes; a function of its fields alone.
 
-    With `whole_epochs` every pass ends with a step of its own, smaller where samples are left over; else a step that
-    ends one pass begins the next. `batch_size` is that of one process.
+    With `whole_epochs`, the last step of every epoch may be smaller than the others; otherwise the step that ends one
+    epoch also takes samples of the next one. `batch_size` is the batch size of one process.
     """
 
     frames: int
@@ -195,16 +186,16 @@ class SampleOrder:
 
     @property
     def samples_per_step(self) -> int:
-        """Samples of a step that is not the last of a pass."""
+        """Number of samples in a full step."""
         return self.batch_size * self.accumulate * self.processes
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one pass over the data."""
+        """Number of steps in one epoch."""
         return math.ceil(self.frames / self.samples_per_step)
 
-    def share(self, step: int, process: int) -> tuple[MicroBatch, ...]:
-        """Return what `process` takes of step `step`, both counted from 0; no more than `accumulate` batches."""
+    def micro_batches(self, step: int, process: int) -> tuple[MicroBatch, ...]:
+        """Return the samples of `process` in step `step` (both from 0), in at most `accumulate` batches."""
         positions = self._positions(step)
         batches = []
         for part in range(self.accumulate):
@@ -218,7 +209,7 @@ class SampleOrder:
         return tuple(batches)
 
     def _positions(self, step: int) -> NDArray[np.int64]:
-        """Return the positions in the endless order that belong to `step`."""
+        """Return the positions of step `step` in the endless order."""
         if not self.whole_epochs:
             return np.arange(step * self.samples_per_step, (step + 1) * self.samples_per_step)
         epoch, within = divmod(step, self.steps_per_epoch)
@@ -226,16 +217,14 @@ class SampleOrder:
         return epoch * self.frames + np.arange(first, min(first + self.samples_per_step, self.frames))
 
 
-# ~ Batches made in the background while the network computes.
-
 T = TypeVar("T")
 
 
 class Prefetcher(Generic[T]):
-    """What `make` returns for a number, made ahead of being asked for.
+    """The results of `make(number)`, computed ahead in a background thread.
 
-    Whoever asks decides the order: the numbers after the one asked for are only guessed to come next. So results are
-    the same as without this, and an error comes when its number is asked for. `make` runs in one other thread.
+    After a request for `number`, the next `ahead` numbers are computed speculatively. The results do not depend on it,
+    and an exception is raised when its number is requested. `make` runs in a single thread.
     """
 
     def __init__(self, make: Callable[[int], T], ahead: int = 2) -> None:
@@ -253,6 +242,6 @@ class Prefetcher(Generic[T]):
         return self._pending.pop(number).result()
 
     def close(self) -> None:
-        """Forget what was made ahead and end the thread."""
+        """Discard the results computed ahead and end the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._pending.clear()

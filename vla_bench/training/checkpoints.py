@@ -19,14 +19,12 @@ from vla_bench.models.openvla.checkpoint import atomic_folder
 from vla_bench.training.distributed import ProcessGroup
 from vla_bench.training.validation import Validation
 
-# ~ What changes while a network is trained, and what is told of it.
-
-_LOSS_SMOOTHING = 0.95  # of the reported loss
+_LOSS_SMOOTHING = 0.95  # of the reported loss: exponential moving average
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a run is."""
+    """Progress of a training run."""
 
     step: int
     steps: int
@@ -38,26 +36,26 @@ class TrainingProgress:
 
 @dataclass
 class TrainingState:
-    """Everything that changes while training, apart from weights and optimiser."""
+    """The state of a training run apart from weights, optimizer and random generators."""
 
     step: int = 0
     loss: float | None = None  # smoothed
     elapsed_s: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry for each validation
-    best_step: int | None = None  # of the least action error of all validations
-    kept_step: int = 0  # of the last checkpoint
-    stopped: bool = False  # before its last step, since nothing improved any more
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per validation
+    best_step: int | None = None  # with the lowest validation action error
+    kept_step: int = 0  # step of the last checkpoint
+    stopped: bool = False  # early, because validation no longer improved
 
     def advance(self, loss: float, seconds: float) -> None:
-        """Count a step whose loss was `loss`."""
+        """Count one step with its loss and duration."""
         self.loss = loss if self.loss is None else _LOSS_SMOOTHING * self.loss + (1 - _LOSS_SMOOTHING) * loss
         self.step += 1
         self.elapsed_s += seconds
 
-    def validated(self, validation: Validation | None, patience: int | None) -> bool:
-        """Add a validation, and return whether the network has never been better.
+    def add_validation(self, validation: Validation | None, patience: int | None) -> bool:
+        """Record a validation, and return whether its action error is the lowest so far.
 
-        The run stops once `patience` validations in a row brought nothing; None: never.
+        The run stops after `patience` validations in a row without improvement; None: it never stops early.
         """
         best = self.best_validation
         made = None if validation is None else asdict(validation)
@@ -71,18 +69,18 @@ class TrainingState:
 
     @property
     def latest_validation(self) -> Validation | None:
-        """The last validation made."""
+        """The most recent validation."""
         return _validation_of_entry(self.history[-1]) if self.history else None
 
     @property
     def best_validation(self) -> Validation | None:
-        """The validation with the least action error."""
+        """The validation with the lowest action error."""
         return next((_validation_of_entry(entry) for entry in self.history if entry["step"] == self.best_step), None)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Means over the samples of one optimiser step; NaN where they were not measured."""
+    """Means over the samples of one optimizer step; NaN where not measured."""
 
     loss: float
     gradient_norm: float
@@ -94,26 +92,23 @@ def _validation_of_entry(entry: dict[str, Any]) -> Validation | None:
     return None if entry["validation"] is None else Validation(**entry["validation"])
 
 
-# ~ What a run that was stopped goes on from: state, trained weights, optimiser and random numbers, in one file.
-
-
 def save_training_state(
     path: Path,
     state: TrainingState,
     weights: Mapping[str, torch.Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     processes: ProcessGroup,
     device: torch.device,
 ) -> None:
-    """Write what a resumed run needs; every process adds its random numbers."""
+    """Write the file that a run resumes from, with the random state of every process."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    random = processes.gathered((torch.get_rng_state(), cuda))
+    random = processes.all_gather((torch.get_rng_state(), cuda))
     if not processes.is_main:
         return
     content = {
         "state": asdict(state),
         "weights": {name: value.detach().cpu() for name, value in weights.items()},
-        "optimiser": optimiser.state_dict(),
+        "optimiser": optimizer.state_dict(),
         "random": random,
     }
     with written_whole(path) as temporary:
@@ -123,27 +118,31 @@ def save_training_state(
 def restore_training_state(
     path: Path,
     weights: Mapping[str, torch.Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     processes: ProcessGroup,
     device: torch.device,
 ) -> TrainingState:
-    """Return the state in `path`, with weights, optimiser and random numbers as they were.
+    """Return the state in `path`, and restore weights, optimizer and random generators in place.
 
-    Raises `CheckpointError` for a file that is damaged, of another network or of another number of processes.
+    Raises `CheckpointError` if the file is damaged or was written for another network or number of processes.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         with torch.no_grad():
             for name, value in weights.items():
                 value.copy_(content["weights"][name])
-        optimiser.load_state_dict(content["optimiser"])
+        optimizer.load_state_dict(content["optimiser"])
         state = TrainingState(**content["state"])
         random = content["random"]
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, UnpicklingError) as error:
-        raise CheckpointError(path, f"cannot be resumed ({error}); delete it to start anew") from error
+        raise CheckpointError(
+            path, f"cannot be resumed ({error}); delete it to start again from the first step"
+        ) from error
     if len(random) != processes.count:
-        problem = f"it was trained by {len(random)} processes, and is resumed by {processes.count}"
-        raise CheckpointError(path, f"{problem}; start as many, or delete it to start anew")
+        problem = f"was written by {len(random)} processes, but {processes.count} resume it"
+        raise CheckpointError(
+            path, f"{problem}; start {len(random)} processes, or delete it to start again from the first step"
+        )
     host, cuda = random[processes.rank]
     torch.set_rng_state(host)
     if cuda is not None and device.type == "cuda":
@@ -151,17 +150,15 @@ def restore_training_state(
     return state
 
 
-# ~ What a run leaves in its output folder: the last checkpoint, and within it the best and numbered ones.
-
 BEST_FOLDER = "best"
 _STEP_PREFIX = "step-"
 
 
 def write_checkpoint(output: Path, write: Callable[[Path], None], *, step: int, is_best: bool, numbered: int) -> None:
-    """Put what `write` writes into `output` in place of the last checkpoint, whole or not at all.
+    """Replace the last checkpoint in `output` atomically by the files that `write` writes.
 
-    Where it is the best so far it is `output/best` too; the newest `numbered` ones stay as `output/step-...`. Equal
-    files are one on the disk (hard links) where the file system has them.
+    The best checkpoint so far is also stored as `output/best`, and the newest `numbered` ones as `output/step-...`.
+    Copies are hard links if the file system supports them.
     """
     with atomic_folder(output) as folder:
         write(folder)
@@ -177,7 +174,7 @@ def write_checkpoint(output: Path, write: Callable[[Path], None], *, step: int, 
 
 
 def _retained_checkpoints(output: Path, numbered: int, without: list[str]) -> list[str]:
-    """Return the names of the earlier checkpoints that stay."""
+    """Return the folder names of the earlier checkpoints to retain."""
     if not output.is_dir():
         return []
     names = sorted(path.name for path in output.iterdir() if path.is_dir() and path.name not in without)
@@ -188,6 +185,6 @@ def _retained_checkpoints(output: Path, numbered: int, without: list[str]) -> li
 def _link_or_copy(source: str, target: str) -> str:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError:  # the file system has no hard links
         shutil.copy2(source, target)
     return target

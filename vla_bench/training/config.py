@@ -1,6 +1,6 @@
 """Configuration of fine-tuning runs: data, augmentation, optimizer and schedule.
 
-One table, read from TOML and from a command line that has an option for each field.
+A configuration is read from TOML and from the command line, which has an option for each field.
 """
 
 from pathlib import Path
@@ -16,37 +16,38 @@ from vla_bench.demos.header import ACTION_CONVENTION
 from vla_bench.demos.sources import SourceOptions
 from vla_bench.training.methods.method import MethodOptions
 
-# ~ What a user may say about demonstrations, where they do not say it themselves, and which of them to take.
-
 
 class DataOptions(BaseModel):
-    """Which demonstrations are learnt from, and how they are to be read."""
+    """Selection of demonstrations, and conventions that their files do not state."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     instruction: Annotated[
-        str | None, Field(description="What the robot was told. [default: what the demonstrations say]")
+        str | None, Field(description="Instruction of all demonstrations. [default: as recorded]")
     ] = None
-    camera_sources: dict[str, str] = {}  # a camera's name -> the demonstrations' key, where that is not the usual one
+    camera_sources: dict[str, str] = {}  # camera name -> key in the demonstrations, where it differs from the default
     state_fields: Annotated[
-        tuple[str, ...], Field(description="name:size of a part of a LeRobot state without names; repeat, in order.")
+        tuple[str, ...],
+        Field(description="name:size of a field of a LeRobot state without field names; repeat, in order."),
     ] = ()
     gripper: Annotated[
         GripperConvention | None,
-        Field(description="The demonstrations' gripper commands. [default: as their format has them]"),
+        Field(description="Gripper convention of the demonstrations. [default: that of their format]"),
     ] = None
     orientation: Annotated[
-        Orientation | None, Field(description="The demonstrations' images. [default: as their format has them]")
+        Orientation | None,
+        Field(description="Image orientation of the demonstrations. [default: that of their format]"),
     ] = None
     recorded_hz: Annotated[
-        int | None, Field(ge=1, description="Take them as recorded at this rate. [default: what they say]")
+        int | None, Field(ge=1, description="Control rate of the demonstrations in Hz. [default: as recorded]")
     ] = None
-    success_only: Annotated[bool, Field(description="Leave out demonstrations known to fail.")] = True
-    drop_noops: Annotated[bool, Field(description="Leave out steps at which nothing is done, as OpenVLA does.")] = False
+    success_only: Annotated[bool, Field(description="Leave out demonstrations recorded as failures.")] = True
+    drop_noops: Annotated[bool, Field(description="Leave out steps without any action, as OpenVLA does.")] = False
     validation_share: Annotated[
-        float, Field(ge=0, lt=1, description="Of episodes, where the demonstrations have no split.")
+        float,
+        Field(ge=0, lt=1, description="Fraction of episodes for validation, if the demonstrations have no split."),
     ] = 0.1
-    image_cache_gb: Annotated[float, Field(ge=0, description="Images are kept in memory up to this size.")] = 4.0
+    image_cache_gb: Annotated[float, Field(ge=0, description="Keep images in memory up to this size in GB.")] = 4.0
 
     @field_validator("state_fields")
     @classmethod
@@ -54,11 +55,11 @@ class DataOptions(BaseModel):
         for one in fields:
             name, _, size = one.partition(":")
             if not name or not size.isdigit() or int(size) < 1:
-                raise ValueError(f"{one!r} is not `name:size`, such as end_effector_position:3")
+                raise ValueError(f"{one!r} is not of the form `name:size`, such as end_effector_position:3")
         return fields
 
     def source_options(self) -> SourceOptions:
-        """Return what the user says about the demonstrations."""
+        """Return the options for opening the demonstrations."""
         return SourceOptions(
             instruction=self.instruction,
             gripper=self.gripper,
@@ -69,56 +70,59 @@ class DataOptions(BaseModel):
         )
 
 
-# ~ Which changes are made to training samples, and how large they may be.
-
-
 class DeclaredCamera(BaseModel):
-    """Where a camera stands, for demonstrations that do not hold the model of their scene."""
+    """Camera pose for demonstrations without the model of their scene."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     position_world: tuple[float, float, float]  # m
-    quat_wxyz_world: tuple[float, float, float, float]  # MuJoCo's: it looks along -z, +y is up
+    quat_wxyz_world: tuple[float, float, float, float]  # MuJoCo convention: looks along -z, +y is up
     fovy_deg: Annotated[float, Field(gt=0, lt=180)] = 45.0
-    moves_with: str | None = None  # the body that carries it
+    moves_with: str | None = None  # name of the body that the camera is mounted on
 
 
 class AugmentationConfig(BaseModel):
-    """Changes to training samples."""
+    """Augmentation of training samples."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    flip: Annotated[
-        float, Field(ge=0, le=1, description="Probability of a mirror image, with action and instruction mirrored.")
-    ] = 0.0
+    flip: Annotated[float, Field(ge=0, le=1, description="Probability of mirroring image, action and instruction.")] = (
+        0.0
+    )
     rotation_deg: Annotated[
-        float, Field(ge=0, le=180, description="Largest turn about the vertical, with the action turned.")
+        float, Field(ge=0, le=180, description="Maximum rotation of image and action about the vertical, in degrees.")
     ] = 0.0
     half_turn: Annotated[
-        float, Field(ge=0, le=1, description="Probability of half a turn, with action and instruction turned.")
+        float, Field(ge=0, le=1, description="Probability of rotating image, action and instruction by 180 degrees.")
     ] = 0.0
-    shift_pixels: Annotated[int, Field(ge=0, description="Largest shift, each way, of each image.")] = 2
-    crop_area: Annotated[float, Field(gt=0, le=1, description="Least share of the image that a crop leaves.")] = 1.0
-    crop_aspect: Annotated[float, Field(ge=1, description="Largest width of a crop by its height.")] = 1.0
-    brightness: Annotated[float, Field(ge=0, lt=1, description="Largest relative change.")] = 0.1
-    contrast: Annotated[float, Field(ge=0, lt=1, description="Largest relative change.")] = 0.0
-    saturation: Annotated[float, Field(ge=0, lt=1, description="Largest relative change.")] = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5, description="Largest turn, in circles.")] = 0.0
-    noise: Annotated[float, Field(ge=0, description="Standard deviation, in grey levels of 255.")] = 0.0
+    shift_pixels: Annotated[
+        int, Field(ge=0, description="Maximum shift of each image in each direction, in pixels.")
+    ] = 2
+    crop_area: Annotated[
+        float, Field(gt=0, le=1, description="Minimum area of a random crop, as a fraction of the image.")
+    ] = 1.0
+    crop_aspect: Annotated[float, Field(ge=1, description="Maximum aspect ratio of a random crop.")] = 1.0
+    brightness: Annotated[float, Field(ge=0, lt=1, description="Maximum relative change.")] = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1, description="Maximum relative change.")] = 0.0
+    saturation: Annotated[float, Field(ge=0, lt=1, description="Maximum relative change.")] = 0.0
+    hue: Annotated[
+        float, Field(ge=0, le=0.5, description="Maximum hue rotation, as a fraction of the full circle.")
+    ] = 0.0
+    noise: Annotated[float, Field(ge=0, description="Standard deviation of Gaussian noise, in gray levels of 255.")] = (
+        0.0
+    )
 
     robot: Annotated[
-        str, Field(description="Robot whose plane of symmetry is known; empty: none. Flips of proprioception need it.")
+        str, Field(description="Robot with a known plane of symmetry, required to flip proprioception; empty: none.")
     ] = "panda"
-    cameras: dict[str, DeclaredCamera] = {}  # by name; others are read from the demonstrations' own scene
+    cameras: dict[str, DeclaredCamera] = {}  # by name; others are read from the scene of the demonstrations
     robot_base_position_world: tuple[float, float, float] | None = None  # m; None: as in the demonstrations' scene
 
     @property
     def needs_scene_geometry(self) -> bool:
-        """Whether some change needs to know where cameras stand."""
+        """True if some augmentation needs the camera poses."""
         return bool(self.flip or self.rotation_deg or self.half_turn)
 
-
-# ~ What a fine-tuning run is told: one table, from TOML and from a command line that has an option for each field.
 
 __all__ = ["AugmentationConfig", "FinetuneConfig", "OptimizerConfig", "Precision"]
 
@@ -126,38 +130,47 @@ Precision = Literal["float32", "bf16", "bf16-weights"]
 
 _DEFAULT_STEPS = 600
 _DEFAULT_WARMUP = 20
-# What changes neither the weights nor which of them are kept: a run may be continued with others.
+# Fields that affect neither the weights nor the choice of the best checkpoint: a resumed run may change them.
 _FREE_TO_CHANGE = {"output", "tracker", "project", "log_every", "keep_checkpoints", "image_cache_gb"}
 
 
 class OptimizerConfig(BaseModel):
-    """AdamW and its schedule."""
+    """Options of AdamW and of the learning rate schedule."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: Annotated[int | None, Field(ge=1, description="Optimiser steps. [default: 600, without --epochs]")] = None
+    steps: Annotated[int | None, Field(ge=1, description="Optimizer steps. [default: 600, without --epochs]")] = None
     epochs: Annotated[float | None, Field(gt=0, description="Passes over the data, instead of --steps.")] = None
     batch_size: Annotated[int, Field(ge=1, description="Samples in a batch of each process.")] = 64
-    accumulate: Annotated[int, Field(ge=1, description="Batches summed into one step.")] = 1
-    learning_rate: Annotated[float, Field(gt=0, description="AdamW's highest.")] = 5e-4
+    accumulate: Annotated[int, Field(ge=1, description="Batches accumulated into one optimizer step.")] = 1
+    learning_rate: Annotated[float, Field(gt=0, description="Maximum learning rate.")] = 5e-4
     schedule: Annotated[
-        Literal["cosine", "linear", "constant"], Field(description="Of the learning rate after the warm-up.")
+        Literal["cosine", "linear", "constant"], Field(description="Learning rate schedule after the warm-up.")
     ] = "cosine"
     final_share: Annotated[
-        float, Field(ge=0, le=1, description="Of the learning rate, where cosine and linear schedules end.")
+        float,
+        Field(
+            ge=0, le=1, description="Final learning rate of cosine and linear schedules, as a fraction of the maximum."
+        ),
     ] = 0.0
     warmup_steps: Annotated[
         int | None, Field(ge=0, description="Steps of linear warm-up. [default: 20, at most a tenth of all steps]")
     ] = None
     warmup_share: Annotated[
-        float | None, Field(ge=0, lt=1, description="Share of all steps, instead of --warmup-steps.")
+        float | None, Field(ge=0, lt=1, description="Warm-up as a fraction of all steps, instead of --warmup-steps.")
     ] = None
-    weight_decay: Annotated[float, Field(ge=0, description="Of matrices; biases and norms have none.")] = 0.01
-    betas: Annotated[tuple[float, float], Field(description="AdamW's two averages.")] = (0.9, 0.999)
-    epsilon: Annotated[float, Field(gt=0, description="AdamW's.")] = 1e-8
-    gradient_clip: Annotated[float, Field(ge=0, description="Largest norm of the gradient; 0: any.")] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, description="Weight decay of matrices; biases and norms have none.")] = (
+        0.01
+    )
+    betas: Annotated[tuple[float, float], Field(description="AdamW's decay rates of the two moving averages.")] = (
+        0.9,
+        0.999,
+    )
+    epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
+    gradient_clip: Annotated[float, Field(ge=0, description="Maximum gradient norm; 0: no clipping.")] = 1.0
     sigma_bins: Annotated[
-        float, Field(ge=0, description="Width of smoothed action-token targets; 0: one-hot, as OpenVLA.")
+        float,
+        Field(ge=0, description="Standard deviation of smoothed action-token targets in bins; 0: one-hot, as OpenVLA."),
     ] = 4.0
 
     @model_validator(mode="after")
@@ -173,88 +186,96 @@ class OptimizerConfig(BaseModel):
         return self
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Return how many optimiser steps there are when one pass over the data takes `steps_per_epoch`."""
+        """Return the number of optimizer steps, given the steps of one epoch."""
         if self.epochs is not None:
             return max(1, round(self.epochs * steps_per_epoch))
         return _DEFAULT_STEPS if self.steps is None else self.steps
 
     def total_warmup(self, total_steps: int) -> int:
-        """Return how many of `total_steps` warm up."""
+        """Return the number of warm-up steps."""
         if self.warmup_share is not None:
             return round(self.warmup_share * total_steps)
         return min(_DEFAULT_WARMUP, total_steps // 10) if self.warmup_steps is None else self.warmup_steps
 
 
 class FinetuneConfig(MethodOptions, DataOptions):
-    """Everything that decides a fine-tuned policy, and where it goes."""
+    """Complete configuration of a fine-tuning run."""
 
     demos: Annotated[
         tuple[Path, ...],
-        Field(min_length=1, description="HDF5 file of ours, robomimic or LIBERO, or LeRobot v3 folder; repeat."),
+        Field(
+            min_length=1,
+            description="Demonstrations: HDF5 file (vla-bench, robomimic, LIBERO) or LeRobot v3 folder; repeat.",
+        ),
     ]
-    output: Annotated[Path, Field(description="Where to write; one that was begun is continued.")]
-    base: Annotated[str, Field(description="Name under baselines/, or a checkpoint folder.")] = "openvla-nano"
+    output: Annotated[Path, Field(description="Output folder; an unfinished run in it is resumed.")]
+    base: Annotated[str, Field(description="Base checkpoint: name under baselines/, or folder.")] = "openvla-nano"
     action_head: Annotated[
         Literal["l1"] | None, Field(description="l1: a new OpenVLA-OFT head on an OpenVLA base. [default: the base's]")
     ] = None
     chunk_size: Annotated[
-        int | None, Field(ge=1, description="Actions that OpenVLA-OFT predicts at once. [default: as recorded, else 8]")
+        int | None,
+        Field(ge=1, description="Actions per chunk of OpenVLA-OFT. [default: that of the checkpoint, else 8]"),
     ] = None
     tasks: Annotated[
-        tuple[str, ...], Field(description="suite.task to learn; repeat. [default: all in the files]")
+        tuple[str, ...], Field(description="Task to train on, as suite.task; repeat. [default: all in the files]")
     ] = ()
 
     cameras: Annotated[
         tuple[str, ...],
         Field(
             min_length=1,
-            description="Camera to learn from, or camera=key of the demonstrations; repeat, in the base's order.",
+            description="Camera, or camera=key of the demonstrations; repeat, in the order of the base.",
         ),
     ] = ("agentview", "wrist")
     proprioception: Annotated[
         tuple[str, ...],
-        Field(description="Field to learn from; repeat, in the base's order. [default: as the base's]"),
+        Field(description="Proprioception field; repeat, in the order of the base. [default: those of the base]"),
     ] = ()
-    control_hz: Annotated[int, Field(ge=1, description="Rate that the demonstrations must have.")] = CONTROL_HZ
-    action_convention: Annotated[str, Field(description="Convention that the demonstrations must have.")] = (
+    control_hz: Annotated[int, Field(ge=1, description="Required control rate of the demonstrations in Hz.")] = (
+        CONTROL_HZ
+    )
+    action_convention: Annotated[str, Field(description="Required action convention of the demonstrations.")] = (
         ACTION_CONVENTION
     )
     statistics: Annotated[
-        Literal["dataset", "base"], Field(description="Normalise by these demonstrations, or as the base was trained.")
+        Literal["dataset", "base"],
+        Field(description="Normalization by statistics of these demonstrations, or of the base."),
     ] = "dataset"
     unnorm_key: Annotated[
-        str | None, Field(description="Name of the statistics. [default: the demonstrations' suite]")
+        str | None, Field(description="Name of the statistics. [default: the suite of the demonstrations]")
     ] = None
 
     optimiser: OptimizerConfig = OptimizerConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
     precision: Annotated[
-        Precision, Field(description="bf16 computes in bfloat16 (autocast); bf16-weights also holds the weights so.")
+        Precision, Field(description="bf16: bfloat16 autocast; bf16-weights: weights in bfloat16 as well.")
     ] = "float32"
     gradient_checkpointing: Annotated[
-        bool, Field(description="Compute activations again on the way back: less memory, more time.")
+        bool, Field(description="Recompute activations in the backward pass: less memory, more time.")
     ] = False
     max_prompt_tokens: Annotated[
-        int | None, Field(ge=1, description="Refuse longer prompts. [default: as long as they are]")
+        int | None,
+        Field(ge=1, description="Maximum prompt length in tokens; longer prompts are an error. [default: no limit]"),
     ] = None
     evaluate_every: Annotated[int, Field(ge=1, description="Steps between validations.")] = 100
     save_every: Annotated[
         int | None, Field(ge=1, description="Steps between checkpoints. [default: as --evaluate-every]")
     ] = None
     keep_checkpoints: Annotated[
-        int, Field(ge=0, description="Numbered checkpoints kept beside the last and the best.")
+        int, Field(ge=0, description="Numbered checkpoints to keep in addition to the last and the best.")
     ] = 0
     patience: Annotated[
-        int | None, Field(ge=1, description="Stop after so many validations without improvement. [default: never]")
+        int | None, Field(ge=1, description="Stop after this many validations without improvement. [default: never]")
     ] = None
     validation_frames: Annotated[
-        int, Field(ge=1, description="At most so many, spread over the validation episodes.")
+        int, Field(ge=1, description="Maximum number of validation frames, spread over the validation episodes.")
     ] = 512
-    log_every: Annotated[int, Field(ge=1, description="Steps between lines of the log.")] = 10
-    tracker: Annotated[str, Field(description="Who else is told: none, tensorboard or wandb.")] = "none"
-    project: Annotated[str, Field(description="Name of the project at the tracker.")] = "vla-bench"
-    seed: Annotated[int, Field(ge=0, description="Of batches, augmentation and new weights.")] = 0
+    log_every: Annotated[int, Field(ge=1, description="Steps between log lines.")] = 10
+    tracker: Annotated[str, Field(description="Experiment tracker to log to: none, tensorboard or wandb.")] = "none"
+    project: Annotated[str, Field(description="Project name in the tracker.")] = "vla-bench"
+    seed: Annotated[int, Field(ge=0, description="Seed of batches, augmentation and new weights.")] = 0
 
     @field_validator("demos")
     @classmethod
@@ -262,7 +283,9 @@ class FinetuneConfig(MethodOptions, DataOptions):
         places = [path.resolve() for path in demos]
         twice = [path for place, path in enumerate(demos) if path.resolve() in places[:place]]
         if twice:
-            raise ValueError(f"{twice[0]} is named twice: each of its demonstrations would count double")
+            raise ValueError(
+                f"{twice[0]} is named twice; expected each file once, because its demonstrations would count double"
+            )
         return demos
 
     @field_validator("tracker")
@@ -276,13 +299,13 @@ class FinetuneConfig(MethodOptions, DataOptions):
 
     @property
     def checkpoint_interval(self) -> int:
-        """Steps between checkpoints."""
+        """Number of steps between checkpoints."""
         return self.save_every or self.evaluate_every
 
     def decisive(self) -> dict[str, Any]:
-        """Return, as plain data, everything that decides the weights: all but where they go and who is told."""
+        """Return, as plain data, every field that affects the weights."""
         return self.model_dump(mode="json", exclude=_FREE_TO_CHANGE)
 
     def to_toml(self) -> str:
-        """Return the whole as the TOML file that `vla-bench finetune --config` reads."""
+        """Return the configuration as TOML for `vla-bench finetune --config`."""
         return to_toml(self.model_dump(mode="json"))

@@ -16,8 +16,6 @@ from vla_bench.demos.sources import DemonstrationSource, EpisodeFacts, SourceOpt
 from vla_bench.models.normalization import DatasetStatistics, VectorStatistics
 from vla_bench.training.images import CachedImages, ImageStore, LazyImages
 
-# ~ Which episodes of a source a network is trained on, and which it is validated on.
-
 Subset = Literal["train", "valid"]
 
 
@@ -32,8 +30,8 @@ def subset_episodes(
 ) -> list[EpisodeFacts]:
     """Return the episodes of a subset, in the source's order.
 
-    The source's own subsets `train` and `valid` decide where it has both; otherwise a share of each task's episodes
-    validates, drawn by the seed. `tasks` are `suite.task`, none of them meaning all.
+    If the source has both subsets `train` and `valid`, they decide; otherwise a random fraction of each task's episodes
+    is for validation, chosen by the seed. `tasks` are `suite.task`; an empty sequence selects all.
     """
     members = {name: source.subset(name) for name in ("train", "valid")}
     chosen = members[subset]
@@ -62,15 +60,14 @@ def _choose_validation_episodes(episodes: Sequence[EpisodeFacts], share: float, 
     return chosen
 
 
-# ~ Steps at which nothing was done, which OpenVLA leaves out of LIBERO's demonstrations.
-
-_MAX_NOOP_NORM = 1e-4  # largest norm of the arm's action; openvla's regenerate_libero_dataset.py
+_MAX_NOOP_NORM = 1e-4  # norm of the arm's action; as in openvla's regenerate_libero_dataset.py
 
 
 def steps_with_effect(actions: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the steps of an episode, of actions (T, 7), at which the arm moves or the gripper's command changes.
+    """Return the steps of actions (T, 7) at which the arm moves or the gripper command changes.
 
-    A change is against the last step that is kept; the first step needs the arm to move.
+    Other steps are no-ops, which OpenVLA leaves out of the demonstrations of LIBERO. The gripper command is compared
+    with the last step that is not a no-op; before the first such step the arm has to move.
     """
     kept: list[int] = []
     still = np.linalg.norm(actions[:, :-1], axis=1) < _MAX_NOOP_NORM
@@ -81,8 +78,6 @@ def steps_with_effect(actions: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.array(kept, dtype=np.int64)
 
 
-# ~ Demonstrations as a data set: frames, chunks of actions and prompts, split by episode.
-
 N = TypeVar("N", bound=np.generic)
 
 _CACHE_BYTES = 4_000_000_000
@@ -90,61 +85,61 @@ _CACHE_BYTES = 4_000_000_000
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Which part of demonstrations a network is shown, and the conventions that they must have been recorded in."""
+    """The part of the demonstrations that a network receives, and the conventions required of them."""
 
     cameras: tuple[str, ...]
-    proprioception: tuple[str, ...]  # field names; none: the network takes no proprioception
-    proprioception_dim: int  # numbers that the network takes
-    image_size: int  # pixels; frames are resized to this
+    proprioception: tuple[str, ...]  # field names; empty: the network takes no proprioception
+    proprioception_dim: int  # size of the proprioception vector of the network
+    image_size: int  # side in pixels; frames are resized to this
     control_hz: int
     action_convention: str
-    tasks: tuple[str, ...] = ()  # none: all
-    options: SourceOptions = field(default_factory=SourceOptions)  # what the sources do not say themselves
+    tasks: tuple[str, ...] = ()  # empty: all
+    options: SourceOptions = field(default_factory=SourceOptions)  # conventions that the sources do not state
     success_only: bool = True
     drop_noops: bool = False
-    validation_share: float = 0.1  # of each task's episodes, where a source has no subsets of its own
+    validation_share: float = 0.1  # of each task's episodes, if a source has no subsets
     split_seed: int = 0
-    cache_bytes: int = _CACHE_BYTES  # images are kept in memory up to this size, read on demand beyond
+    cache_bytes: int = _CACHE_BYTES  # images are cached in memory up to this size, otherwise read on demand
 
 
 @dataclass(frozen=True, eq=False)
 class DemonstrationDataset:
-    """All frames of some episodes, one after the other. Everything but images is in memory."""
+    """The frames of several episodes, concatenated. Everything except images is in memory."""
 
     image_store: ImageStore
     proprioception: NDArray[np.float32]  # (frames, P), as recorded
     actions: NDArray[np.float32]  # (frames, 7), as recorded
-    last_frame: NDArray[np.int64]  # (frames,), where the frame's episode ends
+    last_frame: NDArray[np.int64]  # (frames,), last frame of the same episode
     instruction_index: NDArray[np.int64]  # (frames,)
     instructions: tuple[str, ...]
     episodes: int
-    sources: tuple[str, ...] = ()  # of each episode: file and demonstration
-    origin: NDArray[np.int64] | None = None  # (frames, 2): episode, and step in it as it is stored
+    sources: tuple[str, ...] = ()  # for each episode: file and demonstration
+    origin: NDArray[np.int64] | None = None  # (frames, 2): episode, and step in the stored episode
 
     def __len__(self) -> int:
         return len(self.actions)
 
     @property
     def images(self) -> ImageArray:
-        """All images in memory, (frames, cameras, H, W, 3); they are read first where they are not there yet."""
+        """All images, (frames, cameras, H, W, 3), read into memory if necessary."""
         store = self.image_store
         return store.images if isinstance(store, CachedImages) else store.of(np.arange(len(self)))
 
     def images_of(self, frames: NDArray[np.int64]) -> ImageArray:
-        """Return the images of `frames` in any order, (B, cameras, H, W, 3)."""
+        """Return the images of `frames` in the given order, (B, cameras, H, W, 3)."""
         return self.image_store.of(frames)
 
     def origin_of(self, frame: int) -> str:
-        """Return file, demonstration and step of a frame, for messages."""
+        """Return file, demonstration and step of a frame, for error messages."""
         if self.origin is None:
             return f"frame {frame}"
         episode, step = self.origin[frame].tolist()
         return f"{self.sources[episode]} step {step}"
 
     def chunks(self, frames: NDArray[np.int64], chunk_size: int) -> NDArray[np.float32]:
-        """Return the actions from each frame on, (B, chunk_size, 7).
+        """Return the action chunk that starts at each frame, (B, chunk_size, 7).
 
-        Past the end of the episode the robot stands still and the gripper holds.
+        Past the end of the episode the arm's action is zero and the last gripper command is repeated.
         """
         wanted = frames[:, None] + np.arange(chunk_size)
         last = self.last_frame[frames][:, None]
@@ -154,7 +149,7 @@ class DemonstrationDataset:
 
 
 def load_demonstrations(paths: Sequence[Path], selection: FrameSelection, subset: Subset) -> DemonstrationDataset:
-    """Open sources of any format, load one subset of them and close them; see `load_subset`."""
+    """Open sources of any format, load one subset and close them; see `load_subset`."""
     with open_sources(paths, selection.options) as sources:
         return load_subset(sources, selection, subset)
 
@@ -195,20 +190,24 @@ def robot_of(sources: Sequence[DemonstrationSource]) -> str | None:
 
 
 def _check_source(source: DemonstrationSource, selection: FrameSelection) -> None:
-    """Raise where the source lacks something or was recorded in other conventions."""
+    """Raise `ConventionError` if the source lacks required data or has other conventions."""
     source.require(cameras=selection.cameras, proprioception=selection.proprioception)
     facts = source.facts
     problems = []
     if facts.control_hz != selection.control_hz:
-        problems.append(f"recorded at {facts.control_hz} Hz, the policy acts at {selection.control_hz} Hz")
+        problems.append(
+            f"its control rate is {facts.control_hz} Hz, expected {selection.control_hz} Hz as for the policy"
+        )
     if facts.action_convention != selection.action_convention:
-        problems.append(f"actions are {facts.action_convention!r}, the policy's {selection.action_convention!r}")
+        problems.append(
+            f"its action convention is {facts.action_convention!r}, expected {selection.action_convention!r}"
+        )
     sizes = {field.name: field.size for field in facts.proprioception_fields}
     width = sum(sizes[name] for name in selection.proprioception)
     if width != selection.proprioception_dim:
         names = ", ".join(selection.proprioception) or "none"
         problems.append(
-            f"{names} are {width} numbers of proprioception, the network takes {selection.proprioception_dim}"
+            f"proprioception ({names}) has {width} values, the network takes {selection.proprioception_dim}"
         )
     if problems:
         raise ConventionError(f"{source.path} does not fit the policy: {'; '.join(problems)}.")
@@ -220,9 +219,9 @@ def _explain_empty_selection(sources: Sequence[DemonstrationSource], selection: 
         one for source in sources for one in source.episodes if not selection.tasks or one.task_id in selection.tasks
     ]
     if episodes and selection.success_only and all(one.success is False for one in episodes):
-        return f"all {len(episodes)} demonstrations{wanted} are failures (`success_only = false` takes them)"
+        return f"all {len(episodes)} demonstrations{wanted} are failures (`success_only = false` includes them)"
     known = sorted({one.task_id for source in sources for one in source.episodes})
-    return f"there is no demonstration to train on{wanted}; there are {', '.join(known)}"
+    return f"no demonstration to train on{wanted}; available tasks: {', '.join(known)}"
 
 
 def _build_dataset(
@@ -280,17 +279,15 @@ def _concatenate(parts: Sequence[NDArray[N]], none: NDArray[N]) -> NDArray[N]:
     return np.concatenate([none, *parts])
 
 
-# ~ Statistics of demonstrations, as OpenVLA normalises by them.
-
-_ACTION_MASK = np.array([True] * (ACTION_DIM - 1) + [False])  # the gripper is left as it is
+_ACTION_MASK = np.array([True] * (ACTION_DIM - 1) + [False])  # the gripper is not normalized
 
 
 def dataset_statistics(dataset: DemonstrationDataset) -> DatasetStatistics:
-    """Return q01, q99, mean, standard deviation and range of actions and, where there is any, proprioception."""
-    seen = dataset.proprioception.shape[1] > 0
+    """Return q01, q99, mean, standard deviation and range of actions and of proprioception if present."""
+    has_proprioception = dataset.proprioception.shape[1] > 0
     return DatasetStatistics(
         action=VectorStatistics.of(dataset.actions, _ACTION_MASK),
-        proprioception=VectorStatistics.of(dataset.proprioception) if seen else None,
+        proprioception=VectorStatistics.of(dataset.proprioception) if has_proprioception else None,
         num_trajectories=dataset.episodes,
         num_transitions=len(dataset),
     )

@@ -1,4 +1,4 @@
-"""Data-parallel training on the processes that torchrun or `accelerate launch` starts; a single process needs no setup."""
+"""Data-parallel training on the processes of torchrun or `accelerate launch`; one process needs no setup."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which process this is, and how it speaks with the others."""
+    """The processes of a data-parallel run, as seen by one of them, with the collective operations that it needs."""
 
     rank: int
     count: int
@@ -24,11 +24,11 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes."""
+        """True for the process that writes files and logs."""
         return self.rank == 0
 
     def run_on_main(self, work: Callable[[], T]) -> T:
-        """Let the main process do `work` and return its result everywhere; what it raises is raised everywhere."""
+        """Run `work` on the main process, and return its result or raise its exception on every process."""
         if self.count == 1:
             return work()
         outcome: list[Any] = [None, None]
@@ -44,7 +44,7 @@ class ProcessGroup:
         return result
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Add up the gradients of all processes; a process without any counts as zero."""
+        """Sum the gradients over all processes; a missing gradient counts as zero."""
         if self.count == 1:
             return
         for parameter in parameters:
@@ -52,8 +52,8 @@ class ProcessGroup:
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
 
-    def summed(self, values: Iterable[float]) -> list[float]:
-        """Return the sums of numbers over all processes."""
+    def all_reduce_sum(self, values: Iterable[float]) -> list[float]:
+        """Return the sum of each value over all processes."""
         if self.count == 1:
             return [float(value) for value in values]
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
@@ -61,8 +61,8 @@ class ProcessGroup:
         sums: list[float] = tensor.tolist()
         return sums
 
-    def gathered(self, value: T) -> list[T]:
-        """Return the values of all processes, in their order."""
+    def all_gather(self, value: T) -> list[T]:
+        """Return the values of all processes in the order of their ranks."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -70,7 +70,7 @@ class ProcessGroup:
         return values
 
     def broadcast_weights(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give every process the main one's tensors."""
+        """Copy the tensors of the main process to every process."""
         if self.count > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor.data, src=0)
@@ -81,9 +81,10 @@ SINGLE_PROCESS = ProcessGroup(0, 1, torch.device("cpu"))
 
 @contextmanager
 def join_process_group() -> Iterator[ProcessGroup]:
-    """Join the processes that were started together, if any, and yield this one.
+    """Join the process group that a launcher described in the environment, if any, and yield it.
 
-    One with a GPU takes that of its local rank. Weights are held whole by each; gradients are summed once a step.
+    Each process uses the GPU of its local rank if there is one. Every process holds all weights; gradients are summed
+    once per step.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")

@@ -40,26 +40,24 @@ from vla_bench.training.trackers import CompositeTracker, TrackedRun, Tracker
 from vla_bench.training.trainer import Trainer
 from vla_bench.training.validation import Validation, Validator, require_disjoint
 
-# ~ The base of a fine-tuning run: which kind of network it is, and what of it is new.
-
-_DEFAULT_PROPRIOCEPTION_DIM = 8  # numbers of LIBERO's state, where demonstrations do not say how many a field has
+_DEFAULT_PROPRIOCEPTION_DIM = 8  # size of LIBERO's state; used if there are no demonstrations to read the sizes from
 
 
 def planned_shape(
     config: FinetuneConfig, folder: Path | None, vla: OpenVLAConfig, sources: Sequence[DemonstrationSource]
 ) -> NetworkShape:
-    """Return the shape of the network that `load_base` would give, without weights and perhaps without demonstrations.
+    """Return the shape of the network that `load_base` returns, without loading weights.
 
-    `folder` is that of the `config.json` that describes `vla`; None: there is none.
+    `folder` contains the `config.json` of `vla`, None for an architecture without a checkpoint. `sources` may be empty.
     """
     return kind_of(folder, config.action_head).shape(folder, vla, _network_request(config, sources))
 
 
 def load_base(config: FinetuneConfig, folder: Path, sources: Sequence[DemonstrationSource]) -> NetworkCheckpoint:
-    """Return the network in `folder`, with the head that `config` asks for.
+    """Return the network in `folder`, with the action head of `config`.
 
-    Raises `CheckpointError` where it is damaged or contradicts `config`, `ModelConfigError` where a base cannot have
-    that head.
+    Raises `CheckpointError` if the checkpoint is damaged or contradicts `config`, and `ModelConfigError` if the base
+    cannot have that head.
     """
     return kind_of(folder, config.action_head).load(folder, _network_request(config, sources))
 
@@ -69,16 +67,14 @@ def _network_request(config: FinetuneConfig, sources: Sequence[DemonstrationSour
 
 
 def _proprioception_dim(config: FinetuneConfig, sources: Sequence[DemonstrationSource]) -> int:
-    """Return how many numbers the chosen fields are in the demonstrations; 0 where none was chosen."""
+    """Return the total size of the selected fields in the demonstrations; 0 if none is selected."""
     if not config.proprioception:
         return 0
-    if not sources:  # only planned
+    if not sources:  # a plan without demonstrations
         return _DEFAULT_PROPRIOCEPTION_DIM
     sources[0].require(cameras=config.cameras, proprioception=config.proprioception)
     return sum(field.size for field in sources[0].facts.proprioception_fields if field.name in config.proprioception)
 
-
-# ~ Fine-tune a base checkpoint on demonstrations: the whole of `vla-bench finetune`.
 
 REPORT_FILE = "finetune.json"
 CONFIG_FILE = "finetune.toml"
@@ -86,22 +82,22 @@ CONFIG_FILE = "finetune.toml"
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """What a run made."""
+    """Result of a fine-tuning run."""
 
     output: str
     base: str
     steps: int
-    loss: float  # smoothed, at the end
+    loss: float  # smoothed, after the last step
     validation: Validation | None
     trained_parameters: int
-    total_parameters: int  # what was added by the method among them
+    total_parameters: int  # including those that the method adds
     episodes: int
     frames: int
-    elapsed_s: float  # training alone
+    elapsed_s: float  # training only
     finished: bool
-    best_step: int | None = None  # of the checkpoint in OUTPUT/best
+    best_step: int | None = None  # step of the checkpoint in OUTPUT/best
     best_validation: Validation | None = None
-    history: tuple[Mapping[str, Any], ...] = ()  # step, loss and validation at each checkpoint
+    history: tuple[Mapping[str, Any], ...] = ()  # step, loss and validation of each validation
 
 
 def finetune(
@@ -112,9 +108,9 @@ def finetune(
 ) -> FinetuneReport:
     """Train, write the adapter or checkpoint to `config.output`, and return the report.
 
-    An interrupted run goes on where it last kept a checkpoint; a finished one is reported again. Raises
-    `OutputMismatchError` when the output was made with another configuration, and `CheckpointError` when `resume`
-    is asked for and there is nothing to go on with. Started by torchrun, the processes train together.
+    An interrupted run resumes from its last checkpoint; for a finished run, only the report is returned. Raises
+    `OutputMismatchError` if the output was made with another configuration, and `CheckpointError` if `resume` is set
+    and there is no run to resume. Processes started by torchrun train together.
     """
     with join_process_group() as processes, ExitStack() as stack:
         processes.run_on_main(lambda: stack.enter_context(claimed(config.output)))
@@ -129,7 +125,7 @@ def finetune(
 
 
 class _Run:
-    """One fine-tuning run and everything it holds in memory."""
+    """One fine-tuning run: network, data and trainer."""
 
     def __init__(self, config: FinetuneConfig, processes: ProcessGroup) -> None:
         self._config, self._processes = config, processes
@@ -145,12 +141,12 @@ class _Run:
         statistics = _statistics(config, base, train, pipeline)
         shown = Conventions(config.cameras, selection.image_size, selection.proprioception, robot)
         self._checkpoint = base.learned({key: statistics}, shown)
-        quantisation = METHODS[config.method].quantisation
-        self._reference = BaseReference(config.base, weights_digest(base_folder), quantisation)
+        quantization = METHODS[config.method].quantization
+        self._reference = BaseReference(config.base, weights_digest(base_folder), quantization)
         cast_weights(base.model, config.precision)
         self._model = base.model.to(processes.device)
-        torch.manual_seed(config.seed)  # the adapters' first weights
-        self._trained = apply_method(self._model, config.beside(base.config.new_modules))
+        torch.manual_seed(config.seed)  # for the initial weights of the adapter
+        self._trained = apply_method(self._model, config.with_trained_modules(base.config.new_modules))
         if config.gradient_checkpointing:
             enable_activation_checkpointing(self._model)
         _check_prompts(config, base, pipeline.texts(train.instructions))
@@ -169,7 +165,7 @@ class _Run:
         )
 
     def train(self, state_path: Path, on_progress: Callable[[TrainingProgress], None]) -> FinetuneReport:
-        """Train to the end and return the report."""
+        """Train to the last step and return the report."""
         trainer = self._trainer
         trainer.restore(state_path)
         with self._tracked(trainer.state.step) as tracker:
@@ -178,17 +174,17 @@ class _Run:
 
     @contextmanager
     def _tracked(self, first_step: int) -> Iterator[Tracker]:
-        """Yield what is told of the run: its own log and the tracker chosen, on the main process alone."""
+        """Yield a tracker for the log file and the selected experiment tracker; on the main process only."""
         config, names = self._config, ("jsonl", self._config.tracker) if self._processes.is_main else ()
         run = TrackedRun(config.output.name, config.project, log_folder(config.output), config.decisive(), first_step)
-        tracker = CompositeTracker.started(names, run)
+        tracker = CompositeTracker.start(names, run)
         try:
             yield tracker
         finally:
             tracker.close()
 
     def _keep(self, is_best: bool) -> None:
-        """Write what has been learnt so far, whole, in place of what was there."""
+        """Replace the last checkpoint atomically by the current one."""
         config, step = self._config, self._trainer.state.step
         write_checkpoint(config.output, self._write, step=step, is_best=is_best, numbered=config.keep_checkpoints)
 
@@ -219,23 +215,26 @@ class _Run:
 
 
 def log_folder(output: Path) -> Path:
-    """Return the folder of a run's logs, beside its checkpoints, which are replaced as a whole."""
+    """Return the log folder of a run; it is outside `output`, which each checkpoint replaces as a whole."""
     return output.with_name(f"{output.name}-logs")
 
 
 def _load_finished_report(config: FinetuneConfig, state_path: Path, resume: bool) -> FinetuneReport | None:
-    """Return the report of an earlier run that finished; raise where the output is not this configuration's."""
+    """Return the report of a finished run in the output folder, None if there is none.
+
+    Raises `OutputMismatchError` if the output was made with another configuration.
+    """
     if resume and not (config.output.exists() and state_path.is_file()) and not _is_finished(config.output):
-        raise CheckpointError(config.output, "there is no run to resume; leave --resume out to begin one")
+        raise CheckpointError(config.output, "there is no run to resume; leave out --resume to start one")
     if not config.output.exists():
-        state_path.unlink(missing_ok=True)  # its output was deleted: start anew
+        state_path.unlink(missing_ok=True)  # its output was deleted: start again
         return None
     try:
         content = json.loads((config.output / REPORT_FILE).read_text())
         earlier, report = content["config"], content["report"]
     except (OSError, json.JSONDecodeError, KeyError, TypeError):
         raise OutputMismatchError(
-            config.output, [f"it holds no {REPORT_FILE}, so it was not fine-tuned here"]
+            config.output, [f"it contains no readable {REPORT_FILE}, so it is not the output of a fine-tuning run"]
         ) from None
     then, now = _flatten(earlier), _flatten(json.loads(json.dumps(config.decisive())))
     keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
@@ -249,7 +248,7 @@ def _load_finished_report(config: FinetuneConfig, state_path: Path, resume: bool
 
 
 def _flatten(content: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """Return nested tables as one, keys as in `optimiser.learning_rate`."""
+    """Return nested tables as one table, with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         flat |= _flatten(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
@@ -264,10 +263,13 @@ def _is_finished(output: Path) -> bool:
 
 
 def frame_selection(config: FinetuneConfig, network: NetworkShape) -> FrameSelection:
-    """Return what of the demonstrations `network` learns from. Raises `ConventionError` where they cannot fit."""
+    """Return the selection of demonstrations for `network`. Raises `ConventionError` if the cameras do not fit."""
     if len(config.cameras) != network.num_images:
         names = ", ".join(config.cameras)
-        raise ConventionError(f"The base {config.base!r} takes {network.num_images} images; the cameras are {names}.")
+        raise ConventionError(
+            f"The base {config.base!r} takes {network.num_images} images, but the configuration names these cameras: "
+            f"{names}. Set `cameras` to {network.num_images} names."
+        )
     return FrameSelection(
         cameras=config.cameras,
         proprioception=(config.proprioception or network.proprioception_fields) if network.proprioception_dim else (),
@@ -286,15 +288,15 @@ def frame_selection(config: FinetuneConfig, network: NetworkShape) -> FrameSelec
 
 
 def _check_prompts(config: FinetuneConfig, base: NetworkCheckpoint, instructions: Sequence[str]) -> None:
-    """Raise where a prompt is longer than it may be: none is ever cut short."""
+    """Raise `ConventionError` for a prompt longer than `max_prompt_tokens`; prompts are never truncated."""
     if config.max_prompt_tokens is None:
         return
     lengths = base.processor.tokenize_instructions(instructions)[1].sum(dim=1).tolist()
     for instruction, length in zip(instructions, lengths, strict=True):
         if length > config.max_prompt_tokens:
             raise ConventionError(
-                f"The prompt of {instruction!r} is {length} tokens long, max_prompt_tokens is "
-                f"{config.max_prompt_tokens}. Raise it, or leave the task out."
+                f"The prompt of {instruction!r} is {length} tokens long, but max_prompt_tokens is "
+                f"{config.max_prompt_tokens}. Raise max_prompt_tokens, or leave out the task."
             )
 
 
@@ -304,7 +306,7 @@ def _pipeline(
     train: DemonstrationDataset,
     sources: Sequence[DemonstrationSource],
 ) -> Pipeline:
-    """Return the augmentations; raise where one could not be true to the action."""
+    """Return the augmentations. Raises `AugmentationRefusedError` if one would contradict the actions."""
     scene = None
     if config.augmentation.needs_scene_geometry:
         fields = proprioception_fields_of(sources[0], selection)

@@ -15,15 +15,15 @@ from torch.nn import functional
 from vla_bench.core.types import ImageArray
 from vla_bench.demos.sources import DemonstrationSource, SourceOptions, open_source
 
-_BLOCK_FRAMES = 64  # frames that are read or resized in one go
+_BLOCK_FRAMES = 64  # frames read or resized at a time
 _CHANNELS = 3
 
 
 class ImageStore(Protocol):
-    """Images by frame."""
+    """Access to images by frame."""
 
     def of(self, frames: NDArray[np.int64]) -> ImageArray:
-        """Return the images of `frames` in any order, (B, cameras, H, W, 3)."""
+        """Return the images of `frames` in the given order, (B, cameras, H, W, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,36 +33,36 @@ class CachedImages:
     images: ImageArray  # (frames, cameras, H, W, 3)
 
     def of(self, frames: NDArray[np.int64]) -> ImageArray:
-        """Return a copy of these images."""
+        """Return a copy of the images of `frames`."""
         return self.images[frames]
 
 
 @dataclass(eq=False)
 class LazyImages:
-    """Images that are read when they are asked for.
+    """Images read from the sources on demand.
 
-    Sources are opened by the process that reads, at its first read; so this can be pickled, survives a fork, and may
-    be read from several threads.
+    Each process opens the sources at its first read, so instances can be pickled, are usable after a fork, and can be
+    read from several threads.
     """
 
     paths: Sequence[Path]
     options: SourceOptions
     cameras: tuple[str, ...]
     side: int  # pixels
-    episodes: Sequence[tuple[int, str]]  # number of the path, name of the episode
+    episodes: Sequence[tuple[int, str]]  # index of the path, name of the episode
     episode_of_frame: NDArray[np.int64]  # (frames,)
-    step_of_frame: NDArray[np.int64]  # (frames,), in the episode as it is stored
+    step_of_frame: NDArray[np.int64]  # (frames,), in the stored episode
     _opened: dict[int, DemonstrationSource] = field(default_factory=dict, init=False, repr=False)
     _process: int = field(default=0, init=False, repr=False)
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def size_bytes(self) -> int:
-        """What all images take in memory."""
+        """Size of all images in memory."""
         return len(self.step_of_frame) * len(self.cameras) * self.side * self.side * _CHANNELS
 
     def of(self, frames: NDArray[np.int64]) -> ImageArray:
-        """Read these images, episode by episode, and resize them."""
+        """Read the images of `frames`, episode by episode, and resize them."""
         self._reset_after_fork()
         with self._lock:
             return self._read(frames, self._source)
@@ -78,7 +78,7 @@ class LazyImages:
         return CachedImages(images)
 
     def close(self) -> None:
-        """Close what is open; the next read opens it again."""
+        """Close the open sources; the next read opens them again."""
         for source in self._opened.values():
             source.close()
         self._opened.clear()
@@ -107,13 +107,13 @@ class LazyImages:
         return self._opened[number]
 
     def _reset_after_fork(self) -> None:
-        """Leave what the parent of this process opened to the parent: files and videos cannot be shared."""
+        """Forget sources opened before a fork: processes cannot share open files and videos."""
         if self._process != os.getpid():
             self._opened, self._process, self._lock = {}, os.getpid(), threading.Lock()
 
 
 def resize_images(images: ImageArray, side: int) -> ImageArray:
-    """Return images (N, H, W, 3) at `side` by `side` pixels (bicubic, antialiased)."""
+    """Return images (N, H, W, 3) resized to `side` by `side` pixels (bicubic, antialiased)."""
     if images.shape[1:3] == (side, side):
         return images
     parts = []

@@ -32,14 +32,14 @@ from vla_bench.training.methods.method import METHODS, MethodOptions, TrainableN
 from vla_bench.training.objectives import objective_for
 from vla_bench.training.precision import autocast_context, cast_weights, enable_activation_checkpointing
 
-_NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # of a weight
+_NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # per weight
 _ADAMW_AVERAGES = 2
-_PROMPT_TOKENS = 32  # of a prompt where the network does not say: "In: What action should the robot take to ...?\nOut:"
+_PROMPT_TOKENS = 32  # default prompt length: "In: What action should the robot take to ...?\nOut:"
 
 
 @dataclass(frozen=True)
 class StepShape:
-    """What one step is made of."""
+    """Batch size and precision of a training step."""
 
     batch_size: int
     precision: Precision
@@ -48,38 +48,41 @@ class StepShape:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes. The peak is not the sum of the others: as activations are freed, gradients and their like are made."""
+    """Memory of a training step in bytes.
+
+    The peak is less than the sum of the parts, because activations are freed while gradients are created.
+    """
 
     weights: int
     gradients: int
-    optimiser: int
-    activations: int  # what the pass forward keeps and makes, at its largest
+    optimizer: int
+    activations: int  # peak of the forward pass
     peak: int
 
 
 def estimate_memory(
     config: NetworkShape, options: MethodOptions, step: StepShape
 ) -> tuple[TrainableNetwork, MemoryEstimate]:
-    """Return what the method would train of a network of that shape, and what memory a step would take."""
-    options = options.beside(config.new_modules)
+    """Return the trained parameters and the memory of a training step for a network of that shape."""
+    options = options.with_trained_modules(config.new_modules)
     model, trained, weights = _build_meta_network(config, options, step)
     parameters = [value for value in model.parameters() if value.requires_grad]
     gradients = sum(value.numel() * value.element_size() for value in parameters)
-    optimiser = _ADAMW_AVERAGES * gradients
+    optimizer = _ADAMW_AVERAGES * gradients
     activations, moving = _peak_bytes(model, config, step)
-    peak = weights + optimiser + max(moving, gradients)
-    return trained, MemoryEstimate(weights, gradients, optimiser, activations, peak)
+    peak = weights + optimizer + max(moving, gradients)
+    return trained, MemoryEstimate(weights, gradients, optimizer, activations, peak)
 
 
 def _build_meta_network(
     config: NetworkShape, options: MethodOptions, step: StepShape
 ) -> tuple[nn.Module, TrainableNetwork, int]:
-    """Return a network on the meta device with the method on it, and the bytes of its weights."""
+    """Return a network on the meta device with the method applied, and the size of its weights in bytes."""
     with torch.device("meta"), no_init_weights():
         model: nn.Module = config.build()
     cast_weights(model, step.precision)
     total = sum(value.numel() for value in model.parameters())
-    quantized = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantisation else []
+    quantized = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantization else []
     saved = _cast_quantized_layers(model, quantized, step)
     with torch.device("meta"):
         trained = apply_without_quantizing(model, options, total)
@@ -91,9 +94,9 @@ def _build_meta_network(
 
 
 def _cast_quantized_layers(model: nn.Module, names: Sequence[str], step: StepShape) -> int:
-    """Put the layers `names`, held in NF4, into what they compute in; return by how many bytes less they are held.
+    """Cast the layers `names`, stored in NF4, to their compute dtype; return the bytes that NF4 saves.
 
-    bitsandbytes makes the weights anew at each use, so none are kept for the way back.
+    bitsandbytes dequantizes the weights at each use, so none are stored for the backward pass.
     """
     saved = 0.0
     for name in names:
@@ -106,7 +109,7 @@ def _cast_quantized_layers(model: nn.Module, names: Sequence[str], step: StepSha
 
 
 def _peak_bytes(model: nn.Module, config: NetworkShape, step: StepShape) -> tuple[int, int]:
-    """Return the most bytes live at once during the forward pass, and during forward and backward, without weights."""
+    """Return the peak bytes of the forward pass, and of forward and backward pass, both without weights."""
     with FakeTensorMode():
         _materialize_fake_tensors(model)
         batch = _batch(config, step)
@@ -120,7 +123,7 @@ def _peak_bytes(model: nn.Module, config: NetworkShape, step: StepShape) -> tupl
 
 
 class LiveBytes(TorchDispatchMode):
-    """Count the bytes of every storage made within, until it is freed."""
+    """Count the bytes of storages that are created inside the context and not yet freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -129,7 +132,7 @@ class LiveBytes(TorchDispatchMode):
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and take note of what it made."""
+        """Run the operation and count the storages that it creates."""
         given = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
         made = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(made):
@@ -151,7 +154,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def _materialize_fake_tensors(model: nn.Module) -> None:
-    """Put the parameters and buffers of `model` on the processor, as tensors without data; shared ones stay shared."""
+    """Replace the meta tensors of `model` by fake CPU tensors in place; shared tensors stay shared."""
     made: dict[int, torch.Tensor] = {}
     for module in model.modules():
         for table in (module._parameters, module._buffers):

@@ -22,7 +22,7 @@ from vla_bench.training.memory import MemoryEstimate, StepShape, estimate_memory
 
 
 class PlannedRun(FinetuneConfig):
-    """A run that may lack demonstrations and a place to write to."""
+    """Configuration of a planned run; demonstrations and output are optional."""
 
     demos: Annotated[tuple[Path, ...], Field()] = ()
     output: Path = Path()
@@ -30,30 +30,30 @@ class PlannedRun(FinetuneConfig):
 
 @dataclass(frozen=True)
 class Epochs:
-    """How often a run sees its demonstrations."""
+    """Number of epochs of a run."""
 
-    frames: int  # to learn from
+    frames: int  # of the training set
     steps_per_epoch: int
-    epochs: float  # in all steps
+    epochs: float  # in the whole run
 
 
 @dataclass(frozen=True)
 class FinetunePlan:
-    """What a run would train and take."""
+    """Trained parameters, memory and steps of a planned run."""
 
     trainable_parameters: int
-    total_parameters: int  # what the method adds among them
+    total_parameters: int  # including those that the method adds
     percentage: float
     step: StepShape
     memory: MemoryEstimate
-    total_steps: int | None  # None: so many epochs of demonstrations that are not known
+    total_steps: int | None  # None: given in epochs, and the demonstrations are not known
     epochs: Epochs | None  # None without demonstrations
 
 
 def plan(config: PlannedRun) -> FinetunePlan:
-    """Return the plan of `config`, whose base may be a checkpoint or one of `ARCHITECTURES`.
+    """Return the plan of `config`, whose base is a checkpoint or a name in `ARCHITECTURES`.
 
-    Raises `UnknownNameError` for a base that is neither, `CheckpointError` for one without a readable configuration.
+    Raises `UnknownNameError` for a base that is neither, and `CheckpointError` if its configuration is unreadable.
     """
     with open_sources(config.demos, config.source_options()) as sources:
         network = planned_shape(config, _checkpoint_folder(config.base), network_config(config.base), sources)
@@ -74,7 +74,7 @@ def plan(config: PlannedRun) -> FinetunePlan:
 
 
 def network_config(base: str) -> OpenVLAConfig:
-    """Return the shape of the network called `base`: of a checkpoint's `config.json`, or one of `ARCHITECTURES`."""
+    """Return the configuration of `base`: from the `config.json` of a checkpoint, or from `ARCHITECTURES`."""
     try:
         folder = find_base(base)
     except UnknownNameError as error:

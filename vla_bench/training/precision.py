@@ -12,14 +12,14 @@ from vla_bench.training.config import Precision
 
 
 def autocast_context(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Return the context in which the network is to be called."""
+    """Return the context for forward passes of the network."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32")
 
 
 def cast_weights(model: nn.Module, precision: Precision) -> None:
-    """Put the network's parameters into the numbers that `precision` holds them in, in place.
+    """Cast the parameters of the network to the dtype of `precision` in place.
 
-    Buffers, such as the frequencies of rotary positions, stay as exact as they are.
+    Buffers, such as the frequencies of rotary position embeddings, keep their dtype.
     """
     if precision != "bf16-weights":
         return
@@ -29,20 +29,23 @@ def cast_weights(model: nn.Module, precision: Precision) -> None:
 
 
 def enable_activation_checkpointing(model: nn.Module) -> None:
-    """Let every transformer within `model` keep the inputs of its layers alone, and compute the rest again.
+    """Enable activation checkpointing in every transformer inside `model`.
 
-    Raises where no part of it can: transformers' own layers know how.
+    Raises `VlaBenchError` if `model` contains no transformers model that supports it.
     """
-    parts = list(_outermost_transformers(model))
-    if not parts:
-        raise VlaBenchError(f"{type(model).__name__} has no part that can compute its activations again.")
-    for part in parts:  # the first name is transformers' new one, the second goes with its version 6
+    transformers = list(_outermost_transformers(model))
+    if not transformers:
+        raise VlaBenchError(
+            f"{type(model).__name__} contains no transformers model with support for activation checkpointing. "
+            "Set gradient_checkpointing = false."
+        )
+    for part in transformers:  # transformers 6 removes the second, older name
         enable = getattr(part, "activation_checkpointing_enable", None) or part.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
 
 def _outermost_transformers(module: nn.Module) -> Iterator[PreTrainedModel]:
-    """Yield the outermost transformers below `module` that can."""
+    """Yield the outermost transformers models below `module` that support activation checkpointing."""
     for child in module.children():
         if isinstance(child, PreTrainedModel) and child.supports_gradient_checkpointing:
             yield child

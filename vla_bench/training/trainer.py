@@ -31,9 +31,9 @@ from vla_bench.training.precision import autocast_context
 from vla_bench.training.trackers import Tracker
 from vla_bench.training.validation import Validation
 
-# ~ The learning rate of every step: a linear warm-up, then one of three courses.
-
-# How much of the way from the final to the highest learning rate is left after the share `done` of the course.
+# Decay after the fraction `done` of the steps that follow the warm-up: 1 for the maximum, 0 for the final rate.
+# The schedules of transformers are not used: their warm-up starts at 0, so the first step would have no effect, and
+# their linear decay is rounded differently; both would change the weights of recorded runs.
 _DECAYS: Mapping[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
     "linear": lambda done: 1.0 - done,
@@ -43,7 +43,7 @@ _DECAYS: Mapping[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rates of a run of known length."""
+    """Learning rate schedule: linear warm-up, then cosine, linear or no decay."""
 
     options: OptimizerConfig
     total_steps: int
@@ -58,54 +58,55 @@ class Schedule:
         return options.learning_rate * (options.final_share + (1.0 - options.final_share) * left)
 
 
-# ~ A loss that is no number: which samples it came from, and what to do about it.
-
-_MAX_NAMED_SAMPLES = 3  # samples
+_MAX_NAMED_SAMPLES = 3  # in an error message
 
 
 class TrainingDivergedError(VlaBenchError):
-    """A loss or gradient that is no number."""
+    """A non-finite loss or gradient."""
 
     def __init__(self, step: int, kept_step: int, output: Path, samples: int, culprits: Sequence[str]) -> None:
-        kept = (
-            f"the checkpoint of step {kept_step} is kept in {output}"
+        checkpoint = (
+            f"the checkpoint of step {kept_step} is stored in {output}"
             if kept_step
-            else "no checkpoint had been kept yet"
+            else "no checkpoint had been written yet"
         )
-        super().__init__(f"The loss became infinite at step {step}; {kept}. {_explain_divergence(samples, culprits)}")
+        super().__init__(
+            f"The loss or the gradient is not finite at step {step}; {checkpoint}. "
+            f"{_explain_divergence(samples, culprits)}"
+        )
 
 
 def find_non_finite_samples(batch: Batch, loss_of: Callable[[Batch], torch.Tensor], names: Iterable[str]) -> list[str]:
-    """Return the names of the rows of `batch` whose own loss is no number."""
+    """Return the names of the samples of `batch` whose loss, computed for each alone, is not finite."""
     with torch.no_grad():
         return [
             name
-            for row, name in enumerate(names)
-            if not torch.isfinite(loss_of(batch.rows(slice(row, row + 1)))).item()
+            for index, name in enumerate(names)
+            if not torch.isfinite(loss_of(batch.select(slice(index, index + 1)))).item()
         ]
 
 
 def _explain_divergence(samples: int, culprits: Sequence[str]) -> str:
     lower = "Lower the learning rate and start again."
     if not culprits:
-        return f"Each of the {samples} samples of the step gives a finite loss alone: the gradient overflowed. {lower}"
+        return f"The loss of each of the {samples} samples of the step is finite, so the gradient overflowed. {lower}"
     if len(culprits) == samples:
-        return f"All {samples} samples of the step give no number, so the weights have diverged. {lower}"
+        return f"The losses of all {samples} samples of the step are non-finite, so the weights have diverged. {lower}"
     named = ", ".join(culprits[:_MAX_NAMED_SAMPLES]) + (" and others" if len(culprits) > _MAX_NAMED_SAMPLES else "")
     return (
-        f"{len(culprits)} of the {samples} samples of the step give no number: {named}. Look at them or leave them out."
+        f"The losses of {len(culprits)} of the {samples} samples of the step are non-finite: {named}. Check these "
+        "demonstrations or leave them out."
     )
 
 
-# ~ The training loop: it can stop after any kept step and go on to exactly the same weights.
-
-_RANK_SEED = 1_000_003  # keeps the dropout of processes apart
+_RANK_SEED = 1_000_003  # gives each process its own dropout masks
 
 
 class Trainer:
-    """Train the parameters of `model` that want a gradient.
+    """The training loop over the parameters of `model` that require a gradient.
 
-    `validate` judges the network; `keep` writes the checkpoint, told whether it is the best so far.
+    `validate` evaluates the network; `keep(is_best)` writes a checkpoint. A run that is stopped after a checkpoint and
+    resumed ends with exactly the same weights.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         options = config.optimiser
-        self._optimiser = torch.optim.AdamW(
+        self._optimizer = torch.optim.AdamW(
             parameter_groups(self._trained.values(), options.weight_decay),
             lr=options.learning_rate,
             betas=options.betas,
@@ -138,27 +139,27 @@ class Trainer:
             config.seed,
             whole_epochs=options.epochs is not None,
         )
-        self._batches = Prefetcher(self._made)
+        self._batches = Prefetcher(self._make_batch)
         self.total_steps = options.total_steps(self._order.steps_per_epoch)
         self._schedule = Schedule(options, self.total_steps)
         self.state = TrainingState()
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """True after the last step, or if validation stopped improving."""
         return self.state.stopped or self.state.step >= self.total_steps
 
     def restore(self, state_path: Path) -> None:
-        """Begin anew, or go on from the state at `state_path` where there is one."""
+        """Restore the state at `state_path` if there is one, otherwise prepare the first step."""
         torch.manual_seed(self._config.seed + _RANK_SEED * self._processes.rank)
         self._processes.broadcast_weights(self._trained.values())
         if self._processes.run_on_main(state_path.is_file):
             self.state = restore_training_state(
-                state_path, self._trained, self._optimiser, self._processes, self._device
+                state_path, self._trained, self._optimizer, self._processes, self._device
             )
 
     def run(self, state_path: Path, tracker: Tracker, on_progress: Callable[[TrainingProgress], None]) -> TrainingState:
-        """Train to the end, keeping the state at `state_path` beside each checkpoint."""
+        """Train to the last step; write the state to `state_path` with each checkpoint."""
         self._model.train()
         try:
             while not self.finished:
@@ -175,61 +176,61 @@ class Trainer:
         return self.state
 
     def train_step(self, step: int) -> StepResult:
-        """Take optimiser step `step`: its batches' gradients, weighted by their samples, summed and clipped.
+        """Perform optimizer step `step` on the accumulated and clipped gradient, and return its metrics.
 
-        Raises `TrainingDivergedError`, with the weights as they were, where loss or gradient is no number.
+        Raises `TrainingDivergedError` before the weights change if the loss or the gradient is not finite.
         """
         options = self._config.optimiser
         result = self.accumulate(step)
         norm = torch.nn.utils.clip_grad_norm_(self._trained.values(), options.gradient_clip or math.inf)
         if not math.isfinite(result.loss) or not math.isfinite(float(norm)):
             self._raise_diverged(step)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.learning_rate_at(step)
-        self._optimiser.step()
+        self._optimizer.step()
         return StepResult(result.loss, float(norm), result.action_l1, result.token_accuracy)
 
     def accumulate(self, step: int) -> StepResult:
-        """Leave the gradient of the mean loss over all samples of `step` in the parameters."""
-        self._optimiser.zero_grad(set_to_none=True)
+        """Compute the gradient of the mean loss over all samples of `step`, and return the metrics."""
+        self._optimizer.zero_grad(set_to_none=True)
         measured = (step + 1) % self._config.log_every == 0
         sums = np.zeros(3)
-        for part in self._order.share(step, self._processes.rank):
+        for part in self._order.micro_batches(step, self._processes.rank):
             batch = self._batches[part.number].to(self._device)
             with autocast_context(self._config.precision, self._device):
                 answer = self._objective.answer(self._model, batch)
                 loss = self._objective.loss(answer, batch) * part.weight
             loss.backward()
-            errors = self._measured(answer.detach(), batch) if measured else (math.nan, math.nan)
+            errors = self._errors(answer.detach(), batch) if measured else (math.nan, math.nan)
             sums += [loss.item(), errors[0] * part.weight, errors[1] * part.weight]
         self._processes.sum_gradients(self._trained.values())
-        total, action_l1, accuracy = self._processes.summed(sums)
+        total, action_l1, accuracy = self._processes.all_reduce_sum(sums)
         return StepResult(total, math.nan, action_l1, accuracy)
 
-    def _made(self, number: int) -> Batch:
-        """Return this process's share of the batch `number`; an empty one where it has none."""
-        shares = self._order.share(number // self._config.optimiser.accumulate, self._processes.rank)
-        part = next((share for share in shares if share.number == number), None)
-        if part is None:  # guessed ahead beyond the end of a pass
+    def _make_batch(self, number: int) -> Batch:
+        """Return the samples of this process in batch `number`; an empty batch if it has none."""
+        parts = self._order.micro_batches(number // self._config.optimiser.accumulate, self._processes.rank)
+        part = next((part for part in parts if part.number == number), None)
+        if part is None:  # prefetched beyond the end of an epoch
             return self._maker.batch(np.empty(0, dtype=np.int64))
         generator = np.random.default_rng([self._config.seed, 1, number])
-        return self._maker.batch(part.frames, Draw(generator, part.rows, part.start))
+        return self._maker.batch(part.frames, Draw(generator, part.samples, part.start))
 
-    def _measured(self, answer: torch.Tensor, batch: Batch) -> tuple[float, float]:
-        """Return the mean action error, in the units of actions, and the token accuracy of an answer."""
+    def _errors(self, answer: torch.Tensor, batch: Batch) -> tuple[float, float]:
+        """Return the mean action error (not normalized) and the token accuracy of an answer."""
         accuracy = self._objective.token_accuracy(answer, batch)
         predicted = self._objective.predicted_actions(answer, batch)
         return self._maker.action_error(predicted, batch), math.nan if accuracy is None else accuracy
 
     def _check(self, state_path: Path) -> bool:
-        """Validate and keep a checkpoint where they are due; return whether the network was validated."""
+        """Validate and write a checkpoint if they are due; return whether the network was validated."""
         state, is_last = self.state, self.state.step == self.total_steps
         validates = state.step % self._config.evaluate_every == 0 or is_last
-        improved = validates and state.validated(self._validate(), self._config.patience)
+        improved = validates and state.add_validation(self._validate(), self._config.patience)
         if improved or self.finished or state.step % self._config.checkpoint_interval == 0:
             state.kept_step = state.step
             self._processes.run_on_main(lambda: self._keep(improved))
-            save_training_state(state_path, state, self._trained, self._optimiser, self._processes, self._device)
+            save_training_state(state_path, state, self._trained, self._optimizer, self._processes, self._device)
         return validates
 
     def _log(self, tracker: Tracker, result: StepResult, rate: float, validated: bool) -> None:
@@ -260,13 +261,13 @@ class Trainer:
     def _raise_diverged(self, step: int) -> None:
         found: list[str] = []
         samples = 0
-        for part in self._order.share(step, self._processes.rank):
+        for part in self._order.micro_batches(step, self._processes.rank):
             names = [self._maker.dataset.origin_of(int(frame)) for frame in part.frames]
-            found += find_non_finite_samples(self._made(part.number).to(self._device), self._loss_of, names)
+            found += find_non_finite_samples(self._make_batch(part.number).to(self._device), self._loss_of, names)
             samples += len(names)
-        shares = self._processes.gathered((samples, found))
-        culprits = [name for share in shares for name in share[1]]
-        total = sum(share[0] for share in shares)
+        counts, names_found = zip(*self._processes.all_gather((samples, found)), strict=True)
+        culprits = [name for names in names_found for name in names]
+        total = sum(counts)
         raise TrainingDivergedError(step + 1, self.state.kept_step, self._config.output, total, culprits)
 
     def _loss_of(self, batch: Batch) -> torch.Tensor:
@@ -275,7 +276,7 @@ class Trainer:
 
 
 def parameter_groups(parameters: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW's groups: matrices decay; biases, norms and other vectors do not, as in Prismatic's training."""
+    """Return AdamW's parameter groups: weight decay for matrices only, as in Prismatic's training."""
     every = list(parameters)
     groups = [
         {"params": [value for value in every if value.ndim > 1], "weight_decay": weight_decay},

@@ -18,8 +18,6 @@ from vla_bench.training.distributed import SINGLE_PROCESS, ProcessGroup
 from vla_bench.training.objectives import Objective
 from vla_bench.training.precision import autocast_context
 
-# ~ How well a network predicts actions that it was not trained on.
-
 _BATCH_SIZE = 64
 
 
@@ -28,24 +26,24 @@ class Validation:
     """Means over all predicted actions of the validation frames."""
 
     loss: float
-    action_l1: float  # mean absolute error over the seven numbers, in the units of actions
-    token_accuracy: float | None  # share of tokens whose likeliest value is the right one; None without tokens
+    action_l1: float  # mean absolute error over the seven action components, not normalized
+    token_accuracy: float | None  # fraction of tokens predicted correctly; None without tokens
     frames: int
 
 
 @dataclass(frozen=True)
 class Validator:
-    """Judge a network by the same frames each time; several processes share them."""
+    """Evaluates a network on a fixed set of frames, distributed over the processes."""
 
     maker: BatchMaker
     objective: Objective
     statistics: DatasetStatistics
-    frames: int  # at most so many, spread evenly
+    frames: int  # maximum number, evenly spread
     precision: Precision = "float32"
     processes: ProcessGroup = SINGLE_PROCESS
 
     def __call__(self, model: nn.Module) -> Validation | None:
-        """Return how `model` does; None where there are no validation episodes."""
+        """Return the validation of `model`; None if there are no validation episodes."""
         available = len(self.maker.dataset)
         if available == 0:
             return None
@@ -56,12 +54,12 @@ class Validator:
         with torch.no_grad():
             rows = [self._errors(model, part) for part in own]
         model.train(was_training)
-        sums = self.processes.summed(np.sum([np.zeros(4), *rows], axis=0).tolist())
+        sums = self.processes.all_reduce_sum(np.sum([np.zeros(4), *rows], axis=0).tolist())
         loss, action_l1, accuracy = (value / sums[0] for value in sums[1:])
         return Validation(loss, action_l1, None if np.isnan(accuracy) else accuracy, len(chosen))
 
     def _errors(self, model: nn.Module, frames: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the number of frames, then the sums over them of loss, action error and token accuracy."""
+        """Return the number of frames, and the sums of loss, action error and token accuracy over them."""
         device = next(model.parameters()).device
         batch = self.maker.batch(frames).to(device)
         with autocast_context(self.precision, device):
@@ -78,30 +76,25 @@ def _split_into_batches(frames: NDArray[np.int64]) -> Sequence[NDArray[np.int64]
     return [frames[start : start + _BATCH_SIZE] for start in range(0, len(frames), _BATCH_SIZE)]
 
 
-# ~ Whether what a network is validated with is really unseen.
-
-
 def require_disjoint(train: DemonstrationDataset, valid: DemonstrationDataset) -> None:
-    """Raise `ConventionError` where an episode, told by its actions and proprioception, is in both data sets.
+    """Raise `ConventionError` if an episode is in both datasets.
 
-    So it is in files that overlap and are divided differently, and in one whose own subsets overlap.
+    Episodes are identified by their actions and proprioception. Files with common episodes and different splits cause
+    such a leak, and files with overlapping subsets.
     """
     trained = _episode_digests(train)
     for digest, source in _episode_digests(valid).items():
         if digest in trained:
             other = trained[digest]
-            where = f"{source} is trained on and validated with"
-            where = (
-                where if other == source else f"{source}, to validate with, is the same episode as {other}, to train on"
-            )
+            same = "" if other == source else f", as the same episode as {other},"
             raise ConventionError(
-                f"{where}: the validation error would say nothing. Leave one file out, or divide them anew "
-                "(`vla-bench demos merge`, then `split`)."
+                f"{source} is in the validation set and{same} in the training set, so the validation error would be "
+                "meaningless. Leave out one of the files, or split them again (`vla-bench demos merge`, then `split`)."
             )
 
 
 def _episode_digests(dataset: DemonstrationDataset) -> dict[str, str]:
-    """Return digest -> file and demonstration."""
+    """Return file and demonstration by digest of the episode."""
     ends = np.unique(dataset.last_frame) + 1
     starts = [0, *ends[:-1]]
     digests = (

@@ -85,7 +85,7 @@ def mirrored(flip: HorizontalFlip, **parts: np.ndarray) -> Samples:
         proprioception=np.zeros((1, 22), np.float32),
         instructions=("push it to the left",),
     )
-    return flip.applied(Samples(**{**vars(blank), **parts}), CHOSEN)
+    return flip.apply(Samples(**{**vars(blank), **parts}), CHOSEN)
 
 
 def test_the_mirrored_arm_feels_the_mirrored_proprioception(env: VlaBenchEnv, flip: HorizontalFlip) -> None:

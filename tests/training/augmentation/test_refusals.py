@@ -45,33 +45,33 @@ def pipeline(options: dict, scene: SceneGeometry | None) -> Pipeline:
 @pytest.mark.parametrize(
     ("options", "scene", "message"),
     [
-        (FLIP, None, "No mirror image .* where they stand is not known"),
+        (FLIP, None, "A mirror image .* their poses are not known"),
         (
             FLIP,
             replace(SCENE, cameras={"agentview": AGENTVIEW, "wrist": replace(AGENTVIEW, moves_with="robot_link7")}),
-            r"No mirror image is true to the action for camera 'wrist': it moves with robot_link7",
+            r"A mirror image would not be exact for camera 'wrist': it moves with robot_link7",
         ),
         (
             FLIP,
             replace(SCENE, cameras={"side": looking((0, -1, 1.2), (1, 0, 0), (0, 0.7, 0.7))}),
-            "camera 'side': its image's columns run 90.0 degrees off the robot's left and right",
+            "camera 'side': the horizontal axis of its image is 90.0 degrees off the robot's left-right axis",
         ),
         (
             FLIP,
             replace(SCENE, cameras={"agentview": replace(AGENTVIEW, position_world=(0.54, 0.2, 1.4))}),
-            "camera 'agentview': it stands 0.200 m beside the robot's plane of symmetry",
+            "camera 'agentview': it is 0.200 m away from the robot's plane of symmetry",
         ),
         (
             FLIP,
             replace(SCENE, proprioception_fields=(ProprioceptionField("tactile", 2, ""),)),
-            "proprioception field 'tactile': what becomes of it is not known",
+            "proprioception field 'tactile': its transformation is not known",
         ),
         (
             FLIP,
             replace(SCENE, proprioception_fields=(POSITION, JOINTS), robot=None),
-            "proprioception field 'joint_positions': the robot is not known to be its own mirror image",
+            "proprioception field 'joint_positions': the robot has no known plane of symmetry",
         ),
-        (TURN, SCENE, r"No rotation .* camera 'agentview': it looks 49\.\d degrees off straight down"),
+        (TURN, SCENE, r"A rotation .* camera 'agentview': its optical axis is 49\.\d degrees off the vertical"),
         (
             TURN,
             replace(SCENE, cameras={"wrist": replace(ABOVE, moves_with="robot_link7")}),
@@ -80,12 +80,12 @@ def pipeline(options: dict, scene: SceneGeometry | None) -> Pipeline:
         (
             HALF,
             replace(SCENE, cameras={"above": ABOVE, "other": replace(ABOVE, position_world=(0.1, 0.15, 2.0))}),
-            "camera 'other': its optical axis lies 0.100 m beside the first camera's",
+            "camera 'other': its optical axis is 0.100 m away from that of the first camera",
         ),
         (
             TURN,
             replace(SCENE_ABOVE, proprioception_fields=(JOINTS,)),
-            "'joint_positions': the robot's base does not turn with the scene",
+            "'joint_positions': the robot's base does not rotate with the scene",
         ),
     ],
 )
@@ -104,7 +104,9 @@ def test_what_is_exact_is_not_refused():
 
 
 def test_an_instruction_with_a_direction_is_not_turned_by_some_degrees():
-    with pytest.raises(AugmentationRefusedError, match=r"'put it left of the plate': 'left' has no name after a turn"):
+    with pytest.raises(
+        AugmentationRefusedError, match=r"'put it left of the plate': 'left' has no equivalent after a rotation"
+    ):
         pipeline(TURN, SCENE_ABOVE).texts(["put it left of the plate"])
     texts = pipeline(HALF, SCENE_ABOVE).texts(["put it left of the plate", "lift it"])
     assert texts == ("put it left of the plate", "lift it", "put it right of the plate")
@@ -117,7 +119,7 @@ def test_rotations_of_another_sign_convention_are_refused():
     shortest = np.where(angle > np.pi, ours * (1 - 2 * np.pi / angle), ours)
     positions = np.zeros((50, 3))
     pipeline(FLIP, scene).check(np.hstack([positions, ours]).astype(np.float32))
-    with pytest.raises(AugmentationRefusedError, match=r"\d+ of 50 recorded rotations have the other sign"):
+    with pytest.raises(AugmentationRefusedError, match=r"\d+ of 50 recorded rotations have the opposite sign"):
         pipeline(FLIP, scene).check(np.hstack([positions, shortest]).astype(np.float32))
 
 

@@ -74,7 +74,7 @@ def boxes() -> np.ndarray:
 def test_the_turned_image_is_the_image_of_the_turned_scene(angle: float, boxes: np.ndarray) -> None:
     rotation = rotation_of(camera_in_mjcf(SCENE.format(bodies=""), "above"))
     before, after = rendered(boxes, 0.0, "above"), rendered(boxes, angle, "above")
-    turned = rotation.applied(samples(images=before[None, None]), np.array([[angle, 0.0]])).images[0, 0]
+    turned = rotation.apply(samples(images=before[None, None]), np.array([[angle, 0.0]])).images[0, 0]
     middle = (SIZE - 1) / 2
     rows, columns = np.mgrid[:SIZE, :SIZE]
     within = np.hypot(rows - middle, columns - middle) < SIZE / 2 - 2
@@ -88,7 +88,7 @@ def test_an_oblique_camera_does_not_see_it_so(angle: float, boxes: np.ndarray) -
     """So refusing it is right."""
     rotation = rotation_of(camera_in_mjcf(SCENE.format(bodies=""), "above"))
     before, after = rendered(boxes, 0.0, "oblique"), rendered(boxes, angle, "oblique")
-    turned = rotation.applied(samples(images=before[None, None]), np.array([[angle, 0.0]])).images[0, 0]
+    turned = rotation.apply(samples(images=before[None, None]), np.array([[angle, 0.0]])).images[0, 0]
     assert (np.abs(turned.astype(int) - after).max(axis=-1) > 60)[20:-20, 20:-20].mean() > 0.02
 
 
@@ -105,7 +105,7 @@ def test_the_turned_action_moves_the_turned_arm_the_turned_way(angle_deg: float)
     parameters = np.array([[angle, 0.0]])
     ends = []
     felt = np.zeros((1, 8), np.float32)
-    turned = rotation.applied(samples(actions=actions, proprioception=felt), parameters).actions
+    turned = rotation.apply(samples(actions=actions, proprioception=felt), parameters).actions
     for turn, chunk in ((0.0, actions), (angle, turned)):
         joints = start.copy()
         joints[0] += turn
@@ -116,7 +116,7 @@ def test_the_turned_action_moves_the_turned_arm_the_turned_way(angle_deg: float)
             simulation.step(action)
         ends.append((begin[:8], simulation.proprioception()[:8]))
     for before, after in zip(*ends, strict=True):
-        expected = rotation.applied(samples(proprioception=before[None]), parameters).proprioception[0]
+        expected = rotation.apply(samples(proprioception=before[None]), parameters).proprioception[0]
         assert np.abs(expected[:3] - after[:3]).max() < 2e-4  # m
         assert np.abs(_turn(expected[3:6]) - _turn(after[3:6])).max() < 2e-3
     assert np.linalg.norm(ends[0][1][:3] - ends[0][0][:3]) > 0.01

@@ -23,8 +23,7 @@ from vla_bench.training.augmentation.scene import (
 )
 from vla_bench.training.config import AugmentationConfig
 
-# ~ Words for directions, exchanged as the scene is mirrored or turned; whole words, in the case they were written.
-
+# Direction words that a mirror image or a half turn exchanges.
 _MIRRORED_WORDS = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"} | {
     "leftward": "rightward",
     "rightward": "leftward",
@@ -36,7 +35,7 @@ _MIRRORED_WORDS = {"left": "right", "right": "left", "leftmost": "rightmost", "r
 }
 _HALF_TURNED_WORDS = {
     word: other for word, other in _MIRRORED_WORDS.items() if "clockwise" not in word
-} | {  # seen from above, a turn stays a turn
+} | {  # a half turn about the vertical keeps the sense of rotation seen from above
     "in front of": "behind",
     "behind": "in front of",
     "front": "back",
@@ -51,7 +50,7 @@ _HALF_TURNED_WORDS = {
 
 
 def mirror_text(text: str) -> str:
-    """Return `text` with left and right exchanged."""
+    """Return `text` with left and right exchanged, in the case in which the words are written."""
     return _replace_words(text, _MIRRORED_WORDS)
 
 
@@ -61,7 +60,7 @@ def half_turn_text(text: str) -> str:
 
 
 def first_direction_word(text: str) -> str | None:
-    """Return the first word for a direction in `text`."""
+    """Return the first direction word in `text`; None if there is none."""
     found = _word_pattern(_HALF_TURNED_WORDS).search(text)
     return found.group(0) if found else None
 
@@ -81,18 +80,16 @@ def _match_case(written: str, word: str) -> str:
     return word.capitalize() if written[0].isupper() else word
 
 
-# ~ Mirror images: the scene, the action and the instruction with left and right exchanged.
-
 _FLIP, _FLIP_OPTION = "mirror image", "`flip`"
-_MAX_PLANE_OFFSET_M = 1e-3  # beside the plane of symmetry
-_MAX_PLANE_ANGLE_DEG = 0.1  # off its normal
+_MAX_PLANE_OFFSET_M = 1e-3  # of the camera from the plane of symmetry
+_MAX_PLANE_ANGLE_DEG = 0.1  # between the image's horizontal axis and the normal of the plane
 
 
 @dataclass(frozen=True)
 class HorizontalFlip:
-    """Reflect samples in the vertical plane through the robot's base, which runs ahead of it.
+    """Random reflection of samples in the robot's vertical plane of symmetry.
 
-    An image turned over is the image of the reflected scene where the camera stands in that plane and looks along it.
+    A horizontally flipped image shows the reflected scene exactly if the camera is in that plane and looks along it.
     """
 
     probability: float
@@ -100,22 +97,25 @@ class HorizontalFlip:
 
     @classmethod
     def of(cls, config: AugmentationConfig, scene: SceneGeometry | None) -> "HorizontalFlip | None":
-        """Return what `config` asks for. Raises `AugmentationRefusedError` where some camera does not allow it."""
+        """Return the augmentation of `config`, None if it is disabled.
+
+        Raises `AugmentationRefusedError` if it is not exact for some camera or proprioception field.
+        """
         if not config.flip:
             return None
         if scene is None:
-            raise AugmentationRefusedError(_FLIP, "these cameras", "where they stand is not known", _FLIP_OPTION)
+            raise AugmentationRefusedError(_FLIP, "these cameras", "their poses are not known", _FLIP_OPTION)
         for name, camera in scene.cameras.items():
             _check_camera_in_mirror_plane(name, camera, scene)
         check_mirrored_fields(scene, _FLIP_OPTION)
         return cls(config.flip, scene)
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return which samples are mirrored, (rows,)."""
-        return generator.uniform(size=rows) < self.probability
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return a random mask of the samples to mirror, (samples,)."""
+        return generator.uniform(size=samples) < self.probability
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
-        """Return samples of which those chosen are mirrored, all images of a sample together."""
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+        """Return copies with the selected samples mirrored, all images of a sample together."""
         chosen = parameters.astype(bool)
         images = np.where(chosen[:, None, None, None, None], samples.images[:, :, :, ::-1], samples.images)
         reflection = np.where(chosen[:, None, None], _reflection(self.scene), np.eye(3))
@@ -131,15 +131,15 @@ class HorizontalFlip:
         )
 
     def extreme_parameters(self, images: int) -> Iterable[NDArray[Any]]:
-        """Yield the only change there is."""
+        """Yield the reflection."""
         yield np.ones(1, dtype=bool)
 
     def texts(self, instruction: str) -> Iterable[str]:
-        """Yield every text that `instruction` may become."""
+        """Yield every text that `instruction` can become."""
         yield from (instruction, mirror_text(instruction))
 
     def check(self, proprioception: NDArray[np.float32]) -> None:
-        """Raise where recorded proprioception cannot be mirrored."""
+        """Raise `AugmentationRefusedError` if recorded proprioception cannot be mirrored."""
         check_axis_angles(self.scene, proprioception, _FLIP, _FLIP_OPTION)
 
 
@@ -152,31 +152,29 @@ def _reflection(scene: SceneGeometry) -> FloatArray:
 def _check_camera_in_mirror_plane(name: str, camera: CameraGeometry, scene: SceneGeometry) -> None:
     normal = scene.robot_axes_world[:, 1]
     if camera.moves_with is not None:
-        reason = f"it moves with {camera.moves_with}, so the middle of its image is not the robot's plane of symmetry"
+        reason = f"it moves with {camera.moves_with}, so its image is not centered on the robot's plane of symmetry"
         raise AugmentationRefusedError(_FLIP, f"camera {name!r}", reason, _FLIP_OPTION)
     off_deg = float(np.rad2deg(np.arccos(min(1.0, abs(float(camera.right_world @ normal))))))
     if off_deg > _MAX_PLANE_ANGLE_DEG:
-        reason = f"its image's columns run {off_deg:.1f} degrees off the robot's left and right"
+        reason = f"the horizontal axis of its image is {off_deg:.1f} degrees off the robot's left-right axis"
         raise AugmentationRefusedError(_FLIP, f"camera {name!r}", reason, _FLIP_OPTION)
-    beside_m = abs(float(normal @ (np.array(camera.position_world) - np.array(scene.robot_base_position_world))))
-    if beside_m > _MAX_PLANE_OFFSET_M:
-        reason = f"it stands {beside_m:.3f} m beside the robot's plane of symmetry"
+    offset_m = abs(float(normal @ (np.array(camera.position_world) - np.array(scene.robot_base_position_world))))
+    if offset_m > _MAX_PLANE_OFFSET_M:
+        reason = f"it is {offset_m:.3f} m away from the robot's plane of symmetry"
         raise AugmentationRefusedError(_FLIP, f"camera {name!r}", reason, _FLIP_OPTION)
 
-
-# ~ Turns about the vertical: the scene, the action and, for half turns, the instruction.
 
 _ROTATION, _ROTATION_OPTION = "rotation", "`rotation_deg` and `half_turn`"
-_MAX_TILT_DEG = 0.1  # off the vertical
-_MAX_AXIS_OFFSET_M = 1e-3  # between the axes of two cameras
+_MAX_TILT_DEG = 0.1  # between the optical axis and the vertical
+_MAX_AXIS_OFFSET_M = 1e-3  # between the optical axes of two cameras
 
 
 @dataclass(frozen=True)
 class InPlaneRotation:
-    """Turn samples about the vertical axis through a camera that looks straight down.
+    """Random rotation of samples about the vertical optical axis of a camera that looks straight down.
 
-    An image turned about its middle is the image of the scene turned about the optical axis, for that camera alone.
-    What comes into view at the corners is black.
+    An image rotated about its center shows the scene rotated about the optical axis exactly, for that camera only.
+    Corners without image content are black.
     """
 
     largest_rad: float
@@ -185,82 +183,86 @@ class InPlaneRotation:
 
     @classmethod
     def of(cls, config: AugmentationConfig, scene: SceneGeometry | None) -> "InPlaneRotation | None":
-        """Return what `config` asks for. Raises `AugmentationRefusedError` where some camera does not allow it."""
+        """Return the augmentation of `config`, None if it is disabled.
+
+        Raises `AugmentationRefusedError` if it is not exact for some camera or proprioception field.
+        """
         if not config.rotation_deg and not config.half_turn:
             return None
         if scene is None:
-            raise AugmentationRefusedError(
-                _ROTATION, "these cameras", "where they stand is not known", _ROTATION_OPTION
-            )
+            raise AugmentationRefusedError(_ROTATION, "these cameras", "their poses are not known", _ROTATION_OPTION)
         first = next(iter(scene.cameras.values()))
         for name, camera in scene.cameras.items():
             _check_camera_looks_down(name, camera, first)
         check_rotated_fields(scene, _ROTATION_OPTION)
         return cls(float(np.deg2rad(config.rotation_deg)), config.half_turn, scene)
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return angles seen from above, counter-clockwise, and whether half a turn comes on top, (rows, 2) [rad]."""
-        angle = generator.uniform(-self.largest_rad, self.largest_rad, size=rows)
-        return np.stack([angle, generator.uniform(size=rows) < self.half_turn], axis=1)
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return random counterclockwise angles [rad] seen from above, and a mask of half turns, (samples, 2)."""
+        angle = generator.uniform(-self.largest_rad, self.largest_rad, size=samples)
+        return np.stack([angle, generator.uniform(size=samples) < self.half_turn], axis=1)
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
-        """Return turned copies."""
-        turned = parameters[:, 1].astype(bool)
-        angles = parameters[:, 0] + np.pi * turned
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+        """Return rotated copies."""
+        half_turns = parameters[:, 1].astype(bool)
+        angles = parameters[:, 0] + np.pi * half_turns
         linear = Rotation.from_rotvec(angles[:, None] * np.array([0.0, 0.0, 1.0])).as_matrix()
         linear[angles == 0.0] = np.eye(3)
         camera = next(iter(self.scene.cameras.values()))
         motion = SceneMotion(self.scene, linear, np.array(camera.position_world), np.zeros(len(angles), dtype=bool))
-        texts = zip(samples.instructions, turned, strict=True)
+        texts = zip(samples.instructions, half_turns, strict=True)
         return replace(
             samples,
             images=_rotate_images(samples.images, angles),
             actions=motion.actions(samples.actions),
             proprioception=motion.proprioception(samples.proprioception),
-            instructions=tuple(half_turn_text(text) if turn else text for text, turn in texts),
+            instructions=tuple(half_turn_text(text) if half else text for text, half in texts),
         )
 
     def extreme_parameters(self, images: int) -> Iterable[NDArray[Any]]:
-        """Yield both largest angles, and half a turn."""
+        """Yield both largest angles, and the half turn."""
         for angle in {self.largest_rad, -self.largest_rad} - {0.0}:
             yield np.array([[angle, 0.0]])
         if self.half_turn:
             yield np.array([[0.0, 1.0]])
 
     def texts(self, instruction: str) -> Iterable[str]:
-        """Yield every text that `instruction` may become; raise where it names a direction that would turn."""
+        """Yield every text that `instruction` can become.
+
+        Raises `AugmentationRefusedError` if it contains a direction word and rotations are not limited to half turns.
+        """
         word = first_direction_word(instruction)
         if self.largest_rad and word is not None:
-            reason = f"{word!r} has no name after a turn by some degrees (half turns alone would do)"
+            reason = f"{word!r} has no equivalent after a rotation by a few degrees (only half turns have one)"
             raise AugmentationRefusedError(_ROTATION, f"the instruction {instruction!r}", reason, "`rotation_deg`")
         yield instruction
         if self.half_turn:
             yield half_turn_text(instruction)
 
     def check(self, proprioception: NDArray[np.float32]) -> None:
-        """Raise where recorded proprioception cannot be turned."""
+        """Raise `AugmentationRefusedError` if recorded proprioception cannot be rotated."""
         check_axis_angles(self.scene, proprioception, _ROTATION, _ROTATION_OPTION)
 
 
 def _rotate_images(images: ImageArray, angles: NDArray[np.float64]) -> ImageArray:
-    turned = np.empty_like(images)
+    rotated = np.empty_like(images)
     height, width = images.shape[2:4]
     for row, number in np.ndindex(images.shape[:2]):
-        middle = ((width - 1) / 2, (height - 1) / 2)
-        matrix = cv2.getRotationMatrix2D(middle, float(np.rad2deg(angles[row])), 1.0)
-        turned[row, number] = cv2.warpAffine(images[row, number], matrix, (width, height), flags=cv2.INTER_LINEAR)
-    return turned
+        center = ((width - 1) / 2, (height - 1) / 2)
+        matrix = cv2.getRotationMatrix2D(center, float(np.rad2deg(angles[row])), 1.0)
+        rotated[row, number] = cv2.warpAffine(images[row, number], matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return rotated
 
 
 def _check_camera_looks_down(name: str, camera: CameraGeometry, first: CameraGeometry) -> None:
     if camera.moves_with is not None:
-        reason = f"it moves with {camera.moves_with}, so its optical axis is not the vertical of the scene"
+        reason = f"it moves with {camera.moves_with}, so its optical axis is not vertical"
         raise AugmentationRefusedError(_ROTATION, f"camera {name!r}", reason, _ROTATION_OPTION)
     off_deg = float(np.rad2deg(np.arccos(np.clip(-camera.view_world[2], -1.0, 1.0))))
     if off_deg > _MAX_TILT_DEG:
-        reason = f"it looks {off_deg:.1f} degrees off straight down"
+        reason = f"its optical axis is {off_deg:.1f} degrees off the vertical"
         raise AugmentationRefusedError(_ROTATION, f"camera {name!r}", reason, _ROTATION_OPTION)
-    apart_m = float(np.linalg.norm((np.array(camera.position_world) - np.array(first.position_world))[:2]))
-    if apart_m > _MAX_AXIS_OFFSET_M:
-        reason = f"its optical axis lies {apart_m:.3f} m beside the first camera's"
+    distance_m = float(np.linalg.norm((np.array(camera.position_world) - np.array(first.position_world))[:2]))
+    if distance_m > _MAX_AXIS_OFFSET_M:
+        reason = f"its optical axis is {distance_m:.3f} m away from that of the first camera"
         raise AugmentationRefusedError(_ROTATION, f"camera {name!r}", reason, _ROTATION_OPTION)

@@ -16,77 +16,77 @@ from vla_bench.training.config import AugmentationConfig
 
 
 class Augmentation(Protocol):
-    """One random change. Whatever it draws, it does to image, action, proprioception and instruction alike."""
+    """A random augmentation, applied consistently to images, actions, proprioception and instruction."""
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return the parameters of `rows` samples of `images` images each, (rows, ...)."""
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return random parameters for `samples` samples with `images` images each, (samples, ...)."""
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
-        """Return changed copies of `samples`, each by its own row of `parameters`."""
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+        """Return augmented copies of `samples`, each with its own row of `parameters`."""
 
 
 class GeometricAugmentation(Augmentation, Protocol):
-    """A change that moves the scene: actions, proprioception and instruction follow."""
+    """An augmentation that moves the scene, and so also changes actions, proprioception and instruction."""
 
     def extreme_parameters(self, images: int) -> Iterable[NDArray[Any]]:
-        """Yield parameters (1, ...) of the changes that reach furthest, for statistics."""
+        """Yield the parameters (1, ...) of the largest changes, for the normalization statistics."""
 
     def texts(self, instruction: str) -> Iterable[str]:
-        """Yield every text that `instruction` may become."""
+        """Yield every text that `instruction` can become."""
 
     def check(self, proprioception: NDArray[np.float32]) -> None:
-        """Raise where recorded proprioception (frames, P) cannot follow."""
+        """Raise `AugmentationRefusedError` if recorded proprioception (frames, P) cannot be transformed."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Augmentations that move the scene, then those that change pixels alone."""
+    """Geometric augmentations, followed by pixel-level augmentations."""
 
     geometric: tuple[GeometricAugmentation, ...] = ()
     pixels: tuple[Augmentation, ...] = ()
 
     @classmethod
     def of(cls, config: AugmentationConfig, scene: SceneGeometry | None = None) -> "Pipeline":
-        """Return what `config` asks for. Raises `AugmentationRefusedError` where the scene has no exact change."""
+        """Return the augmentations of `config`. Raises `AugmentationRefusedError` if one is not exact for the scene."""
         geometric = [kind.of(config, scene) for kind in (HorizontalFlip, InPlaneRotation)]
         pixels = [kind.of(config) for kind in (RandomResizedCrop, Shift, Brightness, ColorJitter, Noise)]
         return cls(tuple(one for one in geometric if one is not None), tuple(one for one in pixels if one is not None))
 
     def __call__(self, samples: Samples, draw: Draw) -> Samples:
-        """Return changed copies of `samples`, which are rows `draw.start` and on of the batch."""
+        """Return augmented copies of `samples`, which are the samples of the batch from `draw.start` on."""
         wanted = slice(draw.start, draw.start + len(samples))
         for augmentation in (*self.geometric, *self.pixels):
-            parameters = augmentation.drawn(draw.rows, samples.images.shape[1], draw.generator)
-            samples = augmentation.applied(samples, parameters[wanted])
+            parameters = augmentation.sample_parameters(draw.samples, samples.images.shape[1], draw.generator)
+            samples = augmentation.apply(samples, parameters[wanted])
         return samples
 
     def texts(self, instructions: Sequence[str]) -> tuple[str, ...]:
-        """Return `instructions` and, after them, all others that they may become."""
+        """Return `instructions`, followed by all other texts that they can become."""
         known = dict.fromkeys(instructions)
         for augmentation in self.geometric:
             known |= dict.fromkeys(text for one in tuple(known) for text in augmentation.texts(one))
         return tuple(known)
 
     def check(self, proprioception: NDArray[np.float32]) -> None:
-        """Raise `AugmentationRefusedError` where recorded proprioception (frames, P) cannot follow."""
+        """Raise `AugmentationRefusedError` if recorded proprioception (frames, P) cannot be transformed."""
         for augmentation in self.geometric:
             augmentation.check(proprioception)
 
     def with_extremes(
         self, actions: NDArray[np.float32], proprioception: NDArray[np.float32]
     ) -> tuple[FloatArray, FloatArray]:
-        """Return actions (n, 7) and proprioception (n, P) with what the geometric changes make of them at most.
+        """Return actions (n, 7) and proprioception (n, P), extended by their largest geometric changes.
 
-        Statistics of these, unlike those of the recorded ones, do not clip a mirrored or turned action.
+        Normalization statistics of these values do not clip a mirrored or rotated action.
         """
         samples = Samples(np.empty((len(actions), 0, 1, 1, 3), np.uint8), actions[:, None], proprioception, ())
-        shown = [samples]
+        variants = [samples]
         for augmentation in self.geometric:
-            shown += [
-                augmentation.applied(replace(one, instructions=("",) * len(one)), np.repeat(extreme, len(one), axis=0))
-                for one in tuple(shown)
+            variants += [
+                augmentation.apply(replace(one, instructions=("",) * len(one)), np.repeat(extreme, len(one), axis=0))
+                for one in tuple(variants)
                 for extreme in augmentation.extreme_parameters(0)
             ]
-        return np.concatenate([one.actions[:, 0] for one in shown]), np.concatenate(
-            [one.proprioception for one in shown]
+        return np.concatenate([one.actions[:, 0] for one in variants]), np.concatenate(
+            [one.proprioception for one in variants]
         )

@@ -1,6 +1,6 @@
-"""Pixel-level augmentations, drawn for each image: brightness, color jitter, noise, shift and random resized crop.
+"""Pixel-level augmentations, sampled per image: brightness, color jitter, noise, shift and random resized crop.
 
-The action stays as it is.
+They do not change the action: shifts and crops are small enough to keep it valid.
 """
 
 import math
@@ -15,37 +15,35 @@ from vla_bench.core.types import ImageArray
 from vla_bench.training.augmentation.samples import Samples
 from vla_bench.training.config import AugmentationConfig
 
-# ~ Changes of colour: each image of each sample is changed on its own, and the right action stays as it is.
-
 _LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # luma of ITU-R BT.601
-_HUE_RANGE = 180  # of OpenCV's hue in 8 bits
+_HUE_RANGE = 180  # of 8-bit hue in OpenCV
 
 
 @dataclass(frozen=True)
 class Brightness:
-    """Multiply by 1 - largest to 1 + largest."""
+    """Multiplication by a factor between 1 - largest and 1 + largest."""
 
     largest: float
 
     @classmethod
     def of(cls, config: AugmentationConfig) -> "Brightness | None":
-        """Return what `config` asks for."""
+        """Return the augmentation of `config`; None if it is disabled."""
         return cls(config.brightness) if config.brightness else None
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return factors, (rows, images)."""
-        factors: NDArray[Any] = 1.0 + generator.uniform(-self.largest, self.largest, size=(rows, images))
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return random brightness factors, (samples, images)."""
+        factors: NDArray[Any] = 1.0 + generator.uniform(-self.largest, self.largest, size=(samples, images))
         return factors
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
         """Return brighter or darker copies."""
-        tables = np.clip(np.arange(256) * parameters[..., None], 0, 255).astype(np.uint8)  # (rows, images, 256)
+        tables = np.clip(np.arange(256) * parameters[..., None], 0, 255).astype(np.uint8)  # (samples, images, 256)
         return _map_images(samples, tables, lambda image, table: table[image])
 
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Contrast about the image's mean, saturation towards its grey, and a turn of the hue."""
+    """Random contrast, saturation and hue."""
 
     contrast: float
     saturation: float
@@ -53,38 +51,38 @@ class ColorJitter:
 
     @classmethod
     def of(cls, config: AugmentationConfig) -> "ColorJitter | None":
-        """Return what `config` asks for."""
+        """Return the augmentation of `config`; None if it is disabled."""
         largest = (config.contrast, config.saturation, config.hue)
         return cls(*largest) if any(largest) else None
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return factors of contrast and saturation, and turns in circles, (rows, images, 3)."""
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return random contrast and saturation factors and hue rotation in full circles, (samples, images, 3)."""
         largest = np.array([self.contrast, self.saturation, self.hue])
-        shares = generator.uniform(-1.0, 1.0, size=(rows, images, 3))
-        changes: NDArray[Any] = shares * largest + np.array([1.0, 1.0, 0.0])
+        fractions = generator.uniform(-1.0, 1.0, size=(samples, images, 3))
+        changes: NDArray[Any] = fractions * largest + np.array([1.0, 1.0, 0.0])
         return changes
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
-        """Return copies in other colours."""
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+        """Return copies with changed colors."""
         return _map_images(samples, parameters, _jitter_image)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Add independent Gaussian noise to every number of every pixel."""
+    """Independent Gaussian noise on every channel of every pixel."""
 
-    deviation: float  # grey levels
+    deviation: float  # gray levels of 255
 
     @classmethod
     def of(cls, config: AugmentationConfig) -> "Noise | None":
-        """Return what `config` asks for."""
+        """Return the augmentation of `config`; None if it is disabled."""
         return cls(config.noise) if config.noise else None
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return the seed of each image's noise, (rows, images)."""
-        return generator.integers(0, 2**63, size=(rows, images))
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return the random seed of each image's noise, (samples, images)."""
+        return generator.integers(0, 2**63, size=(samples, images))
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
         """Return noisy copies."""
         return _map_images(samples, parameters, self._noisy)
 
@@ -95,12 +93,12 @@ class Noise:
 
 
 def _jitter_image(image: ImageArray, parameters: NDArray[Any]) -> ImageArray:
-    contrast, saturation, turn = parameters
+    contrast, saturation, rotation = parameters
     pixels = image.astype(np.float32)
     pixels = (pixels - (pixels @ _LUMA_WEIGHTS).mean()) * contrast + (pixels @ _LUMA_WEIGHTS).mean()
-    grey = (pixels @ _LUMA_WEIGHTS)[..., None]
-    changed: ImageArray = np.clip(np.rint((pixels - grey) * saturation + grey), 0, 255).astype(np.uint8)
-    steps = round(turn * _HUE_RANGE)
+    gray = (pixels @ _LUMA_WEIGHTS)[..., None]
+    changed: ImageArray = np.clip(np.rint((pixels - gray) * saturation + gray), 0, 255).astype(np.uint8)
+    steps = round(rotation * _HUE_RANGE)
     if not steps:
         return changed
     hsv = cv2.cvtColor(changed, cv2.COLOR_RGB2HSV)
@@ -109,33 +107,29 @@ def _jitter_image(image: ImageArray, parameters: NDArray[Any]) -> ImageArray:
 
 
 def _map_images(samples: Samples, parameters: NDArray[Any], change: Any) -> Samples:
-    """Apply `change` to every image with its own parameters (rows, images, ...)."""
+    """Apply `change` to every image with its own parameters (samples, images, ...)."""
     images = np.empty_like(samples.images)
     for row, number in np.ndindex(images.shape[:2]):
         images[row, number] = change(samples.images[row, number], parameters[row, number])
     return replace(samples, images=images)
 
 
-# ~ Shifts and crops: each image of each sample is changed on its own, by so little that the action is left as it
-# ~ is.
-
-
 @dataclass(frozen=True)
 class Shift:
-    """Move by whole pixels; the border is repeated."""
+    """Random shift by whole pixels; the border is replicated."""
 
-    largest: int  # pixels, each way
+    largest: int  # pixels, in each direction
 
     @classmethod
     def of(cls, config: AugmentationConfig) -> "Shift | None":
-        """Return what `config` asks for."""
+        """Return the augmentation of `config`; None if it is disabled."""
         return cls(config.shift_pixels) if config.shift_pixels else None
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return how far the window moves down and right, (rows, images, 2) [pixels]."""
-        return generator.integers(-self.largest, self.largest + 1, size=(rows, images, 2))
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return random shifts of the image window down and right, (samples, images, 2) [pixels]."""
+        return generator.integers(-self.largest, self.largest + 1, size=(samples, images, 2))
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
         """Return shifted copies."""
         images = np.empty_like(samples.images)
         height, width = images.shape[2:4]
@@ -149,29 +143,29 @@ class Shift:
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Cut out a part and stretch it to the whole (Szegedy et al. 2015; OpenVLA's is 0.9 of the area)."""
+    """Random crop, resized to the full image (Szegedy et al. 2015; OpenVLA crops to 0.9 of the area)."""
 
     least_area: float
-    largest_aspect: float  # width by height, or height by width
+    largest_aspect: float  # width / height, or its inverse
 
     @classmethod
     def of(cls, config: AugmentationConfig) -> "RandomResizedCrop | None":
-        """Return what `config` asks for."""
-        wanted = config.crop_area < 1.0 or config.crop_aspect > 1.0
-        return cls(config.crop_area, config.crop_aspect) if wanted else None
+        """Return the augmentation of `config`; None if it is disabled."""
+        enabled = config.crop_area < 1.0 or config.crop_aspect > 1.0
+        return cls(config.crop_area, config.crop_aspect) if enabled else None
 
-    def drawn(self, rows: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
-        """Return area, aspect and place of the middle, each 0 to 1 of its range, (rows, images, 4)."""
-        return generator.uniform(size=(rows, images, 4))
+    def sample_parameters(self, samples: int, images: int, generator: np.random.Generator) -> NDArray[Any]:
+        """Return random area, aspect ratio and position, each from 0 to 1 of its range, (samples, images, 4)."""
+        return generator.uniform(size=(samples, images, 4))
 
-    def applied(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
+    def apply(self, samples: Samples, parameters: NDArray[Any]) -> Samples:
         """Return cropped copies of the same size."""
         images = np.empty_like(samples.images)
         for row, number in np.ndindex(images.shape[:2]):
             image = samples.images[row, number]
             top, left, height, width = self._window(parameters[row, number], *image.shape[:2])
             matrix = np.array([[width / image.shape[1], 0, left], [0, height / image.shape[0], top]])
-            matrix[:, 2] += 0.5 * np.diag(matrix) - 0.5  # pixels are squares, their middles at halves
+            matrix[:, 2] += 0.5 * np.diag(matrix) - 0.5  # pixel centers are at half-integer coordinates
             images[row, number] = cv2.warpAffine(
                 image,
                 matrix,
@@ -182,7 +176,7 @@ class RandomResizedCrop:
         return replace(samples, images=images)
 
     def _window(self, parameters: NDArray[Any], rows: int, columns: int) -> tuple[float, float, float, float]:
-        """Return top, left, height and width [pixels], wholly within the image."""
+        """Return top, left, height and width [pixels] of a window within the image."""
         area = self.least_area + (1.0 - self.least_area) * parameters[0]
         aspect = self.largest_aspect ** (2.0 * parameters[1] - 1.0)
         height = min(1.0, math.sqrt(area / aspect)) * rows

@@ -20,24 +20,25 @@ from vla_bench.training.augmentation.scene import SceneGeometry, robot_symmetrie
 from vla_bench.training.config import AugmentationConfig
 from vla_bench.training.dataset import FrameSelection
 
-# ~ Where cameras and robot stand, read from the MJCF that a demonstration was recorded with. Needs no simulator.
-
-_WRIST_CAMERA, _WRIST_CAMERA_SUFFIX = "wrist", "eye_in_hand"  # what ours and robosuite's is called in the model
+_WRIST_CAMERA, _WRIST_CAMERA_SUFFIX = (
+    "wrist",
+    "eye_in_hand",
+)  # name in observations, suffix of the name in robosuite's models
 _ROBOT_BASE = re.compile(r"robot\d*_base")
-_UNSUPPORTED_ORIENTATIONS = {"axisangle", "euler", "zaxis"}  # MuJoCo writes compiled models with quaternions
+_UNSUPPORTED_ORIENTATIONS = {"axisangle", "euler", "zaxis"}  # MuJoCo saves compiled models with quaternions only
 _DEFAULT_FOVY_DEG = 45.0  # MuJoCo's
 
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """A body's pose in the world, and the nearest moving body that it hangs on."""
+    """Pose of a body in the world, and its nearest movable ancestor."""
 
     position: FloatArray
     quat_wxyz: FloatArray
     moves_with: str | None
 
     def within(self, element: ElementTree.Element) -> "_Frame":
-        """Return the frame of a child, whose pose is written relative to this one."""
+        """Return the frame of a child, whose pose is relative to this frame."""
         position = self.position + quat_wxyz_to_matrix(self.quat_wxyz) @ _parse_floats(element.get("pos", "0 0 0"))
         quat = quat_wxyz_multiply(self.quat_wxyz, _orientation(element))
         return _Frame(position, quat / np.linalg.norm(quat), self.moves_with)
@@ -47,7 +48,7 @@ _WORLD = _Frame(np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]), None)
 
 
 def camera_in_mjcf(xml: str, name: str) -> CameraGeometry:
-    """Return the camera that observations call `name`. Raises `UnknownNameError` listing those that are there."""
+    """Return the camera that observations call `name`. Raises `UnknownNameError` with the available cameras."""
     cameras = {str(element.get("name")): (frame, element) for frame, element in _elements(xml, "camera")}
     chosen = next((key for key in cameras if name == _WRIST_CAMERA and key.endswith(_WRIST_CAMERA_SUFFIX)), name)
     if chosen not in cameras:
@@ -63,7 +64,7 @@ def camera_in_mjcf(xml: str, name: str) -> CameraGeometry:
 
 
 def robot_base_in_mjcf(xml: str) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
-    """Return position and orientation of the robot's base."""
+    """Return position and orientation (wxyz) of the robot's base."""
     bodies = {str(element.get("name")): frame for frame, element in _elements(xml, "body")}
     bases = [frame for name, frame in bodies.items() if _ROBOT_BASE.fullmatch(name)]
     if not bases:
@@ -98,8 +99,8 @@ def _orientation(element: ElementTree.Element) -> FloatArray:
         return _quat_of_matrix(np.stack([x, y, np.cross(x, y)], axis=1))
     if unread := _UNSUPPORTED_ORIENTATIONS & element.attrib.keys():
         raise VlaBenchError(
-            f"The demonstrations' scene writes the orientation of {element.get('name')!r} as {unread.pop()}, which is "
-            "not read here; give the camera under [augmentation.cameras] instead."
+            f"The scene of the demonstrations stores the orientation of {element.get('name')!r} as {unread.pop()}; "
+            "this is not supported. Declare the camera under [augmentation.cameras]."
         )
     return _parse_floats(element.get("quat", "1 0 0 0"))
 
@@ -121,8 +122,6 @@ def _quaternion(values: FloatArray) -> tuple[float, float, float, float]:
     return float(values[0]), float(values[1]), float(values[2]), float(values[3])
 
 
-# ~ Where the cameras of demonstrations stand: as declared, else as in the scenes that the files hold.
-
 T = TypeVar("T")
 
 
@@ -133,10 +132,10 @@ def scene_geometry_of(
     proprioception: Sequence[ProprioceptionField],
     shown_robot: str | None = None,
 ) -> SceneGeometry:
-    """Return the scene that all demonstrations of `sources` share.
+    """Return the scene geometry shared by all demonstrations of `sources`: as declared, else as recorded.
 
-    `shown_robot` is whose they are, where they say so: the symmetry of another robot is not theirs.
-    Raises `ConventionError` where they do not share one, or hold none and something is not declared.
+    `shown_robot` is the recorded robot if known; the symmetry of another robot is not used. Raises `ConventionError`
+    if the scenes differ, or if a pose is neither declared nor recorded.
     """
     undeclared = [name for name in cameras if name not in config.cameras]
     models = _scene_models(sources) if undeclared or config.robot_base_position_world is None else {}
@@ -163,7 +162,7 @@ def proprioception_fields_of(source: DemonstrationSource, selection: FrameSelect
 
 
 def _scene_models(sources: Iterable[DemonstrationSource]) -> dict[str, str]:
-    """Return each distinct scene (MJCF) with the demonstration that has it first; empty where a source holds none."""
+    """Return each distinct scene (MJCF) with its first demonstration; empty if a source has no scene."""
     models: dict[str, str] = {}
     for source in sources:
         for episode in source.episodes:
@@ -175,13 +174,16 @@ def _scene_models(sources: Iterable[DemonstrationSource]) -> dict[str, str]:
 
 
 def _common_value(what: str, models: Mapping[str, str], values: Sequence[T]) -> T:
-    """Return the one value that all scenes agree on."""
+    """Return the value common to all scenes."""
     if not values:
-        raise ConventionError(f"{what}: the demonstrations hold no scene; declare it under [augmentation].")
+        raise ConventionError(
+            f"The demonstrations contain no scene to read the pose of {what} from; declare it under [augmentation]."
+        )
     for origin, value in zip(models.values(), values, strict=True):
         if value != values[0]:
             first = next(iter(models.values()))
             raise ConventionError(
-                f"{what} is not at the same place in {first} and in {origin}; no flip or turn fits both."
+                f"The pose of {what} differs between {first} and {origin}, so no flip or rotation is exact for both. "
+                "Train on them separately or disable geometric augmentation."
             )
     return values[0]

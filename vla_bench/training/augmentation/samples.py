@@ -10,10 +10,10 @@ from vla_bench.core.types import ImageArray
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows of training data before they become tensors."""
+    """Training samples before they are converted to tensors."""
 
     images: ImageArray  # (B, cameras, H, W, 3)
-    actions: NDArray[np.float32]  # (B, chunk_size, 7), in the units of actions
+    actions: NDArray[np.float32]  # (B, chunk_size, 7), not normalized
     proprioception: NDArray[np.float32]  # (B, P), as recorded
     instructions: tuple[str, ...]  # (B,)
 
@@ -23,11 +23,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Draw:
-    """Where the random numbers of a batch come from, and which of its rows are wanted.
+    """The random generator of a batch, and the first sample of this process in the batch.
 
-    Numbers are drawn for the whole batch, so that processes which share one draw what a single process would.
+    Random numbers are drawn for the whole batch, so that the result does not depend on the number of processes.
     """
 
     generator: np.random.Generator
-    rows: int  # of the whole batch
-    start: int = 0  # the first row wanted
+    samples: int  # samples of the whole batch
+    start: int = 0  # index of the first sample of this process

@@ -14,8 +14,6 @@ from vla_bench.training.methods.method import (
     TrainableNetwork,
 )
 
-# ~ Ways to fine-tune: what is put on a base, and which of its parameters are trained. One module a method.
-
 __all__ = [
     "ALL_LINEAR",
     "METHODS",
@@ -26,6 +24,3 @@ __all__ = [
     "Preset",
     "TrainableNetwork",
 ]
-
-
-# ~ One module a fine-tuning method; each registers itself. They load torch only when one is put on a network.

@@ -15,36 +15,30 @@ if TYPE_CHECKING:
     from vla_bench.models.adapters import Adapter
 
 
-# ~ Full fine-tuning: every parameter.
-
-
 class FullFinetuning:
-    """Satisfies `Method`."""
+    """Full fine-tuning."""
 
     summary = "every parameter"
-    quantisation: str | None = None
+    quantization: str | None = None
 
     def apply(self, model: "nn.Module", options: MethodOptions) -> None:
-        """Let every parameter want a gradient."""
+        """Enable the gradient of every parameter."""
         model.requires_grad_(True)
 
 
 METHODS.register(FullFinetuning(), name="full")
 
 
-# ~ LoRA (Hu et al., 2022), DoRA (Liu et al., 2024) and QLoRA (Dettmers et al., 2023), all by PEFT.
-
-
 @dataclass(frozen=True)
 class LowRank:
-    """Satisfies `Method`."""
+    """LoRA, or DoRA with `decomposed`, on a base that may be quantized."""
 
     summary: str
-    quantisation: str | None = None
-    decomposed: bool = False  # DoRA: the length of each weight's columns is trained apart from their direction
+    quantization: str | None = None
+    decomposed: bool = False  # DoRA: magnitude and direction of the weights are trained separately
 
     def apply(self, model: "nn.Module", options: MethodOptions) -> "Adapter":
-        """Freeze `model` and put low-rank updates on it."""
+        """Freeze `model` and add low-rank updates."""
         from peft import LoraConfig
 
         from vla_bench.models.adapters.lora import LowRankAdapter
@@ -69,11 +63,10 @@ class LowRank:
 
 
 def target_modules(model: "nn.Module", targets: str | tuple[str, ...], whole: tuple[str, ...] = ()) -> list[str]:
-    """Return what PEFT should look for: layers' last names, which hold all over the network, or whole names.
+    """Return PEFT's `target_modules`, without the layers in the modules `whole`.
 
-    Layers in the parts `whole` are none of them.
-
-    A target is a last name, such as `q_proj`, or that of a layer in one part, such as `language_model.q_proj`.
+    A target is the last component of a layer's name, such as `q_proj`, which selects all layers of that name, or
+    a module and a layer, such as `language_model.q_proj`. Raises `UnknownNameError` for a target without any layer.
     """
     from vla_bench.models.openvla.quantization import linear_layer_names
 
@@ -91,32 +84,29 @@ def target_modules(model: "nn.Module", targets: str | tuple[str, ...], whole: tu
 
 
 def _layer_aliases(layer: str) -> list[str]:
-    """Return the layer's whole name and, for every run of parts that it lies in, their names with the layer's last."""
+    """Return the full name of a layer, and every run of its parent modules' names followed by its last name."""
     *path, last = layer.split(".")
     runs = [path[first:end] for first in range(len(path)) for end in range(first + 1, len(path) + 1)]
     return [layer, *(".".join([*run, last]) for run in runs)]
 
 
 def _all_aliases(layers: list[str]) -> set[str]:
-    return {way for name in layers for way in (name.rsplit(".", 1)[-1], *_layer_aliases(name))}
+    return {alias for name in layers for alias in (name.rsplit(".", 1)[-1], *_layer_aliases(name))}
 
 
 METHODS.register(LowRank("low-rank updates of linear layers"), name="lora")
-METHODS.register(LowRank("low-rank updates of direction, and lengths", decomposed=True), name="dora")
-METHODS.register(LowRank("low-rank updates of a base held in 4 bits", quantisation="nf4"), name="qlora")
-
-
-# ~ Bottleneck adapters after attention and MLP of each block.
+METHODS.register(LowRank("low-rank updates of weight directions, and magnitudes", decomposed=True), name="dora")
+METHODS.register(LowRank("low-rank updates of a base stored in 4 bits", quantization="nf4"), name="qlora")
 
 
 class BottleneckAdapters:
-    """Satisfies `Method`."""
+    """Bottleneck adapters after the attention and the MLP of each block."""
 
-    summary = "small layers after attention and MLP"
-    quantisation: str | None = None
+    summary = "bottleneck layers after attention and MLP"
+    quantization: str | None = None
 
     def apply(self, model: "nn.Module", options: MethodOptions) -> "Adapter":
-        """Freeze `model` and put bottleneck adapters on it."""
+        """Freeze `model` and add bottleneck adapters."""
         from vla_bench.models.adapters.bottleneck import BottleneckAdapter, BottleneckConfig
 
         whole = require_submodules(model, options.train_whole)

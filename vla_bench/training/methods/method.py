@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from vla_bench.models.networks.network import NetworkCheckpoint
 
 
-# ~ What a user may choose about a fine-tuning method.
-
 ALL_LINEAR: Literal["all-linear"] = "all-linear"
 Preset = Literal["openvla", "plain"]
-_MAX_ALPHA = 16  # of OpenVLA's recipe
+_MAX_ALPHA = 16  # in OpenVLA's recipe
 
 
 @dataclass(frozen=True)
 class LowRankSettings:
-    """The shape of LoRA's and DoRA's updates, all chosen."""
+    """Complete settings of LoRA and DoRA."""
 
     rank: int
     alpha: int
     dropout: float
     targets: Literal["all-linear"] | tuple[str, ...]
-    gaussian: bool  # first weights: normal, as OpenVLA's; otherwise PEFT's own, uniform
+    gaussian: bool  # initialization: normal, as in OpenVLA; otherwise PEFT's default, uniform
 
 
 @dataclass(frozen=True)
@@ -48,78 +46,80 @@ PRESETS: Mapping[Preset, _LowRankPreset] = {
     "openvla": _LowRankPreset(32, None, 0.0, ALL_LINEAR, True),  # vla-scripts/finetune.py of openvla/openvla
     "plain": _LowRankPreset(
         8, 16, 0.05, tuple(f"language_model.{name}_proj" for name in "qkvo"), False
-    ),  # what most guides to LoRA use: the decoder's attention alone
+    ),  # as in most guides to LoRA: attention of the decoder only
 }
 
 
 class MethodOptions(BaseModel):
-    """Which method, and its knobs; one left out is the preset's."""
+    """The fine-tuning method and its options; None means the value of the preset."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Annotated[str, Field(description="Train by full, lora, dora, qlora or adapter (bottleneck).")] = "lora"
+    method: Annotated[
+        str, Field(description="Fine-tuning method: full, lora, dora, qlora or adapter (bottleneck).")
+    ] = "lora"
     preset: Annotated[
         Preset,
         Field(description="LoRA, DoRA, QLoRA: openvla (rank 32, all linear) or plain (rank 8, attention)."),
     ] = "openvla"
-    rank: Annotated[int | None, Field(ge=1, description="LoRA's rank. [default: the preset's]")] = None
-    alpha: Annotated[int | None, Field(ge=1, description="LoRA's alpha. [default: the preset's]")] = None
-    dropout: Annotated[float | None, Field(ge=0, lt=1, description="LoRA's dropout. [default: the preset's]")] = None
+    rank: Annotated[int | None, Field(ge=1, description="LoRA rank. [default: that of the preset]")] = None
+    alpha: Annotated[int | None, Field(ge=1, description="LoRA alpha. [default: that of the preset]")] = None
+    dropout: Annotated[float | None, Field(ge=0, lt=1, description="LoRA dropout. [default: that of the preset]")] = (
+        None
+    )
     targets: Annotated[
         Literal["all-linear"] | tuple[str, ...] | None,
-        Field(description="Linear layer that LoRA adapts, q_proj or language_model.q_proj; repeat."),
+        Field(description="Linear layer to adapt with LoRA, such as q_proj or language_model.q_proj; repeat."),
     ] = None
     train_whole: Annotated[
         tuple[str, ...],
-        Field(description="Part trained whole beside the method, such as proprioception_projector; repeat."),
+        Field(description="Module to train fully in addition, such as proprioception_projector; repeat."),
     ] = ()
-    reduction: Annotated[int, Field(ge=1, description="Of bottleneck adapters: the network's width over theirs.")] = 16
-    adapt_vision: Annotated[bool, Field(description="Bottleneck adapters in the vision towers too.")] = False
+    reduction: Annotated[
+        int, Field(ge=1, description="Bottleneck adapters: width of the network divided by that of the adapters.")
+    ] = 16
+    adapt_vision: Annotated[bool, Field(description="Bottleneck adapters: also in the vision towers.")] = False
 
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
-
         if name not in METHODS:
             raise ValueError(str(UnknownNameError("fine-tuning method", name, METHODS)).removesuffix("."))
         return name
 
-    def beside(self, parts: tuple[str, ...]) -> Self:
-        """Return the options that train `parts` whole besides."""
-        return self.model_copy(update={"train_whole": tuple(dict.fromkeys((*self.train_whole, *parts)))})
+    def with_trained_modules(self, names: tuple[str, ...]) -> Self:
+        """Return options that also train the modules `names` fully."""
+        return self.model_copy(update={"train_whole": tuple(dict.fromkeys((*self.train_whole, *names)))})
 
     def low_rank(self) -> LowRankSettings:
-        """Return the preset's updates with what was chosen in its place."""
-        recipe = PRESETS[self.preset]
-        rank = recipe.rank if self.rank is None else self.rank
-        alpha = recipe.alpha if recipe.alpha is not None else min(rank, _MAX_ALPHA)
+        """Return the settings of the preset with the options that are set."""
+        preset = PRESETS[self.preset]
+        rank = preset.rank if self.rank is None else self.rank
+        alpha = preset.alpha if preset.alpha is not None else min(rank, _MAX_ALPHA)
         return LowRankSettings(
             rank,
             alpha if self.alpha is None else self.alpha,
-            recipe.dropout if self.dropout is None else self.dropout,
-            recipe.targets if self.targets is None else self.targets,
-            recipe.gaussian,
+            preset.dropout if self.dropout is None else self.dropout,
+            preset.targets if self.targets is None else self.targets,
+            preset.gaussian,
         )
 
 
-# ~ What a fine-tuning method is, and what putting one on a network gives.
-
-
 class Method(Protocol):
-    """A way to fine-tune."""
+    """A fine-tuning method."""
 
     @property
     def summary(self) -> str:
-        """What is trained, in a few words."""
+        """Short description of the trained parameters."""
 
     @property
-    def quantisation(self) -> str | None:
-        """How the base's linear layers are held while training; None: as they are."""
+    def quantization(self) -> str | None:
+        """Quantization of the base's linear layers while training; None: not quantized."""
 
     def apply(self, model: "nn.Module", options: MethodOptions) -> "Adapter | None":
-        """Freeze what `model` holds and put what is trained on it, in place; None where the network itself is trained.
+        """Freeze `model` and add the trained modules in place; return None if the network itself is trained.
 
-        Raises `UnknownNameError` for a layer that is not there.
+        Raises `UnknownNameError` for a layer that does not exist.
         """
 
 
@@ -128,19 +128,19 @@ METHODS: Registry[Method] = Registry("fine-tuning method", "vla_bench.training.m
 
 @dataclass(frozen=True)
 class TrainableNetwork:
-    """A network in training, and what of it is."""
+    """A network prepared for training, with its parameter counts."""
 
-    adapter: "Adapter | None"  # None: the whole network
+    adapter: "Adapter | None"  # None: the network itself is trained
     trainable_parameters: int
-    total_parameters: int  # the adapter's among them
+    total_parameters: int  # including those of the adapter
 
     @property
     def percentage(self) -> float:
-        """How much of the network is trained."""
+        """Trained parameters in percent of all parameters."""
         return 100.0 * self.trainable_parameters / self.total_parameters
 
     def save(self, folder: Path, base: "BaseReference", checkpoint: "NetworkCheckpoint") -> None:
-        """Write what was trained, and no more, into the existing `folder`."""
+        """Write the adapter, or the whole network if there is none, into the existing `folder`."""
         from vla_bench.models.adapters import save_adapter
 
         if self.adapter is None:
@@ -150,32 +150,32 @@ class TrainableNetwork:
 
 
 def require_submodules(model: "nn.Module", names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `names`, all of which must be parts of `model`. Raises `UnknownNameError`."""
+    """Return `names`. Raises `UnknownNameError` for a name that is not a submodule of `model`."""
     known = [name for name, _ in model.named_modules() if name]
     for name in names:
         if name not in known:
-            raise UnknownNameError("part of the network", name, known)
+            raise UnknownNameError("module of the network", name, known)
     return names
 
 
 def apply_method(model: "nn.Module", options: MethodOptions) -> TrainableNetwork:
-    """Prepare `model`, in place, for the method chosen in `options`: from here on what it trains wants a gradient.
+    """Apply the method of `options` to `model` in place; only trained parameters require a gradient afterwards.
 
-    Raises `MissingExtraError` where the base should be held in 4 bits without bitsandbytes.
+    Raises `MissingExtraError` if the method needs bitsandbytes and it is not installed.
     """
     from vla_bench.models.openvla.quantization import quantize_linear_layers
 
-    total = sum(value.numel() for value in model.parameters())  # before two weights share a byte
-    quantisation = METHODS[options.method].quantisation
-    if quantisation is not None:
-        quantize_linear_layers(model, quantisation, require_submodules(model, options.train_whole))
+    total = sum(value.numel() for value in model.parameters())  # before NF4 packs two weights into a byte
+    quantization = METHODS[options.method].quantization
+    if quantization is not None:
+        quantize_linear_layers(model, quantization, require_submodules(model, options.train_whole))
     return apply_without_quantizing(model, options, total)
 
 
 def apply_without_quantizing(model: "nn.Module", options: MethodOptions, total: int) -> TrainableNetwork:
-    """Put the method on `model`, of `total` parameters, in place, however its weights are held."""
-    parts = require_submodules(model, options.train_whole)
-    whole = sum(value.numel() for name in parts for value in model.get_submodule(name).parameters())
+    """Apply the method to `model` in place without quantizing it; `total` is its number of parameters."""
+    modules = require_submodules(model, options.train_whole)
+    whole = sum(value.numel() for name in modules for value in model.get_submodule(name).parameters())
     adapter = METHODS[options.method].apply(model, options)
     trainable = sum(value.numel() for value in model.parameters() if value.requires_grad)
     return TrainableNetwork(adapter, trainable, total if adapter is None else total + trainable - whole)

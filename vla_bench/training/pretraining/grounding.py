@@ -1,12 +1,12 @@
 """Grounding data, batches of questions about it, and two auxiliary losses on image patches.
 
-`Alignment` is a pairwise sigmoid loss (Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023) between
+`AlignmentLoss` is a pairwise sigmoid loss (Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023) between
 projected patch features and the mean token embedding of each noun, as SigLIP's image-text pretraining at the size of a
 patch. The decoder is not run, so this costs a tenth of a training step.
 
-`Referring` is a binary loss at every patch after one of the decoder's middle layers: does the patch show what the
-question asks for? From the answer alone a small decoder takes thousands of steps to associate the noun in the question
-with the patches that show it; with this loss it takes two hundred.
+`ReferringLoss` is a binary loss at every patch after one of the decoder's middle layers: does the patch show what the
+question asks for? With a loss on the answer only, a small decoder takes thousands of steps to associate the noun in the
+question with the patches that show it; with this loss it takes two hundred.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,46 +27,36 @@ from vla_bench.models.openvla.tokenization import question_prompt
 from vla_bench.training.batches import Batch
 from vla_bench.training.pretraining.questions import QuestionGenerator
 
-# ~ From what each pixel shows to what each patch shows.
-
-_MIN_COVERAGE = 0.06  # a patch shows an item that covers at least this share of it
+_MIN_COVERAGE = 0.06  # fraction of a patch that an item has to cover
 
 
 def patch_labels(segments: NDArray[np.uint8], patch_size: int, items: int) -> NDArray[np.float32]:
-    """Return (rows, patches of all cameras, items): 1 where the patch shows the item.
+    """Return labels (B, patches of all cameras, items): 1 if the patch shows the item, else 0.
 
-    `segments` is (rows, cameras, H, W): 0 where a pixel shows none, k for the k-th item from 1.
+    `segments` is (B, cameras, H, W): 0 for background, k for the k-th item (from 1).
     """
     rows, cameras, height, width = segments.shape
     blocks = segments.reshape(rows, cameras, height // patch_size, patch_size, width // patch_size, patch_size)
     blocks = blocks.transpose(0, 1, 2, 4, 3, 5).reshape(rows, -1, patch_size * patch_size)
-    shares = [(blocks == item + 1).mean(axis=-1) for item in range(items)]
-    shown: NDArray[np.float32] = (np.stack(shares, axis=-1) >= _MIN_COVERAGE).astype(np.float32)
+    coverage = [(blocks == item + 1).mean(axis=-1) for item in range(items)]
+    shown: NDArray[np.float32] = (np.stack(coverage, axis=-1) >= _MIN_COVERAGE).astype(np.float32)
     return shown
 
-
-# ~ Patches that speak the decoder's language: each is trained to resemble the name of what it shows.
-# ~
-# ~ What SigLIP brings to OpenVLA from its image-text pretraining, at the size of a patch: a pairwise sigmoid loss
-# ~ (Zhai et
-# ~ al., "Sigmoid Loss for Language Image Pre-Training", 2023) between projected patch features and the mean token
-# ~ embedding
-# ~ of each noun. The decoder is not run, so this costs a tenth of a training step.
 
 _ALIGNMENT_SCALE, _ALIGNMENT_BIAS = 2.0, -3.0
 
 
 @dataclass(frozen=True, eq=False)
 class AlignmentFrames:
-    """Images with the item that each pixel shows."""
+    """Images with segmentation."""
 
     images: ImageArray  # (N, cameras, H, W, 3)
-    segments: NDArray[np.uint8]  # (N, cameras, H, W): 0 none, k the k-th noun from 1
+    segments: NDArray[np.uint8]  # (N, cameras, H, W): 0 background, k the k-th noun (from 1)
     nouns: tuple[str, ...]
 
 
 class AlignmentLoss:
-    """The loss between patches and nouns on random frames."""
+    """The sigmoid loss between patches and nouns on random frames."""
 
     def __init__(self, frames: AlignmentFrames, processor: Processor) -> None:
         self._frames, self._processor = frames, processor
@@ -74,10 +64,10 @@ class AlignmentLoss:
         self._noun_tokens = [torch.tensor(ids) for ids in tokens]
 
     def loss(self, model: OpenVLA, rows: int, generator: np.random.Generator) -> torch.Tensor:
-        """Return the mean loss over all pairs of a patch and a noun, of `rows` frames."""
+        """Return the loss of all pairs of a patch and a noun in `rows` random frames."""
         frames = generator.integers(0, len(self._frames.images), rows)
         pixel_values = self._processor.images(self._frames.images[frames])
-        features = model.projector(model.vision_backbone(pixel_values))  # (rows, patches of all cameras, width)
+        features = model.projector(model.vision_backbone(pixel_values))  # (B, patches of all cameras, width)
         embed = model.language_model.model.embed_tokens
         words = torch.stack([embed(ids).mean(dim=0) for ids in self._noun_tokens])
         logits = features @ words.T * (_ALIGNMENT_SCALE / features.shape[-1] ** 0.5) + _ALIGNMENT_BIAS
@@ -88,25 +78,23 @@ class AlignmentLoss:
         return loss * len(self._frames.nouns)
 
 
-# ~ Frames whose truth is known, and batches of questions about them.
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class GroundingFrames:
-    """Frames of one source."""
+    """Frames of one source, with ground-truth positions."""
 
     images: ImageArray  # (N, cameras, H, W, 3)
-    proprioception: NDArray[np.float32]  # (N, P), the fields that the network takes
+    proprioception: NDArray[np.float32]  # (N, P), the fields of the network
     gripper_world: NDArray[np.float32]  # (N, 3) [m]
     positions_world: NDArray[np.float32]  # (N, items, 3) [m]
-    segments: NDArray[np.uint8] | None = None  # (N, cameras, H, W) where known: 0 none, k the k-th item from 1
+    segments: NDArray[np.uint8] | None = None  # (N, cameras, H, W) if known: 0 background, k the k-th item (from 1)
 
 
 @dataclass(frozen=True, eq=False)
 class GroundingData:
-    """Frames of all sources, which are drawn from equally, with the names of what is in them."""
+    """Frames of all sources, sampled in equal numbers, with the names of the items in them."""
 
     items: tuple[str, ...]
     nouns: Mapping[str, str]
@@ -114,7 +102,7 @@ class GroundingData:
     sources: Sequence[GroundingFrames]
 
     def alignment(self) -> AlignmentFrames:
-        """Return the frames of which every pixel is known."""
+        """Return the frames with segmentation."""
         source = next(source for source in self.sources if source.segments is not None)
         assert source.segments is not None
         return AlignmentFrames(source.images, source.segments, tuple(self.nouns[item] for item in self.items))
@@ -122,14 +110,14 @@ class GroundingData:
 
 @dataclass(frozen=True, eq=False)
 class ReferringTargets:
-    """Which patches show what a question asks for, for the rows of a batch where that is known."""
+    """Labels of the patches that show the object of a question, for the samples where they are known."""
 
-    rows: torch.Tensor  # (R,)
+    rows: torch.Tensor  # (R,), indices of samples in the batch
     shown: torch.Tensor  # (R, patches of all cameras), 0 or 1
 
 
 class GroundingBatches:
-    """Draw random frames and ask random questions about them."""
+    """Batches of random questions about random frames."""
 
     def __init__(
         self, data: GroundingData, questioner: QuestionGenerator, processor: Processor, statistics: DatasetStatistics
@@ -138,17 +126,17 @@ class GroundingBatches:
         self._statistics = statistics
 
     def batch(self, rows: int, generator: np.random.Generator) -> tuple[Batch, ReferringTargets]:
-        """Return a batch of `rows` questions with their answers, from all sources in equal shares."""
-        shares = [len(share) for share in np.array_split(np.arange(rows), len(self._data.sources))]
-        drawn = [generator.integers(0, len(source.images), share) for source, share in self._with(shares)]
+        """Return a batch of `rows` questions with their answers, in equal numbers from all sources."""
+        counts = [len(part) for part in np.array_split(np.arange(rows), len(self._data.sources))]
+        sampled = [generator.integers(0, len(source.images), count) for source, count in self._with(counts)]
         questions = [
             self._questioner.ask(source.positions_world[frame], source.gripper_world[frame], generator)
-            for source, frames in self._with(drawn)
+            for source, frames in self._with(sampled)
             for frame in frames
         ]
         ids, mask = self._processor.prompts([question_prompt(question.text) for question in questions])
-        images = [source.images[frames] for source, frames in self._with(drawn)]
-        proprioception = [source.proprioception[frames] for source, frames in self._with(drawn)]
+        images = [source.images[frames] for source, frames in self._with(sampled)]
+        proprioception = [source.proprioception[frames] for source, frames in self._with(sampled)]
         batch = Batch(
             input_ids=ids,
             attention_mask=mask,
@@ -156,14 +144,14 @@ class GroundingBatches:
             proprioception=self._normalized(np.concatenate(proprioception)),
             answer=torch.from_numpy(np.stack([question.labels for question in questions])),
         )
-        return batch, self._referred(drawn, [question.item for question in questions])
+        return batch, self._referred(sampled, [question.item for question in questions])
 
-    def _referred(self, drawn: Sequence[NDArray[np.int64]], asked: Sequence[int | None]) -> ReferringTargets:
+    def _referred(self, sampled: Sequence[NDArray[np.int64]], asked: Sequence[int | None]) -> ReferringTargets:
         patch_size = self._processor.config.featurizer.patch_size
         rows: list[int] = []
         shown: list[NDArray[np.float32]] = []
         first = 0
-        for source, frames in self._with(drawn):
+        for source, frames in self._with(sampled):
             if source.segments is not None:
                 patches = patch_labels(source.segments[frames], patch_size, len(self._data.items))
                 known = [row for row in range(len(frames)) if asked[first + row] is not None]
@@ -182,27 +170,19 @@ class GroundingBatches:
         return None if statistics is None else torch.from_numpy(statistics.normalize(proprioception))
 
 
-# ~ Which patches show what is asked for: a dense hint for the decoder's attention.
-# ~
-# ~ From the answer alone a small decoder takes thousands of steps to find out that the noun in the question and the
-# ~ patches
-# ~ that resemble it belong together. Asked at every patch, after one of its middle layers, "is it here?", it knows
-# ~ within
-# ~ two hundred; the later layers then read the answer off the marked patches. Only pretraining uses this.
-
 _REFERRING_BIAS = -2.0
 
 
 class ReferringLoss:
-    """The loss at the patches after decoder layer `layer` (from 1), in the decoder's own words "yes" and "no"."""
+    """Binary loss at the patches after decoder layer `layer` (from 1), on the tokens "yes" and "no"."""
 
     def __init__(self, model: OpenVLA, layer: int, yes: int, no: int) -> None:
         self._model, self._layer, self._yes, self._no = model, layer, yes, no
         self._hidden: torch.Tensor | None = None
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Keep the layer's output of the forward pass made within."""
+    def capture_hidden(self) -> Iterator[None]:
+        """Capture the output of the layer in a forward pass inside the context."""
         layer = self._model.language_model.model.layers[self._layer - 1]
         handle = layer.register_forward_hook(self._keep)
         try:
@@ -211,11 +191,11 @@ class ReferringLoss:
             handle.remove()
 
     def loss(self, referred: ReferringTargets) -> torch.Tensor:
-        """Return the mean loss over the patches of the rows referred to; zero where there are none."""
-        assert self._hidden is not None, "run the model within `watched` first"
+        """Return the mean loss over the patches of the labeled samples; zero if there are none."""
+        assert self._hidden is not None, "Call the model inside `capture_hidden` first."
         hidden = self._model.language_model.model.norm(self._hidden)
         head = self._model.language_model.lm_head.weight
-        patches = hidden[referred.rows, 1 : 1 + self._model.config.num_patches]  # the first token comes before them
+        patches = hidden[referred.rows, 1 : 1 + self._model.config.num_patches]  # after the first token of the prompt
         if not len(referred.rows):
             nothing: torch.Tensor = patches.sum() * 0.0
             return nothing

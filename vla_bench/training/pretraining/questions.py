@@ -14,7 +14,7 @@ from vla_bench.core.types import FloatArray
 from vla_bench.models.openvla.action_tokens import ActionTokenizer
 from vla_bench.models.openvla.network import IGNORED_LABEL
 
-RELATIVE_SCALE_M = 0.4  # an offset of this much from the gripper is the end of the token range
+RELATIVE_SCALE_M = 0.4  # an offset of this size from the gripper is the end of the token range
 TABLE_SCALE_M = 0.5
 ANSWER_SLOTS = 5  # x, y, z from the gripper; x, y on the table
 _WORD_QUESTION_FRACTION = 0.15
@@ -24,7 +24,7 @@ ANSWER_WORDS = ("yes", "no")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that answers may use, with their token ids."""
+    """The words of questions and answers, with the token ids of the answers."""
 
     nouns: Mapping[str, str]  # item -> "red cube"
     colours: Mapping[str, str]  # item -> "red"
@@ -33,21 +33,21 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt's text and the labels of its answer slots."""
+    """Text of a prompt and the labels of its answer tokens."""
 
     text: str
     labels: NDArray[np.int64]
-    item: int | None = None  # what it asks the place of
+    item: int | None = None  # whose position it asks for
 
 
 class QuestionGenerator:
-    """Ask random questions about scenes whose truth is known."""
+    """Generator of random questions about scenes with known ground truth."""
 
     def __init__(self, items: Sequence[str], vocabulary: Vocabulary, actions: ActionTokenizer, slots: int) -> None:
         self._items, self._vocabulary, self._actions, self._slots = tuple(items), vocabulary, actions, slots
 
     def ask(self, positions_world: FloatArray, gripper_world: FloatArray, generator: np.random.Generator) -> Question:
-        """Return a question about items at `positions_world` (items, 3) seen with the gripper at (3,) [m]."""
+        """Return a random question about items at `positions_world` (items, 3), with the gripper at (3,) [m]."""
         if generator.random() >= _WORD_QUESTION_FRACTION:
             return self.where(int(generator.integers(len(self._items))), positions_world, gripper_world)
         if generator.random() < 0.5:
@@ -55,7 +55,7 @@ class QuestionGenerator:
         return self._nearest_color(positions_world, gripper_world, generator)
 
     def where(self, item: int, positions_world: FloatArray, gripper_world: FloatArray) -> Question:
-        """Ask where one item is."""
+        """Return the question for the position of one item."""
         offset = (positions_world[item] - gripper_world) / RELATIVE_SCALE_M
         table = positions_world[item][:2] / TABLE_SCALE_M
         labels = self._unanswered()
@@ -64,7 +64,7 @@ class QuestionGenerator:
 
     def _left_of(self, positions: FloatArray, generator: np.random.Generator) -> Question:
         first, second = generator.choice(len(self._items), 2, replace=False)
-        left = positions[first][1] > positions[second][1]  # as the robot sees it: its left is +y
+        left = positions[first][1] > positions[second][1]  # the robot's left is +y
         text = f"Is the {self._noun(first)} left of the {self._noun(second)}?"
         return self._word(text, "yes" if left else "no")
 
@@ -88,7 +88,7 @@ class QuestionGenerator:
 
 
 def all_questions(vocabulary: Vocabulary) -> list[str]:
-    """Return every question once, for the tokenizer's training."""
+    """Return every possible question, to train the tokenizer."""
     nouns = list(vocabulary.nouns.values())
     pairs = [f"Is the {first} left of the {second}?" for first in nouns for second in nouns if first != second]
     return [*(f"Where is the {noun}?" for noun in nouns), *pairs, _COLOR_QUESTION]

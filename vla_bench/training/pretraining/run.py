@@ -31,13 +31,11 @@ from vla_bench.training.pretraining.grounding import GroundingData, GroundingFra
 from vla_bench.training.pretraining.questions import Vocabulary
 from vla_bench.training.pretraining.trainer import PretrainingProgress, PretrainingRecipe, new_checkpoint, pretrain
 
-# ~ The data of a pretraining run: made where it is missing, then read into memory.
-
 _SCENE_FILE = "scenes.hdf5"
 
 
 class DemonstrationTable(BaseModel):
-    """Demonstrations of one suite."""
+    """Demonstrations to generate for one suite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     suite: str
@@ -46,11 +44,11 @@ class DemonstrationTable(BaseModel):
 
 
 class DataRecipe(BaseModel):
-    """What a pretraining run learns from."""
+    """Data of a pretraining run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     seed: int
-    image_size: Annotated[int, Field(ge=32, multiple_of=16)]  # pixels; the network's patches are 16 wide
+    image_size: Annotated[int, Field(ge=32, multiple_of=16)]  # pixels; a multiple of the patch size
     scenes: Annotated[int, Field(ge=1)]
     scene_task: str
     noise: NoiseOptions
@@ -64,14 +62,14 @@ class DataRecipe(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class PretrainingData:
-    """Everything that a run learns from, in memory."""
+    """Training data in memory."""
 
     demonstrations: DemonstrationDataset
     grounding: GroundingData
 
 
 def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable[[str], None]) -> None:
-    """Make the files that `folder` lacks."""
+    """Generate the missing data files in `folder`."""
     for table in recipe.demonstrations:
         on_stage(f"demonstrations of {table.suite}")
         collect(
@@ -92,7 +90,7 @@ def make_data(recipe: DataRecipe, folder: Path, workers: int, on_stage: Callable
 
 
 def read_data(recipe: DataRecipe, training: PretrainingRecipe, folder: Path) -> PretrainingData:
-    """Read what `make_data` made."""
+    """Read the data files in `folder` into memory."""
     paths = [folder / f"{table.suite}.hdf5" for table in recipe.demonstrations]
     columns = _proprioception_columns(paths[0], training.proprioception)
     selection = FrameSelection(
@@ -102,12 +100,12 @@ def read_data(recipe: DataRecipe, training: PretrainingRecipe, folder: Path) -> 
         image_size=recipe.image_size,
         control_hz=CONTROL_HZ,
         action_convention=ACTION_CONVENTION,
-        cache_bytes=sys.maxsize,  # grounding draws from all images in memory anyway
+        cache_bytes=sys.maxsize,  # grounding samples random frames, so all images are in memory
     )
     dataset = load_demonstrations(paths, selection, "train")
     scenes = read_scenes(folder / _SCENE_FILE)
     positions = np.concatenate([position for path in paths for position in _train_positions(path, scenes.items)])
-    gripper = dataset.proprioception[:, :3]  # a recipe names the end-effector's position first
+    gripper = dataset.proprioception[:, :3]  # the end-effector position is the first field of a recipe
     sources = (
         GroundingFrames(
             scenes.images,
@@ -140,9 +138,6 @@ def _proprioception_columns(path: Path, names: tuple[str, ...]) -> NDArray[np.in
     return np.concatenate([spans[name] for name in names])
 
 
-# ~ The whole of `vla-bench pretrain`: make the data that a recipe names, train on it, write a base checkpoint.
-
-
 def pretrain_from_recipe(
     path: Path,
     data_folder: Path,
@@ -151,11 +146,11 @@ def pretrain_from_recipe(
     on_stage: Callable[[str], None] = lambda stage: None,
     on_progress: Callable[[PretrainingProgress], None] = lambda progress: None,
 ) -> Checkpoint:
-    """Run the recipe at `path`. Data that `data_folder` holds already is used; an interrupted training goes on."""
+    """Run the recipe at `path`, reusing data in `data_folder` and resuming an interrupted training."""
     data_recipe, recipe = DataRecipe.read(path), PretrainingRecipe.read(path)
     state = output.with_name(f".{output.name}.state.pt")
     if output.exists() and not state.is_file():
-        raise OutputMismatchError(output, ["it was not begun by `vla-bench pretrain` here"])
+        raise OutputMismatchError(output, ["it is not an unfinished output of `vla-bench pretrain`"])
     make_data(data_recipe, data_folder, workers, on_stage)
     on_stage("reading")
     data = read_data(data_recipe, recipe, data_folder)

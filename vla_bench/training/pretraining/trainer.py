@@ -42,7 +42,7 @@ _BETAS = (0.9, 0.95)
 
 
 class PretrainingPhase(BaseModel):
-    """One stretch of training. Rows of imitation and of grounding make up a batch."""
+    """A phase of training. A batch consists of imitation, grounding and alignment samples."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -58,12 +58,14 @@ class PretrainingPhase(BaseModel):
     @model_validator(mode="after")
     def _has_samples(self) -> "PretrainingPhase":
         if not self.imitation_rows + self.grounding_rows + self.alignment_rows:
-            raise ValueError("no rows: expected imitation_rows, grounding_rows or alignment_rows")
+            raise ValueError(
+                "the phase has no samples; expected imitation_rows, grounding_rows or alignment_rows above 0"
+            )
         return self
 
     @property
     def imitation_fraction(self) -> float:
-        """How much of a batch is imitation."""
+        """Imitation samples as a fraction of imitation and grounding samples."""
         return self.imitation_rows / max(1, self.imitation_rows + self.grounding_rows)
 
 
@@ -86,7 +88,9 @@ class PretrainingRecipe(BaseModel):
     @classmethod
     def _gripper_first(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if names[0] != GRIPPER_FIELD:
-            raise ValueError(f"{GRIPPER_FIELD} must come first: questions are about where things are from there")
+            raise ValueError(
+                f"the first field is {names[0]}; expected {GRIPPER_FIELD}, because questions are relative to it"
+            )
         return names
 
     @classmethod
@@ -97,7 +101,7 @@ class PretrainingRecipe(BaseModel):
 
 @dataclass(frozen=True)
 class PretrainingProgress:
-    """How far a run is."""
+    """Progress of a pretraining run."""
 
     phase: str
     step: int
@@ -114,7 +118,7 @@ def new_checkpoint(
     proprioception_dim: int,
     image_size: int = 96,
 ) -> Checkpoint:
-    """Return an untrained network with a tokenizer for these instructions and for questions about the vocabulary."""
+    """Return an untrained network with a tokenizer for the instructions and for questions about the vocabulary."""
     words = (*ANSWER_WORDS, *sorted(set(vocabulary.colours.values())))
     sentences = [action_prompt(text) for text in instructions]
     sentences += [question_prompt(text) for text in all_questions(vocabulary)]
@@ -139,7 +143,7 @@ def pretrain(
     output: Path,
     on_progress: Callable[[PretrainingProgress], None] = lambda progress: None,
 ) -> Checkpoint:
-    """Train through all phases and write the averaged weights to `output`; an interrupted run goes on."""
+    """Train all phases and write the averaged weights to `output`; an interrupted run is resumed."""
     with claimed(output):
         return _Pretraining(recipe, untrained, demonstrations, grounding, output).run(on_progress)
 
@@ -168,7 +172,7 @@ class _Pretraining:
         self._alignment = AlignmentLoss(grounding.alignment(), untrained.processor)
         self._referring = ReferringLoss(self._model, recipe.referring_layer, words["yes"], words["no"])
         self._grounding = GroundingBatches(grounding, questioner, untrained.processor, statistics)
-        self._optimiser = torch.optim.AdamW(
+        self._optimizer = torch.optim.AdamW(
             self._model.parameters(), lr=1e-3, betas=_BETAS, weight_decay=recipe.weight_decay, fused=True
         )
         self._average = {name: value.detach().clone() for name, value in self._model.named_parameters()}
@@ -196,21 +200,21 @@ class _Pretraining:
             if step < phase.steps:
                 return phase, step
             step -= phase.steps
-        raise AssertionError("all phases are done")
+        raise AssertionError("All phases are finished.")
 
     def _train_step(self, phase: PretrainingPhase, within: int) -> tuple[float, float]:
         generator = np.random.default_rng([self._recipe.seed, self._step])
         config = self._model.config
         loss_of = SmoothedTokenLoss(config.vocab_end, config.n_action_bins, phase.sigma_bins)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         imitation = self._imitation_backward(phase, loss_of, generator)
         grounding = self._grounding_backward(phase, loss_of, generator)
         if phase.alignment_rows:
             self._alignment.loss(self._model, phase.alignment_rows, generator).backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate(phase, within)
-        self._optimiser.step()
+        self._optimizer.step()
         self._update_average()
         return imitation, grounding
 
@@ -231,7 +235,7 @@ class _Pretraining:
         if not phase.grounding_rows:
             return math.nan
         batch, referred = self._grounding.batch(phase.grounding_rows, generator)
-        with self._referring.watched():
+        with self._referring.capture_hidden():
             loss = loss_of(batch.logits(self._model), batch.answer)
         total = loss + phase.referring_weight * self._referring.loss(referred)
         (total * (1.0 - phase.imitation_fraction)).backward()
@@ -260,7 +264,7 @@ class _Pretraining:
             "step": self._step,
             "weights": self._model.state_dict(),
             "average": self._average,
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": self._optimizer.state_dict(),
         }
         with written_whole(self._state_path) as temporary:
             torch.save(content, temporary)
@@ -268,8 +272,10 @@ class _Pretraining:
     def _restore(self) -> None:
         content = torch.load(self._state_path, weights_only=True)
         if content["recipe"] != self._recipe.model_dump_json():
-            raise CheckpointError(self._state_path, "was begun with another recipe; delete it or choose another output")
+            raise CheckpointError(
+                self._state_path, "was written for another recipe; delete it or choose another output"
+            )
         self._model.load_state_dict(content["weights"])
         self._average = content["average"]
-        self._optimiser.load_state_dict(content["optimiser"])
+        self._optimizer.load_state_dict(content["optimiser"])
         self._step = content["step"]

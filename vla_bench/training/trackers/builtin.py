@@ -12,31 +12,27 @@ from vla_bench.core.errors import MissingExtraError
 from vla_bench.core.files import written_whole
 from vla_bench.training.trackers.tracker import TrackedRun, trackers
 
-# ~ The tracker of those who want none.
-
 
 @trackers.named("none")
 class NoTracker:
-    """Forgets everything."""
+    """A tracker that discards all values."""
 
     def __init__(self, run: TrackedRun) -> None:
         pass
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take numbers and do nothing."""
+        """Discard the values."""
 
     def close(self) -> None:
         """Do nothing."""
 
-
-# ~ The log that every run writes: `metrics.jsonl`, one line for each step that is told.
 
 LOG_FILE = "metrics.jsonl"
 
 
 @trackers.named("jsonl")
 class JsonLines:
-    """Append lines; a resumed run first takes back those of steps that it makes again."""
+    """Write one line per logged step; a resumed run first removes the lines of the steps that it repeats."""
 
     def __init__(self, run: TrackedRun) -> None:
         path = run.folder / LOG_FILE
@@ -47,7 +43,7 @@ class JsonLines:
         self._file = path.open("a", encoding="utf-8")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one line; numbers that are none are left out."""
+        """Append one line with the finite values."""
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._file.write(json.dumps({"step": step, **finite}) + "\n")
         self._file.flush()
@@ -58,19 +54,16 @@ class JsonLines:
 
 
 def _step_of_line(line: str) -> float:
-    """Return the step of a line, infinite where a crash cut it short."""
+    """Return the step of a line; infinity for an incomplete line after a crash."""
     try:
         return float(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError, TypeError):
         return math.inf
 
 
-# ~ TensorBoard: event files that `tensorboard --logdir` shows.
-
-
 @trackers.named("tensorboard")
 class TensorBoard:
-    """Write scalars into the run's folder; a resumed run hides those of steps that it makes again."""
+    """Write scalars as event files into the run's folder; a resumed run hides those of the steps that it repeats."""
 
     def __init__(self, run: TrackedRun) -> None:
         try:
@@ -81,44 +74,41 @@ class TensorBoard:
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one scalar for each number."""
+        """Write one scalar per value."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the event file."""
         self._writer.close()
-
-
-# ~ Weights & Biases; `WANDB_MODE=offline` keeps everything here until `wandb sync`.
 
 
 @trackers.named("wandb")
 class WeightsAndBiases:
-    """Log to a run that keeps its identity when training is resumed."""
+    """Log to a Weights & Biases run; resumed training continues the same run."""
 
     def __init__(self, run: TrackedRun) -> None:
         try:
             import wandb
         except ImportError:
             raise MissingExtraError("--tracker wandb", "wandb", "wandb") from None
-        identity = run.folder / "wandb-run-id.txt"
-        resumed = bool(run.first_step) and identity.is_file()
+        run_id = run.folder / "wandb-run-id.txt"
+        resumed = bool(run.first_step) and run_id.is_file()
         if not resumed:
-            identity.write_text(uuid4().hex[:8], encoding="utf-8")
+            run_id.write_text(uuid4().hex[:8], encoding="utf-8")
         self._run = wandb.init(
             project=run.project,
             name=run.name,
-            id=identity.read_text(encoding="utf-8"),
+            id=run_id.read_text(encoding="utf-8"),
             resume="allow" if resumed else None,
             dir=str(run.folder),
             config=dict(run.config),
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Send the numbers of one step."""
+        """Log the values of one step."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Flush and finish the run."""
         self._run.finish()

@@ -9,48 +9,48 @@ from vla_bench.core.registry import Registry
 
 
 class Tracker(Protocol):
-    """Takes numbers by name, step by step."""
+    """Destination of metrics."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the numbers of one step."""
+        """Log the named values of one step."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told of a run when it starts."""
+    """Description of a run, given to a tracker when it starts."""
 
     name: str
     project: str
-    folder: Path  # for its files
+    folder: Path  # for the files of the tracker
     config: Mapping[str, Any]  # plain data
-    first_step: int  # 0, or the step that a resumed run goes on from
+    first_step: int  # 0, or the last step before a resumed run
 
 
 trackers: Registry[Callable[[TrackedRun], Tracker]] = Registry("tracker", package="vla_bench.training.trackers")
 
 
 class CompositeTracker:
-    """Tells several."""
+    """Forwards to several trackers."""
 
     def __init__(self, members: Sequence[Tracker]) -> None:
         self._members = members
 
     @classmethod
-    def started(cls, names: Iterable[str], run: TrackedRun) -> "CompositeTracker":
-        """Start trackers by name. Raises `UnknownNameError`, or `MissingExtraError` where a package is missing."""
+    def start(cls, names: Iterable[str], run: TrackedRun) -> "CompositeTracker":
+        """Start the named trackers. Raises `UnknownNameError`, or `MissingExtraError` if a package is not installed."""
         chosen = [trackers[name] for name in names]
         run.folder.mkdir(parents=True, exist_ok=True)
         return cls([start(run) for start in chosen])
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Tell all."""
+        """Log to all trackers."""
         for member in self._members:
             member.log(step, values)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all trackers."""
         for member in self._members:
             member.close()
