@@ -76,9 +76,9 @@ def test_an_unknown_head_is_named():
     assert isinstance(objective_for(small_checkpoint().model, OptimizerConfig()), TokenCrossEntropy)
 
 
-def test_rows_of_a_batch_keep_their_parts_together():
+def test_selected_samples_of_a_batch_keep_their_tensors_together():
     asked = batch(small_checkpoint(), rows=len(INSTRUCTIONS) * 2)
-    part = asked.rows(slice(1, 3))
+    part = asked.select(slice(1, 3))
     assert len(part) == 2
     assert torch.equal(part.answer, asked.answer[1:3])
     assert torch.equal(part.actions, asked.actions[1:3])
