@@ -150,13 +150,13 @@ def test_there_is_nothing_to_resume_at_first(tmp_path):
     assert finetune(config, resume=True) == report
 
 
-def test_what_is_only_told_may_differ_when_a_run_goes_on(tmp_path):
+def test_options_of_logging_may_change_when_a_run_is_resumed(tmp_path):
     report = finetune(finetune_config(tmp_path))
     assert finetune(finetune_config(tmp_path, log_every=3, project="other")) == report
 
 
-def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
-    """Files with such numbers are refused when they are read, so it is put in afterwards."""
+def test_a_sample_with_a_non_finite_loss_is_named(tmp_path, monkeypatch):
+    """Files with NaN are refused when they are read, so the NaN is inserted afterwards."""
     load = runs.load_subset
 
     def damaged(sources, selection, subset):
@@ -172,11 +172,11 @@ def test_a_sample_that_gives_no_number_is_named(tmp_path, monkeypatch):
     with pytest.raises(TrainingDivergedError) as caught:
         finetune(config)
     text = str(caught.value)
-    assert "became infinite at step" in text
-    assert f"1 of the 16 samples of the step give no number: {tmp_path / 'demos.hdf5'} demo_0 step 4." in text
+    assert "is not finite at step" in text
+    assert f"1 of the 16 samples of the step are non-finite: {tmp_path / 'demos.hdf5'} demo_0 step 4." in text
 
 
-def test_weights_that_diverged_are_told_from_bad_samples(tmp_path):
+def test_diverged_weights_are_distinguished_from_bad_samples(tmp_path):
     steps = OptimizerConfig(steps=30, batch_size=8, learning_rate=1e18, warmup_steps=0, gradient_clip=0)
     config = finetune_config(tmp_path, method="full", optimiser=steps, evaluate_every=50)
     with pytest.raises(
