@@ -41,7 +41,7 @@ class VlaBenchVectorEnv(VectorEnv[Batch, FloatArray, NDArray[Any]]):
         workers: int,
         autoreset_mode: AutoresetMode,
         copy: bool,
-        options: dict[str, Any],
+        options: EnvOptions,
     ) -> None:
         self.num_envs, self._copy, self._pending = len(task_ids), copy, False
         self._images, self._workers = _start_workers(task_ids, workers, autoreset_mode, options)
