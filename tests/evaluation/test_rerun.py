@@ -43,7 +43,7 @@ def test_the_command_exits_with_1_if_the_ledger_differs(run: Path, tmp_path: Pat
     other = CliRunner().invoke(app, ["rerun", str(tmp_path), f"{TASK}/0"])
     assert other.exit_code == 1
     assert "0123456789abcdef" in other.output
-    assert "Not the same." in other.output
+    assert "Different." in other.output
 
 
 def test_different_actions_on_another_cpu_are_attributed_to_rounding(run: Path) -> None:
