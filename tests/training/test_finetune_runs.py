@@ -1,4 +1,4 @@
-"""Whole runs: what they leave behind, and that they go on as if nothing had happened."""
+"""Complete fine-tuning runs: their output files and exact resumption."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What every method must hold, and what is particular to one."""
+"""Properties common to all fine-tuning methods, and those of single methods."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pretraining from a recipe, small: its data, its phases, and that it goes on where it was stopped."""
+"""Small pretraining from a recipe: data, phases and resumption."""
 
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def _check_mistake(
 
 
 def test_places_belong_to_their_frames(data: PretrainingData, folder: Path) -> None:
-    """Where the expert carries the thing, it is in the gripper: by the files' phases and the places read for them."""
+    """In the phases in which the expert carries the object, the object position is that of the gripper."""
     _, frames = data.grounding.sources
     dataset = data.demonstrations
     assert len(frames.images) == len(frames.positions_world) == len(dataset)

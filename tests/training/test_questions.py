@@ -95,7 +95,7 @@ def test_a_patch_shows_what_covers_enough_of_it() -> None:
 
 
 def _data() -> GroundingData:
-    """Two sources; in the first, which knows its pixels, the item stands in the patch of its own number."""
+    """Return two sources; in the first, which has segmentation, each item covers the patch of its own index."""
     config, generator = small_config(), np.random.default_rng(0)
     side, patch = config.image_size, config.featurizer.patch_size
     segments: NDArray[np.uint8] = np.zeros((6, 2, side, side), dtype=np.uint8)

@@ -33,7 +33,7 @@ def test_the_log_of_a_resumed_run_takes_back_what_is_made_again(tmp_path):
     second.close()
     assert steps_of(tmp_path) == [1, 2, 3]
     assert "action_l1" not in (tmp_path / "metrics.jsonl").read_text()
-    CompositeTracker.start(["jsonl"], run(tmp_path)).close()  # begun anew
+    CompositeTracker.start(["jsonl"], run(tmp_path)).close()  # started again
     assert steps_of(tmp_path) == []
 
 

@@ -88,7 +88,7 @@ class _Fixed:
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("decoding", ["parallel", "autoregressive"])
 def test_gradient_checkpointing_changes_no_gradient(tmp_path, method, decoding):
-    """With dropout, too: what is computed again drops the same."""
+    """With dropout too: recomputed activations use the same dropout mask."""
     options = {"method": method, "decoding": decoding, "dropout": 0.2, "optimiser": optimiser(batch_size=6)}
     found = []
     for checkpointing in (False, True):

@@ -118,7 +118,7 @@ def test_the_mirrored_action_moves_the_mirrored_arm_the_mirrored_way(env: VlaBen
 def test_without_the_pseudo_vector_s_sign_the_hand_would_turn_the_wrong_way(
     env: VlaBenchEnv, flip: HorizontalFlip
 ) -> None:
-    """The same check fails for a rotation mirrored like a displacement, so it can tell them apart."""
+    """The same check fails for a rotation mirrored like a displacement, so the check is effective."""
     action = np.array([[[0, 0, 0, 0.4, 0, 0.5, -1]]], dtype=np.float32)
     right = mirrored(flip, actions=action).actions
     wrong = right * np.array([1, 1, 1, -1, -1, -1, 1], dtype=np.float32)

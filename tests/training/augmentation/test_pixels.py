@@ -115,7 +115,7 @@ def test_contrast_keeps_the_mean():
 
 
 def test_todays_pretraining_sees_the_brightness_that_it_always_saw():
-    """One number an image, drawn at once: a change of the order would change every base made before."""
+    """One random number per image, sampled in one call: another order would change every earlier base."""
     given = samples()
     made = changed({"brightness": 0.1}, given, seed=7)
     factors = 1.0 + np.random.default_rng(7).uniform(-0.1, 0.1, size=12)

@@ -1,4 +1,4 @@
-"""Where there is no exact change, none is made, and the message says why."""
+"""Geometric augmentations that are not exact are refused with the reason."""
 
 from dataclasses import replace
 

@@ -110,7 +110,7 @@ def test_the_turned_action_moves_the_turned_arm_the_turned_way(angle_deg: float)
         joints = start.copy()
         joints[0] += turn
         simulation.arrange({}, joints)
-        simulation._controller.hold_posture(joints)  # the posture that it is drawn to turns with it
+        simulation._controller.hold_posture(joints)  # the target posture rotates with the scene
         begin = simulation.proprioception()
         for action in chunk[0]:
             simulation.step(action)
