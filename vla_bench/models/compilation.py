@@ -17,29 +17,16 @@ from torch import nn
 
 from vla_bench.models.openvla.network import OpenVLA
 
-# ~ A network's call recorded once for each shape of its inputs, and then repeated without Python between the
-# ~ operations.
-# ~
-# ~ The operations are those of the network in the same order, so results are the same to the bit, which is checked
-# ~ at the
-# ~ first calls. With openvla-nano on one core of a Xeon a call takes 4.6 ms instead of 7.5 at a batch of 1, 12.5
-# ~ instead of
-# ~ 15.8 at 4 and 23.2 instead of 27.7 at 8 (`results/openvla_throughput.md`). `torch.compile` changes the last
-# ~ bits, and
-# ~ needs a minute for each shape.
-
-CALLS_BEFORE_TRACING = (
-    64  # recording costs as much time as 100 to 200 calls save: whoever calls seldom never pays for it
-)
-CALLS_CHECKED = 3  # torch rewrites what it recorded during the first two
-_MAX_SHAPES = 8  # remembered at a time; a fixed batch has one for each length of a prompt
+CALLS_BEFORE_TRACING = 64  # recording takes as long as 100 to 200 calls save, so rare calls are not recorded
+CALLS_CHECKED = 3  # torch optimizes the recording during the first two calls
+_MAX_SHAPES = 8  # cached shapes; a fixed batch has one per prompt length
 
 
 class Traced(nn.Module):
-    """A method of `network` whose tensors alone decide the result: no Python branch looks at their values.
+    """A method of `network` that is recorded per input shape; its Python branches must not depend on tensor values.
 
-    Autoregressive decoding is not such a method: transformers asks whether a mask of two dimensions hides anything.
-    Weights are the network's own and may change in place; its structure may not.
+    Autoregressive decoding is not such a method: transformers inspects the values of two-dimensional masks. Weights may
+    change in place, the structure of the network may not.
     """
 
     def __init__(self, network: nn.Module, method: str) -> None:
@@ -48,7 +35,7 @@ class Traced(nn.Module):
         self._shapes: OrderedDict[Hashable, _ShapeState] = OrderedDict()
 
     def forward(self, *inputs: torch.Tensor | None) -> torch.Tensor:
-        """Return what the method returns."""
+        """Return the result of the method."""
         key = tuple(None if one is None else (one.shape, one.dtype, one.device) for one in inputs)
         shape = self._shapes.setdefault(key, _ShapeState())
         self._shapes.move_to_end(key)
@@ -59,12 +46,12 @@ class Traced(nn.Module):
 
 @dataclass
 class _ShapeState:
-    """What is known of calls with inputs of one shape."""
+    """State of the calls with inputs of one shape."""
 
     calls: int = 0
     checked: int = 0
     recorded: Callable[..., torch.Tensor] | None = None
-    differs: bool = False  # a recording gave other bits than the network: it is not used
+    differs: bool = False  # the recording gave other bits than the network and is not used
 
     def call(self, network: "_Call", given: list[torch.Tensor]) -> torch.Tensor:
         self.calls += 1
@@ -82,7 +69,7 @@ class _ShapeState:
 
 
 class _Call(nn.Module):
-    """The method as a module of the tensors that are there."""
+    """The method as a module of the given tensors."""
 
     def __init__(self, network: nn.Module, method: str, inputs: tuple[torch.Tensor | None, ...]) -> None:
         super().__init__()
@@ -98,20 +85,17 @@ class _Call(nn.Module):
 
 def _record(network: _Call, given: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
     with warnings.catch_warnings():
-        # torch calls its recorder superseded, but torch.export's graphs run no faster here than the network itself
+        # torch.jit.trace is deprecated, but graphs of torch.export are no faster here than the network itself
         for category in (DeprecationWarning, FutureWarning, torch.jit.TracerWarning):  # type: ignore[attr-defined]
             warnings.simplefilter("ignore", category)
         recorded: Any = torch.jit.trace(network.eval(), tuple(given), check_trace=False)
     return recorded  # type: ignore[no-any-return]
 
 
-# ~ torch.compile for the parts of a network that a batch goes through.
-
-
 def compile_network(model: OpenVLA) -> None:
-    """Compile towers, projector and decoder in place, at their first call; names of tensors stay as they are.
+    """Compile towers, projector and decoder in place at their first call; tensor names do not change.
 
-    Batch sizes vary, and so do lengths while tokens are generated, so shapes are left open after the first change.
+    Batch sizes and lengths vary during generation, so shapes are dynamic after the first change.
     Needs a C++ compiler on the CPU, and Triton on a GPU.
     """
     for part in (model.vision_backbone, model.projector, model.language_model.model):

@@ -13,12 +13,12 @@ RECORD_FILE = "network.json"
 
 @dataclass(frozen=True)
 class Conventions:
-    """How demonstrations were shown to a network: images upright as they are, grippers -1 open and 1 closed."""
+    """Training inputs of a network: upright images, grippers -1 open and 1 closed."""
 
-    cameras: tuple[str, ...]  # in the order of the network's images
+    cameras: tuple[str, ...]  # in the order of the images of the network
     image_size: int  # pixels, square
     proprioception: tuple[str, ...]  # names of fields, in order
-    robot: str | None = "panda"  # whose actions; None where the demonstrations do not say, or are several robots'
+    robot: str | None = "panda"  # robot of the actions; None if unknown or several
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def write_record(folder: Path, record: NetworkRecord) -> None:
 
 
 def read_record(folder: Path) -> NetworkRecord | None:
-    """Return the content of `network.json`; None where there is none. Raises `CheckpointError` where it is damaged."""
+    """Return the content of `network.json`, or None without the file; raise `CheckpointError` if it is damaged."""
     if not (folder / RECORD_FILE).is_file():
         return None
     try:

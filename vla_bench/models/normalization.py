@@ -13,8 +13,6 @@ from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameE
 from vla_bench.core.files import written_whole
 from vla_bench.core.types import FloatArray
 
-# ~ Statistics of a data set, and the q01/q99 normalisation that OpenVLA trains with.
-
 STATISTICS_FILE = "dataset_statistics.json"
 _VECTORS = ("mean", "std", "min", "max", "q01", "q99")
 
@@ -29,7 +27,7 @@ class VectorStatistics:
     max: NDArray[np.float64]
     q01: NDArray[np.float64]
     q99: NDArray[np.float64]
-    mask: NDArray[np.bool_]  # False: this dimension is left as it is (the gripper)
+    mask: NDArray[np.bool_]  # False: this dimension is not normalized (the gripper)
 
     @classmethod
     def of(cls, values: FloatArray, mask: NDArray[np.bool_] | None = None) -> "VectorStatistics":
@@ -40,7 +38,9 @@ class VectorStatistics:
         return cls(data.mean(0), data.std(0), data.min(0), data.max(0), low, high, mask)
 
     def normalize(self, values: FloatArray) -> NDArray[np.float32]:
-        """Return `clip(2 (x - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)` where the mask is set; 0 where constant."""
+        """Return `clip(2 (x - q01) / (q99 - q01 + 1e-8) - 1, -1, 1)` where the mask is set; 0 for constant
+        dimensions.
+        """
         data = np.asarray(values, dtype=np.float64)
         scaled = np.clip(2.0 * (data - self.q01) / (self.q99 - self.q01 + 1e-8) - 1.0, -1.0, 1.0)
         scaled = np.where(self.min == self.max, 0.0, scaled)
@@ -52,7 +52,7 @@ class VectorStatistics:
         return np.where(self.mask, 0.5 * (data + 1.0) * (self.q99 - self.q01) + self.q01, data).astype(np.float32)
 
     def to_json(self) -> dict[str, list[float] | list[bool]]:
-        """Return the published form: lists."""
+        """Return the published form, with lists."""
         return {**{name: getattr(self, name).tolist() for name in _VECTORS}, "mask": self.mask.tolist()}
 
     @classmethod
@@ -64,7 +64,7 @@ class VectorStatistics:
         if mask.ndim != 1 or len(set(sizes.values())) > 1:
             raise ValueError(f"their shapes are {', '.join(f'{name} {shape}' for name, shape in sizes.items())}")
         if broken := [name for name, values in vectors.items() if not np.isfinite(values).all()]:
-            raise ValueError(f"{', '.join(broken)} holds what is no finite number")
+            raise ValueError(f"{', '.join(broken)} contains non-finite numbers")
         if (vectors["q01"] > vectors["q99"]).any():
             raise ValueError("q01 is larger than q99")
         return cls(**vectors, mask=mask)
@@ -72,7 +72,7 @@ class VectorStatistics:
 
 @dataclass(frozen=True, eq=False)
 class DatasetStatistics:
-    """What a policy needs to know about the data that it was trained on."""
+    """Statistics of the training data of a policy."""
 
     action: VectorStatistics
     proprioception: VectorStatistics | None = None
@@ -81,9 +81,9 @@ class DatasetStatistics:
 
 
 def statistics_for(statistics: Mapping[str, DatasetStatistics], unnorm_key: str | None) -> DatasetStatistics:
-    """Return the entry `unnorm_key`, or its `_no_noops` variant, or the only one there is when the key is None.
+    """Return the entry `unnorm_key` or its `_no_noops` variant, or the only entry if the key is None.
 
-    Raises `ConventionError` where there are several and no key, `UnknownNameError` for one that is not there.
+    Raises `ConventionError` for several entries without key, `UnknownNameError` for an unknown key.
     """
     if unnorm_key is None and len(statistics) == 1:
         return next(iter(statistics.values()))
@@ -93,10 +93,10 @@ def statistics_for(statistics: Mapping[str, DatasetStatistics], unnorm_key: str 
     if unnorm_key is None:
         names = ", ".join(sorted(statistics))
         raise ConventionError(
-            f"The checkpoint has statistics of several data sets, {names}: say in the policy card whose actions it is "
-            "to give (`unnorm_key`)."
+            f"The checkpoint has statistics of several data sets: {names}. Select one in the policy card "
+            "(`unnorm_key`)."
         )
-    raise UnknownNameError("unnormalisation key (unnorm_key)", unnorm_key, statistics)
+    raise UnknownNameError("normalization key (unnorm_key)", unnorm_key, statistics)
 
 
 def write_statistics(path: Path, statistics: Mapping[str, DatasetStatistics]) -> None:
@@ -106,12 +106,12 @@ def write_statistics(path: Path, statistics: Mapping[str, DatasetStatistics]) ->
 
 
 def statistics_json(statistics: Mapping[str, DatasetStatistics]) -> dict[str, Any]:
-    """Return the content of a `dataset_statistics.json`, which is also that of a configuration's `norm_stats`."""
+    """Return the content of `dataset_statistics.json`, which equals `norm_stats` of a configuration."""
     return {name: _entry(entry) for name, entry in statistics.items()}
 
 
 def read_statistics(path: Path) -> dict[str, DatasetStatistics]:
-    """Return the entries of a `dataset_statistics.json`. Raises `CheckpointError` when it is missing or malformed."""
+    """Return the entries of `dataset_statistics.json`; raise `CheckpointError` if it is missing or malformed."""
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
@@ -122,7 +122,7 @@ def read_statistics(path: Path) -> dict[str, DatasetStatistics]:
 
 
 def parse_statistics(content: Any, path: Path) -> dict[str, DatasetStatistics]:
-    """Return the entries in `content`, which stood in the file `path`. Raises `CheckpointError` when malformed."""
+    """Return the entries in `content` of the file `path`; raise `CheckpointError` if malformed."""
     try:
         return {name: _parsed(entry) for name, entry in content.items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -144,9 +144,7 @@ def _parsed(entry: Mapping[str, Any]) -> DatasetStatistics:
     )
 
 
-# ~ From the network's normalised numbers to actions, as OpenVLA-OFT does it.
-
-_RANGE_OFFSET = 1e-8  # the inverse of normalisation, which OpenVLA itself leaves out
+_RANGE_OFFSET = 1e-8  # the inverse of normalization, which OpenVLA itself omits
 
 
 def unnormalize_oft_actions(statistics: VectorStatistics, normalized: FloatArray) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Adapters (LoRA, DoRA, bottleneck): saving, loading and merging. Each is tied to the base weights it was trained on."""
+"""Adapters (LoRA, DoRA, bottleneck), tied to their base weights: saving, loading and merging."""
 
 from vla_bench.models.adapters.adapter import (
     ADAPTER_CONFIG_FILE,
@@ -16,11 +16,6 @@ from vla_bench.models.adapters.loading import (
     merge,
     save_adapter,
 )
-
-# ~ One module a form of adapter; each registers itself.
-
-
-# ~ Adapters: what a fine-tuning trained apart from the base, tied to the base weights that it was trained on.
 
 __all__ = [
     "ADAPTER_CONFIG_FILE",

@@ -19,29 +19,27 @@ from vla_bench.core.registry import Registry
 from vla_bench.models.network_record import RECORD_FILE
 from vla_bench.models.normalization import STATISTICS_FILE
 
-# ~ The files of an adapter's folder.
-
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 BASE_FILE = "base.json"
 ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, BASE_FILE, STATISTICS_FILE)
-OPTIONAL_ADAPTER_FILES = (RECORD_FILE,)  # where the base does not say which network the adapter sits on
+OPTIONAL_ADAPTER_FILES = (RECORD_FILE,)  # if the base does not identify the network of the adapter
 
 
 @dataclass(frozen=True)
 class BaseReference:
-    """Which weights an adapter belongs to, and how they were held while it was trained."""
+    """Base weights of an adapter, and their quantization during training."""
 
-    name: str  # what `find_base` finds
+    name: str  # argument of `find_base`
     weights_sha256: str
-    quantisation: str | None = None  # "nf4": the base was rounded to 4 bits; None: as it is stored
+    quantisation: str | None = None  # "nf4": the base was rounded to 4 bits; None: as stored
 
 
 def read_base(folder: Path) -> BaseReference:
-    """Return which base the adapter in `folder` needs. Raises `CheckpointError` naming what is missing."""
+    """Return the base of the adapter in `folder`; raise `CheckpointError` with the missing file."""
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
-            raise CheckpointError(folder, f"{name} is missing" if folder.is_dir() else "no such folder")
+            raise CheckpointError(folder, f"{name} is missing" if folder.is_dir() else "the folder does not exist")
     try:
         return BaseReference(**json.loads((folder / BASE_FILE).read_text()))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
@@ -49,17 +47,17 @@ def read_base(folder: Path) -> BaseReference:
 
 
 def write_base(folder: Path, base: BaseReference) -> None:
-    """Write which base the adapter in `folder` needs."""
+    """Write the base of the adapter into `folder`."""
     (folder / BASE_FILE).write_text(json.dumps(vars(base), indent=2) + "\n")
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write the adapter's weights."""
+    """Write the weights of the adapter."""
     save_file(dict(tensors), folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def read_tensors(folder: Path, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the adapter's weights, which must have the names and shapes of `wanted`, no more and no fewer."""
+    """Return the weights of the adapter, which must have exactly the names and shapes of `wanted`."""
     try:
         tensors = load_file(folder / ADAPTER_WEIGHTS_FILE)
     except SafetensorError as error:
@@ -70,48 +68,45 @@ def read_tensors(folder: Path, wanted: Mapping[str, torch.Tensor]) -> dict[str, 
         if name not in wanted:
             raise CheckpointError(folder, f"{ADAPTER_WEIGHTS_FILE} has a tensor that does not fit the base: {name}")
         if tensors[name].shape != wanted[name].shape:
-            shapes = f"{tuple(tensors[name].shape)}; expected {tuple(wanted[name].shape)}"
+            shapes = f"{tuple(tensors[name].shape)}. Expected {tuple(wanted[name].shape)}"
             raise CheckpointError(folder, f"{ADAPTER_WEIGHTS_FILE}: {name} has shape {shapes}")
     return tensors
 
 
-# ~ What every adapter can do, and the registry of the forms in which they are saved.
-
-
 class Adapter(Protocol):
-    """An adapter that sits on a network, whose other weights are frozen."""
+    """An adapter on a network whose other weights are frozen."""
 
     @property
     def unmergeable_reason(self) -> str | None:
-        """Why the adapter cannot become part of the base's own weights; None where it can."""
+        """Reason why the adapter cannot be merged into the base weights; None if it can."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the adapter's tensors, on the CPU, by the names under which they are saved."""
+        """Return the tensors of the adapter on the CPU, by their saved names."""
 
     def assign(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take over `tensors`, named and shaped as those of `tensors()`."""
+        """Load `tensors` with the names and shapes of `tensors()`."""
 
     def write_config(self, folder: Path, base: BaseReference) -> None:
-        """Write the adapter's shape to `adapter_config.json` in the existing `folder`."""
+        """Write the configuration to `adapter_config.json` in the existing `folder`."""
 
     def merge_into_base(self) -> None:
-        """Add the adapter to the base's own weights and take its modules away."""
+        """Add the adapter to the base weights and remove its modules."""
 
 
-ADAPTER_TYPES: Registry[Callable[[nn.Module, Path], Adapter]] = Registry("form of adapter", "vla_bench.models.adapters")
-"""Functions that put an adapter shaped as `adapter_config.json` in a folder says on a network, in place, untrained."""
+ADAPTER_TYPES: Registry[Callable[[nn.Module, Path], Adapter]] = Registry("adapter type", "vla_bench.models.adapters")
+"""Functions that attach an untrained adapter as described by `adapter_config.json` to a network, in place."""
 
 
 def attach_saved_adapter(model: nn.Module, folder: Path) -> Adapter:
-    """Put modules for the adapter saved in `folder` on `model`, in place; their values are not loaded.
+    """Attach modules for the adapter saved in `folder` to `model`, in place, without loading values.
 
-    Raises `CheckpointError` where its form is not known or does not fit the network.
+    Raises `CheckpointError` if its type is unknown or does not fit the network.
     """
     config = read_adapter_config(folder)
     form = str(config.get("adapter_type") or config.get("peft_type", "(none)")).lower()
     if form not in ADAPTER_TYPES:
         known = ", ".join(ADAPTER_TYPES)
-        raise CheckpointError(folder, f"{ADAPTER_CONFIG_FILE}: no form of adapter is named {form!r}. Known: {known}")
+        raise CheckpointError(folder, f"{ADAPTER_CONFIG_FILE}: unknown adapter type {form!r}. Known: {known}")
     try:
         return ADAPTER_TYPES[form](model, folder)
     except (TypeError, ValueError) as error:
@@ -119,11 +114,11 @@ def attach_saved_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Return the content of `adapter_config.json`. Raises `CheckpointError` where it is no JSON table."""
+    """Return the content of `adapter_config.json`; raise `CheckpointError` if it is not a JSON object."""
     try:
         content = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(folder, f"{ADAPTER_CONFIG_FILE} is malformed: {error}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(folder, f"{ADAPTER_CONFIG_FILE} is malformed: it holds no table")
+        raise CheckpointError(folder, f"{ADAPTER_CONFIG_FILE} is malformed: it is not a JSON object")
     return content

@@ -18,22 +18,22 @@ from torch.nn import functional
 from vla_bench.models.adapters.adapter import ADAPTER_CONFIG_FILE, ADAPTER_TYPES, BaseReference, read_adapter_config
 
 _ADAPTER_TYPE = "bottleneck"
-_ATTENTIONS = ("self_attn", "attention")  # what transformers' Llama and SigLIP, and its DINOv2, call it
+_ATTENTIONS = ("self_attn", "attention")  # names in Llama and SigLIP of transformers, and in its DINOv2
 _MLP = "mlp"
 _DECODER, _VISION = "language_model", "vision_backbone"
 
 
 @dataclass(frozen=True)
 class BottleneckConfig:
-    """The shape of the adapters, and where they sit."""
+    """Configuration of bottleneck adapters."""
 
-    reduction: int = 16  # width of the network over width of the bottleneck
+    reduction: int = 16  # width of the network divided by width of the bottleneck
     parts: tuple[str, ...] = (_DECODER,)  # parts of the network whose blocks get adapters
-    whole: tuple[str, ...] = ()  # parts that are trained whole besides
+    whole: tuple[str, ...] = ()  # parts that are also trained completely
 
     def __post_init__(self) -> None:
         if self.reduction < 1:
-            raise ValueError(f"reduction is {self.reduction}; expected 1 or more")
+            raise ValueError(f"reduction is {self.reduction}. Expected 1 or more")
 
     def size(self, width: int) -> int:
         """Return the width of the bottleneck in a network of `width`."""
@@ -41,12 +41,12 @@ class BottleneckConfig:
 
     @classmethod
     def of(cls, reduction: int, *, vision: bool, whole: tuple[str, ...] = ()) -> "BottleneckConfig":
-        """Return adapters in the decoder, and where `vision` in both vision towers too."""
+        """Return adapters in the decoder, and with `vision` also in both vision towers."""
         return cls(reduction, (_DECODER, _VISION) if vision else (_DECODER,), whole)
 
 
 class Bottleneck(nn.Module):
-    """Add a small correction to what passes; in float32, whatever the network's precision, as PEFT trains LoRA."""
+    """Bottleneck layers with residual connection, in float32 for any precision of the network, like LoRA in PEFT."""
 
     def __init__(self, width: int, size: int, device: torch.device) -> None:
         super().__init__()
@@ -56,41 +56,41 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return corrected `hidden` (..., width), in its own precision."""
+        """Return adapted `hidden` (..., width) in its precision."""
         inner: torch.Tensor = self.up(functional.gelu(self.down(hidden.to(self.down.weight.dtype))))
         return hidden + inner.to(hidden.dtype)
 
 
 class AdaptedSublayer(nn.Module):
-    """A sublayer followed by its adapter; takes what the sublayer takes and returns what it returns."""
+    """A sublayer followed by its adapter, with the interface of the sublayer."""
 
     def __init__(self, sublayer: nn.Module, adapter: Bottleneck) -> None:
         super().__init__()
         self.sublayer, self.adapter = sublayer, adapter
 
     def forward(self, *arguments: Any, **options: Any) -> Any:
-        """Return the sublayer's output, its hidden states corrected."""
+        """Return the output of the sublayer with adapted hidden states."""
         output = self.sublayer(*arguments, **options)
-        if isinstance(output, tuple):  # an attention's hidden states and attention weights
+        if isinstance(output, tuple):  # hidden states and attention weights of an attention
             return self.adapter(output[0]), *output[1:]
         return self.adapter(output)
 
 
 class BottleneckAdapter:
-    """Satisfies `Adapter`."""
+    """Bottleneck implementation of `Adapter`."""
 
     unmergeable_reason: str | None = (
-        "a bottleneck adapter has a nonlinearity between its two layers, which no linear layer can take over"
+        "a bottleneck adapter has a nonlinearity between its two layers, which cannot be merged into linear layers"
     )
 
     def __init__(self, model: nn.Module, config: BottleneckConfig) -> None:
-        """Freeze `model` and put trainable adapters on it, in place.
+        """Freeze `model` and attach trainable adapters, in place.
 
-        Raises `ValueError` where it has no such blocks.
+        Raises `ValueError` if it has no such blocks.
         """
         model.requires_grad_(False)
         self._config = config
-        self._trained: dict[str, nn.Module] = {}  # by the name in the network
+        self._trained: dict[str, nn.Module] = {}  # by name in the network
         for name, block in list(_blocks(model, config.parts)):
             width, device = _width(block)
             for child in _sublayers(block):
@@ -103,7 +103,7 @@ class BottleneckAdapter:
             self._trained[name] = model.get_submodule(name).requires_grad_(True)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the adapters' tensors, on the CPU, by the names that they have in the network."""
+        """Return the tensors of the adapters on the CPU, by their names in the network."""
         return {
             f"{name}.{key}": value.detach().cpu().contiguous()
             for name, module in self._trained.items()
@@ -111,7 +111,7 @@ class BottleneckAdapter:
         }
 
     def assign(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take over `tensors`."""
+        """Load `tensors`."""
         for name, module in self._trained.items():
             module.load_state_dict({key: tensors[f"{name}.{key}"] for key in module.state_dict()})
 
@@ -127,7 +127,7 @@ class BottleneckAdapter:
 
 @ADAPTER_TYPES.named(_ADAPTER_TYPE)
 def attach_bottleneck(model: nn.Module, folder: Path) -> BottleneckAdapter:
-    """Put bottleneck adapters as `folder` describes them on `model`."""
+    """Attach bottleneck adapters as described in `folder` to `model`."""
     content = read_adapter_config(folder)
     try:
         reduction = int(content["reduction"])
@@ -138,7 +138,7 @@ def attach_bottleneck(model: nn.Module, folder: Path) -> BottleneckAdapter:
 
 
 def _blocks(model: nn.Module, parts: tuple[str, ...]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield name and module of the transformer blocks in `parts`: what holds an attention and an MLP side by side."""
+    """Yield name and module of the transformer blocks in `parts`: modules with an attention and an MLP."""
     for name, module in model.named_modules():
         if set(parts) & set(name.split(".")) and len(_sublayers(module)) == 2:
             yield name, module
@@ -150,7 +150,7 @@ def _sublayers(block: nn.Module) -> list[str]:
 
 
 def _width(block: nn.Module) -> tuple[int, torch.device]:
-    """Return the width of a block's residual stream and where it lies: that of its norms."""
+    """Return width and device of the residual stream of a block, from its norms."""
     norm = next(child for name, child in block.named_children() if "norm" in name)
     weight = norm.weight
     assert isinstance(weight, torch.Tensor)

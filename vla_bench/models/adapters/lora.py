@@ -1,4 +1,4 @@
-"""LoRA and DoRA adapters by PEFT, in PEFT's file layout."""
+"""LoRA and DoRA adapters by PEFT, in the file layout of PEFT."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +11,21 @@ from vla_bench.models.adapters.adapter import ADAPTER_TYPES, BaseReference
 
 
 class LowRankAdapter:
-    """Satisfies `Adapter`."""
+    """PEFT implementation of `Adapter`."""
 
     unmergeable_reason: str | None = None
 
     def __init__(self, model: nn.Module, config: LoraConfig) -> None:
-        """Freeze `model` and put trainable updates on it, in place."""
+        """Freeze `model` and attach trainable updates, in place."""
         self._peft: PeftModel = get_peft_model(model, config)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return the adapter's tensors, on the CPU, by the names under which they are saved."""
+        """Return the tensors of the adapter on the CPU, by their saved names."""
         tensors = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def assign(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take over `tensors`."""
+        """Load `tensors`."""
         set_peft_model_state_dict(self._peft, dict(tensors))
 
     def write_config(self, folder: Path, base: BaseReference) -> None:
@@ -35,13 +35,14 @@ class LowRankAdapter:
         config.save_pretrained(str(folder))
 
     def merge_into_base(self) -> None:
-        """Add the updates to the base's own weights, in its precision, and take PEFT's modules away."""
+        """Add the updates to the base weights, in their precision, and remove the modules of PEFT."""
         self._peft.merge_and_unload()
 
 
 @ADAPTER_TYPES.named("lora")
 def attach_low_rank(model: nn.Module, folder: Path) -> LowRankAdapter:
-    """Put the low-rank adapter that `folder` describes on `model`."""
+    """Attach the low-rank adapter described in `folder` to `model`."""
     config = LoraConfig.from_pretrained(str(folder))
-    config.base_model_name_or_path = None  # the base is known by content; PEFT would warn that a network has no name
+    # the base is identified by content; PEFT would warn that the network has no name
+    config.base_model_name_or_path = None
     return LowRankAdapter(model, config)

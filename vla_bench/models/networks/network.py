@@ -16,35 +16,35 @@ from vla_bench.models.openvla.processor import Processor
 
 
 class NetworkShape(Protocol):
-    """What decides how demonstrations become a network's inputs and targets."""
+    """Shape of a network, which decides its inputs and targets."""
 
     @property
     def image_size(self) -> int:
-        """Pixels, square."""
+        """Size of the square images [pixels]."""
 
     @property
     def num_images(self) -> int:
-        """Images of one observation."""
+        """Number of images per observation."""
 
     @property
     def chunk_size(self) -> int:
-        """Actions predicted at once."""
+        """Number of actions per prediction."""
 
     @property
     def proprioception_dim(self) -> int:
-        """Numbers of proprioception; 0: the network is not told."""
+        """Size of the proprioception input; 0: none."""
 
     @property
     def proprioception_fields(self) -> tuple[str, ...]:
-        """Which fields those numbers are, where that is recorded."""
+        """Fields of the proprioception input, if recorded."""
 
     @property
     def action_dim(self) -> int:
-        """Numbers of one action."""
+        """Size of an action."""
 
     @property
     def num_slots(self) -> int:
-        """Action tokens, or what stands for them, of one chunk."""
+        """Number of action tokens or slots per chunk."""
 
     @property
     def towers(self) -> tuple[TowerConfig, ...]:
@@ -52,18 +52,18 @@ class NetworkShape(Protocol):
 
     @property
     def prompt_length(self) -> int:
-        """Tokens that prompts are padded to; 0: only to the longest of the batch."""
+        """Padded prompt length; 0: the longest of the batch."""
 
     @property
     def new_modules(self) -> tuple[str, ...]:
-        """Parts that are trained whole beside an adapter, since the base's files need not hold them."""
+        """Parts that are trained completely in addition to an adapter, because base files may lack them."""
 
     def build(self) -> Any:
         """Return a network of this shape, a torch module."""
 
 
 class NetworkCheckpoint(Protocol):
-    """A network with everything that gives its inputs and outputs their meaning."""
+    """A network with its processor, statistics and configuration."""
 
     @property
     def model(self) -> Any:
@@ -71,26 +71,26 @@ class NetworkCheckpoint(Protocol):
 
     @property
     def processor(self) -> Processor:
-        """What makes its inputs."""
+        """Processor of the network inputs."""
 
     @property
     def statistics(self) -> Mapping[str, DatasetStatistics]:
-        """What its numbers are normalised by, by name."""
+        """Normalization statistics by key."""
 
     @property
     def folder(self) -> Path | None:
-        """Where it was loaded from."""
+        """Folder of the loaded checkpoint."""
 
     @property
     def config(self) -> NetworkShape:
-        """The network's shape."""
+        """Shape of the network."""
 
     @property
     def record(self) -> NetworkRecord | None:
-        """What has to stand in `network.json` beside an adapter; None: the base's files say everything."""
+        """Content of `network.json` for an adapter; None if the base files are sufficient."""
 
     def learned(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> Self:
-        """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
+        """Return a checkpoint of the same network, without folder, with its training inputs."""
 
     def write(self, folder: Path) -> None:
         """Write all files of a checkpoint that needs no other into the existing `folder`."""
@@ -102,12 +102,12 @@ AnyCheckpoint = TypeVar("AnyCheckpoint", bound=NetworkCheckpoint)
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """What is wanted of a network where the files of its base do not say it."""
+    """Requested properties of a network that its base files do not define."""
 
     num_images: int
-    chunk_size: int | None = None  # None: the kind's own
-    proprioception_dim: int = 0  # of a part that the base lacks
-    seed: int = 0  # of the first weights of parts that the base lacks
+    chunk_size: int | None = None  # None: default of the kind
+    proprioception_dim: int = 0  # configuration of a part that the base lacks
+    seed: int = 0  # seed of the initial weights of parts that the base lacks
 
 
 class NetworkKind(Protocol):
@@ -115,23 +115,23 @@ class NetworkKind(Protocol):
 
     @property
     def action_head(self) -> str:
-        """What its actions come from: the name of an objective."""
+        """Name of the training objective."""
 
     def holds(self, folder: Path) -> bool:
         """Return whether the checkpoint in `folder` is of this kind."""
 
     def shape(self, folder: Path | None, vla: OpenVLAConfig, request: NetworkRequest) -> NetworkShape:
-        """Return the shape of the network on `vla`, that of the `config.json` in `folder`, without its weights."""
+        """Return the shape of the network on `vla`, the configuration in `folder`, without weights."""
 
     def load(self, folder: Path, request: NetworkRequest) -> NetworkCheckpoint:
-        """Return the network with the weights in `folder`; parts that these lack get first weights."""
+        """Return the network with the weights in `folder`; missing parts are initialized."""
 
 
 NETWORKS: Registry[NetworkKind] = Registry("kind of network", "vla_bench.models.networks")
 
 
 def kind_of(folder: Path | None, action_head: str | None = None) -> NetworkKind:
-    """Return the kind of network with `action_head`; where that is None, the kind of the checkpoint in `folder`."""
+    """Return the kind of network with `action_head`; if that is None, the kind of the checkpoint in `folder`."""
     if action_head is not None:
         return next(kind for kind in NETWORKS.values() if kind.action_head == action_head)
     if folder is None:
@@ -149,6 +149,6 @@ def load_base(base: Path, adapter: Path) -> NetworkCheckpoint:
 
 
 def load_full(folder: Path) -> NetworkCheckpoint:
-    """Return the network in `folder`, which says itself, or in `network.json`, what it is."""
+    """Return the network in `folder`, identified by its files or `network.json`."""
     record = read_record(folder)
     return kind_of(folder).load(folder, NetworkRequest(2 if record is None else record.num_images))

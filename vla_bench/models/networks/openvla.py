@@ -16,16 +16,14 @@ from vla_bench.models.openvla_oft.checkpoint import (
 )
 from vla_bench.models.openvla_oft.network import OpenVLAOFTConfig
 
-# ~ OpenVLA: actions are tokens.
-
 
 class OpenVLAKind:
-    """Satisfies `NetworkKind`."""
+    """The network kind OpenVLA."""
 
     action_head = "tokens"
 
     def holds(self, folder: Path) -> bool:
-        """Return whether there is no other head in `folder`."""
+        """Return whether `folder` has no other head."""
         return not is_oft_checkpoint(folder)
 
     def shape(self, folder: Path | None, vla: OpenVLAConfig, request: NetworkRequest) -> OpenVLAConfig:
@@ -33,11 +31,11 @@ class OpenVLAKind:
         return vla
 
     def load(self, folder: Path, request: NetworkRequest) -> Checkpoint:
-        """Return the checkpoint, whose files say everything. Raises `CheckpointError` where another chunk is wanted."""
+        """Return the checkpoint; raise `CheckpointError` if another chunk size is requested."""
         checkpoint = load_checkpoint(folder)
         chunk_size = checkpoint.config.chunk_size
         if request.chunk_size not in (None, chunk_size):
-            problem = f"it predicts {chunk_size} actions at once, not {request.chunk_size}; leave chunk_size out"
+            problem = f"it predicts {chunk_size} actions at once, not {request.chunk_size}. Omit chunk_size"
             raise CheckpointError(folder, problem)
         return checkpoint
 
@@ -45,16 +43,13 @@ class OpenVLAKind:
 NETWORKS.register(OpenVLAKind(), name="openvla")
 
 
-# ~ OpenVLA-OFT: a chunk of actions is regressed.
-
-
 class OpenVLAOFTKind:
-    """Satisfies `NetworkKind`."""
+    """The network kind OpenVLA-OFT."""
 
     action_head = "l1"
 
     def holds(self, folder: Path) -> bool:
-        """Return whether OFT's action head is in `folder`."""
+        """Return whether `folder` has an OFT action head."""
         return is_oft_checkpoint(folder)
 
     def shape(self, folder: Path | None, vla: OpenVLAConfig, request: NetworkRequest) -> OpenVLAOFTConfig:
@@ -68,7 +63,7 @@ class OpenVLAOFTKind:
         )
 
     def load(self, folder: Path, request: NetworkRequest) -> OFTCheckpoint:
-        """Return the OFT checkpoint, or an OpenVLA one with a new head and, where wanted, a new projector."""
+        """Return the OFT checkpoint, or an OpenVLA one with a new head and, if requested, a new projector."""
         if is_oft_checkpoint(folder):
             return load_oft_checkpoint(folder, num_images=request.num_images, chunk_size=request.chunk_size)
         return with_new_modules(

@@ -98,7 +98,9 @@ def quantize_linear_layers(model: nn.Module, kind: str, kept: Sequence[str] = ()
 
 
 def round_linear_layers(model: nn.Module, kind: str, kept: Sequence[str] = ()) -> None:
-    """Round the linear layers of `model` to the values that `quantize_linear_layers` would give them, held in full precision."""
+    """Round the linear layers of `model` to the values that `quantize_linear_layers` would give them, held in full
+    precision.
+    """
     functional = _bitsandbytes_for_adapters(kind).functional
     for name in linear_layer_names(model, kept):
         layer = model.get_submodule(name)

@@ -1,4 +1,4 @@
-"""Load and save OpenVLA-OFT checkpoint folders: merged OpenVLA weights, with action head and projector in separate files."""
+"""OpenVLA-OFT checkpoint folders: merged OpenVLA weights, with action head and projector in separate files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,33 +26,33 @@ _UNSUPPORTED = {
     "noisy_action_projector": "it was trained with the diffusion head",
 }
 _DIFFUSION_KEY = "noise_predictor."
-_DISTRIBUTED_PREFIX = "module."  # left by the original's data-parallel training
+_DISTRIBUTED_PREFIX = "module."  # left by data-parallel training of the original code
 
 
 @dataclass(frozen=True)
 class OFTCheckpoint:
-    """A network with everything that gives its inputs and outputs their meaning."""
+    """An OpenVLA-OFT network with its processor, statistics and configuration."""
 
     model: OpenVLAOFT
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
-    folder: Path | None = None  # where it was loaded from
-    published_folder: Path | None = None  # folder with the published tensors that the network does not build
-    conventions: Conventions | None = None  # of demonstrations that it was trained on here
+    folder: Path | None = None  # folder of the loaded checkpoint
+    published_folder: Path | None = None  # folder with published tensors that the network does not use
+    conventions: Conventions | None = None  # training inputs, if trained here
 
     @property
     def config(self) -> OpenVLAOFTConfig:
-        """The network's shape."""
+        """Shape of the network."""
         return self.model.config
 
     @property
     def record(self) -> NetworkRecord:
-        """What the published layout leaves out."""
+        """Content of `network.json`, which the published layout lacks."""
         config = self.config
         return NetworkRecord(_KIND, config.num_images, config.chunk_size, config.proprioception_dim, self.conventions)
 
     def learned(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "OFTCheckpoint":
-        """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
+        """Return a checkpoint of the same network, without folder, with its training inputs."""
         return replace(self, statistics=statistics, conventions=conventions, folder=None)
 
     def write(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class OFTCheckpoint:
 
 
 def is_oft_checkpoint(folder: Path) -> bool:
-    """Return whether the folder has OFT's action head beside an OpenVLA checkpoint."""
+    """Return whether the folder has an OFT action head and an OpenVLA checkpoint."""
     return bool(_component_files(folder, ACTION_HEAD))
 
 
@@ -75,16 +75,16 @@ def load_oft_checkpoint(
 ) -> OFTCheckpoint:
     """Return the checkpoint in `folder`, in evaluation mode.
 
-    The published layout does not record how many images and actions (default: 8) the network was trained with, so the
-    caller says it; one that was trained here does, and must agree. Raises `CheckpointError` naming the file or tensor
-    at fault, or what this code does not support: FiLM and the diffusion head.
+    The published layout does not record the number of images and of actions (default: 8), so they are parameters; for a
+    network trained here they must agree with its record. Raises `CheckpointError` with the invalid file or tensor, and
+    for FiLM and the diffusion head, which are not supported.
     """
     _refuse_unsupported(folder)
     recorded = _recorded(folder, num_images, chunk_size)
     head_file = _component_file(folder, ACTION_HEAD)
     head = _tensors(head_file)
     if any(name.startswith(_DIFFUSION_KEY) for name in head):
-        raise CheckpointError(folder, f"{head_file.name} is a diffusion head; only the L1 regression head is supported")
+        raise CheckpointError(folder, f"{head_file.name} is a diffusion head. Only the L1 regression head is supported")
     projector = _tensors(_component_file(folder, PROPRIOCEPTION_PROJECTOR)) if _has_projector(folder) else None
     base = _load_base(folder, dtype, device)
     vla = with_num_images(base.model, num_images)
@@ -92,7 +92,7 @@ def load_oft_checkpoint(
     config = OpenVLAOFTConfig(vla.config, recorded.chunk_size, dimension)
     with torch.device("meta"):
         model = OpenVLAOFT(config, vla)
-    like = vla.language_model.model.embed_tokens.weight  # never quantised
+    like = vla.language_model.model.embed_tokens.weight  # never quantized
     _fill(folder, ACTION_HEAD, model.action_head, head, like)
     if model.proprioception_projector is not None and projector is not None:
         _fill(folder, PROPRIOCEPTION_PROJECTOR, model.proprioception_projector, projector, like)
@@ -103,9 +103,9 @@ def load_oft_checkpoint(
 def with_new_modules(
     base: Checkpoint, *, num_images: int, chunk_size: int, proprioception_dim: int, seed: int
 ) -> OFTCheckpoint:
-    """Return OFT on the network of `base`, which is changed: head and projector have the first weights of `seed`."""
+    """Return OFT on the network of `base`, in place: head and projector are initialized from `seed`."""
     vla = with_num_images(base.model, num_images)
-    like = vla.language_model.model.embed_tokens.weight  # never quantised
+    like = vla.language_model.model.embed_tokens.weight  # never quantized
     with torch.device("meta"):
         model = OpenVLAOFT(OpenVLAOFTConfig(vla.config, chunk_size, proprioception_dim), vla)
     with torch.random.fork_rng(devices=[]):
@@ -119,7 +119,7 @@ def with_new_modules(
 
 
 def save_oft_checkpoint(folder: Path, checkpoint: OFTCheckpoint, step: int | str = "latest") -> None:
-    """Write `checkpoint` to `folder` in the published layout; it appears whole or not at all."""
+    """Write `checkpoint` to `folder` in the published layout, atomically."""
     with atomic_folder(folder) as temporary:
         write_oft_checkpoint_files(temporary, checkpoint, step)
 
@@ -140,7 +140,7 @@ def write_oft_checkpoint_files(folder: Path, checkpoint: OFTCheckpoint, step: in
 
 
 def with_num_images(vla: OpenVLA, num_images: int) -> OpenVLA:
-    """Set how many images `vla` takes, on which none of its tensors depends, and return it."""
+    """Set the number of images of `vla`, which no tensor depends on, and return it."""
     vla.config = _with_num_images(vla.config, num_images)
     vla.vision_backbone.num_images = num_images
     return vla
@@ -151,7 +151,7 @@ def oft_shape(
 ) -> OpenVLAOFTConfig:
     """Return the shape of the OFT network on `vla`, read without its weights; `folder` is that of `vla`, if any.
 
-    Where that is no OFT checkpoint, head and projector are new.
+    If that is not an OFT checkpoint, head and projector are new.
     """
     if folder is None or not is_oft_checkpoint(folder):
         return OpenVLAOFTConfig(_with_num_images(vla, num_images), chunk_size or DEFAULT_CHUNK_SIZE, proprioception_dim)
@@ -163,17 +163,17 @@ def oft_shape(
 
 def _with_num_images(vla: OpenVLAConfig, num_images: int) -> OpenVLAConfig:
     if vla.decoding != "autoregressive" or vla.proprioception_dim:
-        raise ModelConfigError("OFT is built on an OpenVLA network with token by token decoding and no proprioception.")
+        raise ModelConfigError("OFT needs an OpenVLA network with autoregressive decoding and without proprioception.")
     return replace(vla, num_images=num_images)
 
 
 def _recorded(folder: Path, num_images: int, chunk_size: int | None) -> NetworkRecord:
-    """Return what `network.json` says, else what the caller does; raise where they contradict each other."""
+    """Return the values of `network.json`, or the given ones; raise if they contradict each other."""
     record = read_record(folder)
     if record is None:
         return NetworkRecord(_KIND, num_images, chunk_size or DEFAULT_CHUNK_SIZE, 0)
     if record.num_images != num_images:
-        problem = f"it was trained with {record.num_images} images ({RECORD_FILE}), and is asked to take {num_images}"
+        problem = f"it was trained with {record.num_images} images ({RECORD_FILE}), not {num_images}"
         raise CheckpointError(folder, problem)
     if chunk_size not in (None, record.chunk_size):
         problem = f"it was trained on chunks of {record.chunk_size} actions ({RECORD_FILE}), not {chunk_size}"
@@ -187,7 +187,7 @@ def _load_base(folder: Path, dtype: torch.dtype | None, device: torch.device | s
     except CheckpointError as error:
         if (folder / "lora_adapter").is_dir() and not list(folder.glob("*.safetensors")):
             raise CheckpointError(
-                folder, "it holds an unmerged lora_adapter and no merged weights. Merge the adapter into its base first"
+                folder, "it has an unmerged lora_adapter and no merged weights. Merge the adapter into its base first"
             ) from error
         raise
 
@@ -196,7 +196,7 @@ def _refuse_unsupported(folder: Path) -> None:
     for component, why in _UNSUPPORTED.items():
         files = _component_files(folder, component)
         if files:
-            raise CheckpointError(folder, f"{why} ({files[0].name}), which is not supported; L1 regression is")
+            raise CheckpointError(folder, f"{why} ({files[0].name}), which is not supported. Only L1 regression is")
 
 
 def _component_files(folder: Path, component: str) -> list[Path]:
@@ -205,12 +205,14 @@ def _component_files(folder: Path, component: str) -> list[Path]:
 
 def _component_file(folder: Path, component: str) -> Path:
     if not folder.is_dir():
-        raise CheckpointError(folder, "no such folder")
+        raise CheckpointError(folder, "the folder does not exist")
     files = _component_files(folder, component)
     if not files:
-        raise CheckpointError(folder, f"{component}--*_checkpoint.pt is missing, so this is no OpenVLA-OFT checkpoint")
+        raise CheckpointError(
+            folder, f"{component}--*_checkpoint.pt is missing, so this is not an OpenVLA-OFT checkpoint"
+        )
     if len(files) > 1:
-        raise CheckpointError(folder, f"more than one {component}: {', '.join(file.name for file in files)}; keep one")
+        raise CheckpointError(folder, f"more than one {component}: {', '.join(file.name for file in files)}. Keep one")
     return files[0]
 
 
@@ -240,15 +242,15 @@ def _fill(
         if name not in tensors:
             raise CheckpointError(folder, f"{component} lacks the tensor {name}")
         if tensors[name].shape != place.shape:
-            shapes = f"{tuple(tensors[name].shape)}, but the network makes it {tuple(place.shape)}"
+            shapes = f"{tuple(tensors[name].shape)}, but the network requires {tuple(place.shape)}"
             raise CheckpointError(folder, f"{component}: {name} has shape {shapes}")
     unexpected = sorted(set(tensors) - set(wanted))
     if unexpected:
-        raise CheckpointError(folder, f"{component} has a tensor that the network does not know: {unexpected[0]}")
+        raise CheckpointError(folder, f"{component} has an unknown tensor: {unexpected[0]}")
     module.load_state_dict({name: tensor.to(like.device, like.dtype) for name, tensor in tensors.items()}, assign=True)
 
 
 def oft_config(vla: OpenVLAConfig, *, chunk_size: int = 8, proprioception_dim: int = 8) -> OpenVLAOFTConfig:
-    """Return the shape that `openvla-oft` adds to the network `vla`: two images, and no proprioception inside it."""
+    """Return the shape of OFT on the network `vla`: two images, and no proprioception inside OpenVLA."""
     base = replace(vla, num_images=2, proprioception_dim=0, proprioception_fields=(), chunk_size=1)
     return OpenVLAOFTConfig(replace(base, decoding="autoregressive"), chunk_size, proprioception_dim)

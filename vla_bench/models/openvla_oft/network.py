@@ -9,13 +9,11 @@ from torch.nn import functional
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig, TowerConfig
 from vla_bench.models.openvla.network import OpenVLA, ProprioceptionProjector
 
-# ~ OpenVLA-OFT's L1 regression head. Attribute names are those of its published files.
-
 RESIDUAL_BLOCKS = 2
 
 
 class ResidualBlock(nn.Module):
-    """Norm, linear, ReLU, added to what came in."""
+    """Residual block of norm, linear layer and ReLU. Attribute names are those of published files."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,7 +25,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """Two residual blocks between an input and an output layer, each of these behind a norm."""
+    """Two residual blocks between input and output layer, each preceded by a norm."""
 
     def __init__(self, input_dim: int, width: int, output_dim: int) -> None:
         super().__init__()
@@ -46,7 +44,7 @@ class ResidualMLP(nn.Module):
 
 
 class L1RegressionHead(nn.Module):
-    """One normalised action of the decoder's states at that action's slots, side by side."""
+    """L1 regression head: one normalized action from the concatenated decoder states of its slots."""
 
     def __init__(self, text_dim: int, action_dim: int) -> None:
         super().__init__()
@@ -59,36 +57,33 @@ class L1RegressionHead(nn.Module):
         return self.model(states.reshape(len(states), chunk, -1))  # type: ignore[no-any-return]
 
 
-# ~ The OpenVLA-OFT network: OpenVLA's towers, projector and decoder, run once, both ways, over a chunk of slots.
-
-
 @dataclass(frozen=True)
 class OpenVLAOFTConfig:
-    """An OpenVLA network's shape, and what OFT adds to it."""
+    """Shape of an OpenVLA network with the additions of OFT."""
 
-    vla: OpenVLAConfig  # with the number of images, without proprioception: OFT's projector stands beside it
-    chunk_size: int = 8  # actions predicted at once; 8 for the published LIBERO checkpoints
-    proprioception_dim: int = 8  # 0: the network is not told
+    vla: OpenVLAConfig  # with the number of images; without proprioception, because OFT has a separate projector
+    chunk_size: int = 8  # actions per prediction; 8 for published LIBERO checkpoints
+    proprioception_dim: int = 8  # 0: no proprioception input
 
     def __post_init__(self) -> None:
         if self.chunk_size < 1:
-            raise ModelConfigError(f"chunk_size is {self.chunk_size}; expected at least 1.")
+            raise ModelConfigError(f"chunk_size is {self.chunk_size}. Expected 1 or more.")
         if self.vla.proprioception_dim:
-            raise ModelConfigError("The OpenVLA network inside has a proprioception projector of its own.")
+            raise ModelConfigError("The inner OpenVLA network has a proprioception projector. Expected none.")
 
     @property
     def action_dim(self) -> int:
-        """Numbers of one action."""
+        """Size of an action."""
         return self.vla.action_dim
 
     @property
     def num_images(self) -> int:
-        """Images of one observation."""
+        """Number of images per observation."""
         return self.vla.num_images
 
     @property
     def image_size(self) -> int:
-        """Pixels of an image, square."""
+        """Size of the square images [pixels]."""
         return self.vla.image_size
 
     @property
@@ -98,12 +93,14 @@ class OpenVLAOFTConfig:
 
     @property
     def prompt_length(self) -> int:
-        """Tokens that prompts are padded to; 0: only to the longest of the batch."""
+        """Padded prompt length; 0: the longest of the batch."""
         return self.vla.prompt_length
 
     @property
     def new_modules(self) -> tuple[str, ...]:
-        """Head and projector: the original's `vla-scripts/finetune.py` trains them whole beside LoRA."""
+        """Head and projector: `vla-scripts/finetune.py` of the original code trains them completely in addition to
+        LoRA.
+        """
         return ("action_head", "proprioception_projector") if self.proprioception_dim else ("action_head",)
 
     def build(self) -> "OpenVLAOFT":
@@ -112,26 +109,27 @@ class OpenVLAOFTConfig:
 
     @property
     def proprioception_fields(self) -> tuple[str, ...]:
-        """None: which fields the numbers are is not recorded."""
+        """None: the fields are not recorded."""
         return ()
 
     @property
     def action_head(self) -> str:
-        """How the network is trained: the name of an objective."""
+        """Name of the training objective."""
         return "l1"
 
     @property
     def num_slots(self) -> int:
-        """Decoder states that the head reads."""
+        """Number of decoder states for the head."""
         return self.chunk_size * self.action_dim
 
 
 class OpenVLAOFT(nn.Module):
-    """Sequence: first token, patches of all images, proprioception, rest of the prompt, slots, stop token.
+    """The OpenVLA-OFT network: towers, projector and decoder, run once with bidirectional attention.
 
-    Slots enter the decoder as zeros and get their meaning from their position alone. Every token attends to every
-    token that is not padding. As in next-token prediction, the state that stands for a slot is the one *before* it: the
-    head reads the last token of the prompt and all slots but the last.
+    Sequence: first token, patches of all images, proprioception, rest of the prompt, slots, stop token. Slots enter the
+    decoder as zeros and are distinguished by position alone. Every token attends to every token except padding. As in
+    next-token prediction, the state of a slot is the one *before* it: the head reads the last prompt token and all
+    slots but the last.
     """
 
     def __init__(self, config: OpenVLAOFTConfig, vla: OpenVLA | None = None) -> None:
@@ -151,10 +149,10 @@ class OpenVLAOFT(nn.Module):
         pixel_values: torch.Tensor,
         proprioception: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return normalised actions (B, chunk_size, action_dim), differentiable: OFT trains by their L1 distance.
+        """Return normalized actions (B, chunk_size, action_dim), differentiable: OFT trains by their L1 distance.
 
         `input_ids`, `attention_mask` (B, L) are prompts padded on the right; `pixel_values` (B, images * 6, H, W);
-        `proprioception` (B, P) is normalised. A row's actions do not depend on how far the batch was padded.
+        `proprioception` (B, P) is normalized. Actions do not depend on the amount of padding in the batch.
         """
         embeddings, mask = self._sequence(input_ids, attention_mask, pixel_values, proprioception)
         hidden = self._bidirectional(embeddings, mask)
@@ -185,7 +183,7 @@ class OpenVLAOFT(nn.Module):
         return embeddings, functional.pad(mask, (0, slots.shape[1] + 1), value=1)
 
     def _bidirectional(self, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the decoder's states after its final norm; padding is neither seen nor counted in positions."""
+        """Return the decoder states after the final norm; padding is masked and not counted in positions."""
         bias = torch.zeros(mask.shape, dtype=embeddings.dtype, device=mask.device)
         bias = bias.masked_fill(mask == 0, torch.finfo(embeddings.dtype).min)[:, None, None, :]
         output = self.vla.language_model.model(

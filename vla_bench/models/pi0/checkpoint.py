@@ -13,13 +13,14 @@ from transformers import AutoTokenizer, PI0Config, PI0ForConditionalGeneration, 
 from vla_bench.core.errors import CheckpointError
 from vla_bench.models.pi0.processor import Pi0Normalization, Pi0Processor, read_normalization
 
-_LEROBOT_SIZES = {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}  # what PI0Config() builds
+# configuration of PI0Config()
+_LEROBOT_SIZES = {"paligemma_variant": "gemma_2b", "action_expert_variant": "gemma_300m"}
 _COPIED_FIELDS = ("chunk_size", "max_state_dim", "max_action_dim", "min_period", "max_period")
 
 
 @dataclass(frozen=True)
 class Pi0Checkpoint:
-    """A network with everything that gives its inputs and outputs their meaning."""
+    """A pi0 network with its processor and normalization."""
 
     model: nn.Module  # transformers' PI0ForConditionalGeneration
     processor: Pi0Processor
@@ -27,14 +28,15 @@ class Pi0Checkpoint:
 
     @property
     def config(self) -> PI0Config:
-        """The network's shape."""
+        """Shape of the network."""
         return self.processor.config
 
     @torch.no_grad()
     def actions(self, inputs: dict[str, torch.Tensor], noise: torch.Tensor, steps: int | None = None) -> torch.Tensor:
-        """Return normalised, padded actions (B, chunk_size, max_action_dim) from noise of the same shape.
+        """Return normalized, padded actions (B, chunk_size, max_action_dim) from noise of the same shape.
 
-        `steps` are those of the flow; None takes the checkpoint's number. Inputs take the network's device and type.
+        `steps` is the number of flow steps; None: that of the checkpoint. Inputs are moved to device and data type
+        of the network.
         """
         network: Any = self.model
         floats = {"device": network.device, "dtype": network.dtype}
@@ -55,8 +57,8 @@ def load_pi0_checkpoint(
 ) -> Pi0Checkpoint:
     """Return the checkpoint in `folder`, in evaluation mode.
 
-    `tokenizer` is the folder of PaliGemma's tokenizer, where the checkpoint has none. Raises `CheckpointError` naming
-    the file, tensor or field at fault; no tensor is left at random values.
+    `tokenizer` is the folder of the PaliGemma tokenizer, if the checkpoint has none. Raises `CheckpointError` with the
+    invalid file, tensor or field; no tensor keeps random values.
     """
     config = _config(folder)
     normalisation = read_normalization(folder, unnorm_key, quantiles=quantiles)
@@ -67,7 +69,7 @@ def load_pi0_checkpoint(
 
 def _config(folder: Path) -> PI0Config:
     if not folder.is_dir():
-        raise CheckpointError(folder, "no such folder")
+        raise CheckpointError(folder, "the folder does not exist")
     file = folder / "config.json"
     if not file.is_file():
         raise CheckpointError(folder, "config.json is missing")
@@ -84,12 +86,12 @@ def _config(folder: Path) -> PI0Config:
 
 
 def lerobot_config(folder: Path, content: dict[str, Any]) -> PI0Config:
-    """Return the network's shape of LeRobot's `config.json`, which names sizes instead of giving them."""
+    """Return the network configuration of a LeRobot `config.json`, which names model sizes."""
     for field, supported in _LEROBOT_SIZES.items():
         if content.get(field, supported) != supported:
-            raise CheckpointError(folder, f"config.json: {field} is {content[field]!r}; supported is {supported!r}")
+            raise CheckpointError(folder, f"config.json: {field} is {content[field]!r}. Supported: {supported!r}")
     if content.get("adapt_to_pi_aloha") or content.get("use_delta_joint_actions_aloha"):
-        raise CheckpointError(folder, "config.json asks for ALOHA's joint conversion, which is not supported")
+        raise CheckpointError(folder, "config.json requires the joint conversion of ALOHA, which is not supported")
     fields = {name: content[name] for name in _COPIED_FIELDS if name in content}
     steps = content.get("num_inference_steps", content.get("num_steps", 10))
     return PI0Config(**fields, num_inference_steps=steps)
@@ -108,12 +110,12 @@ def _model(folder: Path, config: PI0Config, dtype: torch.dtype) -> nn.Module:
         )
     except (OSError, SafetensorError) as error:
         raise CheckpointError(folder, f"the weights cannot be read: {error}") from error
-    for problem, name in (("missing", "lack"), ("unexpected", "have a tensor that the network does not know,")):
+    for problem, name in (("missing", "lack"), ("unexpected", "have an unknown tensor,")):
         if report[f"{problem}_keys"]:
             raise CheckpointError(folder, f"the weights {name} {min(report[f'{problem}_keys'])}")
     for name, found, wanted in sorted(report["mismatched_keys"]):
         raise CheckpointError(
-            folder, f"{name} has shape {tuple(found)}, but the configuration makes it {tuple(wanted)}"
+            folder, f"{name} has shape {tuple(found)}, but the configuration requires {tuple(wanted)}"
         )
     return model.eval()  # type: ignore[no-any-return]
 
@@ -122,11 +124,11 @@ def _tokenizer(folder: Path, elsewhere: Path | None) -> PreTrainedTokenizerBase:
     place = folder if elsewhere is None else elsewhere
     if not any((place / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise CheckpointError(
-            place, "tokenizer.json is missing. Name the folder of PaliGemma's tokenizer in the card's `tokenizer`"
+            place, "tokenizer.json is missing. Set `tokenizer` in the card to the folder of the PaliGemma tokenizer"
         )
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, local_files_only=True)
     if tokenizer.bos_token_id is None:
-        raise CheckpointError(place, "the tokenizer has no first token (bos_token), with which prompts of pi0 begin")
+        raise CheckpointError(place, "the tokenizer has no first token (bos_token), which prompts of pi0 start with")
     return tokenizer
 
 
@@ -137,4 +139,4 @@ def _check_sizes(folder: Path, config: PI0Config, normalisation: Pi0Normalizatio
     ):
         if len(scaling.center) > most:
             size = len(scaling.center)
-            raise CheckpointError(folder, f"its statistics of {name} have {size} numbers, the network takes {most}")
+            raise CheckpointError(folder, f"its statistics of {name} have {size} numbers, but the network takes {most}")

@@ -17,9 +17,7 @@ from vla_bench.core.errors import CheckpointError
 from vla_bench.core.types import FloatArray, ImageArray
 from vla_bench.models.normalization import STATISTICS_FILE, VectorStatistics, read_statistics, statistics_for
 
-# ~ How a pi0 checkpoint normalises state and actions: by mean and deviation, or by quantiles, as its files say.
-
-PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # transformers'
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # of transformers
 LEROBOT_FILE = "policy_preprocessor.json"
 _EPSILON = 1e-8
 _LEROBOT_STEP = "normalizer_processor"
@@ -28,7 +26,7 @@ _LEROBOT_FEATURES = {"STATE": "observation.state", "ACTION": "action"}
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """`(x - centre) / half_range` and back, of each dimension; both (D,)."""
+    """Scaling `(x - center) / half_range` per dimension, both (D,), and its inverse."""
 
     center: NDArray[np.float64]
     half_range: NDArray[np.float64]
@@ -45,7 +43,7 @@ class Scaling:
         return cls((first + last) / 2.0, (last - first) / 2.0)
 
     def normalize(self, values: FloatArray) -> NDArray[np.float32]:
-        """Return normalised values (..., D)."""
+        """Return normalized values (..., D)."""
         scaled = (np.asarray(values, dtype=np.float64) - self.center) / (self.half_range + _EPSILON)
         return scaled.astype(np.float32)
 
@@ -63,10 +61,10 @@ class Pi0Normalization:
 
 
 def read_normalization(folder: Path, unnorm_key: str | None, *, quantiles: bool = False) -> Pi0Normalization:
-    """Return the normalisation that the files in `folder` describe.
+    """Return the normalization in the files of `folder`.
 
-    Read are, the first that is there: `dataset_statistics.json` (entry `unnorm_key`; mean and deviation, or
-    `quantiles`), LeRobot's `policy_preprocessor.json`, the statistics in transformers' processor configuration.
+    The first existing source is used: `dataset_statistics.json` (entry `unnorm_key`; mean and deviation, or
+    `quantiles`), `policy_preprocessor.json` of LeRobot, the statistics in the processor configuration of transformers.
     """
     if (folder / STATISTICS_FILE).is_file():
         entry = statistics_for(read_statistics(folder / STATISTICS_FILE), unnorm_key)
@@ -81,7 +79,7 @@ def read_normalization(folder: Path, unnorm_key: str | None, *, quantiles: bool 
             return _from_processor(folder / name, content)
     raise CheckpointError(
         folder,
-        f"it holds no statistics of state and actions. Expected {STATISTICS_FILE}, LeRobot's {LEROBOT_FILE}, "
+        f"it has no statistics of state and actions. Expected {STATISTICS_FILE}, {LEROBOT_FILE} of LeRobot, "
         f"or state_mean, state_std, actions_mean, actions_std in {PROCESSOR_FILES[0]}",
     )
 
@@ -107,7 +105,7 @@ def _from_lerobot(folder: Path) -> Pi0Normalization:
         raise CheckpointError(folder, f"{LEROBOT_FILE} has no {_LEROBOT_STEP} with statistics")
     file = folder / steps[0]["state_file"]
     if not file.is_file():
-        raise CheckpointError(folder, f"{file.name} is missing, which {LEROBOT_FILE} names")
+        raise CheckpointError(folder, f"{file.name} is missing, but {LEROBOT_FILE} refers to it")
     tensors = {name: value.numpy() for name, value in load_file(file).items()}
     modes = steps[0]["config"]["norm_map"]
     state, action = (_lerobot_scaling(file, tensors, modes.get(kind, "IDENTITY"), kind) for kind in _LEROBOT_FEATURES)
@@ -117,7 +115,7 @@ def _from_lerobot(folder: Path) -> Pi0Normalization:
 def _lerobot_scaling(file: Path, tensors: Mapping[str, NDArray[Any]], mode: str, kind: str) -> Scaling:
     names = {"MEAN_STD": ("mean", "std"), "QUANTILES": ("q01", "q99"), "MIN_MAX": ("min", "max")}.get(mode)
     if names is None:
-        raise CheckpointError(file.parent, f"{LEROBOT_FILE} normalises {kind} by {mode}, which is not supported")
+        raise CheckpointError(file.parent, f"{LEROBOT_FILE} normalizes {kind} by {mode}, which is not supported")
     keys = [f"{_LEROBOT_FEATURES[kind]}.{name}" for name in names]
     missing = [key for key in keys if key not in tensors]
     if missing:
@@ -134,15 +132,12 @@ def _json(file: Path) -> dict[str, Any]:
     return content
 
 
-# ~ From camera images, instructions and state to the tensors of transformers' pi0.
-
-
 @dataclass(frozen=True)
 class Pi0Processor:
-    """Prepare batches for one network, as transformers' `PI0Processor` does, without its need of torchvision.
+    """Preparation of batches like `PI0Processor` of transformers, without torchvision.
 
-    The prompt is the image tokens, the first token, the instruction and a line break. A camera that the network knows
-    and the robot lacks is left out, which is the same as an empty image that nothing attends to.
+    The prompt consists of image tokens, first token, instruction and line break. A camera that the network has and the
+    robot lacks is omitted, which equals a masked empty image.
     """
 
     config: PI0Config
@@ -150,19 +145,19 @@ class Pi0Processor:
 
     @property
     def image_size(self) -> int:
-        """Side of the images [pixels]. They are rendered at this size: resizing is done differently everywhere."""
+        """Size of the images [pixels], which are rendered at this size because resizing differs between projects."""
         return int(self._vlm.vision_config.image_size)
 
     @property
     def tokens_per_image(self) -> int:
-        """Decoder tokens of one image."""
+        """Number of decoder tokens per image."""
         return int((self.image_size // self._vlm.vision_config.patch_size) ** 2)
 
     def images(self, images: ImageArray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `pixel_values` (B, N, 3, H, W) in -1..1 and `pixel_attention_mask` (B, N) of uint8 (B, N, H, W, 3)."""
         expected = (self.image_size, self.image_size, 3)
         if images.dtype != np.uint8 or images.ndim != 5 or images.shape[2:] != expected:
-            raise ValueError(f"Images are {images.dtype} {images.shape}; expected uint8 (B, N, *{expected}).")
+            raise ValueError(f"Images are {images.dtype} {images.shape}. Expected uint8 (B, N, *{expected}).")
         pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 1, 4, 2, 3).float()
         return pixels / 127.5 - 1.0, torch.ones(images.shape[:2], dtype=torch.bool)
 
@@ -177,7 +172,7 @@ class Pi0Processor:
         return ids, mask
 
     def state(self, normalized: FloatArray) -> torch.Tensor:
-        """Return the normalised state (B, S), padded with zeros to (B, max_state_dim)."""
+        """Return the normalized state (B, S), padded with zeros to (B, max_state_dim)."""
         return functional.pad(torch.from_numpy(normalized), (0, self.config.max_state_dim - normalized.shape[-1]))
 
     @property
@@ -185,7 +180,7 @@ class Pi0Processor:
         return self.config.vlm_config
 
     def _ids(self, instruction: str, num_images: int) -> list[int]:
-        text = instruction.strip().replace("_", " ").replace("\n", " ")  # as openpi cleans it
+        text = instruction.strip().replace("_", " ").replace("\n", " ")  # cleaned as in openpi
         images = [int(self._vlm.image_token_id)] * (self.tokens_per_image * num_images)
         return [
             *images,
