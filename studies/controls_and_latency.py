@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vla_bench.evaluation.control_runs import control_names, run_control, write_control_paths
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation
+from vla_bench.evaluation.run import RunReport, run_evaluation
 from vla_bench.quickstart import read_recipe
 from vla_bench.results.pages import write_pages
 

@@ -161,7 +161,8 @@ class _Quickstart:
             finetune(config, lambda now: update(now.step, now.steps, f"loss {now.loss:.3f}"))
 
     def _evaluate(self, policy: str) -> Path:
-        from vla_bench.evaluation.run import RunOptions, run_evaluation
+        from vla_bench.evaluation.options import RunOptions
+        from vla_bench.evaluation.run import run_evaluation
         from vla_bench.policies import find_policy
 
         stage, name = self._recipe.evaluation, find_policy(policy).name

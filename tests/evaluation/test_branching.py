@@ -11,9 +11,10 @@ import pytest
 
 from vla_bench.core.errors import ConventionError, VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.rerun import NotReproducedError, branch_episode
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.policies.policy import Policy, PolicyBase, PolicyRequirements
 from vla_bench.policies.wrappers import SwitchedPolicy
 from vla_bench.results.episode_record import EpisodeRecord

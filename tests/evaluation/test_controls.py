@@ -10,8 +10,9 @@ from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.types import FloatArray, Observation
 from vla_bench.evaluation.control_runs import control_names, run_control, write_control_paths
 from vla_bench.evaluation.controls import ControlledPool, controls
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.rollout import FinishedEpisode, Rollout
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.policies import PolicyBase
 from vla_bench.results.controls import REFERENCE_POLICIES, control_folders, read_controls
 from vla_bench.results.ledger import read_ledger

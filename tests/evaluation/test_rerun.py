@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from vla_bench.cli import app
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.rerun import PolicyMismatchError, rerun_episode
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME
 

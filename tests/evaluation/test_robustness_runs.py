@@ -12,8 +12,9 @@ from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
 from vla_bench.envs.perturbations import PerturbationError
 from vla_bench.evaluation.certificates import certifier
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.robustness import STORE_NAME, RobustnessOptions, measure_robustness
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.results.certificates import CERTIFICATES_NAME, read_certificates
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.ledger import LEDGER_NAME, Ledger

@@ -24,9 +24,10 @@ from vla_bench.core.errors import (
 )
 from vla_bench.core.files import claimed
 from vla_bench.evaluation.latency import Latency
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.plan import plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, RunReport, limit_policy_threads, run_evaluation
+from vla_bench.evaluation.run import RunReport, limit_policy_threads, run_evaluation
 from vla_bench.evaluation.session import PolicyKeepsFailingError, RunProgress
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.errors import LedgerError

@@ -7,7 +7,8 @@ import pytest
 from tests.results.made_up import Outcome, described, episode, made_run
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.options import RunOptions
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.evaluation.sequential_plan import SequentialPlan, sequential_plan
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.ledger import read_ledger

@@ -4,15 +4,17 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli import options as asked
-from vla_bench.cli.options import Checkpoint, Output, PolicyImageSize, Rendering, Robot, Seed, Workers, worker_count
+from vla_bench.cli.model_options import ModelOptions
+from vla_bench.cli.options import Checkpoint, selected_suites
 from vla_bench.cli.terminal import Update, print_table, show_progress
 from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.machine import usable_cores
+from vla_bench.demos.options import CollectOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,34 +27,56 @@ if TYPE_CHECKING:
     from vla_bench.envs.environment import VlaBenchEnv
 
 
+_COLLECTION_NAMES = {
+    "suites": ("--suite", "-s"),
+    "output": ("--output", "-o"),
+    "tasks": ("--task", "-t"),
+    "episodes": ("--episodes", "-n"),
+    "workers": ("--workers", "-w"),
+    "cameras": ("--camera",),
+    "counted": ("--count",),
+    "noise.kind": ("--noise",),
+    "slips.kind": ("--slips",),
+    "slips.per_step": ("--slip-chance",),
+    "slips.push": ("--slip-push",),
+    "filters.noops": ("--drop-noops",),
+}
+_COLLECTION_PREFIXES = {"noise": "noise-", "slips": "slips-"}
+_DISTURBANCE_PANEL = "Disturbances, so that demonstrations show recoveries; the undisturbed action is recorded"
+_COLLECTION_PANELS = {
+    "noise": _DISTURBANCE_PANEL,
+    "slips": _DISTURBANCE_PANEL,
+    "filters": "Filters; dropped demonstrations are printed with the reason",
+}
+GENERATION_OPTIONS = ModelOptions(
+    CollectOptions,
+    names=_COLLECTION_NAMES,
+    prefixes=_COLLECTION_PREFIXES,
+    panels=_COLLECTION_PANELS,
+    texts={"workers": "Worker processes. [default: one per core]"},
+    without=frozenset({"counted", "filters.failures"}),
+)
+RECORDING_OPTIONS = ModelOptions(
+    CollectOptions,
+    names=_COLLECTION_NAMES,
+    prefixes=_COLLECTION_PREFIXES,
+    panels=_COLLECTION_PANELS,
+    texts={
+        "episodes": "Episodes of each task; see --count. [default: 10]",
+        "workers": "Worker processes; a person needs 1. [default: 1]",
+        "cameras": "Camera to record; repeat for several. [default: as the policy or the recording]",
+        "image_size": "Height and width of the images in pixels. [default: as the policy or the recording, or 224]",
+    },
+    without=frozenset({"filters"}),
+)
+
+
+@GENERATION_OPTIONS.add_to_command
 def generate_demos(
-    output: Output,
-    suite: asked.Suites = None,
-    task: asked.TasksOfSuites = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Successes of each task.")] = 50,
-    seed: Seed = 0,
-    workers: Workers = None,
-    camera: asked.Cameras = ["agentview", "wrist"],  # noqa: B006  # typer only reads the default
-    image_size: Annotated[int, typer.Option(min=16, help="Width and height of the images in pixels.")] = 224,
-    depth: asked.Depth = False,
-    segmentation: asked.Segmentation = False,
-    rendering: Rendering = "fast",
-    robot: Robot = "panda",
-    perturb: asked.Perturb = None,
-    keep_failures: asked.KeepFailures = False,
-    noise: asked.NoiseKind = "none",
-    noise_translation: asked.NoiseTranslation = asked.NOISE_DEFAULTS[0],
-    noise_yaw: asked.NoiseYaw = asked.NOISE_DEFAULTS[1],
-    slips: asked.SlipKind = "none",
-    slips_most: asked.SlipsMost = asked.SLIP_DEFAULTS[0],
-    slip_chance: asked.SlipChance = asked.SLIP_DEFAULTS[1],
-    slip_push: asked.SlipPush = asked.SLIP_DEFAULTS[2],
-    drop_noops: asked.DropNoops = None,
-    length_score: asked.LengthScore = None,
-    length_quantiles: asked.LengthQuantiles = None,
     file_per_suite: Annotated[
         bool, typer.Option("--file-per-suite", help="Write one file per suite into the folder --output.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Generate demonstrations with scripted experts.
 
@@ -62,30 +86,13 @@ def generate_demos(
 
     Several suites: `vla-bench generate-demos -s all --file-per-suite --output demos/`
     """
-    from vla_bench.demos import CollectOptions, collect
+    from vla_bench.demos import collect
 
-    whole = CollectOptions(
-        suites=asked.selected_suites(suite),
-        output=output,
-        tasks=tuple(task or ()),
-        episodes=episodes,
-        seed=seed,
-        workers=worker_count(workers),
-        image_size=image_size,
-        cameras=tuple(camera or ()),
-        depth=depth,
-        segmentation=segmentation,
-        rendering=rendering,
-        robot=robot,
-        perturb=perturb,
-        keep_failures=keep_failures,
-        noise=asked.noise_options(noise, noise_translation, noise_yaw),
-        slips=asked.slip_options(slips, slips_most, slip_chance, slip_push),
-        filters=asked.filter_options(drop_noops, length_score, length_quantiles),
-    )
-    for options in whole.by_suite() if file_per_suite else (whole,):
-        with show_progress(f"demonstrations into {options.output.name}") as update:
-            print_collected(collect(options, partial(_show_collection, update)))
+    options["suites"] = selected_suites(options["suites"])
+    whole = GENERATION_OPTIONS.build({"suites": (), "workers": usable_cores()}, options)
+    for one in whole.by_suite() if file_per_suite else (whole,):
+        with show_progress(f"demonstrations into {one.output.name}") as update:
+            print_collected(collect(one, partial(_show_collection, update)))
 
 
 def _show_collection(update: Update, progress: "CollectProgress") -> None:
@@ -119,37 +126,15 @@ def print_collected(report: "CollectReport") -> None:
 _DEFAULT_IMAGE_SIZE = 224  # pixels, unless the policy needs another size
 
 
+@RECORDING_OPTIONS.add_to_command
 def record(
     device: Annotated[str, typer.Option(help="expert, policy, recording, keyboard or spacemouse.")],
-    output: Output,
     policy: Annotated[
         str | None, typer.Option("--policy", "-p", help="For `policy`: name, card.toml, or package.module:factory.")
     ] = None,
     checkpoint: Checkpoint = None,
     recording: Annotated[Path | None, typer.Option(help="For `recording`: HDF5 file to replay.")] = None,
-    suite: asked.Suites = None,
-    task: asked.TasksOfSuites = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Number per task; see --count.")] = 10,
-    count: Annotated[
-        Literal["successes", "episodes"], typer.Option(help="Unit of --episodes; counted episodes are stored.")
-    ] = "successes",
-    seed: Seed = 0,
-    workers: Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes; 1 for a person.")] = 1,
-    camera: asked.Cameras = None,
-    image_size: PolicyImageSize = None,
-    depth: asked.Depth = False,
-    segmentation: asked.Segmentation = False,
-    rendering: Rendering = "fast",
-    robot: Robot = "panda",
-    perturb: asked.Perturb = None,
-    keep_failures: asked.KeepFailures = False,
-    noise: asked.NoiseKind = "none",
-    noise_translation: asked.NoiseTranslation = asked.NOISE_DEFAULTS[0],
-    noise_yaw: asked.NoiseYaw = asked.NOISE_DEFAULTS[1],
-    slips: asked.SlipKind = "none",
-    slips_most: asked.SlipsMost = asked.SLIP_DEFAULTS[0],
-    slip_chance: asked.SlipChance = asked.SLIP_DEFAULTS[1],
-    slip_push: asked.SlipPush = asked.SLIP_DEFAULTS[2],
+    **options: Any,
 ) -> None:
     """Record demonstrations by a device: an expert, a policy, a recording or a person.
 
@@ -158,34 +143,27 @@ def record(
 
     Example: `vla-bench record --device policy --policy lora-openvla -t tabletop_object.red_cube_on_plate -o x.hdf5`
     """
-    from vla_bench.demos import CollectOptions, collect
+    from vla_bench.demos import collect
 
     plan = _recording_plan(device, policy, checkpoint, recording)
-    options = CollectOptions(
-        suites=asked.selected_suites(suite),
-        output=output,
-        tasks=tuple(task or ()) or (() if suite else tuple(plan.indices or ())),
-        episodes=episodes,
-        seed=seed if plan.seed is None else plan.seed,
-        workers=workers,
-        image_size=image_size or plan.image_size,
-        cameras=tuple(camera or plan.cameras),
-        depth=depth or plan.depth,
-        segmentation=segmentation,
-        rendering=rendering,
-        robot=robot,
-        perturb=perturb,
-        keep_failures=keep_failures,
-        noise=asked.noise_options(noise, noise_translation, noise_yaw),
-        slips=asked.slip_options(slips, slips_most, slip_chance, slip_push),
-        counted=count,
-        indices=plan.indices,
-        device=plan.spec,
-        variant=plan.variant,
-    )
+    if plan.seed is not None:
+        options["seed"] = plan.seed
+    options["suites"] = selected_suites(options["suites"])
+    content = {
+        "suites": (),
+        "tasks": () if options["suites"] else tuple(plan.indices or ()),
+        "episodes": 10,
+        "image_size": plan.image_size,
+        "cameras": plan.cameras,
+        "depth": plan.depth,
+        "indices": plan.indices,
+        "device": plan.spec,
+        "variant": plan.variant,
+    }
+    collection = RECORDING_OPTIONS.build(content, options)
     with show_progress("demonstrations") as update:
         report = collect(
-            options, lambda progress: update(progress.finished, progress.wanted, collection_rates_text(progress))
+            collection, lambda progress: update(progress.finished, progress.wanted, collection_rates_text(progress))
         )
     print_collected(report)
 

@@ -1,14 +1,15 @@
 """The commands `inspect`, `replay`, `render` and `demos` (merge, split, filter, export)."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli import options as asked
+from vla_bench.cli.model_options import ModelOptions
 from vla_bench.cli.options import Output, Seed, Workers, worker_count
 from vla_bench.cli.terminal import print_table, show_progress
+from vla_bench.demos.filters import FilterOptions
 
 if TYPE_CHECKING:
     from vla_bench.demos.replay import ReplayReport, ReplayResult
@@ -121,13 +122,14 @@ def split(
     _print_line(f"{names}: {report.train} demonstrations for training, {report.valid} for validation")
 
 
+FILTER_OPTIONS = ModelOptions(FilterOptions, names={"failures": ("--success",), "noops": ("--drop-noops",)})
+
+
+@FILTER_OPTIONS.add_to_command
 def filter_demos(
     demos: Demos,
     output: NewOutput,
-    success: Annotated[bool, typer.Option("--success", help="Drop failed demonstrations.")] = False,
-    drop_noops: asked.DropNoops = None,
-    length_score: asked.LengthScore = None,
-    length_quantiles: asked.LengthQuantiles = None,
+    **options: Any,
 ) -> None:
     """Drop unsuitable demonstrations and steps, and report the reasons.
 
@@ -135,8 +137,7 @@ def filter_demos(
     """
     from vla_bench.demos import filter_file
 
-    options = asked.filter_options(drop_noops, length_score, length_quantiles, failures=success)
-    report = filter_file(demos, output, options)
+    report = filter_file(demos, output, FILTER_OPTIONS.build({}, options))
     _print_line("\n".join([f"{output}", *report.lines()]))
 
 

@@ -2,17 +2,19 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from vla_bench.cli import options as asked
+from vla_bench.cli.model_options import ModelOptions
 from vla_bench.cli.reports import show_controls
 from vla_bench.cli.terminal import print_table, print_text_table, show_progress
+from vla_bench.core.machine import usable_cores
+from vla_bench.evaluation.options import RunOptions
 
 if TYPE_CHECKING:
-    from vla_bench.evaluation.run import RunOptions, RunReport
+    from vla_bench.evaluation.run import RunReport
     from vla_bench.evaluation.sequential_plan import SequentialPlan
     from vla_bench.evaluation.session import RunProgress
 
@@ -20,44 +22,39 @@ if TYPE_CHECKING:
 _MAX_ERROR_GROUPS = 5  # groups printed after a run
 
 
+_RUN_NAMES = {
+    "policy": ("--policy", "-p"),
+    "suite": ("--suite", "-s"),
+    "output": ("--output", "-o"),
+    "tasks": ("--task", "-t"),
+    "episodes": ("--episodes", "-n"),
+    "workers": ("--workers", "-w"),
+    "slots_per_worker": ("--rows",),
+    "variants": ("--perturb",),
+    "timeout_s": ("--timeout",),
+}
+_RUN_TEXTS = {"workers": "Worker processes. [default: one per core]"}
+_RUN_PANELS = {"protocol": "Options"}
+RUN_OPTIONS = ModelOptions(RunOptions, names=_RUN_NAMES, texts=_RUN_TEXTS, panels=_RUN_PANELS)
+ROBUSTNESS_RUN_OPTIONS = ModelOptions(
+    RunOptions,
+    names=_RUN_NAMES,
+    texts={**_RUN_TEXTS, "episodes": "Episodes of each task and perturbation. [default: 20]"},
+    panels=_RUN_PANELS,
+    without=frozenset(
+        {"variants", "videos", "image_size", "batch_shape", "timeout_s", "retries", "max_errors", "protocol.latency"}
+    ),
+)
+
+
+@RUN_OPTIONS.add_to_command
 def run(
-    policy: asked.Policy,
-    suite: asked.Suite,
-    output: asked.Output,
-    checkpoint: asked.Checkpoint = None,
-    task: asked.Tasks = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes per task.")] = 20,
-    seed: asked.Seed = 0,
-    workers: asked.Workers = None,
-    rows: asked.SlotsPerWorker = 8,
-    videos: Annotated[int, typer.Option(min=0, help="Number of episodes per task to record as video.")] = 0,
-    image_size: asked.PolicyImageSize = None,
-    rendering: asked.Rendering = "fast",
-    robot: asked.Robot = "panda",
-    latency: Annotated[
-        str,
-        typer.Option(
-            help="Policy latency, as 120ms+-20 (or ±), or `measured`. [default: simulation waits for the policy]"
-        ),
-    ] = "",
-    perturb: Annotated[
-        list[str] | None,
-        typer.Option(help="Perturb the episodes, as `camera=2,lighting=1` or `visual-2`; repeat for several variants."),
-    ] = None,
-    batch_shape: Annotated[
-        int | None, typer.Option(min=1, help="Batch size of the forward pass. [default: that of the policy]")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds for a worker to reset an episode or to execute one chunk.")
-    ] = 300.0,
-    retries: Annotated[int, typer.Option(min=0, help="Retries of an episode whose worker died or hung.")] = 2,
     controls: Annotated[
         bool,
         typer.Option(
             "--controls", help="Also run the controls: expert, noop, random, blank or wrong instruction, black images."
         ),
     ] = False,
-    max_errors: Annotated[int, typer.Option(min=1, help="Consecutive policy errors that stop the run.")] = 10,
     against: Annotated[
         Path | None, typer.Option(help="Run folder to compare with; stop once the comparison is decided.")
     ] = None,
@@ -70,6 +67,7 @@ def run(
             min=0.0, max=50.0, help="Also stop once the difference is within this number of percentage points."
         ),
     ] = 0.0,
+    **options: Any,
 ) -> None:
     """Evaluate a policy on the tasks of a suite and record one ledger row per episode.
 
@@ -89,42 +87,23 @@ def run(
 
     Example: `vla-bench run --policy lora-openvla --checkpoint checkpoints/x --suite tabletop_object --output runs/x`
     """
-    from vla_bench.core.episode import CLEAN
     from vla_bench.envs.perturbations import Perturbation
-    from vla_bench.evaluation.protocol import EvaluationProtocol
-    from vla_bench.evaluation.run import RunOptions, run_evaluation
+    from vla_bench.evaluation.run import run_evaluation
     from vla_bench.evaluation.sequential_plan import sequential_plan
 
-    options = RunOptions(
-        policy=policy,
-        suite=suite,
-        output=output,
-        checkpoint=checkpoint,
-        tasks=tuple(task or ()),
-        episodes=episodes,
-        seed=seed,
-        variants=tuple(str(Perturbation.parse(text)) for text in perturb) if perturb else (CLEAN,),
-        workers=asked.worker_count(workers),
-        slots_per_worker=rows,
-        videos=videos,
-        image_size=image_size,
-        batch_shape=batch_shape,
-        protocol=EvaluationProtocol(rendering=rendering, robot=robot, latency=latency),
-        timeout_s=timeout,
-        retries=retries,
-        max_errors=max_errors,
-    )
-    plan = None if against is None else sequential_plan(options, against, alpha=alpha, margin=margin / 100)
-    with show_progress(policy) as update:
+    options["variants"] = [str(Perturbation.parse(text)) for text in options["variants"] or ()]
+    requested: RunOptions = RUN_OPTIONS.build({"workers": usable_cores()}, options)
+    plan = None if against is None else sequential_plan(requested, against, alpha=alpha, margin=margin / 100)
+    with show_progress(requested.policy) as update:
         report = run_evaluation(
-            options,
+            requested,
             lambda progress: update(progress.done, progress.total, rates_text(progress)),
             plan,
             on_note=_print_note,
         )
     print_run(report.output)
     if controls:
-        _run_controls(options, report)
+        _run_controls(requested, report)
     if plan is not None:
         print_decision(plan)
     if report.progress.errors:
@@ -198,12 +177,8 @@ def print_decision(plan: "SequentialPlan") -> None:
     Console(highlight=False).print(plan.verdict, soft_wrap=True)
 
 
+@ROBUSTNESS_RUN_OPTIONS.add_to_command
 def robustness(
-    policy: asked.Policy,
-    suite: asked.Suite,
-    output: asked.Output,
-    checkpoint: asked.Checkpoint = None,
-    task: asked.Tasks = None,
     axis: Annotated[
         list[str] | None, typer.Option(help="Axis; repeat for several. [default: all; `vla-bench list axes`]")
     ] = None,
@@ -212,15 +187,10 @@ def robustness(
         list[str] | None,
         typer.Option(help="Perturbations instead of single axes, such as `visual-2`; repeat for several."),
     ] = None,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", min=1, help="Episodes per task and perturbation.")] = 20,
-    seed: asked.Seed = 0,
-    workers: asked.Workers = None,
-    rows: asked.SlotsPerWorker = 8,
     certificates: Annotated[
         Path | None, typer.Option(help="File of certificates to use and extend. [default: OUTPUT/certificates.sqlite]")
     ] = None,
-    rendering: asked.Rendering = "fast",
-    robot: asked.Robot = "panda",
+    **options: Any,
 ) -> None:
     """Measure the success lost to perturbations on paired scenes, each certified by the expert.
 
@@ -231,28 +201,15 @@ def robustness(
     Example: `vla-bench robustness -p lora-openvla --checkpoint checkpoints/x -s tabletop_object -o runs/robust -n 10`
     """
     from vla_bench.envs.perturbations import set_names
-    from vla_bench.evaluation.protocol import EvaluationProtocol
     from vla_bench.evaluation.robustness import RobustnessOptions, measure_robustness
-    from vla_bench.evaluation.run import RunOptions
     from vla_bench.results.robustness import read_robustness as made
     from vla_bench.results.robustness import robustness_notes, robustness_table, write_robustness
 
-    run = RunOptions(
-        policy=policy,
-        suite=suite,
-        output=output,
-        checkpoint=checkpoint,
-        tasks=tuple(task or ()),
-        episodes=episodes,
-        seed=seed,
-        workers=asked.worker_count(workers),
-        slots_per_worker=rows,
-        protocol=EvaluationProtocol(rendering=rendering, robot=robot),
-    )
-    options = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
+    run: RunOptions = ROBUSTNESS_RUN_OPTIONS.build({"workers": usable_cores()}, options)
+    requested = RobustnessOptions(run, tuple(axis or ()), tuple(severity), tuple(perturb or ()), certificates)
     names = set_names()
-    with show_progress(policy) as update:
-        runs = measure_robustness(options, lambda stage, done, total: update(done, total, stage) if total else None)
+    with show_progress(run.policy) as update:
+        runs = measure_robustness(requested, lambda stage, done, total: update(done, total, stage) if total else None)
     text = robustness_table(made(runs.policy), names)
     print_table(text.header, text.rows, title=text.title, words=text.left)
     console = Console(highlight=False)

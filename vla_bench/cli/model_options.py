@@ -1,30 +1,44 @@
-"""Command-line options derived from the fields of a pydantic model, merged over a TOML file."""
+"""Command-line options derived from the fields of a pydantic model or a dataclass, merged over given values."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
+from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from vla_bench.core.errors import VlaBenchError
 
 _PLAIN = (bool, int, float, str)
+_NONE = "none"  # value of `kind` that leaves out an optional table
+
+
+class UnusedOptionError(VlaBenchError):
+    """Options of a table that is not chosen."""
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """One option per plain field of a model and of its tables.
+    """One option for each plain field of a model and of the tables within it.
 
-    `names` holds option names that differ from their field, `prefixes` the prefix of all options of a table, and
-    `replaces` the field that an option overrides.
+    Every plain field of a pydantic model is an option; of a dataclass, every plain field with a description is one, and
+    a field without a default must be given. The options of a table that may be None, such as `noise`, take effect if
+    its field `kind` is given.
     """
 
-    model: type[BaseModel]
-    names: Mapping[str, tuple[str, ...]]
-    prefixes: Mapping[str, str]
-    replaces: Mapping[str, str]
+    model: type[Any]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # field or table.field -> option names
+    prefixes: Mapping[str, str] = field(default_factory=dict)  # table -> prefix of its option names
+    replaces: Mapping[str, str] = field(default_factory=dict)  # field -> field that is dropped when this one is given
+    texts: Mapping[str, str] = field(default_factory=dict)  # field -> help text in place of the description
+    panels: Mapping[str, str] = field(default_factory=dict)  # table -> heading of its options in the help
+    without: frozenset[str] = frozenset()  # fields and tables that are no options
 
     def add_to_command(self, command: Callable[..., None]) -> Callable[..., None]:
         """Return `command` with its last parameter `**options` replaced by one parameter per option."""
@@ -49,44 +63,126 @@ class ModelOptions:
                 target.pop(other, None)
         return merged
 
-    def _fields(self, model: type[BaseModel], table: str = "") -> Iterator[tuple[str, str, FieldInfo]]:
-        """Yield table, name and field of every field with an option."""
-        for name, field in model.model_fields.items():
-            kind = field.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                if not table:
-                    yield from self._fields(kind, name)
-            elif _option_type(kind) is not None:
-                yield table, name, field
+    def build(self, content: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return the dataclass with the values of `content` overridden by every given option."""
+        merged = self.merge_over(content, options)
+        fields = _model_fields(self.model)
+        for name, value in merged.items():
+            table, optional = _table_type(fields[name].annotation)
+            if table is not None and isinstance(value, dict):
+                merged[name] = self._build_optional(name, table, value) if optional else table(**_as_tuples(value))
+        return self.model(**_as_tuples(merged))
 
-    def _parameter(self, table: str, name: str, field: FieldInfo) -> inspect.Parameter:
-        option_name = f"--{self.prefixes.get(table, '')}{name.replace('_', '-')}"
-        kind, text = _option_type(field.annotation), field.description or ""
-        if field.default not in (None, (), inspect.Parameter.empty) and not field.is_required():
-            text += f" [default: {_shown(field.default)}]" if "[default" not in text else ""
+    def _build_optional(self, name: str, table: type[Any], values: dict[str, Any]) -> Any:
+        if values.get("kind", _NONE) != _NONE:
+            return table(**_as_tuples(values))
+        if given := sorted(set(values) - {"kind"}):
+            options = " and ".join(self._names(name, one)[0] for one in given)
+            kind_field = _model_fields(table)["kind"]
+            wanted = f"{self._names(name, 'kind')[0]} {kind_field.default}"
+            raise UnusedOptionError(f"{options}: no effect without {self._names(name, 'kind')[0]}. Add {wanted}.")
+        return None
+
+    def _fields(self, model: type[Any], table: str = "") -> Iterator[tuple[str, str, FieldInfo]]:
+        """Yield table, name and field of every field with an option."""
+        described_only = not issubclass(model, BaseModel)
+        for name, info in _model_fields(model).items():
+            if name in self.without or f"{table}.{name}" in self.without:
+                continue
+            inner, optional = _table_type(info.annotation)
+            if inner is not None and (described_only or not optional):
+                if not table:
+                    yield from self._fields(inner, name)
+            elif _option_type(info.annotation) is not None and (info.description or not described_only):
+                yield table, name, info
+
+    def _parameter(self, table: str, name: str, info: FieldInfo) -> inspect.Parameter:
+        kind = _option_type(info.annotation)
+        is_dataclass = not issubclass(self.model, BaseModel)
+        if is_dataclass and table and name == "kind" and _table_type(_model_fields(self.model)[table].annotation)[1]:
+            kind, default = Literal[(_NONE, *get_args(kind))], _NONE
+        else:
+            default = info.default
+        key = f"{table}.{name}" if table else name
+        text = self.texts.get(key, info.description or "")
+        shown = default not in (None, (), PydanticUndefined) and not (is_dataclass and default is False)
+        if shown and "[default" not in text:
+            text += f" [default: {_shown(default)}]"
+        required = is_dataclass and not table and info.is_required() and get_origin(kind) is not list
         option = typer.Option(
-            *self._declarations(name, option_name, kind),
+            *self._declarations(table, name, kind, flag_only=is_dataclass and info.default is False),
             help=text,
             show_default=False,
             rich_help_panel=self._panel(table),
+            **(_bounds(info) if is_dataclass and kind in (int, float) else {}),
         )
         return inspect.Parameter(
             _parameter_name(table, name),
             inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[Union[kind, None], option],  # noqa: UP007  # the type is known at run time only
+            default=inspect.Parameter.empty if required else None,
+            annotation=Annotated[kind if required else Union[kind, None], option],  # noqa: UP007  # known at run time
         )
 
-    def _declarations(self, name: str, option_name: str, kind: Any) -> tuple[str, ...]:
-        if name in self.names:
-            return self.names[name]
-        return (f"{option_name}/--no-{option_name.removeprefix('--')}",) if kind is bool else (option_name,)
+    def _names(self, table: str, name: str) -> tuple[str, ...]:
+        key = f"{table}.{name}" if table else name
+        default = (f"--{self.prefixes.get(table, '')}{name.replace('_', '-')}",)
+        return self.names.get(key) or self.names.get(name, default)
+
+    def _declarations(self, table: str, name: str, kind: Any, *, flag_only: bool) -> tuple[str, ...]:
+        names = self._names(table, name)
+        if kind is not bool or flag_only or name in self.names:
+            return names
+        return (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
 
     def _panel(self, table: str) -> str:
-        if not table:
-            return "Options"
-        kind = self.model.model_fields[table].annotation
+        if not table or table in self.panels:
+            return self.panels.get(table, "Options")
+        kind, _ = _table_type(_model_fields(self.model)[table].annotation)
         return (inspect.getdoc(kind) or table).splitlines()[0].rstrip(".")
+
+
+def _model_fields(model: type[Any]) -> dict[str, FieldInfo]:
+    """Return the fields of a pydantic model or a dataclass, those that a dataclass inherits last."""
+    if issubclass(model, BaseModel):
+        return model.model_fields
+    hints = get_type_hints(model, include_extras=True)
+    own = inspect.get_annotations(model)
+    fields = sorted(dataclasses.fields(model), key=lambda one: one.name not in own)  # inherited ones last
+    return {one.name: _field_info(hints[one.name], one) for one in fields}
+
+
+def _field_info(annotation: Any, one: "dataclasses.Field[Any]") -> FieldInfo:
+    if one.default is not dataclasses.MISSING:
+        return FieldInfo.from_annotated_attribute(annotation, one.default)
+    info = FieldInfo.from_annotation(annotation)
+    if one.default_factory is not dataclasses.MISSING:
+        info.default_factory = one.default_factory
+    return info
+
+
+def _table_type(kind: Any) -> tuple[type[Any] | None, bool]:
+    """Return the model or dataclass that a field holds, if it holds one, and whether the field may be None."""
+    if get_origin(kind) in (Union, UnionType):
+        inner = [one for one in get_args(kind) if one is not type(None)]
+        return (_table_type(inner[0])[0], True) if len(inner) == 1 else (None, False)
+    is_table = isinstance(kind, type) and (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind))
+    return (kind, False) if is_table else (None, False)
+
+
+def _bounds(info: FieldInfo) -> dict[str, Any]:
+    """Return the arguments of `typer.Option` for the limits of a number."""
+    bounds: dict[str, Any] = {}
+    for one in info.metadata:
+        if isinstance(one, Ge):
+            bounds["min"] = one.ge
+        elif isinstance(one, Le):
+            bounds["max"] = one.le
+    return bounds
+
+
+def _as_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with tuples in place of the lists that typer makes."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _parameter_name(table: str, name: str) -> str:

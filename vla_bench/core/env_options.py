@@ -1,11 +1,16 @@
 """Environment options: images, cameras, rendering, robot, perturbation and wait steps."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from vla_bench.core.errors import ConventionError
 
 Rendering = Literal["fast", "faithful"]
+
+RenderingOption = Annotated[Rendering, Field(description="Rendering quality.")]
+RobotOption = Annotated[str, Field(description="Robot, as printed by `vla-bench list robots`.")]
 
 CAMERAS = ("agentview", "wrist")
 
@@ -17,13 +22,16 @@ class EnvOptions:
     Options of collections, runs and vector environments derive from this class, so that a field is declared here only.
     """
 
-    image_size: int = 224  # pixels, height and width
-    cameras: tuple[str, ...] = CAMERAS
-    depth: bool = False
-    segmentation: bool = False
-    rendering: Rendering = "fast"
-    robot: str = "panda"
-    perturb: str | None = None  # perturbation of every scene, such as "camera=2"; None: clean
+    image_size: Annotated[int, Field(ge=16, description="Height and width of the images in pixels.")] = 224
+    cameras: Annotated[tuple[str, ...], Field(description="Camera to render; repeat for several.")] = CAMERAS
+    depth: Annotated[bool, Field(description="Render depth images in meters, too.")] = False
+    segmentation: Annotated[bool, Field(description="Render segmentation images, too.")] = False
+    rendering: RenderingOption = "fast"
+    robot: RobotOption = "panda"
+    perturb: Annotated[
+        str | None,
+        Field(description="Perturbation of every scene, such as `camera=2,lighting=1`; see `vla-bench list axes`."),
+    ] = None  # None: clean
     wait_steps: int | None = None  # steps without motion after a reset; None: as the task states
 
     def __post_init__(self) -> None:

@@ -6,10 +6,11 @@ gripper opens for some steps, the end-effector is pushed, or both. Every step ha
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Annotated, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import VlaBenchError
@@ -37,9 +38,14 @@ class NoiseOptionsError(VlaBenchError):
 class NoiseOptions:
     """Action noise. Strengths are in action units: 1 is 5 cm or 0.5 rad a step."""
 
-    translation: float = 0.3  # standard deviation on each of x, y, z
-    yaw: float = 0.1  # standard deviation of the rotation about the vertical
-    kind: NoiseKind = "bursts"
+    translation: Annotated[
+        float, Field(description="Standard deviation of the noise on each of x, y, z; 1 is 5 cm per step.")
+    ] = 0.3
+    yaw: Annotated[
+        float,
+        Field(description="Standard deviation of the rotation about the vertical axis; 1 is 0.5 rad per step."),
+    ] = 0.1
+    kind: Annotated[NoiseKind, Field(description="Noise added to the executed actions.")] = "bursts"
     burst_probability: float = 0.08  # that a burst starts at a step without one
     burst_steps: tuple[int, int] = (2, 6)  # shortest and longest burst
 
@@ -63,11 +69,18 @@ class SlipOptionsError(VlaBenchError):
 class SlipOptions:
     """Slips of held objects."""
 
-    kind: SlipKind = "drop"  # the gripper opens, the end-effector is pushed, or both
-    most: int = 1  # largest number of slips in an episode
-    per_step: float = 0.08  # probability that a slip starts, at each step in which something is held
+    kind: Annotated[
+        SlipKind,
+        Field(description="While an object is held, open the gripper, push the end-effector, or both."),
+    ] = "drop"
+    most: Annotated[int, Field(ge=1, description="Largest number of slips in an episode.")] = 1
+    per_step: Annotated[
+        float, Field(description="Probability that a slip starts, at each step in which an object is held.")
+    ] = 0.08
     steps: tuple[int, int] = (4, 8)  # shortest and longest duration
-    push: float = 0.5  # standard deviation on each of x, y, z, in action units: 1 is 5 cm a step
+    push: Annotated[
+        float, Field(description="Standard deviation of the push on each of x, y, z; 1 is 5 cm per step.")
+    ] = 0.5
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(SlipKind):

@@ -3,10 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import ACTION_DIM
@@ -26,12 +27,24 @@ class FilterOptionsError(VlaBenchError):
 class FilterOptions:
     """Demonstrations and steps to drop."""
 
-    failures: bool = False  # drop demonstrations that did not succeed
-    noops: float | None = None  # drop steps whose action is at most this large while the gripper command stays the same
-    length_score: float | None = None  # drop demonstrations whose length has a larger robust z-score in their task
-    length_quantiles: tuple[float, float] | None = (
-        None  # drop those with a length outside these quantiles of their task
-    )
+    failures: Annotated[bool, Field(description="Drop demonstrations that did not succeed.")] = False
+    noops: Annotated[
+        float | None,
+        Field(
+            description="Drop steps whose action is at most this large (such as 1e-3) "
+            "while the gripper command stays the same."
+        ),
+    ] = None
+    length_score: Annotated[
+        float | None,
+        Field(
+            description="Drop demonstrations whose length has a larger robust z-score within their task (usual: 3.5)."
+        ),
+    ] = None
+    length_quantiles: Annotated[
+        tuple[float, float] | None,
+        Field(description="Drop demonstrations whose length is outside these quantiles of their task."),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.noops is not None and not 0 <= self.noops < 1:

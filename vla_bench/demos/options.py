@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.errors import UnknownNameError, VlaBenchError
@@ -25,17 +27,25 @@ class CollectOptionsError(VlaBenchError):
 class CollectOptions(EnvOptions):
     """Options of a collection: tasks, episodes, observations, disturbances, filters and output."""
 
-    suites: tuple[str, ...]
-    output: Path
-    tasks: tuple[str, ...] = ()  # `suite.task`, or names in the suites; empty: all tasks of the suites
-    episodes: int = 50  # of each task, counted as `counted` states
-    seed: int = 0
-    workers: int = 1
-    keep_failures: bool = False  # store failed attempts in addition to the requested successes
+    suites: Annotated[tuple[str, ...], Field(description="Suite; repeat for several, or `all`.")]
+    output: Annotated[Path, Field(description="File to write; an interrupted recording is resumed.")]
+    tasks: Annotated[
+        tuple[str, ...],
+        Field(description="Task, or suite.task; repeat for several. [default: all tasks of the suites]"),
+    ] = ()
+    episodes: Annotated[int, Field(ge=1, description="Successful episodes of each task.")] = 50  # see `counted`
+    seed: Annotated[int, Field(ge=0, description="Base seed; it and the episode index determine the scene.")] = 0
+    workers: Annotated[int, Field(ge=1, description="Worker processes.")] = 1
+    keep_failures: Annotated[
+        bool, Field(description="Store failed attempts in addition to the requested successes.")
+    ] = False
     noise: NoiseOptions | None = None
     slips: SlipOptions | None = None
     filters: FilterOptions = field(default_factory=FilterOptions)
-    counted: Literal["successes", "episodes"] = "successes"  # attempts that `episodes` counts; these are stored
+    counted: Annotated[
+        Literal["successes", "episodes"],
+        Field(description="Attempts that --episodes counts; these are stored."),
+    ] = "successes"
     indices: Mapping[str, tuple[int, ...]] | None = None  # task -> episode indices to record; None: all
     device: DeviceSpec = field(default_factory=DeviceSpec)
     variant: str = "demonstration"  # of the episode identity; differs from the variants of evaluations

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from vla_bench.core.files import written_whole
 from vla_bench.evaluation.controls import controls
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.plan import FixedPlan
-from vla_bench.evaluation.run import RunOptions, RunReport, run_evaluation, with_recorded_latency
+from vla_bench.evaluation.run import RunReport, run_evaluation, with_recorded_latency
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.results.controls import CONTROLS_FILE, REFERENCE_POLICIES
 

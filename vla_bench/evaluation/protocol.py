@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field
+
+from vla_bench.core.env_options import RenderingOption, RobotOption
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.evaluation.latency import MEASURED, Latency
@@ -14,12 +17,18 @@ from vla_bench.tasks import get_task
 class EvaluationProtocol:
     """The conditions of episodes, independent of the policy. Horizons and success rules belong to the tasks."""
 
-    rendering: Literal["fast", "faithful"] = "fast"
-    robot: str = "panda"
+    rendering: RenderingOption = "fast"
+    robot: RobotOption = "panda"
     wait_steps: int | None = None  # steps without motion before the policy acts; None: as the task says
     success_rule: Literal["held"] = "held"  # the episode ends once the goal has held for the task's `success_steps`
     actions: Literal["clipped"] = "clipped"  # to -1..1 before execution
-    latency: str = ""  # of the policy on a virtual clock: `120ms±20`, `measured`, or "": simulation waits for it
+    latency: Annotated[
+        str,
+        Field(
+            description="Latency of the policy on a virtual clock, as 120ms+-20 (or ±), or `measured`. "
+            "[default: the simulation waits for the policy]"
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         if self.wait_steps is not None and self.wait_steps < 0:

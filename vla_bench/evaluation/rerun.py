@@ -10,9 +10,10 @@ from typing import Any
 from vla_bench.core.episode import EpisodeIdentity, find_episode, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.evaluation.latency import Latency
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.plan import FixedPlan
 from vla_bench.evaluation.protocol import EvaluationProtocol
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.policies import Policy, PolicySource, find_policy
 from vla_bench.policies.wrappers import SwitchedPolicy
 from vla_bench.results.episode_record import EpisodeRecord

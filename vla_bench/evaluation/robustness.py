@@ -14,8 +14,9 @@ from vla_bench.envs.perturbations import Perturbation, perturbation_axes
 from vla_bench.envs.perturbations.perturbation import SEVERITIES
 from vla_bench.evaluation.certificates import CertificateStore, CertifiedEpisodes, Certifier
 from vla_bench.evaluation.certificates.certifier import EpisodeQuota, TaskVariant
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.plan import FixedPlan, PerturbationSupport, plan_episodes
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.policies import find_policy
 from vla_bench.results.certificates import CERTIFICATES_NAME, add_certificates
 

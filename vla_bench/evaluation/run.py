@@ -6,11 +6,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vla_bench.core.episode import CLEAN, EpisodeIdentity
-from vla_bench.core.errors import VlaBenchError
+from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.files import claimed
 from vla_bench.core.machine import usable_cores
 from vla_bench.core.types import ACTION_DIM
@@ -18,6 +17,7 @@ from vla_bench.envs.descriptions import describe_robot
 from vla_bench.evaluation.controls import ControlledPool, controls
 from vla_bench.evaluation.environment_slots import EnvironmentSpec
 from vla_bench.evaluation.latency import MEASURED, pool_with_latency
+from vla_bench.evaluation.options import RunOptions
 from vla_bench.evaluation.plan import FixedPlan, Plan, check_perturbations, plan_episodes
 from vla_bench.evaluation.protocol import EvaluationProtocol
 from vla_bench.evaluation.rollout import Pool, Rollout
@@ -33,40 +33,6 @@ _DEFAULT_IMAGE_SIZE = 224  # pixels, for policies that accept any size
 # Reasons in run.json: a resumed run is compared with them, so that their texts must not change.
 _GPU_REASON = "a GPU does not promise the same sums for the same batch"
 _THREADS_REASON = "several threads, and a batch shape that is not a power of two: a row's place in its batch counts"
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The options of a run."""
-
-    policy: str  # card name, path to a card, or package.module:factory
-    suite: str
-    output: Path  # run folder; an existing run is resumed
-    checkpoint: Path | None = None  # replaces the checkpoint of the card
-    tasks: tuple[str, ...] = ()  # empty: all tasks of the suite
-    episodes: int = 20  # per task
-    seed: int = 0
-    variants: tuple[str, ...] = (CLEAN,)  # or perturbations, as `axis=severity,...`
-    workers: int = 2  # processes
-    slots_per_worker: int = 8  # environments per process; workers x slots is the largest batch
-    control: str = ""  # control condition of `vla_bench.evaluation.controls`; "": none
-    batch_shape: int | None = None  # batch rows that the policy computes together; None: as the policy requires
-    videos: int = 0  # per task, of its first episodes
-    image_size: int | None = None  # pixels; None: as the policy requires
-    protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
-    timeout_s: float = 300.0  # for one command of a worker: begin an episode or execute a chunk
-    retries: int = 2  # of an episode whose worker died or hung, before it becomes an error
-    max_errors: int = 10  # consecutive errors of the policy, before the run stops
-
-    def __post_init__(self) -> None:
-        minimums = {"workers": 1, "slots_per_worker": 1, "videos": 0, "retries": 0, "max_errors": 1}
-        for name, value in minimums.items():
-            if getattr(self, name) < value:
-                raise VlaBenchError(f"{name} is {getattr(self, name)}. Expected {value} or more.")
-        if not self.timeout_s > 0:
-            raise VlaBenchError(f"timeout_s is {self.timeout_s}. Expected more than 0.")
-        if self.batch_shape is not None and self.batch_shape < 1:
-            raise VlaBenchError(f"batch_shape is {self.batch_shape}. Expected 1 or more.")
 
 
 @dataclass(frozen=True)

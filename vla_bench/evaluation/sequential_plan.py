@@ -5,7 +5,8 @@ from pathlib import Path
 
 from vla_bench.core.episode import EpisodeIdentity, other_kind_of_scene_hash
 from vla_bench.core.errors import VlaBenchError
-from vla_bench.evaluation.run import RunOptions, requested_episodes
+from vla_bench.evaluation.options import RunOptions
+from vla_bench.evaluation.run import requested_episodes
 from vla_bench.results.comparison_page import p_value_text
 from vla_bench.results.episode_record import EpisodeRecord
 from vla_bench.results.protocols import protocol_differences

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.options import RunOptions
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.models.normalization import STATISTICS_FILE, read_statistics
 from vla_bench.models.openvla.checkpoint import Checkpoint, find_base, load_checkpoint
 from vla_bench.models.openvla.config import ARCHITECTURES

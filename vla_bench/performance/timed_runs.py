@@ -11,7 +11,8 @@ from typing import Any
 
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.core.types import FloatArray, Observation
-from vla_bench.evaluation.run import RunOptions, run_evaluation
+from vla_bench.evaluation.options import RunOptions
+from vla_bench.evaluation.run import run_evaluation
 from vla_bench.evaluation.session import RunProgress
 from vla_bench.performance.hardware import cpu_time_s, process_memory_mb
 from vla_bench.performance.workloads import IMAGE_SIZE
