@@ -162,7 +162,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "text"), [("dora", "a full checkpoint"), ("adapter", "adapter and base side by side")]
+    ("method", "text"), [("dora", "a full checkpoint"), ("adapter", "adapter and base in one folder")]
 )
 def test_merge_says_what_it_wrote_and_writes_it_once(method: str, text: str, tmp_path: Path) -> None:
     network = train(tmp_path, method)

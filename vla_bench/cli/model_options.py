@@ -80,7 +80,9 @@ class ModelOptions:
             options = " and ".join(self._names(name, one)[0] for one in given)
             kind_field = _model_fields(table)["kind"]
             wanted = f"{self._names(name, 'kind')[0]} {kind_field.default}"
-            raise UnusedOptionError(f"{options}: no effect without {self._names(name, 'kind')[0]}. Add {wanted}.")
+            raise UnusedOptionError(
+                f"{options} cannot take effect without {self._names(name, 'kind')[0]}. Add {wanted}."
+            )
         return None
 
     def _fields(self, model: type[Any], table: str = "") -> Iterator[tuple[str, str, FieldInfo]]:

@@ -1,7 +1,7 @@
 """Command-line options shared by several commands."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,11 +24,6 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, help="Worker processes. [default: one per core]", show_default=False),
 ]
-SlotsPerWorker = Annotated[int, typer.Option(min=1, help="Environments per worker; all environments form one batch.")]
-PolicyImageSize = Annotated[
-    int | None, typer.Option(min=16, help="Image size in pixels. [default: that of the policy]")
-]
-Rendering = Annotated[Literal["fast", "faithful"], typer.Option(help="Rendering quality.")]
 Robot = Annotated[str, typer.Option("--robot", help="Robot; `vla-bench list robots`.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Output path; unfinished output is resumed.")]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
