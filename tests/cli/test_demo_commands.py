@@ -141,7 +141,7 @@ def test_inspect_draws_foreign_demonstrations_too(tmp_path: Path) -> None:
         (["demos", "export", "{made}", "--format", "lerobt", "-o", "{output}"], "Did you mean 'lerobot'"),
         (["record", "--device", "keybord", "-o", "{output}"], "No device named 'keybord'. Did you mean 'keyboard'"),
         (["record", "--device", "policy", "-o", "{output}"], "--device policy needs --policy."),
-        (["record", "--device", "expert", "-p", "noop", "-o", "{output}"], "--device expert takes no --policy."),
+        (["record", "--device", "expert", "-p", "noop", "-o", "{output}"], "--device expert does not accept --policy."),
         (["record", "--device", "expert", "-o", "{output}"], "No task was chosen. Expected a suite (--suite)"),
         (["generate-demos", "-o", "{output}"], "No task was chosen. Expected a suite (--suite) or a task (--task)"),
         (
@@ -154,7 +154,7 @@ def test_inspect_draws_foreign_demonstrations_too(tmp_path: Path) -> None:
             ["generate-demos", "-t", TASK, "--noise-yaw", "0.4", "-o", "{output}"],
             "cannot take effect without",
         ),
-        (["generate-demos", "-t", TASK, "--slip-push", "0.4", "-o", "{output}"], "Add one, such as --slips drop"),
+        (["generate-demos", "-t", TASK, "--slip-push", "0.4", "-o", "{output}"], "Add --slips drop"),
         (["generate-demos", "-t", TASK, "--image-size", "9000", "-o", "{output}"], "Expected 16 to 2048 pixels"),
         (["generate-demos", "-t", TASK, "-o", "."], "--output .: expected the name of a file or folder"),
         (["generate-demos", "-t", TASK, "-o", "/proc/x.hdf5"], "No such file or directory: /proc/"),

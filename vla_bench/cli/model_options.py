@@ -78,11 +78,9 @@ class ModelOptions:
             return table(**_as_tuples(values))
         if given := sorted(set(values) - {"kind"}):
             options = " and ".join(self._names(name, one)[0] for one in given)
-            kind_field = _model_fields(table)["kind"]
-            wanted = f"{self._names(name, 'kind')[0]} {kind_field.default}"
-            raise UnusedOptionError(
-                f"{options} cannot take effect without {self._names(name, 'kind')[0]}. Add {wanted}."
-            )
+            switch = self._names(name, "kind")[0]
+            wanted = f"{switch} {_model_fields(table)['kind'].default}"
+            raise UnusedOptionError(f"{options} cannot take effect without {switch}. Add {wanted}.")
         return None
 
     def _fields(self, model: type[Any], table: str = "") -> Iterator[tuple[str, str, FieldInfo]]:

@@ -1,15 +1,11 @@
 """Command-line options shared by several commands."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vla_bench.core.machine import usable_cores
-
-if TYPE_CHECKING:
-    pass
-
 
 Policy = Annotated[str, typer.Option("--policy", "-p", help="Name, card.toml, or package.module:factory.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Checkpoint instead of the card's.")]
