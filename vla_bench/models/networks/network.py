@@ -71,7 +71,7 @@ class NetworkCheckpoint(Protocol):
 
     @property
     def processor(self) -> Processor:
-        """Processor of the network inputs."""
+        """The `Processor` of the network inputs."""
 
     @property
     def statistics(self) -> Mapping[str, DatasetStatistics]:

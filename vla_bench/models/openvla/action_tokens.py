@@ -11,11 +11,11 @@ from torch.nn import functional
 from vla_bench.core.types import FloatArray
 from vla_bench.models.openvla.network import IGNORED_LABEL
 
-# ~ Actions as tokens: 256 uniform bins over [-1, 1], the last ids of the vocabulary, as in OpenVLA.
-
 
 class ActionTokenizer:
-    """Translate normalised actions to token ids and back. The token of an action is `vocab_end - digitize(action)`."""
+    """Conversion of normalized actions to token ids and back. The token of an action is `vocab_end -
+    digitize(action)`.
+    """
 
     def __init__(self, vocab_end: int, n_action_bins: int = 256) -> None:
         self.vocab_end = vocab_end
@@ -31,34 +31,31 @@ class ActionTokenizer:
         return self.vocab_end - self.n_action_bins
 
     def encode(self, actions: FloatArray) -> NDArray[np.int64]:
-        """Return the token ids of normalised actions of any shape; values outside [-1, 1] are clipped."""
+        """Return the token ids of normalized actions of any shape; values outside [-1, 1] are clipped."""
         clipped = np.clip(np.asarray(actions, dtype=np.float64), -1.0, 1.0)
         return (self.vocab_end - np.digitize(clipped, self.bins)).astype(np.int64)
 
     def decode(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Return the bin centres of token ids; ids that are no action tokens fall to the nearest bin."""
+        """Return the bin centers of token ids; ids outside the action tokens map to the nearest bin."""
         index = np.clip(self.vocab_end - np.asarray(tokens) - 1, 0, len(self.bin_centers) - 1)
         centers: NDArray[np.float64] = self.bin_centers[index]
         return centers
 
     def most_likely_action(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the action of the likeliest of all tokens, (..., V) -> (...): OpenVLA's greedy decoding."""
+        """Return the action of the most likely of all tokens, (..., V) -> (...): OpenVLA's greedy decoding."""
         tokens = logits.argmax(dim=-1).cpu().numpy()
         return torch.from_numpy(self.decode(tokens)).float()
 
     def expected_action(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the mean action under the softmax over the action tokens alone, (..., V) -> (...)."""
+        """Return the mean action under the softmax over action tokens only, (..., V) -> (...)."""
         probability = logits[..., self.first_token : self.vocab_end].float().softmax(dim=-1)
         return probability @ self._values.to(logits.device)
-
-
-# ~ Losses over action tokens.
 
 
 class SmoothedTokenLoss(nn.Module):
     """Cross entropy with Gaussian targets over the action bins (HL-Gauss, Farebrother et al. 2024).
 
-    Labels that are not action bins (words) keep their plain cross entropy. `sigma_bins` of 0 smooths nothing.
+    Labels that are not action bins (words) have plain cross entropy. `sigma_bins` of 0 disables smoothing.
     """
 
     soft_targets: torch.Tensor

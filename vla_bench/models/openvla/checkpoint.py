@@ -38,31 +38,29 @@ CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 Read = TypeVar("Read")
-SENTENCEPIECE_FILE = "tokenizer.model"  # takes the place of tokenizer.json
+SENTENCEPIECE_FILE = "tokenizer.model"  # replaces tokenizer.json
 CHECKPOINT_FILES = (CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE, *TOKENIZER_FILES, STATISTICS_FILE)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with everything that gives its inputs and outputs their meaning."""
+    """An OpenVLA network with its processor, statistics and configuration."""
 
     model: OpenVLA
     processor: Processor
     statistics: Mapping[str, DatasetStatistics]
-    folder: Path | None = None  # where it was loaded from
-    published_folder: Path | None = (
-        None  # published folder: a save copies from it its tokenizer and tensors that are not built
-    )
-    conventions: Conventions | None = None  # how demonstrations were shown to it; None: it was not trained here
+    folder: Path | None = None  # folder of the loaded checkpoint
+    published_folder: Path | None = None  # published folder from which a save copies tokenizer and unused tensors
+    conventions: Conventions | None = None  # training inputs; None: not trained here
 
     @property
     def config(self) -> OpenVLAConfig:
-        """The network's shape."""
+        """Shape of the network."""
         return self.model.config
 
     @property
     def record(self) -> NetworkRecord | None:
-        """What stands in `network.json`; None where the network was not trained here, for its card says everything."""
+        """Content of `network.json`; None for a network not trained here, which its card describes."""
         if self.conventions is None:
             return None
         config = self.config
@@ -71,7 +69,7 @@ class Checkpoint:
         )
 
     def learned(self, statistics: Mapping[str, DatasetStatistics], conventions: Conventions | None) -> "Checkpoint":
-        """Return the checkpoint of the same network, no longer that of its folder, with what it was trained on."""
+        """Return a checkpoint of the same network, without folder, with its training inputs."""
         return replace(self, statistics=statistics, folder=None, conventions=conventions)
 
     def write(self, folder: Path) -> None:
@@ -80,12 +78,12 @@ class Checkpoint:
 
     @property
     def action_tokenizer(self) -> ActionTokenizer:
-        """The translation of action tokens."""
+        """The action tokenizer."""
         return ActionTokenizer(self.config.vocab_end, self.config.n_action_bins)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `folder`, which appears whole or not at all; an existing one is replaced."""
+    """Write `checkpoint` to `folder`, atomically; an existing folder is replaced."""
     with atomic_folder(folder) as temporary:
         write_checkpoint_files(temporary, checkpoint)
 
@@ -112,13 +110,13 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Return the checkpoint in `folder`: one of ours, or a published one (`openvla/openvla-7b` and its kind).
 
-    Weights go to `device` one by one, so that memory never holds them twice; `dtype` None keeps the file's type.
-    Raises `CheckpointError` naming the file or tensor at fault.
+    Weights go to `device` one by one, so that memory never holds them twice; `dtype` None keeps the data type of the
+    file. Raises `CheckpointError` with the invalid file or tensor.
     """
     if not folder.is_dir():
-        raise CheckpointError(folder, "no such folder")
+        raise CheckpointError(folder, "the folder does not exist")
     content = _read_json(folder, CONFIG_FILE)
-    tensor_files(folder)  # a missing shard is said before the rest is looked at
+    tensor_files(folder)  # report a missing shard first
     config = _naming_file(folder, CONFIG_FILE, lambda: config_from_json(content))
     settings = _read_json(folder, PREPROCESSOR_FILE)
     preparation = _naming_file(folder, PREPROCESSOR_FILE, lambda: ImagePreparation.from_json(settings, config))
@@ -131,7 +129,7 @@ def load_checkpoint(
     compute_buffers(model, device)
     empty = uninitialized_tensors(model)
     if empty:
-        raise CheckpointError(folder, f"it leaves {empty[0]} of the network without a value")
+        raise CheckpointError(folder, f"it has no values for {empty[0]} of the network")
     published_folder = None if config.vision_backbone_id is None else folder
     record = read_record(folder)
     conventions = None if record is None else record.conventions
@@ -139,7 +137,7 @@ def load_checkpoint(
 
 
 def find_base(name: str) -> Path:
-    """Return the checkpoint folder called `name`: a path, or one of those under `baselines/`."""
+    """Return the checkpoint folder `name`: a path, or a name under `baselines/`."""
     if Path(name).is_dir():
         return Path(name)
     bases = {folder.parent.name: folder for folder in data_folder("baselines").glob("*/base") if folder.is_dir()}
@@ -150,7 +148,7 @@ def find_base(name: str) -> Path:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; put it in its place on success, delete it on failure."""
+    """Yield a temporary folder next to `folder`; rename it to `folder` on success, delete it on failure."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     previous = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -166,7 +164,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def _write_tokenizer(folder: Path, checkpoint: Checkpoint) -> None:
-    """Copy a published tokenizer as it is, since older libraries do not read what newer ones write; else write ours."""
+    """Copy a published tokenizer unchanged, because older libraries cannot read newer files; otherwise write ours."""
     if checkpoint.published_folder is None:
         checkpoint.processor.tokenizer.save_pretrained(folder)
         return
@@ -176,7 +174,7 @@ def _write_tokenizer(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Return the tokenizer in `folder`, without looking anywhere else."""
+    """Return the tokenizer in `folder`, from local files only."""
     converted = (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILES[0]).is_file()
     for name in TOKENIZER_FILES[converted:]:
         if not (folder / name).is_file():
@@ -186,7 +184,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         tokenizer: PreTrainedTokenizerFast = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers raises plain exceptions
         raise CheckpointError(folder, f"its tokenizer cannot be read: {error}") from error
-    if converted:  # sentencepiece's file does not say that texts begin with the first token
+    if converted:  # sentencepiece files lack the rule that texts begin with the first token
         start = (str(tokenizer.bos_token), tokenizer.bos_token_id)
         template = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
         tokenizer.backend_tokenizer.post_processor = template
@@ -194,7 +192,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _statistics(folder: Path, config: Mapping[str, Any]) -> Mapping[str, DatasetStatistics]:
-    """Return what stands in the file, else in the configuration; published bases have the latter alone."""
+    """Return the statistics of the file, or of the configuration, as in published bases."""
     if config.get("norm_stats") and not (folder / STATISTICS_FILE).is_file():
         return parse_statistics(config["norm_stats"], folder / CONFIG_FILE)
     return read_statistics(folder / STATISTICS_FILE)
@@ -208,12 +206,12 @@ def _read_json(folder: Path, name: str) -> Mapping[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(folder, f"{name}: {error}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(folder, f"{name} holds no table of fields")
+        raise CheckpointError(folder, f"{name} is not a JSON object")
     return content
 
 
 def _naming_file(folder: Path, name: str, read: Callable[[], Read]) -> Read:
-    """Return what `read` returns; an error of the configuration becomes one that names the file."""
+    """Return the result of `read`; add the file name to configuration errors."""
     try:
         return read()
     except ModelConfigError as error:

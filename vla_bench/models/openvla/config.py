@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from vla_bench.models.openvla.network import OpenVLA
 
 
-# ~ The shape of an OpenVLA network.
-
 Decoding = Literal["autoregressive", "parallel"]
 TowerArchitecture = Literal["dinov2", "siglip", "clip"]
 DEFAULT_ACTIVATIONS: Mapping[str, str] = {"dinov2": "gelu", "siglip": "gelu_pytorch_tanh", "clip": "quick_gelu"}
@@ -33,29 +31,32 @@ class TowerConfig:
     intermediate_size: int
     patch_size: int
     num_register_tokens: int = 0  # DINOv2 only
-    feature_layer: int = -2  # counted from the end, as in OpenVLA: -2 is the second-to-last block
+    feature_layer: int = -2  # index from the end, as in OpenVLA: -2 is the second-to-last block
     architecture: TowerArchitecture | None = None  # None: DINOv2 as the first tower, SigLIP as the second
-    activation: str | None = None  # None: that of transformers' module; timm's SigLIP has "gelu", published nets too
+    # None: that of the transformers module; SigLIP of timm and published networks have "gelu"
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise ModelConfigError(f"{self.num_attention_heads} heads do not divide hidden_size {self.hidden_size}.")
+            raise ModelConfigError(
+                f"hidden_size is {self.hidden_size}. Expected a multiple of {self.num_attention_heads} heads."
+            )
         if not -self.num_hidden_layers <= self.feature_layer < 0:
             raise ModelConfigError(
-                f"There is no feature_layer {self.feature_layer} of {self.num_hidden_layers} blocks."
+                f"feature_layer is {self.feature_layer}. Expected a layer of {self.num_hidden_layers} blocks."
             )
 
     @property
     def built_layers(self) -> int:
-        """How many blocks contribute to the features."""
+        """Number of blocks that contribute to the features."""
         return self.num_hidden_layers + self.feature_layer + 1
 
     def placed(self, default: TowerArchitecture) -> "TowerConfig":
-        """Return the same tower with nothing left open."""
+        """Return the tower with all defaults resolved."""
         architecture = self.architecture or default
         if architecture not in DEFAULT_ACTIVATIONS:
             raise ModelConfigError(
-                f"A tower's architecture is {architecture!r}; expected {', '.join(DEFAULT_ACTIVATIONS)}."
+                f"The architecture of a tower is {architecture!r}. Expected {', '.join(DEFAULT_ACTIVATIONS)}."
             )
         activation = self.activation or DEFAULT_ACTIVATIONS[architecture]
         return replace(self, architecture=architecture, activation=activation)
@@ -82,25 +83,25 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class OpenVLAConfig:
-    """Everything that decides the network's tensors and the meaning of its tokens."""
+    """Configuration of the tensors of a network and of its tokens."""
 
     image_size: int  # pixels, square
-    featurizer: TowerConfig  # DINOv2 with registers, where nothing else is said
-    fused_featurizer: TowerConfig | None  # SigLIP, where nothing else is said; None: there is one tower only
+    featurizer: TowerConfig  # DINOv2 with registers by default
+    fused_featurizer: TowerConfig | None  # SigLIP by default; None: only one tower
     text: TextConfig
     num_images: int = 1
-    proprioception_dim: int = 0  # 0: the network is not told
-    proprioception_fields: tuple[str, ...] = ()  # which fields those numbers are, in order, where that is recorded
-    chunk_size: int = 1  # actions predicted at once
+    proprioception_dim: int = 0  # 0: no proprioception input
+    proprioception_fields: tuple[str, ...] = ()  # fields of the proprioception input in order, if recorded
+    chunk_size: int = 1  # actions per prediction
     decoding: Decoding = "autoregressive"
     action_dim: int = 7
     n_action_bins: int = 256
     pad_to_multiple_of: int = 64  # padding rows at the end of the embedding table, after the vocabulary
-    prompt_length: int = 0  # tokens that prompts are padded to; 0: only to the longest of the batch
+    prompt_length: int = 0  # padded prompt length; 0: the longest of the batch
     first_slot_token_id: int | None = None  # parallel decoding: placeholder tokens of the action slots start here
-    empty_token_id: int | None = None  # 29871 in Llama's vocabulary: OpenVLA's prompts end with it
-    vision_backbone_id: str | None = None  # the published name of the towers, where they have one
-    llm_backbone_id: str | None = None  # the published name of the decoder, where it has one
+    empty_token_id: int | None = None  # 29871 in the Llama vocabulary, the last token of OpenVLA prompts
+    vision_backbone_id: str | None = None  # published name of the towers, if any
+    llm_backbone_id: str | None = None  # published name of the decoder, if any
     image_resize_strategy: str = "resize-naive"
 
     def __post_init__(self) -> None:
@@ -110,15 +111,18 @@ class OpenVLAConfig:
         for tower in self.towers:
             self._check_tower(tower)
         if len({self.patches(tower) for tower in self.towers}) > 1:
-            raise ModelConfigError("The two towers see different numbers of patches and cannot be fused.")
+            raise ModelConfigError("The two towers have different numbers of patches. Expected equal numbers.")
         if self.decoding not in ("autoregressive", "parallel"):
-            raise ModelConfigError(f"decoding is {self.decoding!r}; expected 'autoregressive' or 'parallel'.")
+            raise ModelConfigError(f"decoding is {self.decoding!r}. Expected 'autoregressive' or 'parallel'.")
         if self.decoding == "parallel":
             self._check_slots()
 
     def _check_tower(self, tower: TowerConfig) -> None:
-        if self.image_size % tower.patch_size and self.vision_backbone_id is None:  # published ones of 384 leave a rim
-            raise ModelConfigError(f"Patches of {tower.patch_size} pixels do not tile images of {self.image_size}.")
+        # published networks with 384 pixels leave a border
+        if self.image_size % tower.patch_size and self.vision_backbone_id is None:
+            raise ModelConfigError(
+                f"image_size is {self.image_size}. Expected a multiple of the patch size {tower.patch_size}."
+            )
         if tower.architecture == "dinov2" and tower.intermediate_size % tower.hidden_size:
             raise ModelConfigError("DINOv2's intermediate_size must be a multiple of its hidden_size.")
 
@@ -129,47 +133,45 @@ class OpenVLAConfig:
 
     @property
     def towers(self) -> tuple[TowerConfig, ...]:
-        """The one tower, or the two whose features are fused."""
+        """The tower, or the two towers with fused features."""
         return (self.featurizer,) if self.fused_featurizer is None else (self.featurizer, self.fused_featurizer)
 
     def patches(self, tower: TowerConfig) -> int:
-        """Return the patches of one image in `tower`."""
+        """Return the number of patches of one image in `tower`."""
         return int((self.image_size // tower.patch_size) ** 2)
 
     @property
     def num_patches(self) -> int:
-        """Patch tokens of all images together."""
+        """Number of patch tokens of all images."""
         return self.num_images * self.patches(self.featurizer)
 
     @property
     def num_slots(self) -> int:
-        """Action tokens of one chunk."""
+        """Number of action tokens per chunk."""
         return self.chunk_size * self.action_dim
 
     @property
     def new_modules(self) -> tuple[str, ...]:
-        """Parts that are trained whole beside an adapter: none, a base has them all."""
+        """Parts that are trained completely in addition to an adapter: none, because a base has all parts."""
         return ()
 
     def build(self) -> "OpenVLA":
         """Return a network of this shape."""
-        from vla_bench.models.openvla.network import OpenVLA  # which builds on this module
+        from vla_bench.models.openvla.network import OpenVLA  # imports this module
 
         return OpenVLA(self)
 
     @property
     def vocab_end(self) -> int:
-        """One past the last token of the vocabulary: the action bins are the `n_action_bins` ids before it."""
+        """End of the vocabulary: the action bins are the `n_action_bins` ids before it."""
         return self.text.vocab_size - self.pad_to_multiple_of
 
     def llama(self) -> LlamaConfig:
-        """Return transformers' configuration of the decoder."""
+        """Return the decoder configuration of transformers."""
         options = asdict(self.text)
         theta = options.pop("rope_theta")
         return LlamaConfig(**options, rope_parameters={"rope_type": "default", "rope_theta": theta})
 
-
-# ~ Named sizes of the OpenVLA architecture.
 
 NANO_VOCABULARY = 1024
 NANO_SLOT_TOKENS = 56
@@ -229,4 +231,4 @@ ARCHITECTURES: Mapping[str, Callable[[], OpenVLAConfig]] = {
     "openvla-7b": openvla_7b_config,
     "openvla-nano": openvla_nano_config,
 }
-"""Networks that can be built or planned for by name where no checkpoint of them is at hand."""
+"""Configurations by name, for building and planning without a checkpoint."""

@@ -10,13 +10,7 @@ from typing import Any
 
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig, TextConfig, TowerConfig
 
-# ~ What the published configurations leave out: towers and decoders by name, and fields that say only a default.
-# ~
-# ~ Names, sizes and defaults are those of `configuration_prismatic.py` of the original code
-# ~ (github.com/openvla/openvla),
-# ~ of timm's models that it names, and of `LlamaConfig` of the transformers version (4.40.1) that it was made with.
-
-EMPTY_TOKEN_ID = 29871  # what Llama's tokenizer makes of a lone space; training prompts ended with it
+EMPTY_TOKEN_ID = 29871  # token of a single space in the Llama tokenizer, at the end of training prompts
 _PAD_TOKEN_ID, _PAD_TO_MULTIPLE_OF = 32000, 64
 _DINOV2 = "vit_large_patch14_reg4_dinov2.lvd142m"
 _LLAMA_2_7B = {
@@ -30,7 +24,7 @@ _LLAMA_2_7B = {
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
 }
-_SUPPORTED_VALUES = {  # of fields that a Llama decoder may have and ours does not vary
+_SUPPORTED_VALUES = {  # required values of Llama fields that are constant here
     "model_type": "llama",
     "hidden_act": "silu",
     "attention_bias": False,
@@ -69,10 +63,10 @@ VISION_BACKBONES = {
 
 
 def with_published_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `config.json` with what its backbones' names stand for written out.
+    """Return the fields of `config.json` with backbone names expanded to their settings.
 
-    A configuration that names no `vision_backbone_id` is returned as it is. Raises `ModelConfigError` for a backbone
-    or a setting that this code does not have.
+    A configuration without `vision_backbone_id` is returned unchanged. Raises `ModelConfigError` for an unsupported
+    backbone or setting.
     """
     identifier = content.get("vision_backbone_id")
     if identifier is None:
@@ -95,7 +89,7 @@ def with_published_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def published_fields(config: OpenVLAConfig) -> dict[str, Any]:
-    """Return the fields by which the original code builds the network; none where it has no name for the towers."""
+    """Return the fields from which the original code builds the network; none for unnamed towers."""
     if config.vision_backbone_id is None:
         return {}
     backbone = VISION_BACKBONES[config.vision_backbone_id]
@@ -113,7 +107,7 @@ def published_fields(config: OpenVLAConfig) -> dict[str, Any]:
 
 
 def _tower(timm_model_id: str) -> dict[str, Any]:
-    """Return a tower's shape. timm's SigLIP has the exact GELU, where transformers' has its tanh approximation."""
+    """Return the shape of a tower. SigLIP has exact GELU in timm and its tanh approximation in transformers."""
     if "dinov2" in timm_model_id:
         return asdict(TowerConfig(1024, 24, 16, 4096, 14, 4, architecture="dinov2", activation="gelu"))
     if "siglip" in timm_model_id:
@@ -125,10 +119,10 @@ def _text(content: Mapping[str, Any]) -> dict[str, Any]:
     given = {"pad_token_id": content.get("pad_token_id", _PAD_TOKEN_ID), **(content.get("text_config") or {})}
     for field, only in _SUPPORTED_VALUES.items():
         if given.get(field, only) != only:
-            raise ModelConfigError(f"text_config: {field} is {given[field]!r}; this code has {only!r} only.")
+            raise ModelConfigError(f"text_config: {field} is {given[field]!r}. Only {only!r} is supported.")
     rope = given.get("rope_parameters") or {}
     if rope.get("rope_type", "default") != "default":
-        raise ModelConfigError(f"text_config: rope_type is {rope['rope_type']!r}; this code has 'default' only.")
+        raise ModelConfigError(f"text_config: rope_type is {rope['rope_type']!r}. Only 'default' is supported.")
     theta = {"rope_theta": rope["rope_theta"]} if "rope_theta" in rope else {}
     text = {**_LLAMA_2_7B, **theta, **{key: value for key, value in given.items() if value is not None}}
     return {"num_key_value_heads": text["num_attention_heads"], **text}
@@ -143,17 +137,15 @@ def _check_projector(content: Mapping[str, Any], fused: bool) -> None:
     wanted, given = _ARCHITECTURE_SPECIFIERS[fused], content.get("arch_specifier", "")
     if given and given.split("+")[-1] != wanted:
         raise ModelConfigError(
-            f"arch_specifier is {given!r}; {content['vision_backbone_id']!r} has 'no-align+{wanted}'."
+            f"arch_specifier is {given!r}, but {content['vision_backbone_id']!r} has 'no-align+{wanted}'."
         )
 
 
 def _known(name: str, known: Mapping[str, Any], field: str) -> Any:
     if name not in known:
-        raise ModelConfigError(f"{field} {name!r} is not one that this code builds: {', '.join(known)}.")
+        raise ModelConfigError(f"{field} is {name!r}. Supported: {', '.join(known)}.")
     return known[name]
 
-
-# ~ The `config.json` of an OpenVLA network in the published layout.
 
 _PLAIN_KEYS = (
     "n_action_bins",
@@ -193,9 +185,9 @@ def config_to_json(config: OpenVLAConfig) -> dict[str, Any]:
 
 
 def config_from_json(content: Mapping[str, Any]) -> OpenVLAConfig:
-    """Return the configuration in a `config.json`. Raises `ModelConfigError` naming a missing or unknown field."""
+    """Return the configuration in `config.json`; raise `ModelConfigError` with a missing or unknown field."""
     if content.get("model_type") != "openvla":
-        raise ModelConfigError(f"model_type is {content.get('model_type')!r}; expected 'openvla'.")
+        raise ModelConfigError(f"model_type is {content.get('model_type')!r}. Expected 'openvla'.")
     try:
         content = with_published_defaults(content)
         towers = content["vision_config"]

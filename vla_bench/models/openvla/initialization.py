@@ -16,17 +16,15 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig
 from vla_bench.models.openvla.network import OpenVLA
 
-# ~ A network without memory, and what of it no checkpoint holds.
-
 
 def build_on_meta(config: OpenVLAConfig) -> OpenVLA:
-    """Return the network with shapes alone: no memory is taken and nothing is initialised."""
+    """Return the network with shapes only, without memory or initialization."""
     with torch.device("meta"):
         return OpenVLA(config)
 
 
 def compute_buffers(model: OpenVLA, device: torch.device | str) -> None:
-    """Set the tensors that follow from the configuration: rotary frequencies and indices of positions."""
+    """Set the tensors that follow from the configuration: rotary frequencies and position indices."""
     for module in model.modules():
         if isinstance(module, LlamaRotaryEmbedding):
             frequencies, _ = module.compute_default_rope_parameters(module.config)
@@ -38,26 +36,14 @@ def compute_buffers(model: OpenVLA, device: torch.device | str) -> None:
 
 
 def uninitialized_tensors(model: OpenVLA) -> list[str]:
-    """Return the names of the tensors that have no content yet."""
+    """Return the names of tensors without values."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return [name for name, tensor in tensors if tensor.is_meta]
 
 
-# ~ First weights for a network that is trained from nothing, chosen so that a small one learns in minutes.
-# ~
-# ~ Three choices matter at a budget of minutes. Position embeddings start as two-dimensional sines and cosines of
-# ~ the
-# ~ same size as the content (He et al., "Masked Autoencoders", 2022, start so too), because where a patch lies is
-# ~ half
-# ~ of what is asked. And the output rows of the action bins start on a smooth curve: neighbouring bins begin alike,
-# ~ so
-# ~ that what is learned about one position carries over to those beside it. And keys start equal to queries, so
-# ~ that a word
-# ~ finds the patches that resemble it before any attention has been learned.
-
 _EMBEDDING_STD = 0.7
-_TOKEN_STD = 0.02  # of the class token, which stands for no patch
-_RESIDUAL_SCALE = 0.4  # of layers that write into a residual stream
+_TOKEN_STD = 0.02  # position of the class token, which has no patch
+_RESIDUAL_SCALE = 0.4  # scale of layers that write into the residual stream
 _RESIDUAL_WRITERS = ("o_proj", "down_proj", "out_proj", "mlp.fc2")
 _BIN_FREQUENCY_STEP = 0.25  # half periods over the range of the bins
 _BIN_FREQUENCY_WIDTH = 8.0
@@ -67,19 +53,19 @@ _WORD_ROW_SCALE = 0.5
 
 @torch.no_grad()
 def initialize_weights(model: OpenVLA, seed: int) -> None:
-    """Set every weight of `model`; the same seed gives the same weights."""
+    """Initialize every weight of `model`; equal seeds give equal weights."""
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
         _initialize_module(name, module, generator)
     config = model.config
     if config.fused_featurizer is None:
-        raise ModelConfigError("First weights are made for two towers, DINOv2 and SigLIP.")
+        raise ModelConfigError("Initialization needs two towers, DINOv2 and SigLIP.")
     first: Any = model.vision_backbone.featurizer.embeddings
     second: Any = model.vision_backbone.fused_featurizer.embeddings
     first.position_embeddings[:, 1:] = _sines(config, config.featurizer.hidden_size)
     second.position_embedding.weight.copy_(_sines(config, config.fused_featurizer.hidden_size))
     _smooth_bins(model.language_model.lm_head.weight, config, generator)
-    for layer in model.language_model.model.layers:  # like attends to like from the start
+    for layer in model.language_model.model.layers:  # similar tokens attend to each other from the start
         layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
     for token in (first.cls_token, first.position_embeddings[:, :1]):
         token.normal_(0.0, _TOKEN_STD, generator=generator)
@@ -120,13 +106,13 @@ def _smooth_bins(head: torch.Tensor, config: OpenVLAConfig, generator: torch.Gen
     head[config.vocab_end - config.n_action_bins : config.vocab_end] = rows
 
 
-# ~ Networks of any size with random weights, for what counts time and memory: no checkpoint is needed.
-
 _SCALE = 0.02
 
 
 def random_network(config: OpenVLAConfig, device: torch.device | str, dtype: torch.dtype) -> OpenVLA:
-    """Return a network whose weights are drawn on `device`, tensor by tensor: main memory never holds them."""
+    """Return a network with random weights, sampled on `device` tensor by tensor, for measurements of time and
+    memory.
+    """
     network = build_on_meta(config)
     generator = torch.Generator(device).manual_seed(0)
     for name, parameter in list(network.named_parameters()):

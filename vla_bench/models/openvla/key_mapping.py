@@ -26,28 +26,28 @@ _COMMON = {
     r"\.(?:attention|self_attn)\.(?:o_proj|out_proj)\.": ".attn.proj.",
     r"\.layer_scale([12])\.lambda1$": r".ls\1.scale_factor",
 }
-_ALIASES = ((".scale_factor", ".gamma"),)  # files written before the original code renamed timm's parameter
+_ALIASES = ((".scale_factor", ".gamma"),)  # files from before the original code renamed the timm parameter
 
 
 @dataclass(frozen=True)
 class PublishedTensor:
-    """One tensor of a published file and how it becomes ours, and ours it."""
+    """Conversion between one tensor of a published file and our tensors."""
 
     name: str
     shape: Shape
-    fills: tuple[str, ...]  # our tensors, in the order in which `split` returns them
+    fills: tuple[str, ...]  # our tensors, in the order of `split`
     split: Callable[[torch.Tensor], Sequence[torch.Tensor]]
-    takes: tuple[str, ...]  # our tensors, in the order in which `join` wants them
+    takes: tuple[str, ...]  # our tensors, in the order of `join`
     join: Callable[..., torch.Tensor]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name and others under which older files have it."""
+        """The name, and its names in older files."""
         return (self.name, *(self.name[: -len(new)] + old for new, old in _ALIASES if self.name.endswith(new)))
 
 
 def published_tensors(config: OpenVLAConfig, ours: Mapping[str, Shape]) -> list[PublishedTensor]:
-    """Return the tensors of a published file from which those of `ours` (names and shapes) are filled, in our order."""
+    """Return the published tensors for the tensors `ours` (names and shapes), in our order."""
     groups: dict[str, list[str]] = {}
     for name in ours:
         groups.setdefault(_published_name(name), []).append(name)
@@ -56,19 +56,19 @@ def published_tensors(config: OpenVLAConfig, ours: Mapping[str, Shape]) -> list[
 
 
 def unmapped_tensors(ours: Mapping[str, Shape]) -> list[PublishedTensor]:
-    """Return the tensors of a file that has our own names: checkpoints of `openvla-nano` before the published names."""
+    """Return the tensors of a file with our own names, as in early checkpoints of `openvla-nano`."""
     return [_renamed(name, name, shape, shape) for name, shape in ours.items()]
 
 
 def has_our_names(names: Iterable[str]) -> bool:
-    """Return whether a file names the towers' tensors as our modules do."""
+    """Return whether a file has our names for the tensors of the towers."""
     return any(name.startswith(f"vision_backbone.{_TOWERS[0]}.embeddings.") for name in names)
 
 
 def is_unused(config: OpenVLAConfig, name: str) -> bool:
-    """Return whether a published tensor takes no part in OpenVLA: blocks after the features', final norms and heads.
+    """Return whether OpenVLA does not use a published tensor: blocks after the features, final norms and heads.
 
-    Also the rotary frequencies that old Llama files carry, which are computed.
+    Also true for the rotary frequencies in old Llama files, which are computed.
     """
     if re.fullmatch(r"language_model\.model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", name):
         return True
@@ -143,7 +143,7 @@ def _join_qkv(*parts: torch.Tensor) -> torch.Tensor:
 
 
 def _add_class_position(patches: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Give the class token a position of zero: timm adds positions to patches alone."""
+    """Add a zero position for the class token, because timm adds positions to patches only."""
     return (torch.cat([torch.zeros_like(patches[:, :1]), patches], dim=1),)
 
 

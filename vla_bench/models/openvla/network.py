@@ -10,11 +10,9 @@ from transformers import DynamicCache, LlamaForCausalLM
 from vla_bench.models.openvla.config import OpenVLAConfig
 from vla_bench.models.openvla.vision import FusedVisionBackbone
 
-# ~ What carries images and proprioception into the decoder's embedding space.
-
 
 class FusedProjector(nn.Module):
-    """OpenVLA's three-layer projector of fused patch features."""
+    """Three-layer projector of fused patch features."""
 
     def __init__(self, vision_dim: int, text_dim: int) -> None:
         super().__init__()
@@ -31,7 +29,7 @@ class FusedProjector(nn.Module):
 
 
 class SingleTowerProjector(nn.Module):
-    """The two-layer projector of a single tower's patch features."""
+    """Two-layer projector of the patch features of a single tower."""
 
     def __init__(self, vision_dim: int, text_dim: int) -> None:
         super().__init__()
@@ -45,7 +43,7 @@ class SingleTowerProjector(nn.Module):
 
 
 class ProprioceptionProjector(nn.Module):
-    """OpenVLA-OFT's two-layer projector: the whole proprioception becomes one token."""
+    """Two-layer projector of OpenVLA-OFT: the proprioception becomes one token."""
 
     def __init__(self, proprioception_dim: int, text_dim: int) -> None:
         super().__init__()
@@ -54,30 +52,29 @@ class ProprioceptionProjector(nn.Module):
         self.act_fn1 = nn.GELU()
 
     def forward(self, proprioception: torch.Tensor) -> torch.Tensor:
-        """Return (B, 1, text_dim) of normalised proprioception (B, proprioception_dim)."""
+        """Return (B, 1, text_dim) of normalized proprioception (B, proprioception_dim)."""
         token: torch.Tensor = self.fc2(self.act_fn1(self.fc1(proprioception)))
         return token[:, None]
 
-
-# ~ The OpenVLA network: fused vision, projector, Llama decoder; actions are tokens.
 
 IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)
 class OpenVLAOutput:
-    """Logits over the whole multimodal sequence, (B, sequence, vocabulary), and the loss where labels were given."""
+    """Logits over the whole multimodal sequence, (B, sequence, vocabulary), and the loss if labels were given."""
 
     logits: torch.Tensor
     loss: torch.Tensor | None = None
 
 
 class OpenVLA(nn.Module):
-    """Sequence: first token, patches of all images, proprioception (if any), the rest of the text.
+    """The OpenVLA network: fused vision towers, projector and Llama decoder, with actions as tokens.
 
-    Decoding "autoregressive" is OpenVLA's: causal attention, one action token after the other. Decoding "parallel" is
-    OpenVLA-OFT's: every token attends to every token that is not padding, and all action tokens of a chunk are read at
-    once from slots appended to the prompt.
+    Sequence: first token, patches of all images, proprioception (if any), rest of the text. Decoding "autoregressive"
+    is that of OpenVLA: causal attention, one action token after the other. Decoding "parallel" is that of OpenVLA-OFT:
+    every token attends to every token except padding, and all action tokens of a chunk are predicted at once at slots
+    appended to the prompt.
     """
 
     def __init__(self, config: OpenVLAConfig) -> None:
@@ -100,10 +97,10 @@ class OpenVLA(nn.Module):
         labels: torch.Tensor | None = None,
         proprioception: torch.Tensor | None = None,
     ) -> OpenVLAOutput:
-        """Return logits, and the mean cross entropy against `labels` (B, text), -100 where there is nothing to learn.
+        """Return logits, and the mean cross entropy against `labels` (B, text), -100 for ignored positions.
 
-        With autoregressive decoding labels equal `input_ids` and are shifted here; with parallel decoding each
-        label is what stands at its own position.
+        With autoregressive decoding labels equal `input_ids` and are shifted here; with parallel decoding each label is
+        the target of its own position.
         """
         hidden = self._hidden(input_ids, attention_mask, pixel_values, proprioception)
         logits: torch.Tensor = self.language_model.lm_head(hidden)
@@ -120,7 +117,7 @@ class OpenVLA(nn.Module):
         """Return (B, num_slots, vocabulary) at the slots appended to the prompt; parallel decoding only."""
         first = self.config.first_slot_token_id
         if self.config.decoding != "parallel" or first is None:
-            raise ValueError("Action slots exist with parallel decoding only.")
+            raise ValueError("Action slots need parallel decoding.")
         count = self.config.num_slots if num_slots is None else num_slots
         slots = torch.arange(first, first + count, device=input_ids.device).expand(len(input_ids), -1)
         ids = torch.cat([input_ids, slots], dim=1)
@@ -138,7 +135,7 @@ class OpenVLA(nn.Module):
     ) -> torch.Tensor:
         """Return (B, tokens, vocabulary) at the tokens of `answer` (B, tokens), for training and validation.
 
-        Parallel decoding does not see the answer; autoregressive decoding sees the tokens before each.
+        Parallel decoding does not use the answer; autoregressive decoding uses the tokens before each.
         """
         if self.config.decoding == "parallel":
             return self.slot_logits(input_ids, attention_mask, pixel_values, proprioception, answer.shape[1])
@@ -162,7 +159,7 @@ class OpenVLA(nn.Module):
     ) -> torch.Tensor:
         """Return (B, num_tokens, vocabulary) logits of greedily generated tokens, with a key-value cache."""
         if self.config.decoding != "autoregressive":
-            raise ValueError("Tokens are generated one by one with autoregressive decoding only.")
+            raise ValueError("Generation of single tokens needs autoregressive decoding.")
         count = self.config.num_slots if num_tokens is None else num_tokens
         embeddings, mask = self._embed(input_ids, attention_mask, pixel_values, proprioception)
         lengths = mask.sum(dim=1, keepdim=True)
@@ -224,9 +221,9 @@ class OpenVLA(nn.Module):
         return self._decode(embeddings, bias, self._slot_positions(mask, input_ids.shape[1], prompt_columns), None)
 
     def _slot_positions(self, mask: torch.Tensor, text_columns: int, prompt_columns: int | None) -> torch.Tensor:
-        """Return positions in which slots start right after `prompt_length` tokens, or later where a prompt is longer.
+        """Return positions with slots right after `prompt_length` tokens, or later for a longer prompt.
 
-        They depend on the row alone, never on how far the batch had to be padded.
+        They depend on the sequence alone, not on the padding of the batch.
         """
         total = mask.shape[1]
         positions = torch.arange(total, device=mask.device)[None]

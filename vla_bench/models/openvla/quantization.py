@@ -1,6 +1,8 @@
 """Quantization by bitsandbytes: 8-bit or 4-bit decoder weights at loading, and the NF4 base of QLoRA adapters.
 
-LLM.int8() (Dettmers et al., 2022) and NF4 (QLoRA, Dettmers et al., 2023). The output layer keeps its precision.
+LLM.int8() (Dettmers et al., 2022) and NF4 (QLoRA, Dettmers et al., 2023). The output layer keeps its precision,
+as in the 4-bit loading of transformers. The linear layers of the decoder are quantized, 95 % of the 7B network; towers,
+projector and embeddings keep their data type.
 """
 
 import importlib
@@ -15,18 +17,11 @@ from vla_bench.core.errors import MissingExtraError, UnknownNameError
 from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla.weights import set_parameter
 
-# ~ Weights of 8 or 4 bits by bitsandbytes: LLM.int8() (Dettmers et al., 2022) and NF4 (QLoRA, 2023), set while
-# ~ loading.
-# ~
-# ~ The decoder's linear layers are quantised, which hold 95 % of the 7B network; towers, projector, embeddings and
-# ~ the
-# ~ output layer are kept in the floating type.
-
 Quantization = Literal["8bit", "4bit"]
 
 
 class QuantizedPlacement:
-    """Put tensors where they belong, those of the decoder's linear layers quantised: a `Place` for `load_weights`.
+    """Placement of loaded tensors with quantized linear layers of the decoder: a `Place` for `load_weights`.
 
     Raises `MissingExtraError` without bitsandbytes.
     """
@@ -44,7 +39,9 @@ class QuantizedPlacement:
         }
 
     def __call__(self, module: nn.Module, name: str, tensor: torch.Tensor) -> None:
-        """Set the parameter `name` of `module`; a linear layer's weight replaces the layer by a quantised one."""
+        """Set the parameter `name` of `module`; for the weight of a linear layer, replace the layer by a quantized
+        one.
+        """
         if id(module) not in self._layers or name != "weight" or not isinstance(module, nn.Linear):
             set_parameter(module, name, tensor)
             return
@@ -75,32 +72,25 @@ def _import_bitsandbytes(quantisation: Quantization) -> Any:
     return importlib.import_module("bitsandbytes")
 
 
-# ~ Linear layers in four bits, by bitsandbytes: NF4 as in QLoRA (Dettmers et al., 2023), blocks of 64 weights.
-# ~
-# ~ The output layer keeps its precision, as in transformers' own 4-bit loading, which is what OpenVLA uses.
-
 ADAPTER_QUANTIZATIONS = ("nf4",)
 _OUTPUT_LAYER = "lm_head"
 
 
 def quantize_linear_layers(model: nn.Module, kind: str, kept: Sequence[str] = ()) -> None:
-    """Hold the linear layers of `model` but those in the parts `kept` in 4 bits, in place.
+    """Quantize the linear layers of `model`, except those in the parts `kept`, to 4 bits in place.
 
-    They compute in the precision that they had.
-    Raises `MissingExtraError` without bitsandbytes.
+    They compute in their original precision. Raises `MissingExtraError` without bitsandbytes.
     """
     library = _bitsandbytes_for_adapters(kind)
     for name in linear_layer_names(model, kept):
         layer = model.get_submodule(name)
         assert isinstance(layer, nn.Linear)
         model.set_submodule(name, _quantized(library, layer, kind))
-    model.is_loaded_in_4bit = True  # type: ignore[assignment]  # PEFT asks for it, as transformers sets it
+    model.is_loaded_in_4bit = True  # type: ignore[assignment]  # PEFT reads it, transformers sets it
 
 
 def round_linear_layers(model: nn.Module, kind: str, kept: Sequence[str] = ()) -> None:
-    """Round the linear layers of `model` to the values that `quantize_linear_layers` would give them, held in full
-    precision.
-    """
+    """Round the linear layers of `model` to the values of `quantize_linear_layers`, in full precision."""
     functional = _bitsandbytes_for_adapters(kind).functional
     for name in linear_layer_names(model, kept):
         layer = model.get_submodule(name)
@@ -135,9 +125,9 @@ def _quantized(library: Any, layer: nn.Linear, kind: str) -> nn.Module:
     made.weight = library.nn.Params4bit(
         layer.weight.data, requires_grad=False, quant_type=kind, compress_statistics=True, module=made
     )
-    made.support_avx512bf16_for_cpu = False  # it would repack weights at the first validation, and not train on
+    made.support_avx512bf16_for_cpu = False  # it would repack weights at the first validation and stop training
     made.bias = None if layer.bias is None else nn.Parameter(layer.bias.data, requires_grad=False)
-    quantized: nn.Module = made.to(layer.weight.device)  # moving it is what quantises it
+    quantized: nn.Module = made.to(layer.weight.device)  # moving it quantizes it
     return quantized
 
 

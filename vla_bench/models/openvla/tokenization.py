@@ -8,32 +8,28 @@ from transformers import PreTrainedTokenizerFast
 from vla_bench.core.errors import VlaBenchError
 from vla_bench.models.openvla.config import NANO_SLOT_TOKENS, NANO_VOCABULARY
 
-# ~ The one prompt that OpenVLA was trained with.
-
 ACTION_PROMPT_START = "In: What action should the robot take to"
 QUESTION_START = "In:"
 PROMPT_END = "?\nOut:"
 
 
 def action_prompt(instruction: str) -> str:
-    """Return the prompt that asks for the next action."""
+    """Return the prompt for the next action, as in the training of OpenVLA."""
     return f"{ACTION_PROMPT_START} {instruction.lower().strip()}{PROMPT_END}"
 
 
 def question_prompt(question: str) -> str:
-    """Return the prompt of a question about the images, in the same form. A closing question mark is not doubled."""
+    """Return the prompt of a question about the images, in the same form, with exactly one question mark."""
     return f"{QUESTION_START} {question.strip().removesuffix('?')}{PROMPT_END}"
 
-
-# ~ The small vocabulary of `openvla-nano`: byte-level BPE, action slots, and action bins as the last ids.
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 _ACTION_BINS = 256
 _PHRASES = (
     ACTION_PROMPT_START,
     PROMPT_END,
-)  # one token each: the prompt's fixed text costs two tokens, not eleven
-_WORD_WEIGHT = 50  # how often a listed word is shown to the BPE trainer, so that it becomes one token
+)  # one token each, so the fixed text of the prompt takes two tokens instead of eleven
+_WORD_WEIGHT = 50  # repetitions of a listed word for the BPE trainer, so that it becomes one token
 
 
 class VocabularyError(VlaBenchError):
@@ -50,7 +46,7 @@ def train_nano_tokenizer(
     """Return a tokenizer of exactly `vocabulary` ids: text, then `slots` placeholders, then 256 action bins.
 
     `sentences` are whole prompts or instructions; every one of `words` becomes a single token when it follows a space
-    (see `word_token`). The same input gives the same tokenizer.
+    (see `word_token`). Equal input gives an equal tokenizer.
     """
     text_size = vocabulary - slots - _ACTION_BINS - len(_PHRASES)
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
@@ -76,15 +72,15 @@ def train_nano_tokenizer(
 
 
 def word_token(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
-    """Return the id of `word` after a space. Raises `VocabularyError` when it is not a single token."""
+    """Return the id of `word` after a space; raise `VocabularyError` if it is not a single token."""
     ids = tokenizer.encode(f" {word}", add_special_tokens=False)
     if len(ids) != 1:
-        raise VocabularyError(f"{word!r} takes {len(ids)} tokens; the vocabulary has no room for it as one.")
+        raise VocabularyError(f"{word!r} takes {len(ids)} tokens. Expected one; the vocabulary is too small.")
     return int(ids[0])
 
 
 def _without_phrases(sentences: Sequence[str]) -> list[str]:
-    """Return what the merges still have to cover once the prompt's fixed phrases are tokens of their own."""
+    """Return the text that merges must cover, without the fixed phrases of the prompt."""
     shortened = list(sentences)
     for phrase in _PHRASES:
         shortened = [sentence.replace(phrase, "") for sentence in shortened]

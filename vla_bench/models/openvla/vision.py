@@ -20,11 +20,11 @@ from transformers import (
 from vla_bench.models.openvla.config import ModelConfigError, OpenVLAConfig, TowerConfig
 
 Tower = Dinov2WithRegistersModel | SiglipVisionModel | CLIPVisionModel
-CHANNELS_PER_TOWER = 3  # each tower sees the same three channels in its own normalisation
+CHANNELS_PER_TOWER = 3  # every tower gets the same three channels in its own normalization
 
 
 class FusedVisionBackbone(nn.Module):
-    """Towers over each image: `featurizer` and, where there are two, `fused_featurizer`."""
+    """Towers for each image: `featurizer` and, with two towers, `fused_featurizer`."""
 
     def __init__(self, config: OpenVLAConfig) -> None:
         super().__init__()
@@ -40,7 +40,9 @@ class FusedVisionBackbone(nn.Module):
         batch, channels, height, width = pixel_values.shape
         per_image = CHANNELS_PER_TOWER * len(self._prefixes)
         if channels != self.num_images * per_image:
-            raise ValueError(f"{channels} channels; expected {per_image} for each of {self.num_images} images.")
+            raise ValueError(
+                f"pixel_values have {channels} channels. Expected {per_image} for each of {self.num_images} images."
+            )
         images = pixel_values.reshape(batch * self.num_images, per_image, height, width)
         towers = [self.featurizer] if len(self._prefixes) == 1 else [self.featurizer, self.fused_featurizer]
         features = [
@@ -51,7 +53,7 @@ class FusedVisionBackbone(nn.Module):
 
 
 def build_tower(tower: TowerConfig, image_size: int) -> Tower:
-    """Return transformers' module, cut to the blocks that contribute, final norm and pretraining's parts left out."""
+    """Return the module of transformers, truncated to the used blocks, without final norm and pretraining parts."""
     if tower.architecture == "dinov2":
         return _dinov2(tower, image_size)
     common: dict[str, Any] = {
@@ -65,13 +67,13 @@ def build_tower(tower: TowerConfig, image_size: int) -> Tower:
     }
     if tower.architecture == "siglip":
         siglip = SiglipVisionModel(SiglipVisionConfig(**common, vision_use_head=False))
-        siglip.post_layernorm = nn.Identity()  # type: ignore[assignment]  # features are taken before the final norm
+        siglip.post_layernorm = nn.Identity()  # type: ignore[assignment]  # features are those before the final norm
         return siglip
     if tower.architecture == "clip":
         clip = CLIPVisionModel(CLIPVisionConfig(**common))
         clip.post_layernorm = nn.Identity()  # type: ignore[assignment]
         return clip
-    raise ModelConfigError(f"There is no tower of architecture {tower.architecture!r}.")
+    raise ModelConfigError(f"The architecture {tower.architecture!r} of a tower is unknown.")
 
 
 def _dinov2(tower: TowerConfig, image_size: int) -> Dinov2WithRegistersModel:
@@ -88,12 +90,12 @@ def _dinov2(tower: TowerConfig, image_size: int) -> Dinov2WithRegistersModel:
         )
     )
     model.layernorm = nn.Identity()  # type: ignore[assignment]
-    del model.embeddings.mask_token  # only pretraining of DINOv2 itself uses it
+    del model.embeddings.mask_token  # only used in the pretraining of DINOv2
     return model
 
 
 def _prefix_tokens(tower: TowerConfig) -> int:
-    """Return how many tokens stand before the patches."""
+    """Return the number of tokens before the patches."""
     return 0 if tower.architecture == "siglip" else 1 + tower.num_register_tokens
 
 

@@ -24,19 +24,17 @@ from vla_bench.models.openvla.key_mapping import (
 )
 from vla_bench.models.openvla.network import OpenVLA
 
-# ~ What tells the weights of one checkpoint from those of another, cheaply where they are many gigabytes.
-
 _SINGLE_FILE = "model.safetensors"
 _SHARDS = "*.safetensors"
-_SAMPLE = 4096  # bytes at either end of a tensor
+_SAMPLE = 4096  # bytes at both ends of a tensor
 
 
 def weights_digest(folder: Path) -> str:
     """Return a SHA-256 of the weights in `folder`.
 
-    Of a single file it is that of all its bytes. Of shards it covers their names, the names, types and shapes of all
-    tensors, and both ends of each tensor: any training changes those, and 15 GB are told apart in a second. Raises
-    `CheckpointError` where there are no weights.
+    For a single file it covers all bytes. For shards it covers their names, the names, types and shapes of all tensors,
+    and both ends of each tensor: any training changes those, and 15 GB take a second. Raises `CheckpointError` without
+    weights.
     """
     if (folder / _SINGLE_FILE).is_file():
         with (folder / _SINGLE_FILE).open("rb") as handle:
@@ -69,8 +67,6 @@ def _samples(path: Path, handle: BinaryIO) -> list[bytes]:
     return parts
 
 
-# ~ The weights of a checkpoint folder: one safetensors file or shards with an index, read tensor by tensor.
-
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
@@ -79,14 +75,14 @@ PlaceParameter = Callable[[nn.Module, str, torch.Tensor], None]
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies."""
+    """Location of a tensor."""
 
     file: str  # in the checkpoint folder
     shape: Shape
 
 
 def set_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Set the parameter `name` of `module` to `tensor`, which is not copied."""
+    """Set the parameter `name` of `module` to `tensor`, without copying."""
     wants_gradient = module.get_parameter(name).requires_grad and tensor.is_floating_point()
     setattr(module, name, nn.Parameter(tensor, requires_grad=wants_gradient))
 
@@ -99,10 +95,10 @@ def load_weights(
     device: torch.device | str = "cpu",
     place: PlaceParameter = set_parameter,
 ) -> None:
-    """Fill `model`, which may lie on the meta device, from the weights in `folder`, one tensor at a time.
+    """Load the weights in `folder` into `model`, which may be on the meta device, one tensor at a time.
 
-    Names, shapes and completeness are checked before the first tensor is read; `CheckpointError` names what is wrong.
-    `dtype` None keeps the type of the embedding table in the file. `place` puts each tensor where it belongs.
+    Names, shapes and completeness are checked before the first tensor is read; `CheckpointError` reports problems.
+    `dtype` None keeps the data type of the embedding table in the file. `place` places each tensor.
     """
     files = tensor_files(folder)
     plan = _plan(folder, model, files)
@@ -116,7 +112,7 @@ def load_weights(
 
 
 def tensor_files(folder: Path) -> dict[str, StoredTensor]:
-    """Return which file of `folder` holds each tensor. Raises `CheckpointError` for a missing or damaged file."""
+    """Return the file of each tensor in `folder`; raise `CheckpointError` for a missing or damaged file."""
     if (folder / WEIGHTS_FILE).is_file():
         return _stored(folder, WEIGHTS_FILE)
     if not (folder / INDEX_FILE).is_file():
@@ -140,14 +136,14 @@ def tensor_files(folder: Path) -> dict[str, StoredTensor]:
 
 
 def unused_tensors(folder: Path, config: OpenVLAConfig) -> dict[str, StoredTensor]:
-    """Return the tensors in `folder` that the network does not build, and the files that hold them."""
+    """Return the tensors in `folder` that the network does not use, with their files."""
     return {name: tensor for name, tensor in tensor_files(folder).items() if is_unused(config, name)}
 
 
 def save_weights(folder: Path, model: OpenVLA, *, published_folder: Path | None = None) -> None:
-    """Write the weights of `model` under the published names, in shards where they are more than `SHARD_BYTES`.
+    """Write the weights of `model` under the published names, in shards above `SHARD_BYTES`.
 
-    Tensors that the network does not build (the towers' last blocks and heads) are copied from `published_folder`.
+    Tensors that the network does not use (the towers' last blocks and heads) are copied from `published_folder`.
     """
     shard: dict[str, torch.Tensor] = {}
     stored: list[list[str]] = []
@@ -163,13 +159,13 @@ def save_weights(folder: Path, model: OpenVLA, *, published_folder: Path | None 
 
 
 def built_tensors(model: OpenVLA) -> dict[str, torch.Tensor]:
-    """Return the tensors of `model` that a file holds, by our names: a tied output layer is not stored twice."""
+    """Return the tensors of `model` for a file, by our names: a tied output layer is stored once."""
     tied = model.config.text.tie_word_embeddings
     return {name: value for name, value in model.state_dict().items() if not (tied and "lm_head" in name)}
 
 
 def _plan(folder: Path, model: OpenVLA, files: Mapping[str, StoredTensor]) -> dict[PublishedTensor, str]:
-    """Return every tensor that the network needs and its name in the file; raise where one lacks or is unknown."""
+    """Return every tensor of the network with its name in the file; raise for missing and unknown tensors."""
     ours: dict[str, Shape] = {name: tuple(value.shape) for name, value in built_tensors(model).items()}
     old = has_our_names(files)
     wanted = unmapped_tensors(ours) if old else published_tensors(model.config, ours)
@@ -179,14 +175,14 @@ def _plan(folder: Path, model: OpenVLA, files: Mapping[str, StoredTensor]) -> di
         if name is None:
             raise CheckpointError(folder, f"{_where(folder)} lacks the tensor {tensor.name}")
         if files[name].shape != tensor.shape:
-            shapes = f"{files[name].shape}, but the configuration makes it {tensor.shape}"
+            shapes = f"{files[name].shape}, but the configuration requires {tensor.shape}"
             raise CheckpointError(folder, f"{files[name].file}: {name} has shape {shapes}")
         plan[tensor] = name
     known = set(plan.values())
     unknown = sorted(name for name in files if name not in known and (old or not is_unused(model.config, name)))
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        problem = f"{files[unknown[0]].file} has a tensor that the network does not know: {unknown[0]}{more}"
+        problem = f"{files[unknown[0]].file} has an unknown tensor: {unknown[0]}{more}"
         raise CheckpointError(folder, problem)
     return plan
 
@@ -209,7 +205,7 @@ def _stored(folder: Path, file: str) -> dict[str, StoredTensor]:
 
 
 def _read(folder: Path, file: str, name: str) -> torch.Tensor:
-    """Return one tensor. The file is opened anew for each, so that its pages are not kept in memory."""
+    """Return one tensor; the file is opened for each tensor, so that its pages do not stay in memory."""
     try:
         with safe_open(folder / file, framework="pt") as handle:
             return handle.get_tensor(name)  # type: ignore[no-any-return]
@@ -234,7 +230,7 @@ def _write_shard(folder: Path, number: int, tensors: Mapping[str, torch.Tensor])
 
 
 def _name_shards(folder: Path, stored: list[list[str]], total: int) -> None:
-    """Give the written shards their final names, which say how many there are, and write the index."""
+    """Rename the written shards to their final names, which include their number, and write the index."""
     if len(stored) == 1:
         (folder / ".shard-0").rename(folder / WEIGHTS_FILE)
         return
