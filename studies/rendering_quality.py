@@ -204,7 +204,9 @@ def _complete_model(simulation: Any) -> tuple[Any, Any]:
     """Return the model with all visual geometry, and its data; robosuite's simulated model has none."""
     import mujoco
 
-    if not hasattr(simulation, "_drawn"):
+    from vla_bench.envs.robosuite.simulation import RobosuiteSimulation
+
+    if not isinstance(simulation, RobosuiteSimulation):
         return simulation.models()[0], simulation.data
     model = mujoco.MjModel.from_xml_string(simulation.model_xml())
     return model, mujoco.MjData(model)
