@@ -85,6 +85,9 @@ EXCEPTIONS: tuple[Exemption, ...] = (
         r".", r"[\"'`=\[,( ]colour(?:s|=|[\"'`\]),:. ]|$)", "`colour` is a recorded axis that decides random draws"
     ),
     Exemption(r"^(?:tasks|envs)/.*\.toml$", r".", "instructions, paraphrases and keys of task files are recorded"),
+    Exemption(r"^docs/tasks\.md$", r".", "instructions and paraphrases of the task files"),
+    Exemption(r"^(?:CONTRIBUTING|tests/authoring/|tests/core/test_validation)", r"colour", "a key of object files"),
+    Exemption(r"^vla_bench/models/networks/network\.py$", r"`Processor`", "the Processor of a model"),
     Exemption(r"^(?:vla_bench|tests)/(?:models|policies|training)/", r"\bprocessors?\b", "the Processor of a model"),
     Exemption(r".", r"\b(?:optimiser|quantise|quantised|normalisation)\b", "configuration keys that users type"),
     Exemption(r"doctor(?:/|_mistakes)", r"unnormalisation key", "a registered name, which the doctor prints"),

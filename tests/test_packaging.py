@@ -76,7 +76,7 @@ def _imported(path: Path) -> set[str]:
 
 
 def test_every_library_that_the_package_imports_is_declared() -> None:
-    # What stands in `performance/peers` runs in a peer's own Python, which has the peer installed.
+    # Modules in `performance/peers` run in the Python of the peer, which has the peer installed.
     modules = [path for path in (ROOT / "vla_bench").rglob("*.py") if "peers" not in path.parts]
     imported = set().union(*map(_imported, modules))
     distributions = packages_distributions()

@@ -33,7 +33,7 @@ chunk = { execution = "open_loop", steps = 4 }
 
 
 class Recorded:
-    """A display that keeps what it is told."""
+    """A display that records its output."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

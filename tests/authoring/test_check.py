@@ -1,4 +1,4 @@
-"""Every mistake in a task file is told, each in one message with file and field; a sound file has none."""
+"""The check reports every mistake in a task file, one message each with file and field."""
 
 import re
 import shutil

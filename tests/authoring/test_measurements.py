@@ -1,4 +1,4 @@
-"""What was measured is kept as it happens, told apart by what it depends on, and written as a table."""
+"""Measurements of tasks are stored as they finish, keyed by their fingerprint, and written as a table."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of tasks fits the registry and the table, and has a picture of everything."""
+"""The page of tasks agrees with the registry and the table, and has an image of every task."""
 
 from dataclasses import replace
 from pathlib import Path

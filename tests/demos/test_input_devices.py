@@ -133,7 +133,7 @@ def test_a_missing_spacemouse_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
     hid = VirtualHid()
     hid.present = False
     monkeypatch.setitem(sys.modules, "hid", hid)
-    with pytest.raises(InputDeviceError, match=r"No SpaceMouse can be opened: No 3Dconnexion devices found\. Connect it"):
+    with pytest.raises(InputDeviceError, match=r"No SpaceMouse can be opened: No 3Dconnexion .* found\. Connect"):
         spacemouse()
     monkeypatch.setitem(sys.modules, "hid", None)
     sys.modules.pop("robosuite.devices.spacemouse", None)

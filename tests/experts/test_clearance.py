@@ -1,4 +1,4 @@
-"""The way over what stands, and the spot beside what lies there already."""
+"""Clearance above obstacles, and free spots next to placed items."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_a_second_thing_goes_beside_the_first(simulation: TabletopSimulation) ->
     simulation.move_item("blue_can", middle + np.array([0.0, 0.0, 0.01]))
     spot = free_spot(world, "orange_can", "basket")
     apart_m = np.linalg.norm(spot - middle[:2])
-    assert 0.9 * 2 * world.geometry("blue_can").radius_m < apart_m < 0.075  # beside the first, inside the walls
+    assert 0.9 * 2 * world.geometry("blue_can").radius_m < apart_m < 0.075  # next to the first, inside the walls
 
 
 def test_what_a_support_lies_on_does_not_lie_on_it(simulation: TabletopSimulation) -> None:

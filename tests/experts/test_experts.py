@@ -97,7 +97,7 @@ class Slip:
 
     @property
     def is_over(self) -> bool:
-        """Whether it happened."""
+        """Return whether it happened."""
         return self._steps_left == 0
 
 
@@ -120,7 +120,7 @@ def test_what_slips_from_the_gripper_is_picked_up_again(name: str, distance_m: f
 
 
 def test_another_expert_can_take_over_half_way() -> None:
-    """Every decision follows from the world as it is: an expert that begins with the cube in the gripper goes on."""
+    """Every decision follows from the current world: an expert that starts with the cube in the gripper continues."""
     taken_over = []
 
     def begin_anew(simulation: TabletopSimulation, expert: Expert) -> None:
@@ -131,7 +131,7 @@ def test_another_expert_can_take_over_half_way() -> None:
     success, actions = run(environment_of(get_task("tabletop_object.red_cube_on_plate")), 3, begin_anew)
     assert len(taken_over) == 1
     assert success
-    assert np.count_nonzero(np.diff(actions[:, 6]) > 0) == 1  # without taking it anew
+    assert np.count_nonzero(np.diff(actions[:, 6]) > 0) == 1  # without grasping it again
 
 
 @pytest.mark.parametrize("kind", ["noise", "bumps"])

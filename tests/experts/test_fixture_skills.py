@@ -1,4 +1,4 @@
-"""Skills that move joints and push things go on where something undoes their work."""
+"""Skills that move joints and push items continue after a disturbance."""
 
 from dataclasses import replace
 

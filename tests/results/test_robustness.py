@@ -14,7 +14,7 @@ from vla_bench.results.robustness import read_robustness, robustness_table, save
 
 
 def _certified(run: Path, records: Sequence[EpisodeRecord]) -> None:
-    """Write certificates beside a run."""
+    """Write certificates into a run folder."""
     certificates = [
         Certificate(one.identity, one.scene_hash, "physics", one.outcome == "success", one.steps, one.variant)
         for one in records

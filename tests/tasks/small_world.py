@@ -12,7 +12,7 @@ Place = tuple[float, float, float]
 
 @dataclass
 class SmallWorld:
-    """Every support has a radius of 10 cm. Positions in metres in the world frame."""
+    """Every support has a radius of 10 cm. Positions in meters in the world frame."""
 
     positions: dict[str, Place]
     initial: dict[str, Place] = field(default_factory=dict)  # where they differ from `positions`

@@ -1,4 +1,4 @@
-"""Initial relations draw spots of which they hold, and order themselves so that references come first."""
+"""Initial relations sample spots for which they hold, and are sorted so that references come first."""
 
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ PLATE = (0.3, 0.0, 0.8)
     ("place", "touches", "holds"),
     [
         ((0.3, 0.0, 0.84), True, True),
-        ((0.39, 0.0, 0.84), True, True),  # 9 of 10 cm off the centre
+        ((0.39, 0.0, 0.84), True, True),  # 9 of 10 cm from the center
         ((0.41, 0.0, 0.84), True, False),  # beyond the support's radius
         ((0.37, 0.08, 0.84), True, False),  # 10.6 cm, though each axis is within
         ((0.3, 0.0, 0.84), False, False),  # hovers above

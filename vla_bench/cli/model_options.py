@@ -105,7 +105,8 @@ class ModelOptions:
             default = info.default
         key = f"{table}.{name}" if table else name
         text = self.texts.get(key, info.description or "")
-        shown = default not in (None, (), PydanticUndefined) and not (is_dataclass and default is False)
+        hidden: tuple[Any, ...] = (None, (), PydanticUndefined)
+        shown = default not in hidden and not (is_dataclass and info.default is False)
         if shown and "[default" not in text:
             text += f" [default: {_shown(default)}]"
         required = is_dataclass and not table and info.is_required() and get_origin(kind) is not list

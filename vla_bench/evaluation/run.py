@@ -116,7 +116,8 @@ def _run(
 ) -> RunReport:
     """Run the rounds of `plan` and record their episodes in `folder`."""
     missing = folder.missing(plan.episodes)
-    resumed, blocks, alone = len(plan.episodes) - len(missing), _single_block, policy
+    resumed, alone = len(plan.episodes) - len(missing), policy
+    blocks: Callable[[Sequence[int]], list[list[int]]] = _single_block
     if shape := info.numerics.batch_shape:
         policy = FixedBatch(policy, shape, first_spare_slot=options.workers * options.slots_per_worker)
         blocks = policy.full_blocks

@@ -155,7 +155,7 @@ class FixedBatch(PolicyWrapper):
         return as_chunks(self._policy.act(filled, rows=[*rows, *spare]), self._shape, self._action_dim)[: len(rows)]
 
 
-T = TypeVar("Fact")
+Value = TypeVar("Value")
 
 
 class SwitchedPolicy:
@@ -222,7 +222,7 @@ def _combined_requirements(first: PolicyRequirements, second: PolicyRequirements
     )
 
 
-def _common_value(name: str, first: T | None, second: T | None) -> T | None:
+def _common_value(name: str, first: Value | None, second: Value | None) -> Value | None:
     if first is not None and second is not None and first != second:
         raise ConventionError(f"One environment cannot serve both policies: {name} {first}, then {second}.")
     return second if first is None else first

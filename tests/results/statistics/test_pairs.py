@@ -90,7 +90,7 @@ def test_bootstrap_draws_pairs_within_tasks() -> None:
     tasks = [PairCounts(10, 6, 2, 12), PairCounts(20, 3, 6, 1)]
     found = bootstrap_difference(tasks)
     generator = np.random.default_rng(1)
-    drawn = [  # drawing pairs with replacement is drawing their kinds
+    drawn = [  # resampling pairs with replacement is multinomial sampling of their kinds
         generator.multinomial(30, [task.first_only / 30, task.second_only / 30, 1 - task.discordant / 30], 100_000)
         for task in tasks
     ]

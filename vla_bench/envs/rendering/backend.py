@@ -10,7 +10,7 @@ from vla_bench.core.process_environment import BACKEND_VARIABLE, opengl_backend,
 def load_mujoco(*, renders: bool = True) -> None:
     """Import MuJoCo, which loads OpenGL, with the backend of `opengl_backend`.
 
-    With `renders=False` no image is needed yet: no OpenGL driver is started, and a machine without OpenGL is sufficient.
+    With `renders=False` no image is needed yet: no OpenGL driver is started, and no OpenGL is required.
 
     Raises:
         RenderingError: if images are needed and this machine has no working OpenGL.
