@@ -1,9 +1,12 @@
-"""The map of the house holds: imports run one way, light things stay light, and the wheel carries the data."""
+"""Architecture: imports run one way and without cycles, light modules stay light, sizes follow the style guide."""
 
 import ast
+import graphlib
 import importlib
+import statistics
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +16,8 @@ import vla_bench
 
 PACKAGE = Path(vla_bench.__file__).parent
 
-# What each sub-package may import of ours. Two wings stand on core, the world and the policy; results stands beside
-# them; they meet in training and evaluation. Imports inside functions count.
+# Imports between sub-packages. World and policy build on core, results as well; they meet in training and evaluation.
+# Imports inside functions count.
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "tasks": {"core"},
@@ -60,34 +63,83 @@ MODULES = _modules()
 BELOW = {name: path for name, path in MODULES.items() if name.split(".")[1] in MAY_IMPORT}
 
 
-def test_every_subpackage_has_its_place_on_the_map() -> None:
+def test_every_subpackage_is_on_the_map() -> None:
     found = {name.split(".")[1] for name in MODULES} - {"__init__"}
     assert found <= set(MAY_IMPORT) | ON_TOP
 
 
-@pytest.mark.parametrize("name", BELOW)
-def test_imports_run_one_way(name: str) -> None:
-    home = name.split(".")[1]
-    for imported in _imports(BELOW[name]):
-        top, _, rest = imported.partition(".")
-        if top == "vla_bench" and rest != "__version__":
-            target = (
-                "envs" if rest in ("make", "make_vec") else rest.split(".")[0]
-            )  # these two are the environments' own
-            assert target == home or target in MAY_IMPORT[home], f"{name} imports {imported}"
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for name, path in BELOW.items():
+        home = name.split(".")[1]
+        for imported in _imports(path):
+            top, _, rest = imported.partition(".")
+            if top == "vla_bench" and rest != "__version__":
+                # `make` and `make_vec` of the top level belong to the environments
+                target = "envs" if rest in ("make", "make_vec") else rest.split(".")[0]
+                if target != home and target not in MAY_IMPORT[home]:
+                    wrong.append(f"{name} imports {imported}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", BELOW)
-def test_heavy_libraries_stay_where_they_belong(name: str) -> None:
-    home = name.split(".")[1]
-    for imported in _imports(BELOW[name]):
-        library = imported.split(".")[0]
-        assert home in MAY_LOAD.get(library, {home}), f"{name} imports {imported}"
+def test_heavy_libraries_stay_where_they_belong() -> None:
+    wrong = []
+    for name, path in BELOW.items():
+        home = name.split(".")[1]
+        for imported in _imports(path):
+            library = imported.split(".")[0]
+            if home not in MAY_LOAD.get(library, {home}):
+                wrong.append(f"{name} imports {imported}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"vla_bench.__main__"}))
-def test_every_module_imports(name: str) -> None:
-    importlib.import_module(name.removesuffix(".__init__"))
+def test_modules_have_no_import_cycles() -> None:
+    """Imports inside functions count; those for type checking do not."""
+    graph = {_plain(name): _imported_modules(name, path) for name, path in MODULES.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_every_module_imports() -> None:
+    for name in sorted(set(MODULES) - {"vla_bench.__main__"}):
+        importlib.import_module(_plain(name))
+
+
+def test_sizes_follow_the_style_guide() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+    modules = [name for name in lines if not name.endswith("__init__")]
+    assert statistics.median(lines[name] for name in modules) > 110
+    folders = Counter(name.rpartition(".")[0] for name in modules)
+    folders.update(name.split(".__init__")[0].rpartition(".")[0] for name in MODULES if name.endswith("__init__"))
+    assert [folder for folder, count in folders.items() if count == 1 and folder] == []
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(".__init__")
+
+
+def _imported_modules(name: str, path: Path) -> set[str]:
+    """Return the modules of the package that a module imports, without its parent packages."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        for body in ("body", "orelse"):
+            statements = getattr(node, body, None)
+            if isinstance(statements, list):
+                setattr(node, body, [one for one in statements if not _is_for_type_checking(one)])
+    known, found = {_plain(one) for one in MODULES}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in known else node.module)
+    return {one for one in found & known if one != _plain(name)}
+
+
+def _is_for_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _loaded_after(program: str) -> set[str]:

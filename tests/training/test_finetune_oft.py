@@ -15,6 +15,7 @@ from tests.models.small_oft import small_oft_checkpoint
 from tests.training.demonstrations import PROPRIOCEPTION, demonstration_file, finetune_config
 from vla_bench.core.errors import CheckpointError, ConventionError, UnknownNameError
 from vla_bench.models.adapters import load_finetuned, merge
+from vla_bench.models.networks.openvla import build_network
 from vla_bench.models.normalization import VectorStatistics, unnormalize_oft_actions
 from vla_bench.models.openvla.checkpoint import save_checkpoint
 from vla_bench.models.openvla.config import ModelConfigError
@@ -209,7 +210,7 @@ def test_a_plan_counts_what_training_trains(tmp_path: Path, method: str) -> None
 def test_a_new_head_can_be_planned_by_name() -> None:
     asked = PlannedRun(base="openvla-7b", method="full", action_head="l1", cameras=("agentview", "wrist"))
     with torch.device("meta"):
-        plain = sum(value.numel() for value in network_config("openvla-7b").build().parameters())
+        plain = sum(value.numel() for value in build_network(network_config("openvla-7b")).parameters())
     assert plan(asked).total_parameters - plain > 100e6
 
 

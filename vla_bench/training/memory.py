@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from transformers.initialization import no_init_weights
 
 from vla_bench.models.networks.network import NetworkShape
+from vla_bench.models.networks.openvla import build_network
 from vla_bench.models.openvla.quantization import linear_layer_names
 from vla_bench.models.openvla.vision import CHANNELS_PER_TOWER
 from vla_bench.training.batches import Batch
@@ -79,7 +80,7 @@ def _build_meta_network(
 ) -> tuple[nn.Module, TrainableNetwork, int]:
     """Return a network on the meta device with the method applied, and the size of its weights in bytes."""
     with torch.device("meta"), no_init_weights():
-        model: nn.Module = config.build()
+        model: nn.Module = build_network(config)
     cast_weights(model, step.precision)
     total = sum(value.numel() for value in model.parameters())
     quantized = linear_layer_names(model, options.train_whole) if METHODS[options.method].quantization else []

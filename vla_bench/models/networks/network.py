@@ -58,9 +58,6 @@ class NetworkShape(Protocol):
     def new_modules(self) -> tuple[str, ...]:
         """Parts that are trained completely in addition to an adapter, because base files may lack them."""
 
-    def build(self) -> Any:
-        """Return a network of this shape, a torch module."""
-
 
 class NetworkCheckpoint(Protocol):
     """A network with its processor, statistics and configuration."""

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from vla_bench.core.errors import CheckpointError
-from vla_bench.models.networks.network import NETWORKS, NetworkRequest
+from vla_bench.models.networks.network import NETWORKS, NetworkRequest, NetworkShape
 from vla_bench.models.openvla.checkpoint import Checkpoint, load_checkpoint
 from vla_bench.models.openvla.config import OpenVLAConfig
+from vla_bench.models.openvla.network import OpenVLA
 from vla_bench.models.openvla_oft.checkpoint import (
     DEFAULT_CHUNK_SIZE,
     OFTCheckpoint,
@@ -14,7 +15,16 @@ from vla_bench.models.openvla_oft.checkpoint import (
     oft_shape,
     with_new_modules,
 )
-from vla_bench.models.openvla_oft.network import OpenVLAOFTConfig
+from vla_bench.models.openvla_oft.network import OpenVLAOFT, OpenVLAOFTConfig
+
+
+def build_network(shape: NetworkShape) -> OpenVLA | OpenVLAOFT:
+    """Return a network of this shape with uninitialized weights."""
+    if isinstance(shape, OpenVLAOFTConfig):
+        return OpenVLAOFT(shape)
+    if isinstance(shape, OpenVLAConfig):
+        return OpenVLA(shape)
+    raise TypeError(f"The shape is a {type(shape).__name__}. Expected OpenVLAConfig or OpenVLAOFTConfig.")
 
 
 class OpenVLAKind:

@@ -2,15 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from transformers import LlamaConfig
 
 from vla_bench.core.errors import VlaBenchError
-
-if TYPE_CHECKING:
-    from vla_bench.models.openvla.network import OpenVLA
-
 
 Decoding = Literal["autoregressive", "parallel"]
 TowerArchitecture = Literal["dinov2", "siglip", "clip"]
@@ -154,12 +150,6 @@ class OpenVLAConfig:
     def new_modules(self) -> tuple[str, ...]:
         """Parts that are trained completely in addition to an adapter: none, because a base has all parts."""
         return ()
-
-    def build(self) -> "OpenVLA":
-        """Return a network of this shape."""
-        from vla_bench.models.openvla.network import OpenVLA  # imports this module
-
-        return OpenVLA(self)
 
     @property
     def vocab_end(self) -> int:

@@ -103,10 +103,6 @@ class OpenVLAOFTConfig:
         """
         return ("action_head", "proprioception_projector") if self.proprioception_dim else ("action_head",)
 
-    def build(self) -> "OpenVLAOFT":
-        """Return a network of this shape."""
-        return OpenVLAOFT(self)
-
     @property
     def proprioception_fields(self) -> tuple[str, ...]:
         """None: the fields are not recorded."""
