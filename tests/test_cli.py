@@ -1,4 +1,4 @@
-"""The command line: one clear message and exit status 2 for what a user can mend; commands do what they say."""
+"""The command line: one clear message and exit status 2 for errors that a user can fix; commands work as described."""
 
 import os
 import signal

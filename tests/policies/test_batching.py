@@ -1,4 +1,4 @@
-"""Batches of one shape: a row's actions do not depend on what is computed beside it."""
+"""Batches of one shape: a row's actions do not depend on the other rows of its batch."""
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_rows_of_different_padding_groups_are_computed_apart_and_come_back_in_or
     assert inner.calls == [[0, 2], [4, SPARE], [1, 3]]
     assert actions[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
     policy.act([seen(3, "left")], rows=[3])
-    assert inner.calls[-1] == [3, SPARE], "a spare row is told what the row that it copies is to do"
+    assert inner.calls[-1] == [3, SPARE], "a spare row has the instruction of the row that it copies"
 
 
 def test_what_does_not_fill_a_batch_waits_while_another_is_full() -> None:
@@ -146,8 +146,8 @@ def _acted(policy: Policy, observations: Sequence[Observation], company: Sequenc
     return policy.act(chosen, rows=rows)
 
 
-class Normalising(PolicyBase):
-    """Normalises what it is sent in place, as many do."""
+class Normalizing(PolicyBase):
+    """Policy that normalizes its observations in place, as many do."""
 
     def act(self, observations: Sequence[Observation], *, rows: Sequence[int]) -> FloatArray:
         for observation in observations:
@@ -157,7 +157,7 @@ class Normalising(PolicyBase):
 
 
 def test_what_fills_a_batch_up_is_a_copy_that_may_be_written_to() -> None:
-    policy = FixedBatch(Normalising(), SHAPE, first_spare_slot=SPARE)
+    policy = FixedBatch(Normalizing(), SHAPE, first_spare_slot=SPARE)
     policy.reset(["go"], rows=[0], seeds=[0])
     observation = seen(8, "go")
     observation["images"]["wrist"] = np.full((2, 2, 3), 100, np.uint8)

@@ -156,5 +156,7 @@ def test_a_published_checkpoint_that_is_not_here_says_where_it_is_to_be_had(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=r"no such folder\. Download huggingface\.co/openvla/.*--checkpoint PATH"):
+    with pytest.raises(
+        CheckpointError, match=r"the folder does not exist\. Download huggingface\.co/openvla/.*--checkpoint PATH"
+    ):
         load_policy(name)

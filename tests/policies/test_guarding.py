@@ -1,4 +1,4 @@
-"""What ends a program in a policy, its own code or a library's, is an error of the policy."""
+"""A program exit in a policy, from its own code or a library, becomes an error of the policy."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from vla_bench.policies.wrappers import ExitGuard, PolicyExitError
 
 
 class Ending(PolicyBase):
-    """Raises what it is given."""
+    """Policy that raises a given exception."""
 
     def __init__(self, stop: BaseException) -> None:
         self._stop = stop

@@ -1,4 +1,4 @@
-"""How often the costly parts of a network are called, so that nothing is computed twice: no clock is asked."""
+"""Number of calls of the expensive parts of a network: nothing is computed twice (no time is measured)."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -132,7 +132,7 @@ def test_a_card_that_does_not_fit_is_an_error(folder: Path) -> None:
 
 
 def test_the_package_s_card_asks_for_a_checkpoint() -> None:
-    with pytest.raises(CheckpointError, match=r"the card names none\. Give a folder .* with --checkpoint PATH"):
+    with pytest.raises(CheckpointError, match=r"the card names none\. Pass a folder .* with --checkpoint PATH"):
         load_policy("openvla-oft")
 
 
@@ -144,5 +144,5 @@ def test_the_package_s_card_takes_a_checkpoint_from_the_command_line(folder: Pat
 
 def test_an_openvla_checkpoint_is_told_from_an_oft_one(folder: Path) -> None:
     next((folder / "network").glob("action_head--*")).unlink()
-    with pytest.raises(CheckpointError, match="is missing, so this is no OpenVLA-OFT checkpoint"):
+    with pytest.raises(CheckpointError, match="is missing, so this is not an OpenVLA-OFT checkpoint"):
         load_policy("openvla-oft", folder / "network")

@@ -153,8 +153,8 @@ def test_card_network_and_environments_must_fit(folder: Path, change: tuple[str,
         loaded(folder, card=CARD.replace(*change))
 
 
-def test_an_unknown_unnormalisation_key_names_those_there_are(folder: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"No unnormalisation key .* named 'made_op'\. Did you mean 'made_up'"):
+def test_an_unknown_normalization_key_names_those_there_are(folder: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"No normalization key .* named 'made_op'\. Did you mean 'made_up'"):
         loaded(folder, 'unnorm_key = "made_op"')
 
 
@@ -254,13 +254,13 @@ def test_a_network_trained_here_is_shown_what_it_was_trained_on_whatever_the_car
 
 def test_a_network_is_refused_on_another_robot_than_it_was_trained_on(folder: Path, checkpoint: Checkpoint) -> None:
     other = replace(CONVENTIONS, robot="ur5e")
-    with pytest.raises(ConventionError, match="it was trained on the robot 'panda', theirs is 'ur5e'"):
+    with pytest.raises(ConventionError, match="it was trained on the robot 'panda', but they have 'ur5e'"):
         loaded(folder).connect(other)
     shown = Conventions(("agentview", "wrist"), 32, ("end_effector_position", "gripper_position"), "ur5e")
     save_checkpoint(folder / "tuned", checkpoint.learned(checkpoint.statistics, shown))
     policy = load_policy(str(folder / "small.toml"), folder / "tuned")
     policy.connect(other)
-    with pytest.raises(ConventionError, match="it was trained on the robot 'ur5e', theirs is 'panda'"):
+    with pytest.raises(ConventionError, match="it was trained on the robot 'ur5e', but they have 'panda'"):
         policy.connect(CONVENTIONS)
 
 
@@ -276,7 +276,7 @@ def test_an_adapter_given_finds_its_own_base(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"q01": [float("nan")] + [-1.0] * 6}, "q01 holds what is no finite number"),
+        ({"q01": [float("nan")] + [-1.0] * 6}, "q01 contains non-finite numbers"),
         ({"q01": [2.0] * 7, "q99": [1.0] * 7}, "q01 is larger than q99"),
         ({"std": [1.0] * 6}, r"their shapes are .*std \(6,\)"),
     ],
@@ -294,14 +294,14 @@ def test_statistics_of_other_actions_are_refused_before_the_first_step(folder: P
     entry = checkpoint.statistics["made_up"]
     six = VectorStatistics.of(np.random.default_rng(0).normal(size=(20, 6)))
     save_checkpoint(folder / "network", replace(checkpoint, statistics={"made_up": replace(entry, action=six)}))
-    with pytest.raises(ConventionError, match="statistics are of actions of 6 numbers, ours have 7"):
+    with pytest.raises(ConventionError, match="statistics describe actions of 6 numbers, but the environments take 7"):
         loaded(folder)
 
 
 def test_several_statistics_want_a_key(folder: Path, checkpoint: Checkpoint) -> None:
     entry = checkpoint.statistics["made_up"]
     save_checkpoint(folder / "network", replace(checkpoint, statistics={"made_up": entry, "other": entry}))
-    with pytest.raises(ConventionError, match="several data sets, made_up, other: say in the policy card"):
+    with pytest.raises(ConventionError, match=r"several data sets: made_up, other\. Select one in the policy card"):
         loaded(folder)
 
 

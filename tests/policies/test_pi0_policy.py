@@ -1,4 +1,4 @@
-"""A real, small, untrained pi0 behind its card, beside a direct call of transformers' model."""
+"""A real, small, untrained pi0 with its card, compared with a direct call of the transformers model."""
 
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def test_the_card_chooses_flow_steps_and_how_much_is_executed(folder: Path) -> N
     ("extra", "message"),
     [
         ('chunk = { execution = "open_loop", steps = 7 }\n', "predicts 6 actions, the card executes 7"),
-        ("image_size = 32\n", "takes images of 24 pixels, not 32"),
+        ("image_size = 32\n", "takes images of 24 pixels, but the card has 32"),
         (
             'proprioception = ["joint_positions"]\n',
             r"takes 8 numbers of proprioception, but the card lists joint_.*\(7\)",
@@ -138,10 +138,10 @@ def test_a_card_that_does_not_fit_is_an_error(folder: Path, extra: str, message:
 
 
 def test_the_package_s_card_asks_for_a_checkpoint() -> None:
-    with pytest.raises(CheckpointError, match=r"the card names none\. Give a folder .* with --checkpoint PATH"):
+    with pytest.raises(CheckpointError, match=r"the card names none\. Pass a folder .* with --checkpoint PATH"):
         load_policy("pi0")
 
 
 def test_the_package_s_card_takes_a_checkpoint_from_the_command_line(folder: Path) -> None:
-    with pytest.raises(ConventionError, match="takes images of 24 pixels, not 224"):
+    with pytest.raises(ConventionError, match="takes images of 24 pixels, but the card has 224"):
         load_policy("pi0", folder / "network")

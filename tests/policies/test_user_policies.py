@@ -111,7 +111,8 @@ def test_a_module_that_fails_to_import_something_else_says_so(tmp_path: Path) ->
 def test_a_module_that_is_no_python_says_where(tmp_path: Path) -> None:
     (tmp_path / "users_typo.py").write_text("def make(:\n")
     with pytest.raises(
-        PolicyCreationError, match=r"users_typo\.py\", line 1 def make\(: \^ SyntaxError: invalid syntax\. The"
+        PolicyCreationError,
+        match=r"users_typo\.py\", line 1 def make\(: \^ SyntaxError: invalid syntax\. Full traceback: ",
     ):
         load_policy("users_typo:make")
 

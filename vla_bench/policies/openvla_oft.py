@@ -170,7 +170,9 @@ def _check_card(card: OpenVLAOFTCard, checkpoint: "OFTCheckpoint", has_statistic
     if len(card.cameras) != config.num_images:
         problems.append(f"the network takes {config.num_images} images, but the card lists {len(card.cameras)} cameras")
     if card.chunk_size != config.chunk_size:
-        problems.append(f"the network predicts {config.chunk_size} actions, but the card has {card.chunk_size}")
+        problems.append(
+            f"the network predicts {config.chunk_size} actions, but the card has chunk_size {card.chunk_size}"
+        )
     problems += card.chunk_problems(config.chunk_size)
     if problems:
         raise ConventionError(f"The policy card does not fit its checkpoint: {'; '.join(problems)}.")

@@ -42,7 +42,7 @@ def test_a_missing_file_is_named(folder, name):
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match="the folder does not exist"):
         load_checkpoint(tmp_path / "nowhere")
 
 
@@ -54,7 +54,7 @@ def changed_weights(folder: Path, change) -> None:
 
 def test_missing_unexpected_and_misshapen_tensors_are_named(folder):
     changed_weights(folder, lambda tensors: tensors.update({"extra.weight": torch.ones(2)}))
-    with pytest.raises(CheckpointError, match=r"does not know: extra\.weight"):
+    with pytest.raises(CheckpointError, match=r"has an unknown tensor: extra\.weight"):
         load_checkpoint(folder)
     changed_weights(
         folder, lambda tensors: (tensors.pop("extra.weight"), tensors.update({"projector.fc1.bias": torch.ones(3)}))
@@ -117,7 +117,7 @@ def test_statistics_are_found_by_key():
     assert statistics_for({"only": entry}, None) is entry
     with pytest.raises(UnknownNameError, match="libero_goal"):
         statistics_for({"libero_spatial": entry, "libero_goal": entry}, "libero_gaol")
-    with pytest.raises(ConventionError, match=r"several data sets, a, b: .* \(`unnorm_key`\)"):
+    with pytest.raises(ConventionError, match=r"several data sets: a, b\. .* \(`unnorm_key`\)"):
         statistics_for({"a": entry, "b": entry}, None)
 
 

@@ -171,7 +171,7 @@ def test_configuration_survives_json(config):
 
 def test_impossible_configurations_say_what_is_wrong():
     config = small_config()
-    with pytest.raises(ModelConfigError, match="Patches of 7 pixels"):
+    with pytest.raises(ModelConfigError, match=r"image_size is 24\. Expected a multiple of the patch size 7"):
         replace(config, featurizer=replace(config.featurizer, patch_size=7))
     with pytest.raises(ModelConfigError, match="different numbers of patches"):
         replace(config, featurizer=replace(config.featurizer, patch_size=12))

@@ -28,7 +28,7 @@ def test_an_action_is_decoded_from_seven_greedy_tokens(model: OpenVLAPredictor) 
     ids, _ = processor.tokenize_instructions([INSTRUCTIONS[1]])
     pixels = processor.images(picture[None, None])
     with torch.no_grad():
-        for _ in range(7):  # the whole sequence anew for each token, as without a cache
+        for _ in range(7):  # the whole sequence again for each token, as without a cache
             logits = model(ids, torch.ones_like(ids), pixels).logits
             ids = torch.cat([ids, logits[:, -1:].argmax(dim=-1)], dim=1)
     centers = (np.linspace(-1, 1, 256)[:-1] + np.linspace(-1, 1, 256)[1:]) / 2
@@ -80,11 +80,11 @@ def test_pil_images_of_any_mode_are_taken(model: OpenVLAPredictor) -> None:
     [
         (
             np.zeros((40, 40, 3), np.float32),
-            r"float32 \(40, 40, 3\); expected uint8 .* multiply images of 0\.\.1 by",
+            r"float32 \(40, 40, 3\)\. Expected uint8 .* multiply images of 0\.\.1 by",
         ),
-        (np.full((40, 40, 3), 200.0), r"float64 \(40, 40, 3\); expected uint8"),
-        (np.zeros((40, 40, 4), np.uint8), "four channels .* drop the alpha channel"),
-        (np.zeros((40, 40), np.uint8), r"shape \(40, 40\); expected"),
+        (np.full((40, 40, 3), 200.0), r"float64 \(40, 40, 3\)\. Expected uint8"),
+        (np.zeros((40, 40, 4), np.uint8), "four channels .* remove the alpha channel"),
+        (np.zeros((40, 40), np.uint8), r"shape \(40, 40\)\. Expected"),
         (np.zeros((3, 40, 40), np.uint8), "move the channels to the end"),
     ],
 )

@@ -58,9 +58,12 @@ def test_settings_survive_json_and_wrong_ones_are_named() -> None:
     content = PREPARATION.to_json()
     assert ImagePreparation.from_json(content, config) == PREPARATION
     for change, message in (
-        ({"image_resize_strategy": "stretch"}, "image_resize_strategy is 'stretch'; expected resize-naive, letterbox"),
+        (
+            {"image_resize_strategy": "stretch"},
+            r"image_resize_strategy is 'stretch'\. Expected resize-naive, letterbox",
+        ),
         ({"interpolations": ["area", "bicubic"]}, "interpolation 'area'"),
-        ({"means": [[0.5] * 3]}, "every list must have 2 entries"),
+        ({"means": [[0.5] * 3]}, "Expected 2 entries, one per tower"),
         ({"input_sizes": [[3, 96, 96]] * 2}, r"the network takes \[3, 224, 224\]"),
     ):
         with pytest.raises(ModelConfigError, match=message):

@@ -54,7 +54,9 @@ def test_a_checkpoint_without_projector_takes_no_proprioception(folder):
 def test_a_folder_without_a_head_is_named(folder):
     (folder / "action_head--150000_checkpoint.pt").unlink()
     assert not is_oft_checkpoint(folder)
-    with pytest.raises(CheckpointError, match=r"action_head--\*_checkpoint\.pt is missing, so this is no OpenVLA-OFT"):
+    with pytest.raises(
+        CheckpointError, match=r"action_head--\*_checkpoint\.pt is missing, so this is not an OpenVLA-OFT"
+    ):
         load_oft_checkpoint(folder)
 
 
@@ -89,7 +91,7 @@ def test_missing_misshapen_unknown_and_damaged_parts_are_named(folder):
     for change, message in (
         (lambda t: t.pop("model.fc2.bias"), r"action_head lacks the tensor model\.fc2\.bias"),
         (lambda t: t.update({"model.fc2.bias": torch.ones(3)}), r"model\.fc2\.bias has shape \(3,\), but.*\(7,\)"),
-        (lambda t: t.update(extra=torch.ones(3)), "does not know: extra"),
+        (lambda t: t.update(extra=torch.ones(3)), "has an unknown tensor: extra"),
     ):
         tensors = dict(whole)
         change(tensors)

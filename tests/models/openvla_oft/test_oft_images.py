@@ -11,7 +11,7 @@ def smooth_image(side: int) -> np.ndarray:
 
 
 def plain_lanczos(row: np.ndarray, size: int) -> np.ndarray:
-    """One line of pixels, by the definition: every source pixel within three (source) pixels of the target's centre."""
+    """One line of pixels, by the definition: every source pixel within three (source) pixels of the target's center."""
     scale, result = len(row) / size, []
     for target in range(size):
         center, total, weight_sum = (target + 0.5) * scale, 0.0, 0.0

@@ -50,7 +50,7 @@ def test_patches_that_lie_together_have_like_positions(nano: OpenVLA) -> None:
     nearest = likeness.argmax(dim=1)
     here = torch.arange(len(embeddings))
     steps = (nearest // side - here // side).abs() + (nearest % side - here % side).abs()
-    assert torch.all(steps == 1)  # the row above or below, or the column beside
+    assert torch.all(steps == 1)  # the row above or below, or the neighboring column
     assert likeness.max() < 0.999  # no two are the same
 
 

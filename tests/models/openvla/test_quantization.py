@@ -13,7 +13,7 @@ from vla_bench.models.openvla import load, quantization
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("bits", "stored", "limit"), [("8bit", torch.int8, 0.02), ("4bit", torch.uint8, 0.15)])
-def test_the_decoder_is_quantised_and_the_rest_is_not(
+def test_the_decoder_is_quantized_and_the_rest_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits, stored, limit: float
 ) -> None:
     library = pytest.importorskip("bitsandbytes")
