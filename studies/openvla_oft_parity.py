@@ -77,7 +77,7 @@ def _actions(
         ids[row, : len(prompt)] = torch.from_numpy(prompt)
         mask[row, : len(prompt)] = 1
     with torch.inference_mode():
-        normalized = checkpoint.model.predict_normalised(ids, mask, pixels, torch.from_numpy(states))
+        normalized = checkpoint.model.predict_normalized(ids, mask, pixels, torch.from_numpy(states))
     return unnormalize_oft_actions(checkpoint.statistics[_ENTRY].action, normalized.numpy())
 
 

@@ -81,12 +81,12 @@ def test_action_logits_are_the_network_s_to_the_bit(with_an_overlong_prompt: boo
 
 def test_oft_s_actions_are_the_network_s_to_the_bit() -> None:
     checkpoint = small_oft_checkpoint()
-    recorded = Traced(checkpoint.model, "predict_normalised")
+    recorded = Traced(checkpoint.model, "predict_normalized")
     with torch.inference_mode():
         for seed in range(10):
             words = ["reach for the cube", "put the cube in the basket", "reach for the cube"]
             given = oft_inputs(checkpoint, words[seed % 2 :] + words[: seed % 2], seed)
-            assert torch.equal(recorded(*given.values()), checkpoint.model.predict_normalised(**given)), seed
+            assert torch.equal(recorded(*given.values()), checkpoint.model.predict_normalized(**given)), seed
 
 
 def test_weights_that_change_in_place_change_what_is_recorded() -> None:

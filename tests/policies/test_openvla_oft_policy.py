@@ -79,7 +79,7 @@ def test_actions_are_those_of_the_network_in_the_environment_s_units(folder: Pat
     prepared = [image_for_policy(evaluation_image(images[name], 24), "upright", 0.9) for name in ("agentview", "wrist")]
     ids, mask = checkpoint.processor.tokenize_instructions([INSTRUCTIONS[0]])
     with torch.no_grad():
-        normalized = checkpoint.model.predict_normalised(
+        normalized = checkpoint.model.predict_normalized(
             ids,
             mask,
             checkpoint.processor.images(np.stack(prepared)[None]),

@@ -51,7 +51,7 @@ def actions(checkpoint: OFTCheckpoint) -> np.ndarray:
     ids, mask = checkpoint.processor.tokenize_instructions(ASKED)
     felt = torch.from_numpy(statistics.proprioception.normalize(FELT))
     with torch.no_grad():
-        predicted = checkpoint.model.eval().predict_normalised(ids, mask, checkpoint.processor.images(SEEN), felt)
+        predicted = checkpoint.model.eval().predict_normalized(ids, mask, checkpoint.processor.images(SEEN), felt)
     return np.clip(unnormalize_oft_actions(statistics.action, predicted.numpy()), -1, 1)
 
 
@@ -229,7 +229,7 @@ def test_a_published_base_is_merged_into_the_published_layout(tmp_path: Path) ->
     ids, mask = merged.processor.tokenize_instructions(ASKED[:1])
     inputs = (ids, mask, merged.processor.images(images), torch.from_numpy(FELT[:1]))
     with torch.no_grad():
-        predicted = [made.model.predict_normalised(*inputs) for made in (merged, apart)]
+        predicted = [made.model.predict_normalized(*inputs) for made in (merged, apart)]
     assert torch.allclose(*predicted, atol=1e-4)
 
 

@@ -50,7 +50,7 @@ class _Regression(torch.nn.Module):
         self.config = type("Config", (), {"action_head": "l1"})()
         self.shift = torch.nn.Parameter(torch.zeros(1))
 
-    def predict_normalised(self, input_ids, attention_mask, pixel_values, proprioception):
+    def predict_normalized(self, input_ids, attention_mask, pixel_values, proprioception):
         assert len(input_ids) == len(attention_mask) == len(pixel_values) == len(proprioception)
         return torch.zeros(len(input_ids), 2, 7) + self.shift
 

@@ -121,9 +121,9 @@ class OpenVLAOFTPolicy(NetworkPolicy):
             card, checkpoint.processor.tokenize_instructions, weight.device, checkpoint.config.proprioception_dim
         )
         self._predict = (
-            Traced(checkpoint.model, "predict_normalised")
+            Traced(checkpoint.model, "predict_normalized")
             if weight.device.type == "cpu"
-            else checkpoint.model.predict_normalised
+            else checkpoint.model.predict_normalized
         )
 
     def padding_group(self, instruction: str) -> Hashable:

@@ -76,7 +76,7 @@ class ActionL1:
 
     def answer(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the predicted actions, (B, chunk_size, 7), normalized."""
-        prediction: torch.Tensor = model.predict_normalised(
+        prediction: torch.Tensor = model.predict_normalized(
             batch.input_ids, batch.attention_mask, batch.pixel_values, batch.proprioception
         )
         return prediction

@@ -30,7 +30,7 @@ def test_saved_and_loaded_networks_agree(folder):
     assert loaded.statistics["made_up"].proprioception is not None
     batch = oft_inputs(saved, ["reach for the cube", "put the cube in the basket"])
     with torch.no_grad():
-        assert torch.equal(loaded.model.predict_normalised(**batch), saved.model.predict_normalised(**batch))
+        assert torch.equal(loaded.model.predict_normalized(**batch), saved.model.predict_normalized(**batch))
     assert not any(parameter.is_meta for parameter in loaded.model.parameters())
 
 
@@ -129,6 +129,6 @@ def test_the_published_layout_loads_and_is_saved_again(tmp_path):
     save_oft_checkpoint(tmp_path / "again", loaded)
     again = load_oft_checkpoint(tmp_path / "again")
     with torch.no_grad():
-        expected = loaded.model.predict_normalised(*inputs)
+        expected = loaded.model.predict_normalized(*inputs)
         assert expected.shape == (1, 8, 7)
-        assert torch.equal(again.model.predict_normalised(*inputs), expected)
+        assert torch.equal(again.model.predict_normalized(*inputs), expected)

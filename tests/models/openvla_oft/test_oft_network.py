@@ -74,7 +74,7 @@ def plain_prediction(model, ids, pixel_values, proprioception):
 def test_predictions_are_those_of_the_method_written_out():
     checkpoint = small_oft_checkpoint()
     batch = oft_inputs(checkpoint, [SHORT, LONG, SHORT])
-    actions = checkpoint.model.predict_normalised(**batch)
+    actions = checkpoint.model.predict_normalized(**batch)
     assert actions.shape == (3, 8, 7)
     for row in range(3):
         ids = batch["input_ids"][row][batch["attention_mask"][row] == 1]
@@ -86,12 +86,12 @@ def test_predictions_are_those_of_the_method_written_out():
 def test_a_batch_of_different_instructions_acts_as_each_alone():
     checkpoint = small_oft_checkpoint()
     batch = oft_inputs(checkpoint, [SHORT, LONG] * 8)
-    together = checkpoint.model.predict_normalised(**batch)
+    together = checkpoint.model.predict_normalized(**batch)
     for row in range(16):
         length = int(batch["attention_mask"][row].sum())
         alone = {name: value[row : row + 1] for name, value in batch.items()}
         alone = {name: value[:, :length] if value.dtype == torch.long else value for name, value in alone.items()}
-        torch.testing.assert_close(checkpoint.model.predict_normalised(**alone)[0], together[row], rtol=0, atol=1e-5)
+        torch.testing.assert_close(checkpoint.model.predict_normalized(**alone)[0], together[row], rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -99,12 +99,12 @@ def test_a_batch_of_different_instructions_acts_as_each_alone():
 def test_every_input_matters(name):
     checkpoint = small_oft_checkpoint()
     batch = oft_inputs(checkpoint, [SHORT])
-    before = checkpoint.model.predict_normalised(**batch)
+    before = checkpoint.model.predict_normalized(**batch)
     if name == "pixel_values":
         batch[name][:, 6:] *= 0.5  # the wrist image alone
     else:
         batch[name] = batch[name].flip(1)
-    assert (checkpoint.model.predict_normalised(**batch) - before).abs().max() > 1e-3
+    assert (checkpoint.model.predict_normalized(**batch) - before).abs().max() > 1e-3
 
 
 def test_the_first_action_depends_on_the_last_slot():
@@ -113,7 +113,7 @@ def test_the_first_action_depends_on_the_last_slot():
     short.model.load_state_dict(long.model.state_dict())
     batch = oft_inputs(long, [SHORT])
     with torch.no_grad():
-        first, second = (each.model.predict_normalised(**batch)[0, 0] for each in (long, short))
+        first, second = (each.model.predict_normalized(**batch)[0, 0] for each in (long, short))
     assert (first - second).abs().max() > 1e-5
 
 
@@ -124,7 +124,7 @@ def test_an_l1_step_reaches_every_trained_part_and_lowers_the_loss():
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(10):
-        loss = functional.l1_loss(model.predict_normalised(**batch), target)
+        loss = functional.l1_loss(model.predict_normalized(**batch), target)
         optimiser.zero_grad()
         loss.backward()
         unreached = {name for name, parameter in model.named_parameters() if parameter.grad is None}
@@ -139,14 +139,14 @@ def test_missing_proprioception_is_an_error():
     batch = oft_inputs(checkpoint, [SHORT])
     del batch["proprioception"]
     with pytest.raises(ValueError, match="needs 8 numbers of proprioception"):
-        checkpoint.model.predict_normalised(**batch)
+        checkpoint.model.predict_normalized(**batch)
 
 
 def test_a_network_without_proprioception_takes_none():
     checkpoint = small_oft_checkpoint(proprioception_dim=0)
     batch = oft_inputs(checkpoint, [SHORT])
     del batch["proprioception"]
-    assert checkpoint.model.predict_normalised(**batch).shape == (1, 8, 7)
+    assert checkpoint.model.predict_normalized(**batch).shape == (1, 8, 7)
 
 
 def test_wrong_shapes_are_refused():

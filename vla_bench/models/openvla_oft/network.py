@@ -138,7 +138,7 @@ class OpenVLAOFT(nn.Module):
         )
         self.action_head = L1RegressionHead(text_dim, config.action_dim)
 
-    def predict_normalised(
+    def predict_normalized(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
