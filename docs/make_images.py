@@ -1,4 +1,4 @@
-"""Draw the README's picture of the tasks: `python docs/make_pictures.py`."""
+"""Render the image of the tasks in the README: `python docs/make_images.py`."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ TASKS = (
     "robosuite.stack",
     "robosuite.pick_place_can",
 )
-SHARE_DONE = 0.75  # of the expert's episode, where the picture is taken
+SHARE_DONE = 0.75  # of the expert's episode, where the image is rendered
 SEED = 4
 
 
-def picture(task_id: str) -> np.ndarray:
-    """Return both cameras side by side, late in the expert's episode."""
+def render_task(task_id: str) -> np.ndarray:
+    """Return the images of both cameras side by side, late in the episode of the expert."""
     env = vla_bench.make(task_id, image_size=256, rendering="faithful")
     length = len(list(frames(env, task_id)))
     for number, observe in enumerate(frames(env, task_id)):
@@ -33,7 +33,7 @@ def picture(task_id: str) -> np.ndarray:
 
 
 def frames(env, task_id):
-    """Act as the expert does; yield a way to look at each step."""
+    """Execute the actions of the expert and yield a function that returns the observation after each step."""
     env.reset(seed=SEED)
     expert = make_expert(get_task(task_id))
     expert.reset(env.simulation.world, np.random.default_rng(SEED))
@@ -48,7 +48,7 @@ def main() -> None:
     """Write docs/images/tasks.png."""
     figure, axes = plt.subplots(2, 3, figsize=(12, 5.0))
     for axis, task_id in zip(axes.flat, TASKS, strict=True):
-        axis.imshow(picture(task_id))
+        axis.imshow(render_task(task_id))
         axis.set_title(f"“{get_task(task_id).instruction}”", fontsize=10)
         axis.set_xlabel(task_id, fontsize=8, color="0.4")
         axis.set_xticks([])
