@@ -57,7 +57,7 @@ def test_help_explains_every_command(command: str) -> None:
         ([*EVALUATE, "--policy", "nowhere.toml"], "No policy card nowhere.toml"),
         ([*EVALUATE, "--checkpoint", "no/such/folder"], "Checkpoint no/such/folder: the folder does not exist"),
         (["inspect", "no_such_file.hdf5"], "no_such_file.hdf5"),
-        (["merge", "no_such_adapter", "--output", "{output}"], "Checkpoint no_such_adapter: no such folder"),
+        (["merge", "no_such_adapter", "--output", "{output}"], "Checkpoint no_such_adapter: the folder does not exist"),
         (["finetune", "--plan", "--method", "loar"], "No fine-tuning method named 'loar'. Did you mean 'lora'"),
         (["finetune", "--plan", "--base", "openvla-8b"], "named 'openvla-8b'. Did you mean 'openvla-7b'"),
         (["finetune", "--plan", "--target", "q_prj"], "named 'q_prj'. Did you mean 'q_proj'"),
@@ -172,4 +172,4 @@ def test_merge_says_what_it_wrote_and_writes_it_once(method: str, text: str, tmp
     assert torch.equal(logits(load_finetuned(tmp_path / "merged")).argmax(-1), logits(network.checkpoint).argmax(-1))
     again = _invoke("merge", network.output, "--output", tmp_path / "merged")
     assert again.exit_code == 2
-    assert "merged exists already and is left as it is" in again.output
+    assert "merged already exists and was not changed" in again.output

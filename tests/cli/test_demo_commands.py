@@ -103,9 +103,9 @@ def test_merge_split_and_filter(made: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.hdf5"
     write_demonstrations(more, header(), [demonstration(index, task="push") for index in range(3)])
     result = invoke("demos", "merge", made, more, more, "-o", tmp_path / "both.hdf5")
-    assert "both.hdf5: 11 demonstrations, 3 that were there twice left out" in result.output
+    assert "both.hdf5: 11 demonstrations, 3 duplicates removed" in result.output
     result = invoke("demos", "split", tmp_path / "both.hdf5", "--valid", "0.3", "-o", tmp_path / "divided.hdf5")
-    assert "7 demonstrations to train with, 3 to validate with" in result.output
+    assert "7 demonstrations for training, 3 for validation" in result.output
     result = invoke("demos", "filter", tmp_path / "divided.hdf5", "--success", "-o", tmp_path / "kept.hdf5")
     assert "kept            10 of 11 demonstrations" in result.output
     assert "demo_3: failed after 11 steps" in result.output

@@ -20,13 +20,13 @@ def run(tmp_path: Path) -> Path:
 
 def test_every_table_is_made_again_from_the_ledgers_and_checked(run: Path) -> None:
     folder = run.parent.parent
-    assert invoked("tables", run, "--check")[0] == 1, "no table is there yet"
+    assert invoked("tables", run, "--check")[0] == 1, "no table exists yet"
     status, output = invoked("tables", run)
     assert status == 0, output
     assert (folder / "leaderboard.md").is_file()
     status, output = invoked("tables", run, "--check")
     assert status == 0, output
-    assert output.count("as the ledgers make it") == 6
+    assert output.count("equal to the ledgers") == 6
     table = folder / "leaderboard.csv"
     table.write_text(table.read_text().replace("180", "200", 1))
     status, output = invoked("tables", run, "--check")

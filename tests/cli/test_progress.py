@@ -13,11 +13,12 @@ def test_a_log_says_where_it_is_and_that_nothing_comes(monkeypatch: pytest.Monke
     written = io.StringIO()
     with show_progress("p", Console(file=written)) as update:
         update(2, 9, "success 50%")
-        while "nothing new" not in written.getvalue():
+        deadline = time.monotonic() + 30
+        while "no progress" not in written.getvalue() and time.monotonic() < deadline:
             time.sleep(0.01)
     lines = written.getvalue().splitlines()
     assert lines[0].startswith("p 2/9 success 50% (0 s)")
-    assert lines[1].startswith("p 2/9 nothing new for ")
+    assert lines[1].startswith("p 2/9 no progress for ")
 
 
 def test_a_log_of_what_goes_on_says_no_more() -> None:

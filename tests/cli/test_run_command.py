@@ -21,7 +21,7 @@ def test_the_end_of_a_run_names_at_most_five_kinds_of_error_and_what_shows_them(
     assert lines[6] == "  2 x 2 other errors"
     assert (
         lines[7]
-        == f"The same command tries them again; vla-bench ledger errors {tmp_path / 'run'} shows the tracebacks."
+        == f"The same command runs them again; vla-bench ledger errors {tmp_path / 'run'} shows the tracebacks."
     )
 
 

@@ -137,7 +137,7 @@ def test_a_base_that_is_neither_checkpoint_nor_architecture_is_named(tmp_path: P
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         network_config(str(tmp_path / "empty"))
     (tmp_path / "empty" / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    with pytest.raises(CheckpointError, match="model_type is 'llama'; expected 'openvla'"):
+    with pytest.raises(CheckpointError, match=r"model_type is 'llama'\. Expected 'openvla'"):
         network_config(str(tmp_path / "empty"))
 
 

@@ -117,8 +117,13 @@ def test_the_shipped_recipe_is_whole_and_holds_tasks_out() -> None:
     [
         ("keep_every = 2", "keep_evry = 2", "training.keep_evry", "Expected 'keep_every'."),
         ("steps = 1\n", "steps = 0\n", "training.phase.0.steps", "greater than or equal to 1"),
-        ("alignment_rows = 4\n", "", "training.phase.0", "no rows: expected imitation_rows, grounding_rows or"),
-        ('["end_effector_position", "gripper', '["gripper', "training.proprioception", "must come first"),
+        ("alignment_rows = 4\n", "", "training.phase.0", "no samples; expected imitation_rows, grounding_rows or"),
+        (
+            '["end_effector_position", "gripper',
+            '["gripper',
+            "training.proprioception",
+            "expected end_effector_position, because",
+        ),
         ("warmup_steps = 2", "warmup_steps = 0", "training.warmup_steps", "greater than or equal to 1"),
     ],
 )
