@@ -22,7 +22,8 @@ def finished(index: int, error_source: ErrorSource = "") -> FinishedEpisode:
 def session(path: Path, heard: list[RunProgress] | None = None, max_errors: int = 3) -> RunSession:
     hear = (lambda progress: None) if heard is None else heard.append
     folder = RunFolder(path)
-    folder.start(described("p"))
+    for _ in range(2):  # the second session of the run
+        folder.start(described("p"))
     return RunSession(folder, total=9, resumed=2, max_errors=max_errors, on_progress=hear)
 
 
@@ -33,7 +34,7 @@ def test_finished_episodes_are_recorded_with_their_session(tmp_path: Path) -> No
     made.finish(finished(1, "worker"))
     frame = read_ledger(tmp_path / LEDGER_NAME)
     recorded = frame[["policy", "card_hash", "session"]].drop_duplicates().to_numpy().tolist()
-    assert recorded == [["p", described("p").card_hash, 0]]
+    assert recorded == [["p", described("p").card_hash, 1]]
     assert frame["attempts"].tolist() == [1, 3]
     assert frame["error_source"].tolist() == ["", "worker"]
     assert [progress.done for progress in heard] == [2, 3, 4]
