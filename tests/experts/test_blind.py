@@ -26,7 +26,7 @@ def _draws(expert: BlindExpert, environment: VlaBenchEnv, seeds: range) -> list[
     world, drawn = environment.simulation.world, []
     for seed in seeds:
         expert.reset(world, np.random.default_rng(seed))
-        drawn.append(expert.drawn.name)
+        drawn.append(expert.sampled_task.name)
     return drawn
 
 
@@ -42,7 +42,7 @@ def test_it_succeeds_exactly_where_it_drew_the_task_by_chance(environment: VlaBe
         while not ended:
             _, terminated, truncated, info = environment.advance(expert.act(world))
             ended = terminated or truncated
-        drawn.append(expert.drawn.name)
+        drawn.append(expert.sampled_task.name)
         successes.append(bool(info["success"]))
     assert successes == [name == TASK.name for name in drawn]
     assert 0 < sum(successes) < EPISODES

@@ -21,7 +21,7 @@ from vla_bench.authoring.definition import (
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import ConfigurationError, UnknownNameError, VlaBenchError
 from vla_bench.core.registry import Registry
-from vla_bench.core.types import ACTION_DIM
+from vla_bench.core.types import still_action
 from vla_bench.envs.descriptions import describe_object, describe_robot, describe_scene
 from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.tasks import Task, suite_path
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from vla_bench.authoring.trials import Trial
 
 
-_STILL = np.array([0, 0, 0, 0, 0, 0, -1.0])  # one arm without motion, gripper open
 _STILL_STEPS = 10  # control steps without motion
 _STILL_M = 0.01  # objects that move further without contact were placed badly
 
@@ -87,7 +86,7 @@ def _unsteady(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
     world, task = environment.simulation.world, environment.task
     placed = {relation.arguments[0] for relation in task.initial} & set(world.items())
     before = {item: world.position_world(item).copy() for item in sorted(placed)}
-    still = np.tile(_STILL, environment.simulation.action_dim // ACTION_DIM)
+    still = still_action(environment.simulation.action_dim)
     for _ in range(_STILL_STEPS):
         environment.simulation.step(still)
     moved = [item for item, place in before.items() if np.linalg.norm(world.position_world(item) - place) > _STILL_M]

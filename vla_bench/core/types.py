@@ -18,6 +18,11 @@ MAX_DELTA_POSITION_M = 0.05  # what an action of +-1 means; robosuite's OSC_POSE
 MAX_DELTA_ROTATION_RAD = 0.5
 
 
+def still_action(action_dim: int = ACTION_DIM) -> FloatArray:
+    """Return the action without motion and with open grippers, (action_dim,): 7 numbers for each arm."""
+    return np.tile([0, 0, 0, 0, 0, 0, -1.0], action_dim // ACTION_DIM)
+
+
 class Observation(TypedDict):
     """Observation of one control step. Images are right side up."""
 

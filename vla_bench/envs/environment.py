@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from vla_bench.core.env_options import CAMERAS, EnvOptions, Rendering
 from vla_bench.core.episode import scene_hash
 from vla_bench.core.errors import ConventionError, UnknownNameError
-from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, Observation, ProprioceptionField
+from vla_bench.core.types import (
+    ACTION_DIM,
+    CONTROL_HZ,
+    FloatArray,
+    ImageArray,
+    Observation,
+    ProprioceptionField,
+    still_action,
+)
 from vla_bench.envs.engines import engines
 from vla_bench.envs.perturbations import Perturbation
 from vla_bench.envs.rendering.backend import load_mujoco
@@ -19,7 +27,6 @@ from vla_bench.envs.simulation import Simulation, segment_names
 from vla_bench.tasks import Task, get_task
 from vla_bench.tasks.progress import SubgoalRecord, phase_of
 
-_NOOP = np.array([0, 0, 0, 0, 0, 0, -1.0])  # of one arm: no motion, gripper open
 _TEXT_CHARACTERS = string.printable
 
 Info = dict[str, Any]  # Gymnasium's own type
@@ -75,7 +82,7 @@ class VlaBenchEnv(gymnasium.Env[Observation, FloatArray]):
         super().reset(seed=seed)
         self.simulation.reset(self.np_random)
         for _ in range(self._wait_steps):
-            self.simulation.step(np.tile(_NOOP, self.simulation.action_dim // ACTION_DIM))
+            self.simulation.step(still_action(self.simulation.action_dim))
         self._steps, self._held, self._ready = 0, 0, True
         self._subgoals = SubgoalRecord(self.task)
         self._subgoals.update(self.simulation.world, 0)

@@ -1,4 +1,4 @@
-"""Camera geometry, segmentation labels and contact forces of a MuJoCo simulation."""
+"""Camera geometry, segmentation labels, contacts and proprioception fields of a MuJoCo simulation."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.geometry import CameraGeometry
+from vla_bench.core.types import ProprioceptionField
 from vla_bench.envs.simulation import FIXED_SEGMENTS
 
 
@@ -54,6 +55,27 @@ class CameraGeometryCache:
         if self._geometry is None or pose != self._pose:
             self._pose, self._geometry = pose, camera_geometry(self._model, data, self._name)
         return self._geometry
+
+
+def in_contact(model: mujoco.MjModel, data: mujoco.MjData, first: frozenset[int], second: frozenset[int]) -> bool:
+    """Return whether any geoms of two sets of bodies touch."""
+    bodies = model.geom_bodyid[data.contact.geom]  # (contacts, 2)
+    return any((a in first and b in second) or (b in first and a in second) for a, b in bodies.tolist())
+
+
+def arm_proprioception_fields(
+    fingers: int, joints: int, *, finger_unit: str = "m", prefix: str = ""
+) -> tuple[ProprioceptionField, ...]:
+    """Return the fields of one arm's proprioception. With two arms, their names get a prefix such as "left_"."""
+    fields = (
+        ("end_effector_position", 3, "m, world frame, point between the fingertips"),
+        ("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
+        ("gripper_position", fingers, f"{finger_unit}, finger joints"),
+        ("joint_positions", joints, "rad"),
+        ("joint_velocities", joints, "rad/s"),
+        ("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
+    )
+    return tuple(ProprioceptionField(f"{prefix}{name}", size, text) for name, size, text in fields)
 
 
 class NormalForce:

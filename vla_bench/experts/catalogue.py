@@ -27,7 +27,7 @@ class BlindExpert:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._experts = [make_expert(task) for task in tasks]
         self.tasks = tuple(tasks)
-        self.drawn = self.tasks[0]
+        self.sampled_task = self.tasks[0]
         self._expert = self._experts[0]
 
     @property
@@ -38,7 +38,7 @@ class BlindExpert:
     def reset(self, world: World, generator: np.random.Generator) -> None:
         """Start an episode with a newly sampled task."""
         number = int(generator.integers(len(self.tasks)))
-        self.drawn, self._expert = self.tasks[number], self._experts[number]
+        self.sampled_task, self._expert = self.tasks[number], self._experts[number]
         self._expert.reset(world, generator)
 
     def act(self, world: World) -> NDArray[np.float32]:

@@ -66,10 +66,10 @@ def _rim_pose(world: World, item: str) -> Pose:
         position = world.position_world(item) + geometry.grasp_offset_m * outwards + up
         yaw = nearest_equal_yaw(float(np.arctan2(outwards[1], outwards[0])), np.pi, NEUTRAL_YAW_RAD)
         room = _room_at(world, item, position + world.gripper().finger_offset_m * outwards)
-        way = float(np.linalg.norm(position[:2] - tip[:2])) + _TURN_COST_M * abs(yaw - current)
+        cost = float(np.linalg.norm(position[:2] - tip[:2])) + _TURN_COST_M * abs(yaw - current)
         poses.append(Pose(position, yaw))
-        way += _FAR_COST_M * max(0.0, float(outwards[0]))
-        costs.append(way + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room) + _TILTED_COST_M * abs(outwards[2]))
+        cost += _FAR_COST_M * max(0.0, float(outwards[0]))
+        costs.append(cost + _CROWDED_COST * max(0.0, _ENOUGH_ROOM_M - room) + _TILTED_COST_M * abs(outwards[2]))
     return poses[int(np.argmin(costs))]
 
 
@@ -164,22 +164,22 @@ def height_over(world: World, start: FloatArray, end: FloatArray, but: frozenset
     It clears the tallest object below fingers and load, and objects to the side that the hand would touch; minus
     infinity without obstacles.
     """
-    hand, heights = world.gripper(), [-np.inf]
+    gripper, heights = world.gripper(), [-np.inf]
     for item in set(world.items()) - but:
         geometry, place = world.geometry(item), world.position_world(item)
         top_m = float(place[2]) + geometry.top_m
-        beside_m = _distance_to_path(place[:2], start[:2], end[:2]) - max(geometry.radius_m, geometry.support_radius_m)
-        if beside_m < _HALF_WIDTH_M:
+        lateral_m = _distance_to_path(place[:2], start[:2], end[:2]) - max(geometry.radius_m, geometry.support_radius_m)
+        if lateral_m < _HALF_WIDTH_M:
             heights.append(top_m)
-        elif beside_m < hand.palm_half_size_m[0]:  # independent of the opening direction of the fingers
-            heights.append(top_m - hand.palm_m)
+        elif lateral_m < gripper.palm_half_size_m[0]:  # independent of the opening direction of the fingers
+            heights.append(top_m - gripper.palm_m)
     return max(heights)
 
 
 def free_spot(world: World, item: str, support: str) -> FloatArray:
     """Return a free position for `item` on or in `support`, near its center: (2,), horizontal, world frame."""
     center, radius_m = world.position_world(support)[:2], world.geometry(support).support_radius_m
-    others = [other for other in world.items() if other not in (item, support) and _lies_on(world, other, support)]
+    others = [other for other in world.items() if other not in (item, support) and _rests_on(world, other, support)]
     best, most = center, -np.inf
     for share, count in _RINGS:
         for angle in np.linspace(0.0, 2 * np.pi, count, endpoint=False):
@@ -192,7 +192,7 @@ def free_spot(world: World, item: str, support: str) -> FloatArray:
     return np.asarray(best)
 
 
-def _lies_on(world: World, other: str, support: str) -> bool:
+def _rests_on(world: World, other: str, support: str) -> bool:
     above = world.position_world(other)[2] > world.position_world(support)[2]  # without the object below the support
     return world.inside(other, support) or (bool(above) and world.in_contact(other, support))
 
@@ -203,7 +203,7 @@ def _gap_m(world: World, item: str, spot: FloatArray, other: str) -> float:
 
 
 def _distance_to_path(point: FloatArray, start: FloatArray, end: FloatArray) -> float:
-    way = end - start
-    length = float(way @ way)
-    share = float(np.clip((point - start) @ way / length, 0.0, 1.0)) if length > 0 else 0.0
-    return float(np.linalg.norm(point - start - share * way))
+    path = end - start
+    squared_length = float(path @ path)
+    share = float(np.clip((point - start) @ path / squared_length, 0.0, 1.0)) if squared_length > 0 else 0.0
+    return float(np.linalg.norm(point - start - share * path))

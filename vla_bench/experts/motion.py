@@ -59,17 +59,18 @@ def rotation_left(world: World, matrix_world: FloatArray) -> FloatArray:
 def opening_yaw(world: World) -> float:
     """Return the direction in the horizontal plane along which the fingers open, in (-pi/2, pi/2] [rad]."""
     opening_axis = quat_wxyz_to_matrix(world.end_effector_quat_wxyz_world())[:, 0]
-    return _modulo(float(np.arctan2(opening_axis[1], opening_axis[0])), np.pi)
+    return centered_modulo(float(np.arctan2(opening_axis[1], opening_axis[0])), np.pi)
 
 
 def nearest_equal_yaw(yaw_rad: float, symmetry_rad: float, to_rad: float) -> float:
     """Return the yaw equal to `yaw_rad` under the symmetry that is nearest to `to_rad`; symmetry 0 means any."""
     if symmetry_rad <= 0:
         return to_rad
-    return to_rad + _modulo(yaw_rad - to_rad, symmetry_rad)
+    return to_rad + centered_modulo(yaw_rad - to_rad, symmetry_rad)
 
 
-def _modulo(angle: float, period: float) -> float:
+def centered_modulo(angle: float, period: float) -> float:
+    """Return the angle plus the multiple of `period` that brings it into [-period/2, period/2)."""
     return (angle + period / 2) % period - period / 2
 
 

@@ -1,4 +1,4 @@
-"""The expert of a task: goals in order, each reached by the skill registered for its predicate."""
+"""The expert of a task: a planner that pursues its goals in order, retreats between goals, and smooth motion."""
 
 from typing import Protocol
 
@@ -69,9 +69,9 @@ def _follow(action: FloatArray, last: FloatArray, part: slice, largest: float) -
         action[part] = last[part] + change * (largest / length)
 
 
-_RISE_M = 0.09  # smallest rise
-_STEPS = 15  # after which the retreat ends, whatever blocks it
-_REFERENCE_YAW_RAD = np.pi / 2
+_RETREAT_RISE_M = 0.09  # smallest rise
+_RETREAT_STEPS = 15  # after which the retreat ends, whatever blocks it
+_RETREAT_YAW_RAD = np.pi / 2
 
 
 class Retreat:
@@ -79,9 +79,9 @@ class Retreat:
 
     def __init__(self, world: World) -> None:
         tip = world.end_effector_position_world()
-        yaw = nearest_equal_yaw(opening_yaw(world), np.pi, _REFERENCE_YAW_RAD)
-        self._target = Pose(tip + np.array([0.0, 0.0, _RISE_M]), yaw)
-        self._steps_left = _STEPS
+        yaw = nearest_equal_yaw(opening_yaw(world), np.pi, _RETREAT_YAW_RAD)
+        self._target = Pose(tip + np.array([0.0, 0.0, _RETREAT_RISE_M]), yaw)
+        self._steps_left = _RETREAT_STEPS
 
     def is_over(self, world: World) -> bool:
         """Return whether the gripper is above everything near it."""
@@ -150,12 +150,12 @@ class PlannedExpert:
 
     def _choose(self, world: World) -> Goal:
         open_goals = [goal for goal, parts in self._parts.items() if not all(part.holds(world) for part in parts)]
-        if self._current in open_goals and _at_hand(world, self._current):
+        if self._current in open_goals and _is_touched(world, self._current):
             return self._current
         return open_goals[0] if open_goals else self._current or next(iter(self._parts))
 
 
-def _at_hand(world: World, goal: Goal | None) -> bool:
+def _is_touched(world: World, goal: Goal | None) -> bool:
     """Return whether the gripper touches the object of the goal."""
     if goal is None:
         return False

@@ -181,7 +181,7 @@ def _posture_acceleration(state, rest):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _lapack_torques(state, missing, arm):  # type: ignore[no-untyped-def]
-    """Return the torques (n,), without those against gravity, by LAPACK; `missing` (3,) is the way to the goal."""
+    """Return the torques (n,), without those against gravity, by LAPACK; `missing` (3,) is the offset to the goal."""
     mass, jacobian, kp, kd = state.mass, state.jacobian, arm.kp, arm.kd
     rotation_error = np.zeros(3)
     for k in range(3):  # half the sum of the cross products of the axes: robosuite's `orientation_error`
@@ -202,7 +202,7 @@ def _lapack_torques(state, missing, arm):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _acceleration(missing, arm, state):  # type: ignore[no-untyped-def]
-    """Return the commanded acceleration of the end-effector (6,), where `missing` (3,) is the way to the goal."""
+    """Return the commanded acceleration of the end-effector (6,), where `missing` (3,) is the offset to the goal."""
     matrix, goal, kp, kd = arm.matrix, arm.goal_matrix, arm.kp, arm.kd
     jacobian, velocity = state.jacobian, state.velocity
     acceleration = np.zeros(6)

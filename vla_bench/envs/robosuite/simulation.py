@@ -16,9 +16,9 @@ from vla_bench.envs.rendering.renderer import Renderer, shared_renderer
 from vla_bench.envs.robosuite.factory import make_robosuite_env
 from vla_bench.envs.robosuite.items.objects import guest_names
 from vla_bench.envs.robosuite.scene_models import RenderModel, strip_visuals
-from vla_bench.envs.robosuite.state import CONTROLLER_STATE_SIZE, Arm, Fixtures, HiddenState, arm_proprioception_fields
+from vla_bench.envs.robosuite.state import CONTROLLER_STATE_SIZE, FINGERS, JOINTS, Arm, Fixtures, HiddenState
 from vla_bench.envs.robosuite.world import RobosuiteWorld
-from vla_bench.envs.sensors import CameraGeometryCache, NormalForce, geom_segments
+from vla_bench.envs.sensors import CameraGeometryCache, NormalForce, arm_proprioception_fields, geom_segments
 from vla_bench.envs.simulation import Disturbance, Fixture
 from vla_bench.tasks.task import Task
 
@@ -61,7 +61,9 @@ class RobosuiteSimulation:
         self._reward, self._succeeded, self._gripper_force_n = 0.0, False, 0.0
         self.action_dim = ACTION_DIM * len(self._arms)
         self.proprioception_fields = tuple(
-            field for prefix in _PREFIXES[len(self._arms)] for field in arm_proprioception_fields(prefix)
+            field
+            for prefix in _PREFIXES[len(self._arms)]
+            for field in arm_proprioception_fields(FINGERS, JOINTS, prefix=prefix)
         )
 
     @property

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_bench.core.geometry import quat_wxyz_to_axis_angle
-from vla_bench.core.types import FloatArray, ProprioceptionField
+from vla_bench.core.types import FloatArray
 from vla_bench.envs.simulation import Fixture
 
 _ARM = "right"  # robosuite's name of the arm of a robot with one arm
-_FINGERS, _JOINTS = 2, 7
-CONTROLLER_STATE_SIZE = _FINGERS + _JOINTS  # of `Arm.controller_state`
+FINGERS, JOINTS = 2, 7  # of an arm, a Panda
+CONTROLLER_STATE_SIZE = FINGERS + JOINTS  # of `Arm.controller_state`
 _PEGS = ("peg1", "peg2")
 _BINS = ("bin1", "bin2")  # robosuite places objects in them by `bin1_pos`, `bin2_pos`, along the world's axes
 
@@ -45,7 +45,7 @@ class Arm:
         robot, data = self._robot, self._data
         end_effector, quat = robot.eef_site_id[_ARM], np.zeros(4)
         mujoco.mju_mat2Quat(quat, data.site_xmat[end_effector])
-        fingers = np.zeros(_FINGERS)
+        fingers = np.zeros(FINGERS)
         if robot.gripper[_ARM].dof:
             fingers[:] = data.qpos[robot._ref_gripper_joint_pos_indexes[_ARM]]
         parts = (
@@ -61,29 +61,16 @@ class Arm:
     def controller_state(self) -> NDArray[np.float64]:
         """Return the controllers' state: the fingers' command (2), then the posture of the null space (7)."""
         controller = self._robot.part_controllers[_ARM]
-        return np.concatenate([np.resize(self._gripper.current_action, _FINGERS), controller.initial_joint])
+        return np.concatenate([np.resize(self._gripper.current_action, FINGERS), controller.initial_joint])
 
     def set_controller_state(self, state: NDArray[np.float64]) -> None:
         """Restore what `controller_state` returned."""
-        self._gripper.current_action = state[:_FINGERS].copy()
-        self._robot.part_controllers[_ARM].initial_joint = state[_FINGERS:].copy()
+        self._gripper.current_action = state[:FINGERS].copy()
+        self._robot.part_controllers[_ARM].initial_joint = state[FINGERS:].copy()
 
     @property
     def _gripper(self) -> Any:
         return self._robot.gripper[_ARM]
-
-
-def arm_proprioception_fields(prefix: str = "") -> tuple[ProprioceptionField, ...]:
-    """Return the fields of one arm's proprioception. With two arms, their names get a prefix such as "left_"."""
-    single = (
-        ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
-        ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
-        ProprioceptionField("gripper_position", _FINGERS, "m, finger joints"),
-        ProprioceptionField("joint_positions", _JOINTS, "rad"),
-        ProprioceptionField("joint_velocities", _JOINTS, "rad/s"),
-        ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
-    )
-    return tuple(ProprioceptionField(f"{prefix}{field.name}", field.size, field.description) for field in single)
 
 
 class HiddenState:

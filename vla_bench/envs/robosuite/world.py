@@ -12,6 +12,7 @@ from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint, Side
 from vla_bench.envs.descriptions import describe_robot
 from vla_bench.envs.robosuite.items import Item, bodies_of, find_item
+from vla_bench.envs.sensors import in_contact
 
 _ARM = "right"  # robosuite's name of the arm of a robot with one arm
 _SIDES = ("right", "left")  # our names of the robots, in robosuite's order
@@ -88,9 +89,7 @@ class RobosuiteWorld:
 
     def in_contact(self, first: str, second: str) -> bool:
         """Return whether geoms of the two items touch; "gripper" stands for the fingers."""
-        one, two = self._solid_bodies(first), self._solid_bodies(second)
-        bodies = self._model.geom_bodyid[self._data.contact.geom]  # (contacts, 2)
-        return any((a in one and b in two) or (b in one and a in two) for a, b in bodies.tolist())
+        return in_contact(self._model, self._data, self._solid_bodies(first), self._solid_bodies(second))
 
     def inside(self, item: str, container: str) -> bool:
         """Return whether the origin of `item` is in the inner box of `container`, like robosuite's `not_in_bin`."""

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.geometry import CameraGeometry, axis_angle_to_quat_wxyz, quat_wxyz_to_axis_angle
-from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, ProprioceptionField
+from vla_bench.core.types import ACTION_DIM, CONTROL_HZ, FloatArray, ImageArray, still_action
 from vla_bench.envs.control.tabletop import OperationalSpaceController
 from vla_bench.envs.descriptions import Region
 from vla_bench.envs.engines import engines
 from vla_bench.envs.rendering.renderer import Renderer, shared_renderer
-from vla_bench.envs.sensors import CameraGeometryCache, NormalForce, geom_segments
+from vla_bench.envs.sensors import CameraGeometryCache, NormalForce, arm_proprioception_fields, geom_segments
 from vla_bench.envs.simulation import Disturbance, Fixture
 from vla_bench.envs.tabletop.placement import sample_places
 from vla_bench.envs.tabletop.robot_model import GRIPPER_PREFIX
@@ -83,7 +83,8 @@ class TabletopSimulation:
         joints = [model.joint(ROBOT_PREFIX + name).id for name in arm.joints]
         self._joints = np.array(joints)
         self._joint_qpos, self._joint_dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
-        self._finger_qpos = model.jnt_qposadr[[model.joint(tool + name).id for name in gripper.joints]]
+        fingers = [model.joint(tool + name).id for name in gripper.joints]
+        self._finger_qpos = model.jnt_qposadr[fingers]
         self._gripper_actuators = [model.actuator(tool + name).id for name in gripper.actuators]
         self._fingers_open, self._fingers_closed = np.array(gripper.joints_open), np.array(gripper.joints_closed)
         self._target_open, target_closed = np.array(gripper.targets_open), np.array(gripper.targets_closed)
@@ -103,8 +104,9 @@ class TabletopSimulation:
         self._segment_of_geom = geom_segments(model, (int(robot),), self._world.item_bodies())
         self._normal_force, self._gripper_force_n = NormalForce(model, self._gripper_in_model.bodies), 0.0
         self._substeps = round(1.0 / CONTROL_HZ / model.opt.timestep)
-        self.proprioception_fields = _proprioception_fields(
-            model, joints, [model.joint(tool + name).id for name in gripper.joints]
+        slides = (model.jnt_type[fingers] == mujoco.mjtJoint.mjJNT_SLIDE).all()
+        self.proprioception_fields = arm_proprioception_fields(
+            len(fingers), len(joints), finger_unit="m" if slides else "rad"
         )
         self.action_dim = ACTION_DIM
 
@@ -130,7 +132,7 @@ class TabletopSimulation:
             disturb(self._model, self.data)
             mujoco.mj_step1(self._model, self.data)
         for _ in range(_SETTLE_STEPS):
-            self.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))
+            self.step(still_action())
         self._world.begin_episode()
 
     def arrange(
@@ -331,17 +333,3 @@ class TabletopSimulation:
 
 def _camera_in_model(name: str, compiled: CompiledScene) -> str:
     return ROBOT_PREFIX + compiled.robot.arm.wrist_camera if name == "wrist" else name
-
-
-def _proprioception_fields(
-    model: mujoco.MjModel, joints: Sequence[int], fingers: Sequence[int]
-) -> tuple[ProprioceptionField, ...]:
-    slides = (model.jnt_type[fingers] == mujoco.mjtJoint.mjJNT_SLIDE).all()
-    return (
-        ProprioceptionField("end_effector_position", 3, "m, world frame, point between the fingertips"),
-        ProprioceptionField("end_effector_axis_angle", 3, "rad, world frame, robosuite's sign convention"),
-        ProprioceptionField("gripper_position", len(fingers), f"{'m' if slides else 'rad'}, finger joints"),
-        ProprioceptionField("joint_positions", len(joints), "rad"),
-        ProprioceptionField("joint_velocities", len(joints), "rad/s"),
-        ProprioceptionField("hand_axis_angle", 3, "rad, world frame, the body that holds the gripper: LIBERO's state"),
-    )

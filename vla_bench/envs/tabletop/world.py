@@ -10,6 +10,7 @@ from vla_bench.core.errors import UnknownNameError
 from vla_bench.core.registry import Registry
 from vla_bench.core.types import FloatArray, GripperGeometry, ItemGeometry, Joint
 from vla_bench.envs.descriptions import GripperDescription, JointDescription, ObjectDescription
+from vla_bench.envs.sensors import in_contact
 from vla_bench.envs.tabletop.scene import CompiledScene, horizontal_radius, item_prefix
 
 
@@ -135,9 +136,7 @@ class MujocoWorld:
 
     def in_contact(self, first: str, second: str) -> bool:
         """Return whether any geoms of the two items touch; "gripper" names the fingers."""
-        one, two = self._body_set(first), self._body_set(second)
-        bodies = self._model.geom_bodyid[self._data.contact.geom]  # (contacts, 2)
-        return any((a in one and b in two) or (b in one and a in two) for a, b in bodies.tolist())
+        return in_contact(self._model, self._data, self._solid_bodies(first), self._solid_bodies(second))
 
     def inside(self, item: str, container: str) -> bool:
         """Return whether the center of `item` is in the `inside` box of `container`."""
@@ -189,7 +188,7 @@ class MujocoWorld:
             handle_along_world=data.site_xmat[known.handle].reshape(3, 3)[:, 0].copy(),
         )
 
-    def _body_set(self, name: str) -> frozenset[int]:
+    def _solid_bodies(self, name: str) -> frozenset[int]:
         if name == "gripper":
             return self._gripper.bodies
         self._known(name)

@@ -35,7 +35,7 @@ def joint_to_move(world: World, fixture: str, direction: float) -> Joint:
 
 
 def handle_to_leave(world: World, but: Joint) -> Joint | None:
-    """Return another drawer whose handle is still between the fingers, which would move it on their way."""
+    """Return another drawer whose handle is still between the fingers, which would be moved by them."""
     tip = world.end_effector_position_world()
     for item in world.items():
         for joint in world.joints(item):
@@ -236,12 +236,12 @@ class Unlatch:
         frame, position = _grasp_frame(latch), latch.handle_position_world
         ahead = frame[:, 2]
         offset = world.end_effector_position_world() - position
-        beside = float(np.linalg.norm(offset - (offset @ ahead) * ahead))
+        lateral = float(np.linalg.norm(offset - (offset @ ahead) * ahead))
         turned = float(np.linalg.norm(rotation_left(world, frame)))
         if np.linalg.norm(offset) < _AT_GRASP_M and turned < _AT_GRASP_RAD:
             return action_towards_frame(world, position, frame, CLOSE), "grasp"
-        kept = _UNLATCH_FUNNEL_SLOPE * max(0.0, beside - _IN_LINE_M) + 0.5 * max(0.0, turned - _IN_LINE_RAD)
-        return action_towards_frame(world, position - min(_STAND_OFF_M, kept) * ahead, frame, OPEN), "reach"
+        distance = _UNLATCH_FUNNEL_SLOPE * max(0.0, lateral - _IN_LINE_M) + 0.5 * max(0.0, turned - _IN_LINE_RAD)
+        return action_towards_frame(world, position - min(_STAND_OFF_M, distance) * ahead, frame, OPEN), "reach"
 
 
 def _grasp_frame(latch: Joint) -> FloatArray:

@@ -5,7 +5,7 @@ import numpy as np
 from vla_bench.core.geometry import yaw_of
 from vla_bench.core.types import FloatArray, World
 from vla_bench.experts.grasps import NEUTRAL_YAW_RAD
-from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards
+from vla_bench.experts.motion import CLOSE, OPEN, Pose, action_towards, centered_modulo
 from vla_bench.experts.skills import Action, skills
 from vla_bench.experts.skills.pick_and_place import Pick
 from vla_bench.tasks.task import Goal
@@ -66,12 +66,12 @@ class Thread:
         """Return the rotation of the ring that fits the peg and keeps the wrist away from its limits [rad]."""
         ring, gripper = yaw_of(world.quat_wxyz_world(self._ring)), _gripper_yaw(world)
         symmetry = world.geometry(self._peg).grasp_yaw_symmetry_rad
-        wanted = ring + _modulo(np.pi - ring, 2 * np.pi)  # the handle towards the robot
+        wanted = ring + centered_modulo(np.pi - ring, 2 * np.pi)  # the handle towards the robot
         if symmetry <= 0:
             beyond = abs(wanted - ring) - _WIDE_TURN_RAD
             return float(np.sign(wanted - ring)) * max(0.0, beyond)
-        turns = [_modulo(wanted + quarter * symmetry - ring, 2 * np.pi) for quarter in (-1, 0, 1)]
-        ends = [abs(_modulo(gripper + turn - NEUTRAL_YAW_RAD, 2 * np.pi)) for turn in turns]
+        turns = [centered_modulo(wanted + quarter * symmetry - ring, 2 * np.pi) for quarter in (-1, 0, 1)]
+        ends = [abs(centered_modulo(gripper + turn - NEUTRAL_YAW_RAD, 2 * np.pi)) for turn in turns]
         return min(zip(np.round(ends, 1), np.abs(turns), turns, strict=True))[2]
 
     def _release(self, world: World) -> tuple[Action, str]:
@@ -83,7 +83,3 @@ class Thread:
 
 def _gripper_yaw(world: World) -> float:
     return yaw_of(world.end_effector_quat_wxyz_world())
-
-
-def _modulo(angle: float, period: float) -> float:
-    return (angle + period / 2) % period - period / 2

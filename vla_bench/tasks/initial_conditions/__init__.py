@@ -18,12 +18,10 @@ from vla_bench.tasks.task import Relation
 class InitialRelation(ABC):
     """A relation of the list `initial` of a task. Its first argument is the arranged object, at most once per task."""
 
-    parameters: ClassVar[
-        tuple[str, ...]
-    ]  # kinds of its arguments; "region" is one of the scene, all others are objects
-    arranges_joint: ClassVar[bool] = (
-        False  # joint position of a fixture or one of its parts; None for the placement of an object
-    )
+    # Kinds of its arguments: "region" is a region of the scene, all others are objects.
+    parameters: ClassVar[tuple[str, ...]]
+    # Whether it sets the joint position of a fixture, or of one of its parts, instead of placing an object.
+    arranges_joint: ClassVar[bool] = False
 
 
 class Placing(InitialRelation):

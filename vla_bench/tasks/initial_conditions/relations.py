@@ -60,8 +60,8 @@ initial_relations.register(TurnedOn(), name="turned_on")
 
 
 _NEXT_TO_GAP_M = (0.015, 0.04)  # sampled gap between the two circles
-_BESIDE_GAP_M = (0.02, 0.09)
-_BESIDE_CONE_RAD = np.radians(25)  # sampled range around the direction; a person would accept 1.5 times as much
+_DIRECTION_GAP_M = (0.02, 0.09)
+_DIRECTION_CONE_RAD = np.radians(25)  # sampled range around the direction; a person would accept 1.5 times as much
 _CONE_SLACK = 2.4
 _BETWEEN_SHARE = (0.35, 0.65)  # fraction of the distance from one object to the other
 _BETWEEN_ASIDE_M = 0.025  # distance from the straight line
@@ -97,21 +97,21 @@ class Between(Placing):
     def draw(self, layout: Layout, generator: np.random.Generator, item: str, *others: str) -> Spot | None:
         """Sample a fraction of the line and an offset from it."""
         first, second = others
-        start, way = layout.position(first), layout.position(second) - layout.position(first)
+        start, line = layout.position(first), layout.position(second) - layout.position(first)
         free_m = layout.gap_m(first, second) - 2 * layout.radius_m(item)
         if free_m < 2 * _NEXT_TO_GAP_M[0]:
             return None
-        aside = np.array([-way[1], way[0]]) / np.linalg.norm(way)
+        aside = np.array([-line[1], line[0]]) / np.linalg.norm(line)
         share, aside_m = generator.uniform(*_BETWEEN_SHARE), generator.uniform(-_BETWEEN_ASIDE_M, _BETWEEN_ASIDE_M)
-        return _within(layout, start + share * way + aside_m * aside)
+        return _within(layout, start + share * line + aside_m * aside)
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
         """Return whether fraction and offset are in range."""
         first, second = others
-        start, way = layout.position(first), layout.position(second) - layout.position(first)
-        offset, length = layout.position(item) - start, float(np.linalg.norm(way))
-        share = float(offset @ way) / length**2
-        aside_m = abs(float(way[0] * offset[1] - way[1] * offset[0])) / length
+        start, line = layout.position(first), layout.position(second) - layout.position(first)
+        offset, length = layout.position(item) - start, float(np.linalg.norm(line))
+        share = float(offset @ line) / length**2
+        aside_m = abs(float(line[0] * offset[1] - line[1] * offset[0])) / length
         low, high = _BETWEEN_SHARE
         wider = _BETWEEN_SLACK_SHARE if slack_m > 0 else 1e-9
         on_level = layout.stands_on_surface(item)
@@ -152,8 +152,8 @@ class InDirection(Placing):
         """Sample a direction in the cone and a gap."""
         (reference,) = others
         straight = float(np.arctan2(self._direction[1], self._direction[0]))
-        angle = straight + generator.uniform(-_BESIDE_CONE_RAD, _BESIDE_CONE_RAD)
-        distance = layout.radius_m(item) + layout.radius_m(reference) + generator.uniform(*_BESIDE_GAP_M)
+        angle = straight + generator.uniform(-_DIRECTION_CONE_RAD, _DIRECTION_CONE_RAD)
+        distance = layout.radius_m(item) + layout.radius_m(reference) + generator.uniform(*_DIRECTION_GAP_M)
         return _within(layout, layout.position(reference) + distance * _unit(angle))
 
     def holds(self, layout: Layout, item: str, *others: str, slack_m: float = 0.0) -> bool:
@@ -161,8 +161,8 @@ class InDirection(Placing):
         (reference,) = others
         offset = layout.position(item) - layout.position(reference)
         cosine = float(offset @ self._direction) / max(float(np.linalg.norm(offset)), 1e-9)
-        cone = _BESIDE_CONE_RAD * (_CONE_SLACK if slack_m > 0 else 1.0) + 1e-6
-        near = slack_m > 0 or layout.gap_m(item, reference) <= _BESIDE_GAP_M[1] + 1e-9
+        cone = _DIRECTION_CONE_RAD * (_CONE_SLACK if slack_m > 0 else 1.0) + 1e-6
+        near = slack_m > 0 or layout.gap_m(item, reference) <= _DIRECTION_GAP_M[1] + 1e-9
         return near and cosine >= np.cos(cone)
 
 

@@ -6,11 +6,10 @@ from collections import deque
 import numpy as np
 from PIL import Image, ImageFilter
 
-from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray
+from vla_bench.core.types import ACTION_DIM, FloatArray, ImageArray, still_action
 from vla_bench.envs.perturbations.perturbation import Effect, PerturbationError, perturbation_axes
 from vla_bench.tasks.task import Task
 
-_NO_MOTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
 _OPENINGS = ("please", "could you", "I would like you to", "now it is your turn:", "robot,", "when you are ready,")
 _CLOSINGS = (
     "and leave everything else where it is",
@@ -69,7 +68,7 @@ class ActionEffect(Effect):
         """Return the action that arrives now."""
         self._delayed.append(np.asarray(action, dtype=np.float64))
         arrives = len(self._delayed) > self._delay
-        arrived = self._delayed.popleft().copy() if arrives else np.tile(_NO_MOTION, len(action) // ACTION_DIM)
+        arrived = self._delayed.popleft().copy() if arrives else still_action(len(action))
         moving = np.arange(len(action)) % ACTION_DIM < ACTION_DIM - 1  # all numbers except the grippers'
         arrived[moving] += self.by_severity(0.05, 0.075, 0.1) * self.generator.normal(size=int(moving.sum()))
         return arrived
