@@ -1,6 +1,7 @@
 """Files that can be opened but hold invalid content are refused with a message that locates it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,21 @@ def test_a_stated_convention_that_contradicts_the_file_is_refused(ours: Path, op
     options = SourceOptions(**{option: stated})  # type: ignore[arg-type]
     with open_source(ours, options) as source, pytest.raises(ConventionError, match=f"--{option} {stated}"):
         require_stated_conventions([source], options)
+
+
+@pytest.mark.parametrize("format_name", sorted(WRIST))
+def test_damaged_metadata_is_reported(tmp_path: Path, format_name: str) -> None:
+    whole = WRITERS[format_name](tmp_path, EPISODES)
+    stored, damaged = whole.read_bytes(), tmp_path / "damaged.hdf5"
+    signatures = [match.start() for match in re.finditer(b"OHDR|BTHD|BTLF|FRHP|FHDB|OCHK|TREE|HEAP|SNOD", stored)]
+    failures = 0
+    for start in signatures[:: max(1, len(signatures) // 40)]:
+        damaged.write_bytes(stored[:start] + bytes(4) + stored[start + 4 :])
+        try:
+            with open_source(damaged) as source:
+                source.require()
+                for episode in source.episodes:
+                    source.actions(episode.name)
+        except VlaBenchError as error:
+            failures += str(damaged) in str(error)
+    assert failures

@@ -1,7 +1,8 @@
 """Shared access to HDF5 files of demonstrations."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.core.types import ImageArray
 
 _CHANNELS = 3
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)  # h5py's errors on damaged metadata
 
 
 class SourceCandidate:
@@ -40,7 +42,7 @@ class SourceCandidate:
                 if not isinstance(data, h5py.Group):
                     return {}, set()
                 return dict(data.attrs), _first_observations(data)
-        except OSError:
+        except _DAMAGE:
             return {}, set()
 
 
@@ -62,6 +64,15 @@ def open_hdf5(path: Path) -> Any:
         raise DemonstrationFileError(path, _open_error_text(path, str(error))) from error
 
 
+@contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Raise `DemonstrationFileError` where the block cannot read the metadata of an HDF5 file."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DemonstrationFileError(path, f"the file is damaged and cannot be read ({error})") from error
+
+
 def read_rows(path: Path, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Return `dataset[rows]` for rows in any order; adjacent rows are decompressed once."""
     order = np.unique(rows)
@@ -71,7 +82,7 @@ def read_rows(path: Path, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]
         for run in runs:
             if len(run):
                 found[run[0] : run[-1] + 1] = dataset[int(order[run[0]]) : int(order[run[-1]]) + 1]
-    except (OSError, ValueError) as error:
+    except _DAMAGE as error:
         raise DemonstrationFileError(path, f"{dataset.name} is damaged and cannot be read ({error})") from error
     return found[np.searchsorted(order, rows)]
 
@@ -80,7 +91,7 @@ def read_all(path: Path, dataset: Any) -> NDArray[Any]:
     """Return a whole dataset; raise `DemonstrationFileError` where it is damaged."""
     try:
         return np.asarray(dataset[()])
-    except OSError as error:
+    except _DAMAGE as error:
         raise DemonstrationFileError(path, f"{dataset.name} is damaged and cannot be read ({error})") from error
 
 

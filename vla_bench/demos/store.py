@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import h5py
 import numpy as np
@@ -14,10 +15,25 @@ from vla_bench.core.errors import DemonstrationFileError
 from vla_bench.core.files import Closing
 from vla_bench.core.types import ACTION_DIM, ImageArray
 from vla_bench.demos.demonstration import NOMINAL, CameraTrack, Demonstration, DemonstrationSummary
-from vla_bench.demos.hdf5 import episode_number, open_hdf5, read_images
+from vla_bench.demos.hdf5 import damage_reported, episode_number, open_hdf5, read_images
 from vla_bench.demos.header import FileHeader
 
 _ARRAYS = ("actions", "executed_actions", "rewards", "dones", "states", "phases")
+_Arguments = ParamSpec("_Arguments")
+_Read = TypeVar("_Read")
+
+
+def _reading(
+    method: "Callable[Concatenate[DemonstrationFile, _Arguments], _Read]",
+) -> "Callable[Concatenate[DemonstrationFile, _Arguments], _Read]":
+    """Return a method that raises `DemonstrationFileError` for damaged metadata."""
+
+    @wraps(method)
+    def guarded(self: "DemonstrationFile", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Read:
+        with damage_reported(self.path):
+            return method(self, *args, **kwargs)
+
+    return guarded
 
 
 class DemonstrationFile(Closing):
@@ -28,9 +44,10 @@ class DemonstrationFile(Closing):
         self._file = open_hdf5(self.path)
         self._models: dict[str, str] = {}
         try:
-            self._data = self._group("data")
-            self.header = FileHeader.from_attributes(self.path, dict(self._data.attrs))
-            self.names: tuple[str, ...] = tuple(sorted(self._data, key=episode_number))  # demo_2 before demo_10
+            with damage_reported(self.path):
+                self._data = self._group("data")
+                self.header = FileHeader.from_attributes(self.path, dict(self._data.attrs))
+                self.names: tuple[str, ...] = tuple(sorted(self._data, key=episode_number))  # demo_2 before demo_10
         except BaseException:
             self._file.close()
             raise
@@ -45,6 +62,7 @@ class DemonstrationFile(Closing):
         """Close the file."""
         self._file.close()
 
+    @_reading
     def summary(self, name: str) -> DemonstrationSummary:
         """Return the attributes of one demonstration."""
         try:
@@ -55,6 +73,7 @@ class DemonstrationFile(Closing):
             raise self._fault(f"{name} has no steps: leave it out of the file")
         return summary
 
+    @_reading
     def read(self, name: str, cameras: Sequence[str] | None = None) -> Demonstration:
         """Return one demonstration with the images of `cameras` (default: all; `()` for none, which is fast)."""
         summary = self.summary(name)
@@ -92,14 +111,17 @@ class DemonstrationFile(Closing):
             judged_by=summary.judged_by,
         )
 
+    @_reading
     def array(self, name: str, key: str) -> NDArray[Any]:
         """Return one whole array of a demonstration, such as `actions`."""
         return self._array(name, key, self.summary(name).steps)
 
+    @_reading
     def images(self, name: str, camera: str, steps: NDArray[np.int64]) -> ImageArray:
         """Return one camera's images at these steps, in any order, (len(steps), H, W, 3)."""
         return read_images(self.path, self._dataset(name, f"obs/{camera}_image"), steps, self.summary(name).steps)
 
+    @_reading
     def proprioception(self, name: str) -> NDArray[Any]:
         """Return the proprioception of a demonstration, (T, P), with the fields that the header names."""
         found, size = self.array(name, "obs/proprioception"), self.header.proprioception_size
@@ -109,15 +131,18 @@ class DemonstrationFile(Closing):
             )
         return found
 
+    @_reading
     def frame(self, name: str, step: int, cameras: Sequence[str] | None = None) -> dict[str, ImageArray]:
         """Return the images of one step, camera name -> (H, W, 3); other steps are not read."""
         chosen = self._known_cameras(self.header.cameras if cameras is None else cameras)
         return {camera: self._part(name, f"obs/{camera}_image", step) for camera in chosen}
 
+    @_reading
     def masks(self) -> tuple[str, ...]:
         """Return the names of the subsets that the file defines: `train`, `valid`, one for each task."""
         return tuple(sorted(self._file["mask"])) if "mask" in self._file else ()
 
+    @_reading
     def mask(self, subset: str) -> tuple[str, ...]:
         """Return the demonstrations of one subset, in order."""
         if subset not in self.masks():
@@ -127,6 +152,7 @@ class DemonstrationFile(Closing):
             raise self._fault(f"the subset {subset!r} names {missing[0]}, which is not in the file")
         return tuple(members)
 
+    @_reading
     def require(
         self, *, cameras: Iterable[str] = (), proprioception: Iterable[str] = (), action_dim: int = ACTION_DIM
     ) -> None:
@@ -142,6 +168,7 @@ class DemonstrationFile(Closing):
             if shape[1:] != (action_dim,):
                 raise self._fault(f"{name}/actions has shape {shape}, expected (T, {action_dim})")
 
+    @_reading
     def model_xml(self, name: str) -> str:
         """Return the MJCF of the model that a demonstration was recorded in."""
         key = str(self._attributes(name).get("model_file", ""))
@@ -151,6 +178,7 @@ class DemonstrationFile(Closing):
             self._models[key] = self._file[key][:].tobytes().decode()
         return self._models[key]
 
+    @_reading
     def fingerprint(self) -> str:
         """Return a short digest of the demonstrations in the file; images are not read."""
         digest = hashlib.sha256()
@@ -159,6 +187,7 @@ class DemonstrationFile(Closing):
             digest.update(self._part(name, "executed_actions", slice(None)).tobytes())
         return digest.hexdigest()[:16]
 
+    @_reading
     def stored_bytes(self) -> dict[str, int]:
         """Return how many bytes each kind of array takes on disk, over all demonstrations."""
         sizes: dict[str, int] = {}
@@ -206,10 +235,10 @@ class DemonstrationFile(Closing):
         return key in self._data[name]
 
     def _array(self, name: str, key: str, steps: int) -> NDArray[Any]:
-        array = self._part(name, key, slice(None))
-        if len(array) != steps:
-            raise self._fault(f"{name}/{key} has {len(array)} steps, but num_samples is {steps}")
-        return array
+        shape = self._dataset(name, key).shape
+        if shape[:1] != (steps,):
+            raise self._fault(f"{name}/{key} has {shape[0] if shape else 'no'} steps, but num_samples is {steps}")
+        return self._part(name, key, slice(None))
 
     def _part(self, name: str, key: str, which: int | slice) -> NDArray[Any]:
         dataset = self._dataset(name, key)

@@ -23,7 +23,7 @@ from vla_bench.core.types import (
     ImageArray,
     ProprioceptionField,
 )
-from vla_bench.demos.hdf5 import SourceCandidate, episode_number, open_hdf5, read_all, read_images
+from vla_bench.demos.hdf5 import SourceCandidate, damage_reported, episode_number, open_hdf5, read_all, read_images
 from vla_bench.demos.header import ACTION_CONVENTION, FORMAT
 from vla_bench.demos.sources import (
     FORMATS,
@@ -68,11 +68,12 @@ class RobosuiteHdf5Source(DemonstrationSource):
         self._options = options
         self._file = open_hdf5(path)
         try:
-            self._data = self._file["data"]
-            self._names = tuple(sorted(self._data, key=episode_number))
-            self._env_args = self._json("env_args")
-            self.facts = self._facts()
-            self.episodes = tuple(self._episode(name) for name in self._names)
+            with damage_reported(path):
+                self._data = self._file["data"]
+                self._names = tuple(sorted(self._data, key=episode_number))
+                self._env_args = self._json("env_args")
+                self.facts = self._facts()
+                self.episodes = tuple(self._episode(name) for name in self._names)
         except BaseException:
             self._file.close()
             raise
