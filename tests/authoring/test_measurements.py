@@ -74,8 +74,8 @@ def test_a_fingerprint_covers_the_things_in_the_scene(tmp_path: Path, monkeypatc
 
 def test_code_counts_by_what_it_does(tmp_path: Path) -> None:
     texts = ('"""Say."""\nx = 1\n', "# why\nx = 1  # because\n", "x = 2\n")
-    told = [fingerprints._meaning(written(tmp_path, text, f"{number}.py")) for number, text in enumerate(texts)]
-    assert told[0] == told[1] != told[2]
+    trees = [fingerprints._syntax_tree(written(tmp_path, text, f"{number}.py")) for number, text in enumerate(texts)]
+    assert trees[0] == trees[1] != trees[2]
 
 
 def test_the_code_of_a_task_is_what_its_episodes_run() -> None:
@@ -91,6 +91,11 @@ def test_the_code_of_a_task_is_what_its_episodes_run() -> None:
     assert "vla_bench.envs.rendering.renderer" not in pick
 
 
+def test_excluded_modules_exist() -> None:
+    names = {*fingerprints._EXCLUDED, *fingerprints._CHOSEN_BY_NAME, fingerprints._PERTURBED}
+    assert [name for name in names if not fingerprints._file(name).is_file()] == []
+
+
 ROW = TaskRow(TASK.id, "panda", 3, 2, (1,), 65.0, 70, 120, 5, 3, 1, None, "abc", DAY)
 
 
@@ -102,7 +107,7 @@ def test_a_table_reads_as_it_was_written(tmp_path: Path) -> None:
     assert ROW.chance == 0.2
 
 
-def test_a_file_that_is_no_such_table_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_of_tasks_is_an_error(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "none.csv") == {}
     path = written(tmp_path, "task,robot\na,b\n", "tasks.csv")
     with pytest.raises(ConfigurationError, match=r"tasks\.csv: field `\(whole file\)`: is not a table of tasks"):

@@ -1,4 +1,4 @@
-"""A researcher adds a task by ten lines of TOML in a folder of their own, and every part of the house knows it."""
+"""A researcher adds a task by ten lines of TOML in a folder of their own, and every part of the package finds it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The control that cannot read: it solves one of the tasks that begin alike, whichever was asked for."""
+"""The expert without the instruction: it solves a random one of the tasks with the same start scenes."""
 
 from collections import Counter
 from dataclasses import replace

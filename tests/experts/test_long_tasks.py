@@ -15,7 +15,7 @@ _LAPSE_STEPS = 10  # for which a sub-goal may fail to hold; contacts flicker
 
 
 def _steps(environment: VlaBenchEnv, expert_task: Task, seed: int):  # type: ignore[no-untyped-def]
-    """Let the expert of a task act in an environment; yield what each step tells."""
+    """Let the expert of a task act in an environment; yield the info of each step."""
     environment.reset(seed=seed)
     expert, world = make_expert(expert_task), environment.simulation.world
     expert.reset(world, np.random.default_rng(seed))

@@ -18,6 +18,7 @@ from vla_bench.authoring.definition import (
     warning,
     word_problems,
 )
+from vla_bench.core.env_options import EnvOptions
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import ConfigurationError, UnknownNameError, VlaBenchError
 from vla_bench.core.registry import Registry
@@ -27,7 +28,6 @@ from vla_bench.envs.environment import VlaBenchEnv
 from vla_bench.tasks import Task, suite_path
 from vla_bench.tasks.catalogue import sharing_start
 from vla_bench.tasks.initial_conditions import initial_relations
-from vla_bench.tasks.predicates import BY_PRODUCTS
 
 if TYPE_CHECKING:
     from vla_bench.authoring.trials import Trial
@@ -62,11 +62,10 @@ def _start_problem_text(path: Path, times: dict[tuple[str, str, str, str], int],
 
 def _reached(environment: VlaBenchEnv) -> list[tuple[str, str, str, str]]:
     task, world = environment.task, environment.simulation.world
-    aims = [goal for goal in task.goal if goal.name not in BY_PRODUCTS] or task.goal
-    met = [goal for goal in aims if goal.holds(world)]
+    met = [goal for goal in task.aims if goal.holds(world)]
     field = f"{task.name}.goal"
     found = []
-    if len(met) == len(aims) or environment.simulation.succeeded():
+    if len(met) == len(task.aims) or environment.simulation.succeeded():
         which = " and ".join(f"`{goal}`" for goal in met) or "the success criterion of the engine"
         found.append(
             ("error", field, f"{which} is already true at the start", "a start state in which the task is not done")
@@ -223,7 +222,6 @@ def _file(file_or_suite: str | Path) -> Path:
 
 
 def _run(definition: Definition, task: Task, options: CheckOptions) -> tuple[TaskReport, list[Problem]]:
-
     path, untried = definition.path, TaskReport(task, len(sharing_start(task, definition.tasks)))
     if problems := scenery_problems(path, task, options.robot):
         return untried, problems
@@ -241,14 +239,11 @@ def _run(definition: Definition, task: Task, options: CheckOptions) -> tuple[Tas
         environment.close()
 
 
-def _environment(task: Task, robot: str) -> "VlaBenchEnv":
-    from vla_bench.core.env_options import EnvOptions
-    from vla_bench.envs.environment import VlaBenchEnv
-
+def _environment(task: Task, robot: str) -> VlaBenchEnv:
     return VlaBenchEnv(task, EnvOptions(image_size=_SMALL_IMAGE, cameras=(), robot=robot))
 
 
-def _tried(path: Path, environment: "VlaBenchEnv", seeds: int) -> tuple[tuple["Trial", ...], list[Problem]]:
+def _tried(path: Path, environment: VlaBenchEnv, seeds: int) -> tuple[tuple["Trial", ...], list[Problem]]:
     from vla_bench.authoring.trials import mean_steps, try_expert
     from vla_bench.experts import make_expert
 

@@ -135,7 +135,7 @@ def read_definition(path: Path) -> Definition:
     if suite is None:
         return Definition(path, (), (), tuple(problems))
     problems += _names_taken(path, suite)
-    spoilt = {_task_of(content, mistake.field) for mistake in mistakes}
+    with_mistakes = {_task_of(content, mistake.field) for mistake in mistakes}
     tasks: list[Task] = []
     runnable: list[Task] = []
     for table in suite.task:
@@ -143,7 +143,7 @@ def read_definition(path: Path) -> Definition:
         problems += found
         if task is not None:
             tasks.append(task)
-            if not found and not spoilt & {table.name, None}:
+            if not found and not with_mistakes & {table.name, None}:
                 runnable.append(task)
     return Definition(path, tuple(tasks), tuple(runnable), _each_once(problems))
 
@@ -183,21 +183,21 @@ def _readable_part(path: Path, suite: SuiteFile, table: TaskTable) -> tuple[Task
     without = table.model_copy(update=dict.fromkeys(_RELATIONS, ()))
 
     def accepted(field: str, texts: Iterable[str]) -> tuple[str, ...]:
-        kept: tuple[str, ...] = ()
+        readable: tuple[str, ...] = ()
         for text in texts:
-            mistake = _mistake(path, bare, without.model_copy(update={field: (*kept, text)}))
+            mistake = _mistake(path, bare, without.model_copy(update={field: (*readable, text)}))
             # problems of the whole task come later
             if mistake is not None and mistake.field == f"{table.name}.{field}":
                 found.append(of_exception(path, "", mistake))
             else:
-                kept = (*kept, text)
-        return kept
+                readable = (*readable, text)
+        return readable
 
     texts = {"initial": suite.initial + table.initial, "goal": table.goal, "must_not": table.must_not}
-    readable = table.model_copy(update={field: accepted(field, texts[field]) for field in _RELATIONS})
-    mistake = _mistake(path, bare, readable)
+    rest = table.model_copy(update={field: accepted(field, texts[field]) for field in _RELATIONS})
+    mistake = _mistake(path, bare, rest)
     if mistake is None:
-        return build_task(path, bare, readable), found
+        return build_task(path, bare, rest), found
     if not found:  # otherwise the problem may only follow from a removed relation
         found.append(of_exception(path, "", mistake))
     return None, found

@@ -22,8 +22,8 @@ from vla_bench.tasks.initial_conditions import initial_relations
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("mujoco", "numpy", "robosuite")
-_WORDS = {"instruction", "paraphrases"}
-_NO_MATTER = (  # modules whose results are in the hash themselves, or that only render or hold texts
+_TEXT_FIELDS = {"instruction", "paraphrases"}
+_EXCLUDED = (  # modules whose results are in the hash themselves, or that only render or hold texts
     *(f"vla_bench.core.{name}" for name in ("cache", "configuration", "errors", "files", "registry")),
     *(f"vla_bench.envs.{name}" for name in ("descriptions", "rendering")),
     "vla_bench.tasks.catalogue",
@@ -45,7 +45,7 @@ def fingerprint(task: Task, robot: str, alternatives: Sequence[Task] = (), *, pe
         *(_definition(each) for each in (task, *alternatives)),
         *_assets(task, robot),
         *(f"{name} {version(name)}" for name in _LIBRARIES),
-        *(_meaning(_file(module)) for module in _code(task)),
+        *(_syntax_tree(_file(module)) for module in _code(task)),
         *(_perturbed(perturbation) if perturbation else ()),
     ]
     return _hash(parts)
@@ -61,7 +61,7 @@ def _hash(parts: Sequence[str]) -> str:
 
 
 def _definition(task: Task) -> str:
-    return repr([(field.name, getattr(task, field.name)) for field in fields(task) if field.name not in _WORDS])
+    return repr([(field.name, getattr(task, field.name)) for field in fields(task) if field.name not in _TEXT_FIELDS])
 
 
 def _assets(task: Task, robot: str) -> Iterator[str]:
@@ -85,8 +85,8 @@ def _code(task: Task) -> tuple[str, ...]:
     named = [predicates[goal.name].__module__ for goal in (*task.goal, *task.must_not)]
     named += [skills[goal.name].__module__ for goal in task.goal if goal.name in skills]
     named += [type(initial_relations[relation.name]).__module__ for relation in task.initial]
-    begin = ("vla_bench.envs.environment", make_expert.__module__, engines[task.engine].__module__, *named)
-    return _closure(tuple(sorted(set(begin))))
+    roots = ("vla_bench.envs.environment", make_expert.__module__, engines[task.engine].__module__, *named)
+    return _closure(tuple(sorted(set(roots))))
 
 
 def _perturbed(perturbation: str) -> Iterator[str]:
@@ -95,13 +95,13 @@ def _perturbed(perturbation: str) -> Iterator[str]:
 
     yield perturbation
     own = (type(effect).__module__ for _, effect in Perturbation.parse(perturbation).effects())
-    without = tuple(set(_NO_MATTER) - {"vla_bench.envs.perturbations"})
+    without = tuple(set(_EXCLUDED) - {"vla_bench.envs.perturbations"})
     for module in _closure((_PERTURBED, *sorted(own)), without):
-        yield _meaning(_file(module))
+        yield _syntax_tree(_file(module))
 
 
 @cache
-def _closure(modules: tuple[str, ...], without: tuple[str, ...] = _NO_MATTER) -> tuple[str, ...]:
+def _closure(modules: tuple[str, ...], without: tuple[str, ...] = _EXCLUDED) -> tuple[str, ...]:
     """Return `modules` and all modules of this package that they import, except those in `without`."""
     found: set[str] = set()
     waiting = list(modules)
@@ -140,7 +140,7 @@ def _file(module: str) -> Path:
 
 
 @cache
-def _meaning(path: Path) -> str:
+def _syntax_tree(path: Path) -> str:
     """Return the syntax tree of a module as text, without comments, layout and docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):

@@ -51,14 +51,14 @@ def render_task_image(task: Task, path: Path) -> None:
     if halves is None:
         raise NoTaskImageError(task)
     with written_whole(path) as temporary:
-        picture = Image.fromarray(np.concatenate(halves, axis=1))
+        image = Image.fromarray(np.concatenate(halves, axis=1))
         comment = _COMMENT + scene_fingerprint(task, EnvOptions.robot)
-        picture.save(temporary, "JPEG", quality=_QUALITY, optimize=True, comment=comment)
+        image.save(temporary, "JPEG", quality=_QUALITY, optimize=True, comment=comment)
 
 
 def _comment(path: Path) -> str:
-    with Image.open(path) as picture:
-        comment: bytes = picture.info.get("comment", b"")
+    with Image.open(path) as image:
+        comment: bytes = image.info.get("comment", b"")
     return comment.decode(errors="replace")
 
 

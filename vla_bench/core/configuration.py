@@ -83,8 +83,8 @@ def salvaged(
         except ValidationError as error:
             problems = _innermost_problems(error)
             if found is None:
-                told = _without_unknown_fields(problems, model)
-                found = [ConfigurationError(source, *_problem_text(problem, model)) for problem in told]
+                reported = _without_misspelled_fields(problems, model)
+                found = [ConfigurationError(source, *_problem_text(problem, model)) for problem in reported]
             if not _take_out(rest, [problem["loc"] for problem in problems], substitutes):
                 return None, found
 
@@ -126,15 +126,15 @@ def _innermost(content: dict[str, Any], location: Sequence[int | str]) -> tuple[
     return holder, key
 
 
-def _without_unknown_fields(problems: list[Mapping[str, Any]], model: type[BaseModel]) -> list[Mapping[str, Any]]:
+def _without_misspelled_fields(problems: list[Mapping[str, Any]], model: type[BaseModel]) -> list[Mapping[str, Any]]:
     """Remove errors of missing fields whose name is only misspelled."""
-    misspelt = {
+    misspelled = {
         (*problem["loc"][:-1], near)
         for problem in problems
         if problem["type"] == "extra_forbidden"
         for near in get_close_matches(str(problem["loc"][-1]), _fields_at(model, problem["loc"][:-1]), n=1)
     }
-    return [problem for problem in problems if problem["type"] != "missing" or problem["loc"] not in misspelt]
+    return [problem for problem in problems if problem["type"] != "missing" or problem["loc"] not in misspelled]
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[str, str, str]:

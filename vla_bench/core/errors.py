@@ -47,8 +47,8 @@ class DemonstrationFileError(VlaBenchError):
     """A demonstration file that cannot be read as one."""
 
     def __init__(self, path: Path, problem: str, *, recovered: int = 0) -> None:
-        kept = f" {recovered} whole demonstrations were recovered." if recovered else ""
-        super().__init__(f"{path}: {problem}.{kept}")
+        rescued = f" {recovered} whole demonstrations were recovered." if recovered else ""
+        super().__init__(f"{path}: {problem}.{rescued}")
 
 
 class CheckpointError(VlaBenchError):

@@ -70,7 +70,7 @@ def test_shadows_equal_those_of_mujoco(kind: str, monkeypatch: pytest.MonkeyPatc
     model = _model(kind)
     data = _settled(model)
     drawn = Renderer(model, _SIZE, "faithful")
-    for _ in range(2):  # the second time, all stands elsewhere and the light is another
+    for _ in range(2):  # the second time with other poses and another light
         ours, wanted = drawn.images(data, _CAMERAS), _drawn(model, data, monkeypatch, ours=False)
         for camera in _CAMERAS:
             assert _different(ours[camera], wanted[camera]) <= 6  # of 9216 pixels: those at the edge of a texel

@@ -57,8 +57,8 @@ def casts_shadows(model: mujoco.MjModel) -> bool:
 def has_mirror(model: mujoco.MjModel) -> bool:
     """Return whether MuJoCo's mirror, the first reflective flat geom, is strong enough to render the scene twice."""
     flat = np.isin(model.geom_type, [mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_BOX])
-    drawn = flat & (model.geom_group == VISUAL_GROUP) & (model.geom_matid >= 0)
-    reflectance = model.mat_reflectance[model.geom_matid[drawn]]
+    visual = flat & (model.geom_group == VISUAL_GROUP) & (model.geom_matid >= 0)
+    reflectance = model.mat_reflectance[model.geom_matid[visual]]
     return bool((reflectance[reflectance > 0][:1] >= _MIN_REFLECTANCE).any())
 
 
