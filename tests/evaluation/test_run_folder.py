@@ -7,6 +7,7 @@ import pytest
 from tests.results.made_up import described, episode, made_run
 from vla_bench.core.errors import OutputMismatchError
 from vla_bench.evaluation.run_folder import RunFolder
+from vla_bench.results.errors import LedgerError
 from vla_bench.results.ledger import LEDGER_NAME, read_ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, PlannedTask, RunInfo
 
@@ -52,6 +53,14 @@ def test_episodes_with_an_error_are_missing_until_the_session_has_tried_them_aga
         assert folder.missing(planned) == []
         assert list(folder.records()) == planned, "in the order of the ledger, not of completion"
     assert read_ledger(tmp_path / LEDGER_NAME)["outcome"].tolist() == ["success", "error", "failure"]
+
+
+def test_episodes_without_the_description_of_their_run_are_refused(tmp_path: Path) -> None:
+    made_run(tmp_path, [episode(0, "success")])
+    (tmp_path / RUN_INFO_NAME).unlink()
+    with pytest.raises(LedgerError, match=r"the folder has no run\.json with their conditions"):
+        RunFolder(tmp_path)
+    assert not (tmp_path / RUN_INFO_NAME).exists()
 
 
 def test_recorded_episodes_of_another_seed_are_refused(tmp_path: Path) -> None:

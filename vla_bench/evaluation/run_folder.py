@@ -7,6 +7,7 @@ from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.errors import OutputMismatchError
 from vla_bench.core.files import Closing
 from vla_bench.results.episode_record import KEY, EpisodeRecord
+from vla_bench.results.errors import LedgerError
 from vla_bench.results.ledger import LEDGER_NAME, Ledger
 from vla_bench.results.run_info import RUN_INFO_NAME, RunInfo
 
@@ -26,6 +27,10 @@ class RunFolder(Closing):
         except BaseException:
             self.close()
             raise
+        if recorded and self.info is None:  # their conditions are unknown, so that no run can continue them
+            self.close()
+            problem = f"it has episodes, but the folder has no {RUN_INFO_NAME} with their conditions. Restore that file"
+            raise LedgerError(path / LEDGER_NAME, problem)
         self._records = {record.identity: record for record in recorded}
         self._done = {record.identity for record in recorded if record.outcome != "error"}
 
