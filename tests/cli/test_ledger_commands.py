@@ -47,4 +47,4 @@ def test_a_damaged_ledger_is_reported_with_the_command_that_regenerates_it(run: 
     path.write_bytes(path.read_bytes()[:-8192])
     status, output = invoked("tables", run)
     assert status == 2
-    assert "Episodes can be regenerated: `mv " in output
+    assert "Episodes can be regenerated: `mkdir " in output

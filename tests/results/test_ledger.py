@@ -281,3 +281,41 @@ def test_a_damaged_ledger_names_the_command_that_regenerates_its_episodes(tmp_pa
     with pytest.raises(LedgerError) as raised:
         read_ledger(path)
     assert f"then `{command}` runs them again" in str(raised.value)
+
+
+def test_a_damaged_ledger_names_the_commands_of_all_sessions_and_no_other_program(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "a", episodes("ssf" * 60))
+    path = run / LEDGER_NAME
+    path.write_bytes(path.read_bytes()[:-8192])
+    info = RunInfo.read(run)
+    first, second, foreign = (
+        info.sessions[0].model_copy(update={"command": (program, "run", "--task", task)})
+        for program, task in (("__main__.py", "a"), ("vla-bench", "b"), ("rm", "c"))
+    )
+    info.model_copy(update={"sessions": (first, second, second)}).write(run)
+    with pytest.raises(LedgerError, match=r"then `vla-bench run --task a` and `vla-bench run --task b` run them"):
+        read_ledger(path)
+    info.model_copy(update={"sessions": (first, foreign)}).write(run)
+    with pytest.raises(LedgerError, match=r"then `vla-bench run \.\.\. --output "):
+        read_ledger(path)
+
+
+def test_the_advice_for_a_damaged_ledger_moves_its_write_ahead_log_along(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "a b", episodes("ssf" * 60))
+    path = run / LEDGER_NAME
+    path.write_bytes(path.read_bytes()[:-8192])
+    with pytest.raises(LedgerError) as raised:
+        read_ledger(path)
+    path.with_name(f"{LEDGER_NAME}-wal").write_bytes(b"frames")
+    subprocess.run(str(raised.value).split("`")[1], shell=True, check=True)
+    assert not list(run.glob(f"{LEDGER_NAME}*"))
+    assert (run / "damaged" / f"{LEDGER_NAME}-wal").read_bytes() == b"frames"
+
+
+def test_a_schema_that_is_not_text_is_a_damaged_ledger(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a", episodes("ssf")) / LEDGER_NAME
+    content = path.read_bytes()
+    for name in (b"policy_s REAL", b"error TEXT", b"outcome TEXT"):
+        path.write_bytes(content.replace(name, name[:-2] + b"\xac" + name[-1:]))
+        with pytest.raises(LedgerError, match="damaged"):
+            read_ledger(path)

@@ -26,14 +26,24 @@ _UNCHANGED = "The file was not changed. "
 
 
 def _rerun_advice(path: Path) -> str:
-    """Return how to regenerate the episodes of a damaged ledger."""
+    """Return how to regenerate the episodes of a damaged ledger, with the commands of all its sessions."""
     try:
         sessions = json.loads((path.parent / "run.json").read_bytes())["sessions"]
-        command = shlex.join(str(word) for word in sessions[-1]["command"])
+        recorded = [[str(word) for word in session["command"]] for session in sessions]
+        if any(words[0] not in _PROGRAMS for words in recorded):  # a script, or an edited file: not to be pasted
+            raise ValueError
+        commands = list(dict.fromkeys(shlex.join(["vla-bench", *words[1:]]) for words in recorded))
     except (OSError, ValueError, LookupError, TypeError):
-        command = f"vla-bench run ... --output {path.parent}"
-    moved = f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}"
-    return f"Episodes can be regenerated: `{moved}`, then `{command}` runs them again; or restore a copy of the file."
+        commands = [f"vla-bench run ... --output {shlex.quote(str(path.parent))}"]
+    # With its write-ahead log, which may hold intact episodes and which SQLite deletes if it stays behind.
+    kept = shlex.quote(str(path.with_name("damaged")))
+    moved = f"mkdir {kept} && mv {shlex.quote(str(path))}* {kept}"
+    then = "` and `".join(commands)
+    verb = "run" if len(commands) > 1 else "runs"
+    return f"Episodes can be regenerated: `{moved}`, then `{then}` {verb} them again; or restore a copy of the file."
+
+
+_PROGRAMS = ("vla-bench", "__main__.py")  # the latter for `python -m vla_bench`
 
 
 class RunFolderError(VlaBenchError):

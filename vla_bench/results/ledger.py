@@ -187,9 +187,11 @@ def _sqlite_errors_explained(path: Path) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", "")
         if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):  # the latter for a file size limit
             raise LedgerError(path, f"the disk is full or failed ({error})", advice=_DISK_ADVICE) from error
-        damaged = name in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+        damaged = name in ("SQLITE_CORRUPT", "SQLITE_NOTADB") or "Could not decode" in str(error)
         problem = "the file is damaged, or not a ledger" if damaged else "SQLite cannot use the file"
         raise LedgerError(path, f"{problem} ({error})", damaged=damaged) from error
+    except UnicodeDecodeError as error:  # of a message of SQLite that quotes a damaged schema
+        raise LedgerError(path, f"the file is damaged ({error})", damaged=True) from error
 
 
 @contextmanager
