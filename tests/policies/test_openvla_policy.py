@@ -290,6 +290,15 @@ def test_statistics_that_cannot_be_are_refused(folder: Path, change: dict[str, l
         loaded(folder)
 
 
+def test_missing_statistics_are_named(folder: Path) -> None:
+    path = folder / "network" / "dataset_statistics.json"
+    content = json.loads(path.read_text())
+    del content["made_up"]["action"]["mean"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="statistics are malformed: .*mean missing"):
+        loaded(folder)
+
+
 def test_statistics_of_other_actions_are_refused_before_the_first_step(folder: Path, checkpoint: Checkpoint) -> None:
     entry = checkpoint.statistics["made_up"]
     six = VectorStatistics.of(np.random.default_rng(0).normal(size=(20, 6)))

@@ -52,8 +52,9 @@ def opengl_backend(*, start_driver: bool = True) -> str:
     installed. It is empty outside Linux, where MuJoCo's own choice works without a display. Without `start_driver`,
     EGL counts as working if it lists a device: a driver takes 50 MB.
     """
-    if BACKEND_VARIABLE in os.environ or sys.platform != "linux":
-        return os.environ.get(BACKEND_VARIABLE, "")
+    chosen = os.environ.get(BACKEND_VARIABLE, "")  # an empty value is no choice
+    if chosen or sys.platform != "linux":
+        return chosen
     if _egl_works(start_driver) or not has_osmesa():
         return "egl"  # if neither works, the error message of loading EGL says what to install
     warnings.warn("EGL does not work on this machine. OSMesa renders on the CPU instead.", stacklevel=3)

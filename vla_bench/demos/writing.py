@@ -24,6 +24,7 @@ from vla_bench.core.episode import array_hash
 from vla_bench.core.errors import DemonstrationFileError, VlaBenchError
 from vla_bench.core.files import written_whole
 from vla_bench.demos.demonstration import LABELS, Demonstration, DemonstrationSummary
+from vla_bench.demos.hdf5 import damage_reported, open_hdf5
 from vla_bench.demos.header import FileHeader
 
 _LIBRARY_VERSIONS = ("v108", "v110")  # readable by every HDF5 since 1.10
@@ -91,9 +92,11 @@ def copy_demonstrations(
     with _open_for_writing(output) as file:
         data = _data_group(file, header)
         for path, group in groupby(enumerate(sources), key=lambda numbered: numbered[1].path):
-            with h5py.File(path, "r") as part:
+            with open_hdf5(path) as part:
                 for number, source in group:
-                    part.copy(part[f"data/{source.name}"], data, name=f"demo_{number}")
+                    with damage_reported(path):
+                        stored = part[f"data/{source.name}"]
+                    part.copy(stored, data, name=f"demo_{number}")
                     _copy_model(part, file, source)
         _finish(file, masks)
 

@@ -58,6 +58,8 @@ class VectorStatistics:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "VectorStatistics":
         """Return the statistics in a published entry; a missing `mask` means that every dimension is scaled."""
+        if missing := [name for name in _VECTORS if name not in content]:
+            raise ValueError(f"{', '.join(missing)} missing")
         vectors = {name: np.asarray(content[name], dtype=np.float64) for name in _VECTORS}
         mask = np.asarray(content.get("mask", np.ones(len(vectors["q01"]))), dtype=bool)
         sizes = {name: values.shape for name, values in {**vectors, "mask": mask}.items()}

@@ -127,6 +127,17 @@ def test_a_merged_folder_needs_its_base_no_more(network: TrainedNetwork, tmp_pat
     assert torch.allclose(logits(load_finetuned(moved)), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"nmae": "x"}, "nmae: Unexpected keyword argument"), ({"name": 5}, "name: Input should be a valid string")],
+)
+def test_a_base_record_with_a_wrong_field_names_it(adapter: Path, change: dict[str, object], message: str) -> None:
+    content = json.loads((adapter / "base.json").read_text())
+    (adapter / "base.json").write_text(json.dumps(content | change))
+    with pytest.raises(CheckpointError, match=f"base.json is malformed: {message}"):
+        read_base(adapter)
+
+
 def test_an_adapter_saved_before_bases_were_quantised_still_loads(adapter: Path) -> None:
     content = json.loads((adapter / "base.json").read_text())
     assert content.pop("quantisation") is None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -30,6 +31,8 @@ OPTIONAL_ADAPTER_FILES = (RECORD_FILE,)  # if the base does not identify the net
 class BaseReference:
     """Base weights of an adapter, and their quantization during training."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     name: str  # argument of `find_base`
     weights_sha256: str
     quantisation: str | None = None  # "nf4": the base was rounded to 4 bits; None: as stored
@@ -41,9 +44,11 @@ def read_base(folder: Path) -> BaseReference:
         if not (folder / name).is_file():
             raise CheckpointError(folder, f"{name} is missing" if folder.is_dir() else "the folder does not exist")
     try:
-        return BaseReference(**json.loads((folder / BASE_FILE).read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise CheckpointError(folder, f"{BASE_FILE} is malformed: {error}") from error
+        return TypeAdapter(BaseReference).validate_json((folder / BASE_FILE).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "content"
+        raise CheckpointError(folder, f"{BASE_FILE} is malformed: {field}: {first['msg']}") from error
 
 
 def write_base(folder: Path, base: BaseReference) -> None:
