@@ -80,7 +80,7 @@ class Pi0Policy(NetworkPolicy):
         self._card, self._checkpoint = card, checkpoint
         checkpoint.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         # inputs are prepared on the CPU; `checkpoint.actions` moves them to the device
-        super().__init__(card, self._tokenized, torch.device("cpu"), len(checkpoint.normalisation.state.center))
+        super().__init__(card, self._tokenized, torch.device("cpu"), len(checkpoint.normalization.state.center))
         self._noise: dict[int, torch.Generator] = {}  # by environment slot
 
     def reset(self, instructions: Sequence[str], *, rows: Sequence[int], seeds: Sequence[int]) -> None:
@@ -99,7 +99,7 @@ class Pi0Policy(NetworkPolicy):
         """Return the predicted chunks, (B, H, 7)."""
         checkpoint = self._checkpoint
         padded = checkpoint.actions(self._inputs(observations, rows), self._sampled_noise(rows), self._card.flow_steps)
-        scaling = checkpoint.normalisation.action
+        scaling = checkpoint.normalization.action
         return self._to_environment_conventions(
             scaling.unnormalize(padded[..., : len(scaling.center)].float().cpu().numpy())
         )
@@ -108,7 +108,7 @@ class Pi0Policy(NetworkPolicy):
         processor = self._checkpoint.processor
         pixel_values, pixel_mask = processor.images(self._images(observations, self._prepared))
         ids, mask = self._prompts(rows)
-        state = self._checkpoint.normalisation.state.normalize(self._read(observations))
+        state = self._checkpoint.normalization.state.normalize(self._read(observations))
         return {
             "input_ids": ids,
             "attention_mask": mask,
@@ -137,7 +137,7 @@ def _check_card(card: Pi0Card, checkpoint: "Pi0Checkpoint") -> None:
         problems.append(
             f"the network takes images of {checkpoint.processor.image_size} pixels, but the card has {card.image_size}"
         )
-    actions = len(checkpoint.normalisation.action.center)
+    actions = len(checkpoint.normalization.action.center)
     if actions != ACTION_DIM:
         problems.append(f"its statistics describe actions of {actions} numbers, but the environments take {ACTION_DIM}")
     problems += card.chunk_problems(checkpoint.config.chunk_size)

@@ -26,9 +26,9 @@ class QuantizedPlacement:
     Raises `MissingExtraError` without bitsandbytes.
     """
 
-    def __init__(self, model: OpenVLA, quantisation: Quantization, compute_dtype: torch.dtype | None = None) -> None:
-        self._library = _import_bitsandbytes(quantisation)
-        self._quantization = quantisation
+    def __init__(self, model: OpenVLA, quantization: Quantization, compute_dtype: torch.dtype | None = None) -> None:
+        self._library = _import_bitsandbytes(quantization)
+        self._quantization = quantization
         self._compute_dtype = compute_dtype
         decoder = model.language_model.model
         self._layers = {
@@ -66,9 +66,9 @@ class QuantizedPlacement:
         return four
 
 
-def _import_bitsandbytes(quantisation: Quantization) -> Any:
+def _import_bitsandbytes(quantization: Quantization) -> Any:
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise MissingExtraError(f"Loading in {quantisation.removesuffix('bit')} bits", "bitsandbytes", "quantised")
+        raise MissingExtraError(f"Loading in {quantization.removesuffix('bit')} bits", "bitsandbytes", "quantised")
     return importlib.import_module("bitsandbytes")
 
 
@@ -133,7 +133,7 @@ def _quantized(library: Any, layer: nn.Linear, kind: str) -> nn.Module:
 
 def _bitsandbytes_for_adapters(kind: str) -> Any:
     if kind not in ADAPTER_QUANTIZATIONS:
-        raise UnknownNameError("quantisation", kind, ADAPTER_QUANTIZATIONS)
+        raise UnknownNameError("quantization", kind, ADAPTER_QUANTIZATIONS)
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtraError("A base in 4 bits (QLoRA)", "bitsandbytes", "quantised")
     return importlib.import_module("bitsandbytes")

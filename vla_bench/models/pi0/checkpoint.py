@@ -24,7 +24,7 @@ class Pi0Checkpoint:
 
     model: nn.Module  # transformers' PI0ForConditionalGeneration
     processor: Pi0Processor
-    normalisation: Pi0Normalization
+    normalization: Pi0Normalization
 
     @property
     def config(self) -> PI0Config:
@@ -61,10 +61,10 @@ def load_pi0_checkpoint(
     invalid file, tensor or field; no tensor keeps random values.
     """
     config = _config(folder)
-    normalisation = read_normalization(folder, unnorm_key, quantiles=quantiles)
-    _check_sizes(folder, config, normalisation)
+    normalization = read_normalization(folder, unnorm_key, quantiles=quantiles)
+    _check_sizes(folder, config, normalization)
     processor = Pi0Processor(config, _tokenizer(folder, tokenizer))
-    return Pi0Checkpoint(_model(folder, config, dtype), processor, normalisation)
+    return Pi0Checkpoint(_model(folder, config, dtype), processor, normalization)
 
 
 def _config(folder: Path) -> PI0Config:
@@ -132,10 +132,10 @@ def _tokenizer(folder: Path, elsewhere: Path | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _check_sizes(folder: Path, config: PI0Config, normalisation: Pi0Normalization) -> None:
+def _check_sizes(folder: Path, config: PI0Config, normalization: Pi0Normalization) -> None:
     for name, scaling, most in (
-        ("state", normalisation.state, config.max_state_dim),
-        ("actions", normalisation.action, config.max_action_dim),
+        ("state", normalization.state, config.max_state_dim),
+        ("actions", normalization.action, config.max_action_dim),
     ):
         if len(scaling.center) > most:
             size = len(scaling.center)
