@@ -1,14 +1,17 @@
-"""Every command and option named in the README, the docs and the result pages exists."""
+"""Every documented command and option exists, and `--help` explains every option."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 import vla_bench
 from vla_bench.cli import app
+from vla_bench.cli.app import COMMANDS, load_command
 
 ROOT = Path(vla_bench.__file__).parent.parent
 PAGES = [
@@ -45,3 +48,19 @@ def test_documented_commands_and_options_exist(page: Path) -> None:
 def test_unknown_names_are_found() -> None:
     assert _unknown("run", ["--polycy", "x"]) == ["run --polycy"]
     assert _unknown("rnu", []) == ["rnu"]
+
+
+def _commands(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield names, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _commands(one, *names, name)
+
+
+@pytest.mark.parametrize("group", COMMANDS)
+def test_help_explains_every_option_and_shows_every_default(group: str) -> None:
+    for names, command in _commands(load_command(group), group):
+        texts = [parameter.help or "" for parameter in command.params if parameter.name != "help"]
+        assert all(texts), names
+        output = CliRunner(env={"COLUMNS": "250"}).invoke(app, [*names, "--help"]).output
+        assert output.count("[default:") >= sum("[default:" in text for text in texts), names
+        assert "`" not in output, names

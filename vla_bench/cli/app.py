@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_group
 
 import vla_bench
 from vla_bench.core.errors import VlaBenchError
@@ -103,14 +103,12 @@ def load_command(name: str) -> Any:
     """Return the command `name`, or its group of sub-commands, with all options; imports its module."""
     entry = COMMANDS[name]
     found = getattr(import_module(f"vla_bench.cli.{entry.module}"), entry.attribute)
+    parent = typer.Typer(rich_markup_mode="markdown")
     if isinstance(found, typer.Typer):
-        command: Any = get_command(found)
+        parent.add_typer(found, name=name, context_settings=_SETTINGS)
     else:
-        single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_SETTINGS)
-        single.command(name)(found)
-        command = get_command(single)
-    command.name = name
-    return command
+        parent.command(name, context_settings=_SETTINGS)(found)
+    return get_group(parent).commands[name]
 
 
 def _show_version(value: bool) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from vla_bench.cli.model_options import ModelOptions
-from vla_bench.cli.options import Output, Seed, Workers, worker_count
+from vla_bench.cli.options import Output, Workers, worker_count
 from vla_bench.cli.terminal import print_table, show_progress
 from vla_bench.demos.filters import FilterOptions
 
@@ -64,7 +64,7 @@ def render(
     Example: `vla-bench render demos.hdf5 --camera agentview --camera wrist --image-size 128 --depth --output new.hdf5`
     """
     from vla_bench.demos.rerendering import RenderOptions
-    from vla_bench.demos.rerendering import render as draw_again
+    from vla_bench.demos.rerendering import render as render_again
 
     options = RenderOptions(
         source=demos,
@@ -76,8 +76,8 @@ def render(
         rendering=rendering,
         workers=worker_count(workers),
     )
-    with show_progress("drawn") as update:
-        report = draw_again(options, update)
+    with show_progress("rendered") as update:
+        report = render_again(options, update)
     _print_line(f"{output}: {report.demonstrations} demonstrations")
     if report.other_models:
         note = f"{report.other_models} of them were recorded with another model; the current model was rendered."
@@ -106,7 +106,7 @@ def split(
     demos: Demos,
     output: NewOutput,
     valid: Annotated[float, typer.Option(help="Fraction of the successes of each task for validation.")] = 0.1,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")] = 0,
     files: Annotated[
         bool, typer.Option("--files", help="Write two files instead of one with the masks `train` and `valid`.")
     ] = False,
@@ -238,7 +238,6 @@ def inspect_demos(
 
 file_commands = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     help="Merge, split, filter and export demonstration files.\n\n"
     "Example: `vla-bench demos merge a.hdf5 b.hdf5 -o both.hdf5`",
 )

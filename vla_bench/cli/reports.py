@@ -127,7 +127,7 @@ def latency(
 
 
 _DIFFERENT = 1  # exit status
-ledger_commands = typer.Typer(no_args_is_help=True, add_completion=False)
+ledger_commands = typer.Typer(no_args_is_help=True)
 
 
 @ledger_commands.callback()

@@ -167,7 +167,9 @@ def list_axes() -> None:
 def write_task_page(
     output: Annotated[Path, typer.Option("--output", "-o", help="File of the page.")] = Path("docs/tasks.md"),
     table: Annotated[Path, typer.Option(help="Measurements of studies/expert_success.py.")] = Path("results/tasks.csv"),
-    suite: Annotated[list[str] | None, typer.Option("--suite", "-s", help="Repeat for several. [default: all]")] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option("--suite", "-s", help="Suite; repeat for several. [default: all]")
+    ] = None,
     redraw: Annotated[
         bool, typer.Option("--redraw", help="Render all images again, not only missing and outdated ones.")
     ] = False,
@@ -203,7 +205,6 @@ def write_task_page(
 
 list_commands = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     help="List tasks, policies, suites, robots or axes.\n\nExample: `vla-bench list tasks`",
 )
 list_commands.command("tasks")(list_tasks)
@@ -211,7 +212,7 @@ list_commands.command("policies")(list_policies)
 list_commands.command("suites")(list_suites)
 list_commands.command("robots")(list_robots)
 list_commands.command("axes")(list_axes)
-docs_commands = typer.Typer(no_args_is_help=True, add_completion=False)
+docs_commands = typer.Typer(no_args_is_help=True)
 docs_commands.command("tasks")(write_task_page)
 
 

@@ -116,7 +116,13 @@ class AugmentationConfig(BaseModel):
         str, Field(description="Robot with a known plane of symmetry, required to flip proprioception; empty: none.")
     ] = "panda"
     cameras: dict[str, DeclaredCamera] = {}  # by name; others are read from the scene of the demonstrations
-    robot_base_position_world: tuple[float, float, float] | None = None  # m; None: as in the demonstrations' scene
+    robot_base_position_world: Annotated[
+        tuple[float, float, float] | None,
+        Field(
+            description="Position of the robot base in the world, in meters. [default: as in the scene of the "
+            "demonstrations]"
+        ),
+    ] = None
 
     @property
     def needs_scene_geometry(self) -> bool:
