@@ -8,10 +8,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
-from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from vla_bench.core.errors import VlaBenchError
 
@@ -102,11 +100,10 @@ class ModelOptions:
         if is_dataclass and table and name == "kind" and _table_type(_model_fields(self.model)[table].annotation)[1]:
             kind, default = Literal[(_NONE, *get_args(kind))], _NONE
         else:
-            default = info.default
+            default = None if info.is_required() else info.get_default()
         key = f"{table}.{name}" if table else name
         text = self.texts.get(key, info.description or "")
-        hidden: tuple[Any, ...] = (None, (), PydanticUndefined)
-        shown = default not in hidden and not (is_dataclass and info.default is False)
+        shown = default not in (None, ()) and not (is_dataclass and info.default is False)
         if shown and "[default" not in text:
             text += f" [default: {_shown(default)}]"
         required = is_dataclass and not table and info.is_required() and get_origin(kind) is not list
@@ -172,13 +169,8 @@ def _table_type(kind: Any) -> tuple[type[Any] | None, bool]:
 
 def _bounds(info: FieldInfo) -> dict[str, Any]:
     """Return the arguments of `typer.Option` for the limits of a number."""
-    bounds: dict[str, Any] = {}
-    for one in info.metadata:
-        if isinstance(one, Ge):
-            bounds["min"] = one.ge
-        elif isinstance(one, Le):
-            bounds["max"] = one.le
-    return bounds
+    limits = {"min": "ge", "max": "le"}
+    return {name: getattr(one, of) for one in info.metadata for name, of in limits.items() if hasattr(one, of)}
 
 
 def _as_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
