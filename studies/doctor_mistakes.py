@@ -168,11 +168,11 @@ class _GripperFramePolicy(PolicyWrapper):
         return chunks
 
 
-def _negate_rotation(chunks: FloatArray, seen: Any) -> FloatArray:
+def _negate_rotation(chunks: FloatArray, observations: Any) -> FloatArray:
     return np.concatenate([chunks[..., :3], -chunks[..., 3:6], chunks[..., 6:]], axis=-1)
 
 
-def _repeat_last_action(chunks: FloatArray, seen: Any) -> FloatArray:
+def _repeat_last_action(chunks: FloatArray, observations: Any) -> FloatArray:
     """Repeat the last action, like a policy that is asked for longer chunks than it was trained for."""
     return np.concatenate([chunks, np.repeat(chunks[:, -1:], _LONG - chunks.shape[1], axis=1)], axis=1)
 

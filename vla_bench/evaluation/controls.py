@@ -68,8 +68,8 @@ def blank_instruction(episode: EpisodeIdentity, observation: Observation) -> Obs
 def shuffled_instruction(episode: EpisodeIdentity, observation: Observation) -> Observation:
     """Shuffle the words of the instruction, in a random order of the episode."""
     words = observation["instruction"].split()
-    drawn = episode.generator("shuffled-instruction").permutation(len(words))
-    return {**observation, "instruction": " ".join(words[position] for position in drawn)}
+    order = episode.generator("shuffled-instruction").permutation(len(words))
+    return {**observation, "instruction": " ".join(words[position] for position in order)}
 
 
 @controls.named("wrong-object")

@@ -95,7 +95,7 @@ def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
     own = _scored(run.episodes[run.episodes["suite"] == suite])
     frames = {name: _scored(control.episodes) for name, control in controls.items()}
     together = [run, *controls.values()]
-    told = frames.get("wrong-object", own).reindex(own.index)["instruction"]
+    instructions = frames.get("wrong-object", own).reindex(own.index)["instruction"]
     return ControlReport(
         run.info.policy,
         suite,
@@ -104,7 +104,7 @@ def _report(run: Run, suite: str, controls: Mapping[str, Run]) -> ControlReport:
         tuple(_control_row(name, own, frame) for name, frame in frames.items()),
         _fraction_lost(own, frames, _WITHOUT_LANGUAGE),
         _fraction_lost(own, frames, _WITHOUT_VISION),
-        int((told == "").sum()),
+        int((instructions == "").sum()),
         tuple(
             dict.fromkeys((*conditions_of([run]).get(suite, ()), *policy_code_notes(together), provenance(together)))
         ),

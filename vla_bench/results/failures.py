@@ -175,9 +175,9 @@ def _compared_with_expert(run: Run, expert: Path | None) -> pd.DataFrame:
     own["path_over_expert"] = own["time_over_expert"] = math.nan
     if expert is None:
         return own
-    beside = read_run(expert)
-    require_same_episodes(run, beside)
-    theirs = beside.episodes[beside.episodes["outcome"] == "success"].set_index(list(KEY))
+    reference = read_run(expert)
+    require_same_episodes(run, reference)
+    theirs = reference.episodes[reference.episodes["outcome"] == "success"].set_index(list(KEY))
     theirs = theirs.reindex(pd.MultiIndex.from_frame(own[list(KEY)])).reset_index(drop=True)
     known = (own["path_length_m"] >= 0) & (theirs["path_length_m"] > 0)
     own.loc[known, "path_over_expert"] = own["path_length_m"] / theirs["path_length_m"]

@@ -203,8 +203,8 @@ def write_robustness(run: Path, stem: Path, names: Mapping[str, str] | None = No
     text, notes = robustness_table(table, names), robustness_notes(run)
     with written_whole(stem.with_name(f"{stem.name}.md")) as path:
         path.write_text(_page(text, notes), encoding="utf-8")
-    drawn = save_robustness_figure(table, stem.with_name(f"{stem.name}.png"), names)
-    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".md", ".csv", *([".png"] if drawn else []))]
+    plotted = save_robustness_figure(table, stem.with_name(f"{stem.name}.png"), names)
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in (".md", ".csv", *([".png"] if plotted else []))]
 
 
 def robustness_notes(folder: Path) -> tuple[str, ...]:

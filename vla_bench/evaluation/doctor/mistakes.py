@@ -124,7 +124,7 @@ def _with_negated_gripper(policy: Policy) -> Policy:
     return AlteredPolicy(policy, action_transform=_negate_gripper)
 
 
-def _negate_gripper(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArray:
+def _negate_gripper(chunks: FloatArray, observations: Sequence[Observation]) -> FloatArray:
     return np.concatenate([chunks[..., :6], -chunks[..., 6:]], axis=-1)
 
 
@@ -132,7 +132,7 @@ def _with_rescaled_gripper(policy: Policy) -> Policy:
     return AlteredPolicy(policy, action_transform=_rescale_gripper)
 
 
-def _rescale_gripper(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArray:
+def _rescale_gripper(chunks: FloatArray, observations: Sequence[Observation]) -> FloatArray:
     return np.concatenate([chunks[..., :6], np.sign(2.0 * chunks[..., 6:] - 1.0)], axis=-1)
 
 
@@ -182,9 +182,9 @@ def _field_slice(name: str, fields: Sequence[ProprioceptionField]) -> slice | No
 
 
 def _to_world_frame(parts: Sequence[slice], where: slice, policy: Policy) -> Policy:
-    def act(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArray:
+    def act(chunks: FloatArray, observations: Sequence[Observation]) -> FloatArray:
         changed = np.array(chunks)
-        for row, observation in enumerate(seen):
+        for row, observation in enumerate(observations):
             matrix = _rotation_matrix(observation["proprioception"][where])
             for part in parts:
                 changed[row, :, part] = changed[row, :, part] @ matrix.T
@@ -194,7 +194,7 @@ def _to_world_frame(parts: Sequence[slice], where: slice, policy: Policy) -> Pol
 
 
 def _scaled(part: slice, factor: float, policy: Policy) -> Policy:
-    def act(chunks: FloatArray, seen: Sequence[Observation]) -> FloatArray:
+    def act(chunks: FloatArray, observations: Sequence[Observation]) -> FloatArray:
         changed = np.array(chunks)
         changed[..., part] *= factor
         return changed
