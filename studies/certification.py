@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provenance import command, hardware, software
+from task_options import add_task_options, selected_tasks
 
 from vla_bench.core.episode import CLEAN, EpisodeIdentity
 from vla_bench.core.files import written_whole
@@ -26,7 +27,7 @@ from vla_bench.evaluation.certificates.certifier import EpisodeQuota, TaskVarian
 from vla_bench.evaluation.plan import PerturbationSupport
 from vla_bench.results.certificates import Certificate
 from vla_bench.results.statistics import wilson
-from vla_bench.tasks import get_task, suites, task_ids
+from vla_bench.tasks import get_task
 
 _LOW = 0.8  # cells with a lower success rate are listed
 
@@ -52,7 +53,7 @@ class CellRow:
 def main() -> None:
     """Run the missing certifications and write the tables."""
     options = _parse(sys.argv[1:])
-    tasks = _chosen(options)
+    tasks = selected_tasks(options, tabletop_first=True)
     variants = [
         f"{axis}={severity}" for axis in options.axis or sorted(perturbation_axes) for severity in options.severity
     ]
@@ -203,11 +204,6 @@ def _facts(options: argparse.Namespace, known: Mapping[EpisodeIdentity, Certific
     }
 
 
-def _chosen(options: argparse.Namespace) -> list[str]:
-    names = options.task or [name for suite in options.suite or suites() for name in task_ids(suite)]
-    return sorted(names, key=lambda name: get_task(name).engine, reverse=True)  # tabletop before robosuite
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/certification"), help="path without suffix")
@@ -216,14 +212,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--severity", action="append", type=int, choices=SEVERITIES, help="may be given several times")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes")
     parser.add_argument("--robot", default="panda")
-    parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
-    parser.add_argument(
-        "--task",
-        action="append",
-        choices=task_ids(),
-        metavar="SUITE.TASK",
-        help="tasks to run instead of suites; may be given several times",
-    )
+    add_task_options(parser)
     options = parser.parse_args(arguments)
     options.severity = options.severity or list(SEVERITIES)
     if options.episodes < 1 or options.workers < 1:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 from provenance import command
+from task_options import add_task_options, selected_tasks
 
 from vla_bench.core.episode import EpisodeIdentity
 from vla_bench.core.files import written_whole
 from vla_bench.core.types import CONTROL_HZ, FloatArray
 from vla_bench.envs.environment import VlaBenchEnv, make
 from vla_bench.experts import Expert, make_expert, make_planner
-from vla_bench.tasks import Task, suites, task_ids
+from vla_bench.tasks import Task
 
 _VARIANT = "expert_success"  # of the episode identities; the same scenes as in `expert_success.py`
 _KINDS: dict[str, Callable[[Task], Expert]] = {"planner alone": make_planner, "expert": make_expert}
@@ -38,7 +39,7 @@ class Motion:
 def main() -> None:
     """Run the episodes and write the page."""
     options = _parse(sys.argv[1:])
-    tasks = options.task or [task for suite in options.suite or suites() for task in task_ids(suite)]
+    tasks = selected_tasks(options)
     rows = [_row(task, kind, measure(task, kind, options.seeds)) for task in tasks for kind in _KINDS]
     rule = "|---|---|---|---|---|---|---|"
     page = "\n".join(["# Motion of the experts", "", _HEADER, rule, *rows, "", f"`{command()}`"])
@@ -99,14 +100,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/expert_motion.md"))
     parser.add_argument("--seeds", type=int, default=20, help="episodes per task and expert")
-    parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
-    parser.add_argument(
-        "--task",
-        action="append",
-        choices=task_ids(),
-        metavar="SUITE.TASK",
-        help="tasks to run instead of suites; may be given several times",
-    )
+    add_task_options(parser)
     return parser.parse_args(arguments)
 
 

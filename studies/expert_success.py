@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from provenance import command, hardware, software, today
+from task_options import add_task_options, selected_tasks
 
 from vla_bench.authoring.fingerprint import fingerprint
 from vla_bench.authoring.page import TaskRow, read_rows, write_rows
@@ -29,7 +30,7 @@ from vla_bench.demos import CollectOptions, CollectProgress, collect
 from vla_bench.envs.environment import VlaBenchEnv, make
 from vla_bench.experts.catalogue import experts_by_name
 from vla_bench.results.statistics import wilson
-from vla_bench.tasks import Task, get_task, suites, task_ids, tasks_of
+from vla_bench.tasks import Task, get_task, task_ids, tasks_of
 from vla_bench.tasks.catalogue import sharing_start
 
 _VARIANT = "expert_success"  # of the episode identities
@@ -43,7 +44,7 @@ def main() -> None:
     """Run the missing measurements and write the tables."""
     options = _parse(sys.argv[1:])
     known = read_rows(options.output.with_suffix(".csv"))
-    chosen = [get_task(name) for name in _chosen(options)]
+    chosen = [get_task(name) for name in selected_tasks(options, tabletop_first=True)]
     tasks = [task for task in chosen if not _is_complete(known.get((task.id, options.robot)), task, options)]
     with TrialStore(options.output.with_suffix(".sqlite")) as store:
         subjects = {task.id: _subjects(task, options.robot) for task in tasks}
@@ -239,11 +240,6 @@ def _failures(rows: Iterable[TaskRow]) -> str:
     return "; ".join(f"`{row.task}` {' '.join(map(str, row.failed_episodes))}" for row in rows if row.failed_episodes)
 
 
-def _chosen(options: argparse.Namespace) -> list[str]:
-    names = options.task or [name for suite in options.suite or suites() for name in task_ids(suite)]
-    return sorted(names, key=lambda name: get_task(name).engine, reverse=True)  # tabletop before robosuite
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -258,14 +254,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes of the trials")
     parser.add_argument("--robot", default="panda")
-    parser.add_argument("--suite", action="append", choices=suites(), help="may be given several times [default: all]")
-    parser.add_argument(
-        "--task",
-        action="append",
-        choices=task_ids(),
-        metavar="SUITE.TASK",
-        help="tasks to run instead of suites; may be given several times",
-    )
+    add_task_options(parser)
     parser.add_argument("--report-only", action="store_true", help="write the tables from existing outcomes")
     options = parser.parse_args(arguments)
     if 0 < options.demonstrations <= (few := 2 * _COLLECTING_WORKERS):

@@ -97,6 +97,7 @@ class ModelOptions:
     def _parameter(self, table: str, name: str, info: FieldInfo) -> inspect.Parameter:
         kind = _option_type(info.annotation)
         is_dataclass = not issubclass(self.model, BaseModel)
+        default: Any
         if is_dataclass and table and name == "kind" and _table_type(_model_fields(self.model)[table].annotation)[1]:
             kind, default = Literal[(_NONE, *get_args(kind))], _NONE
         else:

@@ -1,6 +1,7 @@
 """The benchmark record `performance.json`: metrics with targets, step profiles and scaling curves."""
 
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,11 @@ class Metric(_Model):
 
     def __str__(self) -> str:
         return f"{format_number(self.median)} {self.unit}".strip()
+
+
+def speed_metric(name: str, title: str, speeds: Iterable[float]) -> Metric:
+    """Return the metric of speeds in steps/s, one per turn."""
+    return Metric(name=name, title=title, unit="steps/s", kind="time", turns=tuple(speeds))
 
 
 class MeasureResult(_Model):

@@ -134,7 +134,7 @@ def test_a_merged_folder_needs_its_base_no_more(network: TrainedNetwork, tmp_pat
 def test_a_base_record_with_a_wrong_field_names_it(adapter: Path, change: dict[str, object], message: str) -> None:
     content = json.loads((adapter / "base.json").read_text())
     (adapter / "base.json").write_text(json.dumps(content | change))
-    with pytest.raises(CheckpointError, match=f"base.json is malformed: {message}"):
+    with pytest.raises(CheckpointError, match=rf"base\.json is malformed: {message}"):
         read_base(adapter)
 
 

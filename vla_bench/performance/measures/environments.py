@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from vla_bench.core.machine import usable_cores
 from vla_bench.core.process_environment import process_variables
 from vla_bench.performance.peers import peers
-from vla_bench.performance.record import Metric, Target
+from vla_bench.performance.record import Metric, Target, speed_metric
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure, require_rendering_gpu
 from vla_bench.performance.workload_processes import TurnResult, Workload, WorkloadError, WorkloadTurns, ratios
 from vla_bench.performance.workloads import ENGINES, IMAGE_SIZE, ROBOSUITE, TABLETOP, own_workload
@@ -83,13 +83,7 @@ def _physics_metrics(engine: str, task_id: str, taken: dict[str, list[TurnResult
     ]
     titles = {"alone": "`mj_step` alone", **_PHYSICS_PARTS}
     absolute = [
-        Metric(
-            name=f"{engine}-{part}-speed",
-            title=f"`{task_id}`: {titles[part]}",
-            unit="steps/s",
-            turns=tuple(values),
-            kind="time",
-        )
+        speed_metric(f"{engine}-{part}-speed", f"`{task_id}`: {titles[part]}", values)
         for part, values in speeds.items()
     ]
     return [*shares, *absolute]
@@ -189,7 +183,7 @@ def _compare_peer(setting: MeasureSettings, name: str, python: str) -> list[Metr
             kind="ratio",
             turns=tuple(ratios(times["stock"], times["ours"])),
         ),
-        Metric(name=f"{name}-speed", title=stock.title, unit="steps/s", kind="time", turns=tuple(speeds["stock"])),
+        speed_metric(f"{name}-speed", stock.title, speeds["stock"]),
         Metric(
             name=f"{name}-reset",
             title=f"reset of {stock.title}",
@@ -225,12 +219,8 @@ def gpu_environments(setting: MeasureSettings) -> list[Metric]:
             for count in process_counts(most)
         }
     return [
-        Metric(
-            name=f"processes-{count}",
-            title=f"{count} process{'es' * (count > 1)}, two cameras of {IMAGE_SIZE} px",
-            unit="steps/s",
-            turns=tuple(of_one),
-            kind="time",
+        speed_metric(
+            f"processes-{count}", f"{count} process{'es' * (count > 1)}, two cameras of {IMAGE_SIZE} px", of_one
         )
         for count, of_one in speeds.items()
     ]
@@ -253,10 +243,7 @@ def compare_speeds(
         taken = turns.take(setting.turns, seconds=setting.seconds)
     speeds = {name: [turn.steps_per_s for turn in of_one] for name, of_one in taken.items()}
     titles = {"stock": stock.title, **{name: workload.title for name, workload in workloads.items()}}
-    absolute = [
-        Metric(name=f"{name}-speed", title=titles[name], unit="steps/s", turns=tuple(values), kind="time")
-        for name, values in speeds.items()
-    ]
+    absolute = [speed_metric(f"{name}-speed", titles[name], values) for name, values in speeds.items()]
     relative = [
         Metric(
             name=f"{name}-ratio",

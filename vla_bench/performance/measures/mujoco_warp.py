@@ -18,7 +18,7 @@ from vla_bench.core.types import CONTROL_HZ, MAX_DELTA_POSITION_M, MAX_DELTA_ROT
 from vla_bench.envs.environment import make
 from vla_bench.performance.hardware import gpu_name
 from vla_bench.performance.peers import peers
-from vla_bench.performance.record import Metric, format_number
+from vla_bench.performance.record import Metric, format_number, speed_metric
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure
 from vla_bench.performance.workload_processes import Workload, WorkloadTurns
 from vla_bench.performance.workloads import IMAGE_SIZE, TABLETOP, own_workload
@@ -141,22 +141,10 @@ def _warp_metrics(what: str, speeds: Mapping[int, list[float]], own: list[float]
             turns=ratios,
         ),
         *(
-            Metric(
-                name=f"{name}-{count}",
-                title=f"MuJoCo Warp, {count} world{'s' * (count > 1)}: {what}",
-                unit="steps/s",
-                kind="time",
-                turns=tuple(values),
-            )
+            speed_metric(f"{name}-{count}", f"MuJoCo Warp, {count} world{'s' * (count > 1)}: {what}", values)
             for count, values in speeds.items()
         ),
-        Metric(
-            name=f"{name}-ours",
-            title=f"{usable_cores()} processes of vla_bench: {what}",
-            unit="steps/s",
-            kind="time",
-            turns=tuple(own),
-        ),
+        speed_metric(f"{name}-ours", f"{usable_cores()} processes of vla_bench: {what}", own),
     ]
 
 

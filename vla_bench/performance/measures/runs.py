@@ -7,7 +7,7 @@ from vla_bench.core.machine import usable_cores
 from vla_bench.core.process_environment import process_variables
 from vla_bench.demos import CollectOptions, CollectProgress, collect
 from vla_bench.performance.hardware import process_memory_mb
-from vla_bench.performance.record import Metric, Target
+from vla_bench.performance.record import Metric, Target, speed_metric
 from vla_bench.performance.registry import MeasureSettings, NotRunError, measure
 from vla_bench.performance.timed_runs import TimedRun, timed_run
 from vla_bench.performance.workload_processes import WorkloadTurns, ratios
@@ -53,7 +53,7 @@ def evaluation(setting: MeasureSettings) -> list[Metric]:
             turns=tuple(minutes),
             aim=_EVALUATION_TARGET,
         ),
-        Metric(name="pace", title="expert episodes with images", unit="steps/s", kind="time", turns=tuple(speeds)),
+        speed_metric("pace", "expert episodes with images", speeds),
     ]
 
 
@@ -103,9 +103,7 @@ def demonstrations(setting: MeasureSettings) -> list[Metric]:
             turns=tuple(speeds),
             aim=_DEMONSTRATION_TARGET,
         ),
-        Metric(
-            name="size", title="size of a demonstration", unit="MB", kind="memory", better="lower", turns=tuple(sizes)
-        ),
+        _memory_metric("size", "size of a demonstration", sizes),
     ]
 
 
@@ -173,10 +171,7 @@ def _scheduling_metrics(speeds: Mapping[str, Sequence[float]], useful: Sequence[
             "overhead-wall", "scheduler, ledger and copies, share of the time of a step with one worker", of_one
         ),
         _overhead_metric("overhead-wall-two", "the same with two workers, including their mutual slowdown", of_two),
-        *(
-            Metric(name=name, title=titles[name], unit="steps/s", kind="time", turns=tuple(taken))
-            for name, taken in speeds.items()
-        ),
+        *(speed_metric(name, titles[name], taken) for name, taken in speeds.items()),
     ]
 
 
@@ -242,29 +237,16 @@ def memory(setting: MeasureSettings) -> list[Metric]:
             memory_at=(each * count,),
         )
         end = run.snapshots[-1]
-        metrics.append(
-            Metric(
-                name=f"{engine}-worker",
-                title=f"a worker of `{suite}`",
-                unit="MB",
-                kind="memory",
-                better="lower",
-                turns=end.memory_mb,
-                aim=_MEMORY_TARGET,
-            )
-        )
-        metrics.append(
-            Metric(
-                name=f"{engine}-worker-rss",
-                title=f"a worker of `{suite}`, resident set",
-                unit="MB",
-                kind="memory",
-                better="lower",
-                turns=end.resident_mb,
-            )
-        )
+        metrics += [
+            _memory_metric(f"{engine}-worker", f"a worker of `{suite}`", end.memory_mb, _MEMORY_TARGET),
+            _memory_metric(f"{engine}-worker-rss", f"a worker of `{suite}`, resident set", end.resident_mb),
+        ]
     setting.note(
         f"memory: proportional set size (PSS: shared pages are divided among the processes that share them) of each of "
         f"{setting.workers} workers with {rows} environments at the end of the last episode; one turn per worker."
     )
     return metrics
+
+
+def _memory_metric(name: str, title: str, turns: Sequence[float], target: Target | None = None) -> Metric:
+    return Metric(name=name, title=title, unit="MB", kind="memory", better="lower", turns=tuple(turns), aim=target)
