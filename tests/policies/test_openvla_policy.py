@@ -295,7 +295,7 @@ def test_missing_statistics_are_named(folder: Path) -> None:
     content = json.loads(path.read_text())
     del content["made_up"]["action"]["mean"]
     path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="statistics are malformed: .*mean missing"):
+    with pytest.raises(CheckpointError, match="mean missing"):
         loaded(folder)
 
 
